@@ -1,0 +1,152 @@
+//! Draws detections on a picture: a box in the class's colour, and a label with its confidence,
+//! sized to the picture so that both a thumbnail and a large photograph are legible.
+
+use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ImageEncoder, Rgb, RgbImage};
+
+use crate::detections::Detection;
+use crate::error::Error;
+use crate::options::PictureFormat;
+
+/// Colours that stand apart from each other and from most photographs, each dark enough for the
+/// white text upon it.
+const PALETTE: [[u8; 3]; 8] = [
+    [214, 39, 40],
+    [31, 119, 180],
+    [44, 130, 44],
+    [148, 63, 189],
+    [200, 90, 0],
+    [140, 86, 75],
+    [197, 27, 125],
+    [0, 121, 130],
+];
+
+const WHITE: [u8; 3] = [255, 255, 255];
+
+/// Sizes in pixels that follow from the picture's.
+struct Style<'f> {
+    font: FontRef<'f>,
+    text_height: f32,
+    line: i64,
+    padding: i64,
+}
+
+impl Style<'_> {
+    fn for_picture(picture: &RgbImage) -> Result<Self, Error> {
+        let side = picture.width().min(picture.height()) as f32;
+        let font = FontRef::try_from_slice(epaint_default_fonts::HACK_REGULAR)
+            .map_err(|error| Error::Internal(format!("font: {error}")))?;
+        Ok(Self {
+            font,
+            text_height: (side / 28.0).clamp(12.0, 160.0),
+            line: ((side / 240.0).round() as i64).clamp(1, 24),
+            padding: ((side / 300.0).round() as i64).clamp(1, 16),
+        })
+    }
+
+    fn text_width(&self, text: &str) -> f32 {
+        let font = self.font.as_scaled(PxScale::from(self.text_height));
+        text.chars().map(|character| font.h_advance(font.glyph_id(character))).sum()
+    }
+}
+
+/// Draws every detection, the least confident first, so that the best label lies on top.
+///
+/// # Errors
+/// [`Error::Internal`] where the font cannot be read: never for what a client sent.
+pub fn draw(picture: &mut RgbImage, detections: &[Detection]) -> Result<(), Error> {
+    let style = Style::for_picture(picture)?;
+    for detection in detections.iter().rev() {
+        let colour = PALETTE[detection.class_id as usize % PALETTE.len()];
+        outline(picture, detection, &style, colour);
+    }
+    for detection in detections.iter().rev() {
+        let colour = PALETTE[detection.class_id as usize % PALETTE.len()];
+        label(picture, detection, &style, colour);
+    }
+    Ok(())
+}
+
+/// Encodes a picture.
+///
+/// # Errors
+/// [`Error::Internal`] where the encoder fails: never for what a client sent.
+pub fn encode(picture: &RgbImage, format: PictureFormat) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let (width, height, colour) = (picture.width(), picture.height(), image::ExtendedColorType::Rgb8);
+    match format {
+        PictureFormat::Jpeg => {
+            JpegEncoder::new_with_quality(&mut bytes, 90).write_image(picture, width, height, colour)
+        }
+        PictureFormat::Png => {
+            PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive)
+                .write_image(picture, width, height, colour)
+        }
+    }
+    .map_err(|error| Error::Internal(format!("encode: {error}")))?;
+    Ok(bytes)
+}
+
+fn outline(picture: &mut RgbImage, detection: &Detection, style: &Style, colour: [u8; 3]) {
+    let frame = &detection.bounding_box;
+    let (left, top) = (frame.x_min.round() as i64, frame.y_min.round() as i64);
+    let (right, bottom) = (frame.x_max.round() as i64, frame.y_max.round() as i64);
+    let line = style.line;
+    fill(picture, (left, top), (right, top + line), colour);
+    fill(picture, (left, bottom - line), (right, bottom), colour);
+    fill(picture, (left, top), (left + line, bottom), colour);
+    fill(picture, (right - line, top), (right, bottom), colour);
+}
+
+/// Puts the label above its box; inside, where there is no room above; and never off the picture.
+fn label(picture: &mut RgbImage, detection: &Detection, style: &Style, colour: [u8; 3]) {
+    let text = format!("{} {:.0}%", detection.label, detection.confidence * 100.0);
+    let width = style.text_width(&text).ceil() as i64 + 2 * style.padding;
+    let height = style.text_height.ceil() as i64 + 2 * style.padding;
+    let frame = &detection.bounding_box;
+    let room_right = i64::from(picture.width()) - width;
+    let left = (frame.x_min.round() as i64).min(room_right).max(0);
+    let above = frame.y_min.round() as i64 - height;
+    let top = if above >= 0 { above } else { frame.y_min.round() as i64 };
+    fill(picture, (left, top), (left + width, top + height), colour);
+    write(picture, &text, (left + style.padding, top + style.padding), style);
+}
+
+/// Fills the rectangle from `from` up to, but not including, `to`; what lies off the picture is
+/// left out.
+fn fill(picture: &mut RgbImage, from: (i64, i64), to: (i64, i64), colour: [u8; 3]) {
+    let (width, height) = (i64::from(picture.width()), i64::from(picture.height()));
+    for y in from.1.max(0)..to.1.min(height) {
+        for x in from.0.max(0)..to.0.min(width) {
+            picture.put_pixel(x as u32, y as u32, Rgb(colour));
+        }
+    }
+}
+
+fn write(picture: &mut RgbImage, text: &str, origin: (i64, i64), style: &Style) {
+    let scale = PxScale::from(style.text_height);
+    let font = style.font.as_scaled(scale);
+    let mut pen = point(origin.0 as f32, origin.1 as f32 + font.ascent());
+    for character in text.chars() {
+        let id = font.glyph_id(character);
+        if let Some(glyph) = style.font.outline_glyph(id.with_scale_and_position(scale, pen)) {
+            let corner = glyph.px_bounds().min;
+            glyph.draw(|x, y, coverage| {
+                let (x, y) = (corner.x as i64 + i64::from(x), corner.y as i64 + i64::from(y));
+                blend(picture, x, y, coverage);
+            });
+        }
+        pen.x += font.h_advance(id);
+    }
+}
+
+fn blend(picture: &mut RgbImage, x: i64, y: i64, coverage: f32) {
+    let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) else { return };
+    let Some(Rgb(under)) = picture.get_pixel_mut_checked(x, y) else { return };
+    let coverage = coverage.clamp(0.0, 1.0);
+    for (below, above) in under.iter_mut().zip(WHITE) {
+        *below = (f32::from(*below) * (1.0 - coverage) + f32::from(above) * coverage).round() as u8;
+    }
+}

@@ -1,0 +1,170 @@
+//! The three bodies `POST /detect` takes: a bare picture, a form, and JSON; the same options in
+//! each, and in the query.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use futures_util::{FutureExt, stream};
+use serde_json::Value;
+
+use super::Request;
+use crate::error::Error;
+use crate::model::Model;
+use crate::options::{MAX_PICTURES, Options};
+
+/// What `POST /detect` is asked: the pictures, and what to do with them.
+#[derive(Debug)]
+pub struct DetectRequest<'r> {
+    pub pictures: Vec<Cow<'r, [u8]>>,
+    pub count: PictureCount,
+    pub options: Options,
+}
+
+/// Whether the client sent one picture or a list: it gets back what it sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PictureCount {
+    One,
+    Many,
+}
+
+impl<'r> DetectRequest<'r> {
+    /// Reads the query and the body.
+    ///
+    /// # Errors
+    /// Bad options, and every way a body can be other than its content type says.
+    pub fn read(request: &Request<'r>, model: &Model) -> Result<Self, Error> {
+        let mut reader = Reader { options: model.default_options(), model, pictures: Vec::new() };
+        for (name, value) in form_urlencoded::parse(request.query.as_bytes()) {
+            reader.option(&name, &value)?;
+        }
+        let given = request.content_type.unwrap_or("application/octet-stream");
+        let media_type: mime::Mime = given.parse().map_err(|_| unsupported(given))?;
+        let count = match (media_type.type_(), media_type.subtype()) {
+            (mime::IMAGE, _) | (mime::APPLICATION, mime::OCTET_STREAM) => {
+                reader.pictures.push(Cow::Borrowed(request.body));
+                PictureCount::One
+            }
+            _ if request.body.is_empty() => return Err(Error::EmptyBody),
+            (mime::MULTIPART, mime::FORM_DATA) => reader.form(given, request.body)?,
+            (mime::APPLICATION, mime::JSON) => reader.json(request.body)?,
+            _ => return Err(unsupported(given)),
+        };
+        let Reader { pictures, options, .. } = reader;
+        if pictures.len() > MAX_PICTURES {
+            return Err(Error::TooManyPictures { count: pictures.len() });
+        }
+        Ok(Self { pictures, count, options })
+    }
+}
+
+/// Gathers pictures and options as they are met.
+struct Reader<'m, 'r> {
+    options: Options,
+    model: &'m Model,
+    pictures: Vec<Cow<'r, [u8]>>,
+}
+
+impl Reader<'_, '_> {
+    fn option(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        self.options.set(name, value, self.model.labels())
+    }
+
+    /// Reads `multipart/form-data` (RFC 7578): each part named `image` is a picture, any other
+    /// an option.
+    fn form(&mut self, content_type: &str, body: &[u8]) -> Result<PictureCount, Error> {
+        let bad = |error: multer::Error| Error::BadForm { reason: error.to_string() };
+        let boundary = multer::parse_boundary(content_type).map_err(bad)?;
+        let whole = stream::iter([Ok::<_, std::convert::Infallible>(body.to_vec())]);
+        let mut parts = multer::Multipart::new(whole, boundary);
+        // The body is in memory, so no step of the reader ever waits.
+        let mut reading = Box::pin(async {
+            while let Some(part) = parts.next_field().await.map_err(bad)? {
+                let name = part.name().unwrap_or_default().to_owned();
+                if name == "image" {
+                    let picture = part.bytes().await.map_err(bad)?;
+                    self.pictures.push(Cow::Owned(picture.to_vec()));
+                } else {
+                    let value = part.text().await.map_err(bad)?;
+                    self.option(&name, &value)?;
+                }
+            }
+            Ok::<_, Error>(())
+        });
+        let cut_short = || Error::BadForm { reason: "it ends in the middle".into() };
+        reading.as_mut().now_or_never().ok_or_else(cut_short)??;
+        drop(reading);
+        match self.pictures.len() {
+            0 => Err(Error::BadForm { reason: "it has no part named `image`".into() }),
+            1 => Ok(PictureCount::One),
+            _ => Ok(PictureCount::Many),
+        }
+    }
+
+    /// Reads `{"image": "<base64>"}` or `{"image": ["<base64>", …]}`; any other key is an option.
+    fn json(&mut self, body: &[u8]) -> Result<PictureCount, Error> {
+        let bad = |reason: String| Error::BadJson { reason };
+        let value: Value = serde_json::from_slice(body).map_err(|error| bad(error.to_string()))?;
+        let Value::Object(mut fields) = value else {
+            return Err(bad("it is not an object; send {\"image\": \"<base64>\"}".into()));
+        };
+        let image = fields.remove("image");
+        for (name, value) in &fields {
+            self.option(name, &option_text(value))?;
+        }
+        match image {
+            Some(Value::String(text)) => {
+                self.pictures.push(Cow::Owned(decode_base64(&text)?));
+                Ok(PictureCount::One)
+            }
+            Some(Value::Array(items)) if !items.is_empty() => {
+                if items.len() > MAX_PICTURES {
+                    return Err(Error::TooManyPictures { count: items.len() });
+                }
+                for item in &items {
+                    let text = item.as_str().ok_or_else(|| {
+                        bad("`image` holds something that is not a string".into())
+                    })?;
+                    self.pictures.push(Cow::Owned(decode_base64(text)?));
+                }
+                Ok(PictureCount::Many)
+            }
+            Some(_) => Err(bad("`image` is neither a base64 string nor a list of them".into())),
+            None => Err(bad("there is no `image`; send {\"image\": \"<base64>\"}".into())),
+        }
+    }
+}
+
+/// A JSON option as the text a query would hold: numbers and booleans bare, lists with commas.
+fn option_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(option_text).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+/// Decodes standard base64 (RFC 4648), with or without padding, line breaks, or the
+/// `data:image/…;base64,` in front that browsers put there.
+fn decode_base64(text: &str) -> Result<Vec<u8>, Error> {
+    use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &base64::alphabet::STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    let data = match text.split_once(";base64,") {
+        Some((scheme, data)) if scheme.starts_with("data:") => data,
+        _ => text,
+    };
+    let compact: Vec<u8> = data.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    LENIENT.decode(compact).map_err(|error| Error::BadBase64 { reason: error.to_string() })
+}
+
+fn unsupported(content_type: &str) -> Error {
+    // What curl's --data-binary sends when no header is given.
+    let hint = if content_type.starts_with("application/x-www-form-urlencoded") {
+        " (with curl: -F image=@photo.jpg, or --data-binary @photo.jpg -H 'Content-Type: image/jpeg')"
+    } else {
+        ""
+    };
+    Error::UnsupportedMediaType { content_type: content_type.to_owned(), hint }
+}

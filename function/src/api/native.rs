@@ -1,0 +1,134 @@
+//! Spotter's own wire shape: `POST /detect`, `GET /labels`, `GET /healthz`.
+
+use serde::Serialize;
+
+use super::{DetectRequest, PictureCount, Reply, Request};
+use crate::error::{Error, ErrorBody};
+use crate::model::Model;
+use crate::options::{Options, PictureFormat};
+use crate::{Report, annotate};
+
+/// One picture's part of a reply to several: its report or its error.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Outcome<'m> {
+    Report(Report<'m>),
+    Error(ErrorBody),
+}
+
+/// `POST /detect`.
+pub fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
+    let mut asked = DetectRequest::read(request, model)?;
+    asked.options.annotate = asked.options.annotate.or_else(|| preferred_picture(request.accept));
+    match (asked.count, asked.options.annotate) {
+        (PictureCount::One, Some(format)) => {
+            annotated(model, &asked.pictures[0], &asked.options, format)
+        }
+        (PictureCount::One, None) => {
+            let (report, _) = crate::detect(model, &asked.pictures[0], &asked.options)?;
+            Ok(Reply::json(200, &report))
+        }
+        (PictureCount::Many, Some(_)) => Err(Error::BadOption {
+            name: "annotate".into(),
+            value: "true".into(),
+            expected: "one picture a request".into(),
+        }),
+        (PictureCount::Many, None) => {
+            let outcomes: Vec<Outcome> = asked
+                .pictures
+                .iter()
+                .map(|picture| match crate::detect(model, picture, &asked.options) {
+                    Ok((report, _)) => Outcome::Report(report),
+                    Err(error) => Outcome::Error(error.body()),
+                })
+                .collect();
+            Ok(Reply::json(200, &outcomes))
+        }
+    }
+}
+
+fn annotated(
+    model: &Model,
+    bytes: &[u8],
+    options: &Options,
+    format: PictureFormat,
+) -> Result<Reply, Error> {
+    let (report, picture) = crate::detect(model, bytes, options)?;
+    let mut picture = picture.into_upright();
+    annotate::draw(&mut picture, &report.detections)?;
+    let content_type = match format {
+        PictureFormat::Jpeg => "image/jpeg",
+        PictureFormat::Png => "image/png",
+    };
+    let body = annotate::encode(&picture, format)?;
+    Ok(Reply { status: 200, content_type, allow: None, body })
+}
+
+/// `GET /labels`: the model's name, and its classes in order.
+pub fn labels(model: &Model) -> Reply {
+    #[derive(Serialize)]
+    struct Label<'m> {
+        class_id: u32,
+        label: &'m str,
+    }
+    #[derive(Serialize)]
+    struct LabelList<'m> {
+        model: &'m str,
+        labels: Vec<Label<'m>>,
+    }
+    let labels =
+        model.labels().entries().map(|(class_id, label)| Label { class_id, label }).collect();
+    Reply::json(200, &LabelList { model: &model.manifest().name, labels })
+}
+
+/// `GET /healthz`: that the component runs, and holds a model.
+pub fn health(model: &Model) -> Reply {
+    #[derive(Serialize)]
+    struct Health<'m> {
+        status: &'static str,
+        model: &'m str,
+    }
+    Reply::json(200, &Health { status: "ok", model: &model.manifest().name })
+}
+
+/// The picture format an `Accept` header prefers over JSON, if it does (RFC 9110, 12.5.1).
+fn preferred_picture(accept: Option<&str>) -> Option<PictureFormat> {
+    let ranges = accept?.split(',').filter_map(|range| {
+        let range: mime::Mime = range.trim().parse().ok()?;
+        let quality = range
+            .get_param("q")
+            .map_or(Some(1.0), |quality| quality.as_str().parse::<f32>().ok())?;
+        let format = match (range.type_().as_str(), range.subtype().as_str()) {
+            ("image", "png") => Some(PictureFormat::Png),
+            ("image", "jpeg" | "*") => Some(PictureFormat::Jpeg),
+            ("application", "json" | "*") | ("*", "*") => None,
+            _ => return None,
+        };
+        Some((quality, format))
+    });
+    // The first of the best: `max_by` would give the last.
+    ranges.reduce(|best, next| if next.0 > best.0 { next } else { best })?.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PictureFormat, preferred_picture};
+
+    #[test]
+    fn accept_chooses_by_quality_then_by_order() {
+        let cases = [
+            (None, None),
+            (Some("*/*"), None),
+            (Some("application/json"), None),
+            (Some("image/png"), Some(PictureFormat::Png)),
+            (Some("image/jpeg, image/png"), Some(PictureFormat::Jpeg)),
+            (Some("image/jpeg;q=0.5, image/png"), Some(PictureFormat::Png)),
+            (Some("application/json, image/png"), None),
+            (Some("text/html, image/*;q=0.8, */*;q=0.1"), Some(PictureFormat::Jpeg)),
+            (Some("nonsense"), None),
+        ];
+        for (accept, expected) in cases {
+            assert_eq!(preferred_picture(accept), expected, "{accept:?}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The component's shell: wasi:http in, the pure [`crate::api`] in the middle, wasi:http out.
+
+use futures_util::{SinkExt, StreamExt};
+use spin_sdk::http::{Fields, IncomingRequest, Method, OutgoingResponse, ResponseOutparam};
+use spin_sdk::http_component;
+
+use crate::api::{self, MAX_BODY_BYTES, Reply, Request, Route};
+use crate::error::Error;
+use crate::snapshot;
+
+#[http_component]
+async fn handle(request: IncomingRequest, response: ResponseOutparam) {
+    let method = method_name(&request.method()).to_owned();
+    let reply = answer(request, &method).await.unwrap_or_else(|error| Reply::error(&error));
+    send(reply, &method, response).await;
+}
+
+async fn answer(request: IncomingRequest, method: &str) -> Result<Reply, Error> {
+    let model = snapshot::model().ok_or(Error::NotBaked)?;
+    let path_with_query = request.path_with_query().unwrap_or_default();
+    let (path, query) = path_with_query.split_once('?').unwrap_or((&path_with_query, ""));
+    let headers = request.headers();
+    let text = |name: &str| {
+        let value = headers.get(&name.to_owned()).into_iter().next()?;
+        String::from_utf8(value).ok()
+    };
+    // Under a route such as `/vision/...`, the path within it (Spin's header).
+    let path = text("spin-path-info").unwrap_or_else(|| path.to_owned());
+    let (content_type, accept) = (text("content-type"), text("accept"));
+    drop(headers);
+    // A request with no way to go is answered before its body is read.
+    let body = match Route::find(method, &path)? {
+        Route::Detect => read_body(request).await?,
+        Route::Labels | Route::Health => Vec::new(),
+    };
+    let request = Request {
+        method,
+        path: &path,
+        query,
+        content_type: content_type.as_deref(),
+        accept: accept.as_deref(),
+        body: &body,
+    };
+    Ok(api::respond(model, &request))
+}
+
+/// Reads the body, holding no more of it than may be taken.
+async fn read_body(request: IncomingRequest) -> Result<Vec<u8>, Error> {
+    let mut stream = request.into_body_stream();
+    let mut body = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| Error::BadForm { reason: format!("{error:?}") })?;
+        if body.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(Error::BodyTooLarge { limit: MAX_BODY_BYTES });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+async fn send(reply: Reply, method: &str, out: ResponseOutparam) {
+    let mut headers = vec![
+        ("content-type".to_owned(), reply.content_type.as_bytes().to_vec()),
+        ("content-length".to_owned(), reply.body.len().to_string().into_bytes()),
+    ];
+    if let Some(allow) = reply.allow {
+        headers.push(("allow".to_owned(), allow.as_bytes().to_vec()));
+    }
+    let fields = Fields::from_list(&headers).unwrap_or_else(|_| Fields::new());
+    let response = OutgoingResponse::new(fields);
+    // Every status in `Error::status` is a valid one.
+    let _ = response.set_status_code(reply.status);
+    let mut body = response.take_body();
+    out.set(response);
+    if method != "HEAD" {
+        // A client that has gone is no error of this component.
+        let _ = body.send(reply.body).await;
+    }
+}
+
+fn method_name(method: &Method) -> &str {
+    match method {
+        Method::Get => "GET",
+        Method::Head => "HEAD",
+        Method::Post => "POST",
+        Method::Put => "PUT",
+        Method::Delete => "DELETE",
+        Method::Connect => "CONNECT",
+        Method::Options => "OPTIONS",
+        Method::Trace => "TRACE",
+        Method::Patch => "PATCH",
+        Method::Other(name) => name,
+    }
+}

@@ -1,0 +1,140 @@
+//! Every error a client can meet: its stable code, its HTTP status, and the sentence that says
+//! what happened, with the value at fault, and what to do next.
+//!
+//! Codes are part of the API: a client may match on them, so they never change. Messages may.
+
+use serde::Serialize;
+
+use crate::options::MAX_PICTURES;
+use crate::picture::{MAX_MEGAPIXELS, MAX_SIDE};
+
+/// Why a request was refused, or (for [`Error::Internal`] and [`Error::NotBaked`]) why it failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the body is empty: send a picture (JPEG, PNG, WebP, GIF or BMP)")]
+    EmptyBody,
+    #[error("the body is larger than {limit} bytes: send a smaller picture")]
+    BodyTooLarge { limit: usize },
+    #[error(
+        "content type {content_type:?} is not supported: send image/*, application/octet-stream, \
+         multipart/form-data with a part named \"image\", or application/json with a base64 \
+         \"image\"{hint}"
+    )]
+    UnsupportedMediaType { content_type: String, hint: &'static str },
+    #[error("this is not a picture in a format known here (JPEG, PNG, WebP, GIF, BMP): {reason}")]
+    NotAPicture { reason: String },
+    #[error("the picture ends before all of its pixels are there: {reason}; send the whole file")]
+    TruncatedPicture { reason: String },
+    #[error(
+        "the picture is {width}x{height} pixels; at most {MAX_SIDE} on a side and \
+         {MAX_MEGAPIXELS} megapixels are taken: send a smaller one"
+    )]
+    PictureTooLarge { width: u32, height: u32 },
+    #[error(
+        "decoding this {width}x{height} picture needs {needed} MiB, more than the {limit} MiB \
+         there are: send a smaller one, or save it as a baseline 8-bit JPEG"
+    )]
+    PictureNeedsTooMuchMemory { width: u32, height: u32, needed: u64, limit: u64 },
+    #[error("a request may hold {MAX_PICTURES} pictures, this one has {count}: send fewer at once")]
+    TooManyPictures { count: usize },
+    #[error("option `{name}` is {value:?}; it takes {expected}")]
+    BadOption { name: String, value: String, expected: String },
+    #[error("option `{name}` is not known{}", did_you_mean(suggestion))]
+    UnknownOption { name: String, suggestion: Option<String> },
+    #[error("class {name:?} is not one of the model's{}; GET /labels lists them", did_you_mean(suggestion))]
+    UnknownClass { name: String, suggestion: Option<String> },
+    #[error("the form could not be read: {reason}")]
+    BadForm { reason: String },
+    #[error("the JSON could not be read: {reason}")]
+    BadJson { reason: String },
+    #[error("`image` is not valid base64: {reason}")]
+    BadBase64 { reason: String },
+    #[error("there is nothing at {path:?}; there are POST /detect, GET /labels and GET /healthz")]
+    NotFound { path: String },
+    #[error("{method} is not allowed here; {allow} is")]
+    MethodNotAllowed { method: String, allow: &'static str },
+    #[error("this component holds no model yet: run `spotter bake` on it first")]
+    NotBaked,
+    #[error("the detector failed: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// The stable name of this error, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::EmptyBody => "empty_body",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::UnsupportedMediaType { .. } => "unsupported_media_type",
+            Self::NotAPicture { .. } => "not_a_picture",
+            Self::TruncatedPicture { .. } => "truncated_picture",
+            Self::PictureTooLarge { .. } | Self::PictureNeedsTooMuchMemory { .. } => {
+                "picture_too_large"
+            }
+            Self::TooManyPictures { .. } => "too_many_pictures",
+            Self::BadOption { .. } => "bad_option",
+            Self::UnknownOption { .. } => "unknown_option",
+            Self::UnknownClass { .. } => "unknown_class",
+            Self::BadForm { .. } => "bad_form",
+            Self::BadJson { .. } => "bad_json",
+            Self::BadBase64 { .. } => "bad_base64",
+            Self::NotFound { .. } => "not_found",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::NotBaked => "not_baked",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// The HTTP status that fits (RFC 9110).
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::EmptyBody
+            | Self::TooManyPictures { .. }
+            | Self::BadOption { .. }
+            | Self::UnknownOption { .. }
+            | Self::UnknownClass { .. }
+            | Self::BadForm { .. }
+            | Self::BadJson { .. }
+            | Self::BadBase64 { .. } => 400,
+            Self::NotFound { .. } => 404,
+            Self::MethodNotAllowed { .. } => 405,
+            Self::BodyTooLarge { .. }
+            | Self::PictureTooLarge { .. }
+            | Self::PictureNeedsTooMuchMemory { .. } => 413,
+            Self::UnsupportedMediaType { .. } => 415,
+            Self::NotAPicture { .. } | Self::TruncatedPicture { .. } => 422,
+            Self::NotBaked | Self::Internal(_) => 500,
+        }
+    }
+
+    /// The body a client reads: `{"error":{"code","message"}}`.
+    pub fn body(&self) -> ErrorBody {
+        ErrorBody { error: ErrorDetail { code: self.code(), message: self.to_string() } }
+    }
+}
+
+/// The JSON shape of every error.
+#[derive(Debug, Serialize)]
+pub struct ErrorBody {
+    pub error: ErrorDetail,
+}
+
+/// What [`ErrorBody`] holds.
+#[derive(Debug, Serialize)]
+pub struct ErrorDetail {
+    pub code: &'static str,
+    pub message: String,
+}
+
+/// The candidate closest to `name`, where one is close enough to be what was meant.
+pub fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<String> {
+    candidates
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(similarity, _)| *similarity > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate.to_owned())
+}
+
+fn did_you_mean(suggestion: &Option<String>) -> String {
+    suggestion.as_ref().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+}

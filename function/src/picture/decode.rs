@@ -1,0 +1,112 @@
+//! Bytes to pixels by the `image` crate, with its errors told apart for the client.
+
+use std::io::Cursor;
+
+use image::error::ImageError;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage, Rgba};
+
+use super::{Picture, jpeg, limits};
+use crate::error::Error;
+
+/// Formats a client may send.
+const FORMATS: [ImageFormat; 5] = [
+    ImageFormat::Jpeg,
+    ImageFormat::Png,
+    ImageFormat::WebP,
+    ImageFormat::Gif,
+    ImageFormat::Bmp,
+];
+
+/// Decodes a picture of any format, colour type and depth (of an animation, the first frame).
+/// What is transparent lies on white, as a viewer shows it.
+///
+/// `keeps_upright_copy` says that the caller will ask for [`Picture::into_upright`], which counts
+/// against the memory a picture may take.
+///
+/// # Errors
+/// [`Error::EmptyBody`], [`Error::NotAPicture`], [`Error::TruncatedPicture`],
+/// [`Error::PictureTooLarge`], [`Error::PictureNeedsTooMuchMemory`].
+pub fn decode(bytes: &[u8], keeps_upright_copy: bool) -> Result<Picture, Error> {
+    if bytes.is_empty() {
+        return Err(Error::EmptyBody);
+    }
+    let format = sniff(bytes)?;
+    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format)
+        .into_decoder()
+        .map_err(|error| refused(error, bytes, format))?;
+    limits::check(&decoder, format, bytes, keeps_upright_copy)?;
+    if format == ImageFormat::Jpeg && !jpeg::Outline::read(bytes).is_complete {
+        return Err(Error::TruncatedPicture { reason: "there is no end-of-image marker".into() });
+    }
+    let orientation = decoder.orientation().map_err(|error| refused(error, bytes, format))?;
+    let decoded =
+        DynamicImage::from_decoder(decoder).map_err(|error| refused(error, bytes, format))?;
+    Ok(Picture { stored: on_white(decoded), orientation })
+}
+
+fn sniff(bytes: &[u8]) -> Result<ImageFormat, Error> {
+    let unknown = |reason: String| Error::NotAPicture { reason };
+    let format = image::guess_format(bytes)
+        .map_err(|_| unknown(format!("it begins with {}", beginning(bytes))))?;
+    if FORMATS.contains(&format) {
+        Ok(format)
+    } else {
+        Err(unknown(format!("it looks like {}", format.to_mime_type())))
+    }
+}
+
+/// The first bytes, as a person would read them.
+fn beginning(bytes: &[u8]) -> String {
+    format!("\"{}\"", bytes[..bytes.len().min(8)].escape_ascii())
+}
+
+fn refused(error: ImageError, bytes: &[u8], format: ImageFormat) -> Error {
+    let reason = error.to_string();
+    if ended_early(&error, &reason) || bytes.len() < smallest(format) {
+        Error::TruncatedPicture { reason }
+    } else {
+        Error::NotAPicture { reason }
+    }
+}
+
+/// Decoders say that the bytes ran out as an I/O error, or in words of their own.
+fn ended_early(error: &ImageError, reason: &str) -> bool {
+    use std::error::Error as _;
+    const WORDS: [&str; 5] =
+        ["unexpected end", "unexpectedeof", "failed to fill whole buffer", "eof", "exhausted"];
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::UnexpectedEof
+        {
+            return true;
+        }
+        cause = inner.source();
+    }
+    let reason = reason.to_lowercase();
+    WORDS.iter().any(|words| reason.contains(words))
+}
+
+/// No whole picture of the format is smaller than this.
+fn smallest(format: ImageFormat) -> usize {
+    match format {
+        ImageFormat::Png => 57,
+        ImageFormat::Jpeg => 100,
+        _ => 26,
+    }
+}
+
+fn on_white(decoded: DynamicImage) -> RgbImage {
+    if !decoded.color().has_alpha() {
+        return decoded.into_rgb8();
+    }
+    let pixels = decoded.into_rgba8();
+    RgbImage::from_fn(pixels.width(), pixels.height(), |x, y| {
+        let Rgba([red, green, blue, alpha]) = *pixels.get_pixel(x, y);
+        let over = |channel: u8| {
+            let (channel, alpha) = (u32::from(channel), u32::from(alpha));
+            ((channel * alpha + 255 * (255 - alpha) + 127) / 255) as u8
+        };
+        image::Rgb([over(red), over(green), over(blue)])
+    })
+}

@@ -1,0 +1,80 @@
+//! What a JPEG's markers say of the whole file (ITU-T T.81, annex B), since a decoder that
+//! forgives fills what is missing with grey and says nothing.
+
+/// The outline of a JPEG file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outline {
+    /// All coefficients are held until the last scan.
+    pub is_progressive: bool,
+    /// The end-of-image marker is there.
+    pub is_complete: bool,
+}
+
+const START_OF_SCAN: u8 = 0xda;
+const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
+/// SOF2, SOF6, SOF10, SOF14.
+const PROGRESSIVE_FRAMES: [u8; 4] = [0xc2, 0xc6, 0xca, 0xce];
+/// Start of image, restart markers and TEM: markers with no length behind them.
+const BARE_MARKERS: [u8; 10] = [0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8, 0x01];
+
+impl Outline {
+    /// Walks the segments up to the first scan, then looks for the end marker: a thumbnail in a
+    /// segment before it has an end marker of its own, which is passed over with its segment.
+    pub fn read(bytes: &[u8]) -> Self {
+        let mut outline = Self::default();
+        let mut rest = bytes;
+        while let [0xff, marker, tail @ ..] = rest {
+            match *marker {
+                0xff => rest = &rest[1..],
+                marker if BARE_MARKERS.contains(&marker) => rest = tail,
+                START_OF_SCAN => {
+                    outline.is_complete = tail.windows(2).any(|pair| pair == END_OF_IMAGE);
+                    return outline;
+                }
+                marker => {
+                    outline.is_progressive |= PROGRESSIVE_FRAMES.contains(&marker);
+                    let [high, low, ..] = tail else { return outline };
+                    let length = usize::from(u16::from_be_bytes([*high, *low]));
+                    let Some(next) = tail.get(length..) else { return outline };
+                    rest = next;
+                }
+            }
+        }
+        outline
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Outline;
+
+    const THUMBNAIL: &[u8] = &[0xff, 0xe1, 0, 6, 0xff, 0xd8, 0xff, 0xd9];
+
+    fn jpeg(frame: u8, end: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0xff, 0xd8];
+        bytes.extend_from_slice(THUMBNAIL);
+        bytes.extend_from_slice(&[0xff, frame, 0, 4, 8, 0, 0xff, 0xda, 0, 2, 1, 2, 3]);
+        bytes.extend_from_slice(end);
+        bytes
+    }
+
+    #[test]
+    fn a_thumbnails_end_is_not_the_pictures_end() {
+        assert!(!Outline::read(&jpeg(0xc0, &[])).is_complete);
+        assert!(Outline::read(&jpeg(0xc0, &[0xff, 0xd9])).is_complete);
+    }
+
+    #[test]
+    fn progressive_frames_are_seen() {
+        assert!(Outline::read(&jpeg(0xc2, &[])).is_progressive);
+        assert!(!Outline::read(&jpeg(0xc0, &[])).is_progressive);
+    }
+
+    #[test]
+    fn any_prefix_is_read_without_a_panic() {
+        let whole = jpeg(0xc2, &[0xff, 0xd9]);
+        for length in 0..whole.len() {
+            assert!(!Outline::read(&whole[..length]).is_complete);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! How large a picture may be: judged from its header, before a byte of its pixels is decoded.
+
+use image::{ColorType, ImageDecoder, ImageFormat};
+
+use super::jpeg;
+use crate::error::Error;
+
+/// Largest width or height, in pixels.
+pub const MAX_SIDE: u32 = 8192;
+
+/// Largest area, in millions of pixels.
+pub const MAX_MEGAPIXELS: u64 = 50;
+
+/// What decoding may take at its peak. A function has 256 MiB by default; the weights, the
+/// activations and the body need the rest.
+const MAX_DECODING_BYTES: u64 = 160 << 20;
+
+/// Refuses a picture that is too large in pixels, or whose decoding would need too much memory.
+///
+/// # Errors
+/// [`Error::PictureTooLarge`], [`Error::PictureNeedsTooMuchMemory`].
+pub fn check(
+    decoder: &impl ImageDecoder,
+    format: ImageFormat,
+    bytes: &[u8],
+    keeps_upright_copy: bool,
+) -> Result<(), Error> {
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_MEGAPIXELS * 1_000_000 {
+        return Err(Error::PictureTooLarge { width, height });
+    }
+    let needed = peak_bytes_per_pixel(decoder.color_type(), format, bytes, keeps_upright_copy) * pixels;
+    if needed > MAX_DECODING_BYTES {
+        return Err(Error::PictureNeedsTooMuchMemory {
+            width,
+            height,
+            needed: needed >> 20,
+            limit: MAX_DECODING_BYTES >> 20,
+        });
+    }
+    Ok(())
+}
+
+/// Bytes a pixel at the worst moment: the decoder's output and its own buffers, or its output
+/// beside the RGB copy, or the RGB picture beside its upright copy.
+fn peak_bytes_per_pixel(
+    colour: ColorType,
+    format: ImageFormat,
+    bytes: &[u8],
+    keeps_upright_copy: bool,
+) -> u64 {
+    const RGB: u64 = 3;
+    let decoded = u64::from(colour.bytes_per_pixel());
+    let buffers = match format {
+        // A progressive JPEG keeps all coefficients (16 bits each) until its last scan.
+        ImageFormat::Jpeg if jpeg::Outline::read(bytes).is_progressive => 2 * RGB,
+        // A GIF keeps the frame's indices; a WebP its planes.
+        ImageFormat::Gif | ImageFormat::WebP => 4,
+        _ => 0,
+    };
+    let conversion = if colour == ColorType::Rgb8 { 0 } else { RGB };
+    let upright = if keeps_upright_copy { 2 * RGB } else { 0 };
+    (decoded + buffers).max(decoded + conversion).max(upright)
+}

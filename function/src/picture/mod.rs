@@ -1,0 +1,62 @@
+//! A client's bytes as pixels: the format sniffed, the size checked from the header alone, and
+//! only then decoded.
+
+mod decode;
+mod jpeg;
+mod limits;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, RgbImage};
+
+pub use decode::decode;
+pub use limits::{MAX_MEGAPIXELS, MAX_SIDE};
+
+use crate::ImageSize;
+
+/// A decoded picture: 8-bit RGB pixels as they are stored in the file, and the turn that makes
+/// them upright.
+#[derive(Debug)]
+pub struct Picture {
+    stored: RgbImage,
+    orientation: Orientation,
+}
+
+impl Picture {
+    /// The pixels as the file stores them.
+    pub fn stored(&self) -> &RgbImage {
+        &self.stored
+    }
+
+    /// The turn that makes the stored pixels upright.
+    pub fn orientation(&self) -> Orientation {
+        self.orientation
+    }
+
+    /// Whether width and height change places when the picture is made upright.
+    pub fn is_sideways(&self) -> bool {
+        matches!(
+            self.orientation,
+            Orientation::Rotate90
+                | Orientation::Rotate270
+                | Orientation::Rotate90FlipH
+                | Orientation::Rotate270FlipH
+        )
+    }
+
+    /// Size of the upright picture.
+    pub fn upright_size(&self) -> ImageSize {
+        let (width, height) = self.stored.dimensions();
+        if self.is_sideways() {
+            ImageSize { width: height, height: width }
+        } else {
+            ImageSize { width, height }
+        }
+    }
+
+    /// The upright pixels.
+    pub fn into_upright(self) -> RgbImage {
+        let mut picture = DynamicImage::ImageRgb8(self.stored);
+        picture.apply_orientation(self.orientation);
+        picture.into_rgb8()
+    }
+}

@@ -1,0 +1,82 @@
+//! What can be said of a component without compiling or running it: that it is one, that it
+//! answers HTTP, and that nothing it imports would be refused.
+
+use anyhow::{Context, bail, ensure};
+use wasmparser::{Encoding, Parser, Payload};
+
+use super::Component;
+
+/// The export that makes a component a function.
+const HANDLER: &str = "wasi:http/incoming-handler@0.2.";
+
+/// Packages whose interfaces every component is given.
+const GRANTED: [&str; 6] =
+    ["wasi:http/", "wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/"];
+
+/// Checks the component's file.
+///
+/// # Errors
+/// Says what it is instead of a component, lacks, or asks for.
+pub fn component(component: &Component) -> anyhow::Result<()> {
+    let path = component.source.display();
+    let bytes = std::fs::read(&component.source).with_context(|| {
+        format!("component `{}`: cannot read {path}; build it with `spotter build`", component.id)
+    })?;
+    interfaces(&bytes)
+        .and_then(|interfaces| interfaces.check())
+        .with_context(|| format!("component `{}` ({path})", component.id))
+}
+
+/// What a component imports and exports.
+struct Interfaces {
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+impl Interfaces {
+    fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.exports.iter().any(|name| name.starts_with(HANDLER)),
+            "it does not export {HANDLER}x; it exports {}",
+            list(&self.exports)
+        );
+        let refused: Vec<String> = self
+            .imports
+            .iter()
+            .filter(|name| !GRANTED.iter().any(|package| name.starts_with(package)))
+            .cloned()
+            .collect();
+        ensure!(refused.is_empty(), "it imports what is not granted: {}", list(&refused));
+        Ok(())
+    }
+}
+
+fn interfaces(bytes: &[u8]) -> anyhow::Result<Interfaces> {
+    let mut interfaces = Interfaces { imports: Vec::new(), exports: Vec::new() };
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.context("it is not WebAssembly")? {
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                bail!("it is a core module, not a component; `spotter build` wraps it")
+            }
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    interfaces.imports.push(import.context("a malformed import")?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    interfaces.exports.push(export.context("a malformed export")?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(interfaces)
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}

@@ -1,0 +1,244 @@
+//! Spin's HTTP routes: exact paths, `/:param` segments and a trailing `/...`; the most specific
+//! one wins (<https://spinframework.dev/http-trigger#http-trigger-routing>).
+
+use std::fmt;
+
+use anyhow::{bail, ensure};
+
+/// A parsed route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    segments: Vec<Segment>,
+    /// Whether it ends in `/...`: any path below matches too.
+    is_wildcard: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(String),
+    Parameter(String),
+}
+
+/// Patterns, each with the component that answers it.
+#[derive(Clone, Debug, Default)]
+pub struct RouteTable {
+    entries: Vec<(Pattern, String)>,
+}
+
+/// Where a path led.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match<'t> {
+    pub component: &'t str,
+    pub pattern: &'t Pattern,
+    /// What the `:param` segments stood for, by name.
+    pub parameters: Vec<(String, String)>,
+    /// What is left below a `/...` route (all of the path under `/...` itself); empty otherwise.
+    pub path_info: String,
+}
+
+impl Pattern {
+    /// Parses a route such as `/users/:id/...`.
+    ///
+    /// # Errors
+    /// A route that does not begin with `/`, or has `...` before its end.
+    pub fn parse(route: &str) -> anyhow::Result<Self> {
+        ensure!(route.starts_with('/'), "the route {route:?} does not begin with `/`");
+        let (path, is_wildcard) = match route.strip_suffix("/...") {
+            Some(path) => (path, true),
+            None => (route, false),
+        };
+        let mut segments = Vec::new();
+        for segment in path.split('/').skip(1).filter(|segment| !segment.is_empty()) {
+            if segment == "..." {
+                bail!("the route {route:?} has `...` before its end");
+            }
+            segments.push(match segment.strip_prefix(':') {
+                Some("") => bail!("the route {route:?} has a parameter without a name"),
+                Some(name) => Segment::Parameter(name.to_owned()),
+                None => Segment::Literal(segment.to_owned()),
+            });
+        }
+        Ok(Self { segments, is_wildcard })
+    }
+
+    /// The part before `/...`, as Spin's `spin-component-route` header gives it.
+    pub fn base(&self) -> String {
+        self.segments.iter().map(|segment| format!("/{segment}")).collect()
+    }
+
+    pub fn is_wildcard(&self) -> bool {
+        self.is_wildcard
+    }
+
+    /// Two patterns with the same key match the same paths.
+    fn key(&self) -> (Vec<Option<&str>>, bool) {
+        let segments = self
+            .segments
+            .iter()
+            .map(|segment| match segment {
+                Segment::Literal(text) => Some(text.as_str()),
+                Segment::Parameter(_) => None,
+            })
+            .collect();
+        (segments, self.is_wildcard)
+    }
+
+    /// Literals before parameters, from the left; longer before shorter; exact before `/...`.
+    fn precedence(&self) -> (Vec<u8>, bool) {
+        let ranks = self
+            .segments
+            .iter()
+            .map(|segment| match segment {
+                Segment::Literal(_) => 2,
+                Segment::Parameter(_) => 1,
+            })
+            .collect();
+        (ranks, !self.is_wildcard)
+    }
+
+    fn matches(&self, path: &[&str]) -> Option<Vec<(String, String)>> {
+        let fits = if self.is_wildcard {
+            path.len() >= self.segments.len()
+        } else {
+            path.len() == self.segments.len()
+        };
+        if !fits {
+            return None;
+        }
+        let mut parameters = Vec::new();
+        for (segment, part) in self.segments.iter().zip(path) {
+            match segment {
+                Segment::Literal(text) if text == part => {}
+                Segment::Literal(_) => return None,
+                Segment::Parameter(name) => parameters.push((name.clone(), (*part).to_owned())),
+            }
+        }
+        Some(parameters)
+    }
+}
+
+impl fmt::Display for Segment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(text) => write!(formatter, "{text}"),
+            Self::Parameter(name) => write!(formatter, ":{name}"),
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let base = self.base();
+        match (base.as_str(), self.is_wildcard) {
+            (_, true) => write!(formatter, "{base}/..."),
+            ("", false) => write!(formatter, "/"),
+            (_, false) => write!(formatter, "{base}"),
+        }
+    }
+}
+
+impl RouteTable {
+    /// Adds a route.
+    ///
+    /// # Errors
+    /// Where another route matches the very same paths.
+    pub fn insert(&mut self, pattern: Pattern, component: String) -> anyhow::Result<()> {
+        if let Some((other, owner)) =
+            self.entries.iter().find(|(other, _)| other.key() == pattern.key())
+        {
+            bail!("the routes `{other}` (of `{owner}`) and `{pattern}` (of `{component}`) conflict");
+        }
+        self.entries.push((pattern, component));
+        self.entries.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.precedence()));
+        Ok(())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// All routes, the most specific first.
+    pub fn entries(&self) -> impl Iterator<Item = (&Pattern, &str)> {
+        self.entries.iter().map(|(pattern, component)| (pattern, component.as_str()))
+    }
+
+    /// The most specific route that matches `path` (without its query).
+    pub fn find(&self, path: &str) -> Option<Match<'_>> {
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        self.entries.iter().find_map(|(pattern, component)| {
+            let parameters = pattern.matches(&parts)?;
+            let path_info = if pattern.is_wildcard { below(path, pattern.segments.len()) } else { "" };
+            Some(Match { component, pattern, parameters, path_info: path_info.to_owned() })
+        })
+    }
+}
+
+/// What is left of `path` after its first `segments` segments, with its leading slash.
+fn below(path: &str, segments: usize) -> &str {
+    let mut rest = path;
+    for _ in 0..segments {
+        let start = rest.len() - rest.trim_start_matches('/').len();
+        let end = rest[start..].find('/').map_or(rest.len(), |slash| start + slash);
+        rest = &rest[end..];
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Pattern, RouteTable};
+
+    fn table(routes: &[&str]) -> RouteTable {
+        let mut table = RouteTable::default();
+        for route in routes {
+            table.insert(Pattern::parse(route).unwrap(), (*route).to_owned()).unwrap();
+        }
+        table
+    }
+
+    #[test]
+    fn the_most_specific_route_wins() {
+        let table = table(&["/...", "/users/...", "/users/:id", "/users/me", "/users/:id/posts", "/"]);
+        let cases = [
+            ("/", "/"),
+            ("/other", "/..."),
+            ("/users", "/users/..."),
+            ("/users/me", "/users/me"),
+            ("/users/7", "/users/:id"),
+            ("/users/7/posts", "/users/:id/posts"),
+            ("/users/7/posts/9", "/users/..."),
+        ];
+        for (path, route) in cases {
+            assert_eq!(table.find(path).unwrap().component, route, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_match_tells_parameters_and_the_path_below() {
+        let table = table(&["/a/:name/..."]);
+        let found = table.find("/a/b%20c/d/e/").unwrap();
+        assert_eq!(found.parameters, [("name".to_owned(), "b%20c".to_owned())]);
+        assert_eq!(found.path_info, "/d/e/");
+        assert_eq!(found.pattern.to_string(), "/a/:name/...");
+    }
+
+    #[test]
+    fn an_exact_route_matches_nothing_else() {
+        assert!(table(&["/a"]).find("/a/b").is_none());
+        assert!(table(&["/a"]).find("/").is_none());
+    }
+
+    #[test]
+    fn routes_that_match_the_same_paths_conflict() {
+        let mut table = table(&["/a/:x"]);
+        let error = table.insert(Pattern::parse("/a/:y").unwrap(), "b".into()).unwrap_err();
+        assert!(error.to_string().contains("conflict"), "{error}");
+    }
+
+    #[test]
+    fn malformed_routes_are_refused() {
+        for route in ["a", "", "/.../a", "/:"] {
+            assert!(Pattern::parse(route).is_err(), "{route}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The `spotter` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    spotter::cli::run()
+}

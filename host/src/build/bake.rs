@@ -1,0 +1,103 @@
+//! `spotter bake`: a compiled function and a model's files in, a component that begins with the
+//! model in memory out.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_PROXY_ADAPTER,
+};
+use wit_component::ComponentEncoder;
+
+use super::density::Density;
+use super::snapshot;
+
+/// Changes whenever baking the same files would give other bytes.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
+
+/// The files of a model, in their folder.
+pub struct ModelFolder {
+    path: PathBuf,
+    contents: Vec<Vec<u8>>,
+}
+
+/// What baking gives.
+pub struct Baked {
+    pub component: Vec<u8>,
+    pub density: Density,
+}
+
+impl ModelFolder {
+    /// Every file a model is made of.
+    const FILES: [&str; 3] = ["model.toml", "labels.txt", "model.onnx"];
+
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// Names the file that is missing.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let contents = Self::FILES
+            .iter()
+            .map(|name| {
+                let file = path.join(name);
+                std::fs::read(&file).with_context(|| {
+                    format!(
+                        "cannot read {}; a model's folder holds {}",
+                        file.display(),
+                        Self::FILES.join(", ")
+                    )
+                })
+            })
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self { path: path.to_owned(), contents })
+    }
+
+    /// The folder's name.
+    pub fn name(&self) -> String {
+        self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
+    }
+}
+
+/// A name for what baking these would give.
+pub fn key(module: &[u8], model: &ModelFolder) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(VERSION.as_bytes());
+    for part in std::iter::once(module).chain(model.contents.iter().map(Vec::as_slice)) {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// Loads the model into the function, takes the snapshot, and wraps it as a component whose
+/// imports are wasi:http, io, clocks, random and stdio.
+///
+/// # Errors
+/// What is wrong with the model or the module; and a snapshot too sparse to be mapped
+/// copy-on-write, which would cost every request milliseconds.
+pub fn bake(module: &[u8], model: &ModelFolder) -> anyhow::Result<Baked> {
+    ensure!(
+        wasmparser::Parser::is_core_wasm(module),
+        "this is not a core WebAssembly module; `bake` takes what the build command makes \
+         (target/{}/…/detector.wasm)",
+        super::toolchain::TARGET
+    );
+    let snapshot = snapshot::take(module, &model.path)?;
+    let density = Density::of_module(&snapshot)?;
+    ensure!(density.is_mapped(), "{density}");
+    Ok(Baked { component: wrap(&snapshot)?, density })
+}
+
+/// Wraps a core module for WASI preview 1 as a component.
+///
+/// # Errors
+/// Imports that neither its own interfaces nor preview 1 explain.
+pub fn wrap(module: &[u8]) -> anyhow::Result<Vec<u8>> {
+    ComponentEncoder::default()
+        .validate(true)
+        .module(module)
+        .context("the module does not say which interfaces it has")?
+        .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_PROXY_ADAPTER)
+        .context("the preview 1 adapter does not fit")?
+        .encode()
+        .context("cannot wrap the module as a component")
+}

@@ -1,0 +1,92 @@
+//! Whether wasmtime will map a snapshot's memory copy-on-write, or copy it on every instantiation.
+//!
+//! wasmtime makes an image of a memory's initial contents only where the initialised range is
+//! small, or where at least half of it is data (`try_static_init` in wasmtime-environ): a sparse
+//! snapshot of a large model costs milliseconds for each instance.
+
+use std::fmt;
+
+use anyhow::Context;
+use wasmparser::{DataKind, Operator, Parser, Payload};
+
+/// wasmtime's default `memory_guaranteed_dense_image_size`: a smaller range always qualifies.
+const ALWAYS_MAPPED: u64 = 16 << 20;
+
+/// How a module's first memory is initialised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Density {
+    /// From the first initialised byte to the last.
+    pub range: u64,
+    /// Bytes of data in it.
+    pub data: u64,
+    /// Initial size of the memory.
+    pub memory: u64,
+}
+
+impl Density {
+    /// Reads it off a core module.
+    ///
+    /// # Errors
+    /// Malformed modules.
+    pub fn of_module(module: &[u8]) -> anyhow::Result<Self> {
+        let (mut first, mut last, mut data, mut memory) = (u64::MAX, 0, 0, 0);
+        for payload in Parser::new(0).parse_all(module) {
+            match payload.context("malformed module")? {
+                Payload::MemorySection(memories) => {
+                    for each in memories {
+                        memory = each.context("malformed memory")?.initial << 16;
+                    }
+                }
+                Payload::DataSection(segments) => {
+                    for segment in segments {
+                        let segment = segment.context("malformed data segment")?;
+                        let Some(offset) = constant_offset(&segment.kind) else { continue };
+                        let length = segment.data.len() as u64;
+                        first = first.min(offset);
+                        last = last.max(offset + length);
+                        data += length;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { range: last.saturating_sub(first), data, memory })
+    }
+
+    /// Whether wasmtime's defaults map it copy-on-write.
+    pub fn is_mapped(&self) -> bool {
+        self.range < ALWAYS_MAPPED || self.range < self.data.saturating_mul(2)
+    }
+
+    /// The data's share of the range, in percent.
+    pub fn percent(&self) -> u64 {
+        self.data * 100 / self.range.max(1)
+    }
+}
+
+impl fmt::Display for Density {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        write!(
+            formatter,
+            "snapshot: {:.1} MiB of data in a range of {:.1} MiB ({} % dense), memory {:.1} MiB; {}",
+            mebibytes(self.data),
+            mebibytes(self.range),
+            self.percent(),
+            mebibytes(self.memory),
+            if self.is_mapped() {
+                "wasmtime maps it copy-on-write"
+            } else {
+                "too sparse: wasmtime would copy it for every instance"
+            }
+        )
+    }
+}
+
+fn constant_offset(kind: &DataKind<'_>) -> Option<u64> {
+    let DataKind::Active { offset_expr, .. } = kind else { return None };
+    match offset_expr.get_operators_reader().read().ok()? {
+        Operator::I32Const { value } => Some(u64::from(value.cast_unsigned())),
+        _ => None,
+    }
+}

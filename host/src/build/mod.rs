@@ -1,0 +1,107 @@
+//! From source to a component that is ready to serve: compile, bake, wrap.
+
+pub mod bake;
+pub mod density;
+mod libc_stub;
+pub mod snapshot;
+pub mod toolchain;
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+
+use crate::app::{App, Bake, Build, Component};
+use crate::progress::{Step, say};
+use crate::runtime::cache;
+
+/// Builds every component that says how; those without a build command are left as they are.
+///
+/// # Errors
+/// Names the component, and what failed.
+pub fn build(app: &App) -> anyhow::Result<()> {
+    for component in app.components.values() {
+        build_component(component).with_context(|| format!("building `{}`", component.id))?;
+    }
+    Ok(())
+}
+
+fn build_component(component: &Component) -> anyhow::Result<()> {
+    if let Some(build) = &component.build {
+        compile(&component.id, build)?;
+    }
+    if let Some(bake) = &component.bake {
+        bake_to(bake, &component.source)?;
+    }
+    Ok(())
+}
+
+fn compile(id: &str, build: &Build) -> anyhow::Result<()> {
+    for command in &build.commands {
+        say(&format!("Building component {id} with `{command}`"));
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(command).current_dir(absolute(&build.working_directory)?);
+        forget_outer_cargo(&mut shell);
+        if command.contains(toolchain::TARGET) {
+            toolchain::find()?.apply(&mut shell)?;
+        }
+        let status = shell.status().context("cannot start a shell (sh)")?;
+        ensure!(status.success(), "`{command}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// `cargo run` tells its children of its own toolchain, package and target folder: a build
+/// command must not inherit them.
+fn forget_outer_cargo(command: &mut Command) {
+    const KEPT: [&str; 4] = ["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_HTTP_PROXY", "CARGO_TERM_COLOR"];
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let inherited = text.starts_with("CARGO") && !text.starts_with("CARGO_REGISTRIES");
+        if inherited && !KEPT.contains(&text.as_ref()) || text == "RUSTUP_TOOLCHAIN" {
+            command.env_remove(&name);
+        }
+    }
+}
+
+/// Bakes into the cache, by content, and copies from there; nothing is done twice.
+fn bake_to(bake: &Bake, target: &Path) -> anyhow::Result<()> {
+    let model = bake::ModelFolder::read(&bake.model)?;
+    let module = std::fs::read(&bake.module)
+        .with_context(|| format!("cannot read {}", bake.module.display()))?;
+    let key = bake::key(&module, &model);
+    let cached = cache::folder("baked")?.join(format!("{key}.wasm"));
+    let component = match std::fs::read(&cached) {
+        Ok(component) => component,
+        Err(_) => {
+            let component = bake_with_progress(&module, &model)?;
+            cache::write_whole(&cached, &component)?;
+            component
+        }
+    };
+    if std::fs::read(target).is_ok_and(|present| present == component) {
+        return Ok(());
+    }
+    if let Some(folder) = target.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    cache::write_whole(target, &component)
+}
+
+/// Bakes, and says how the snapshot came out.
+///
+/// # Errors
+/// See [`bake::bake`].
+pub fn bake_with_progress(module: &[u8], model: &bake::ModelFolder) -> anyhow::Result<Vec<u8>> {
+    let step = Step::start(format!("Baking the model {}", model.name()));
+    let baked = bake::bake(module, model)?;
+    step.done(format!("Baked {}", model.name()));
+    say(&format!("  {}", baked.density));
+    Ok(baked.component)
+}
+
+fn absolute(folder: &Path) -> anyhow::Result<std::path::PathBuf> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    folder.canonicalize().with_context(|| format!("there is no folder {}", folder.display()))
+}

@@ -1,0 +1,18 @@
+//! `spotter build`: compiles and bakes the components of an application.
+
+use clap::Args;
+
+use super::AppArguments;
+
+/// Compile and bake the components of an application
+#[derive(Args)]
+pub struct Build {
+    #[command(flatten)]
+    app: AppArguments,
+}
+
+impl Build {
+    pub fn run(self) -> anyhow::Result<()> {
+        crate::build::build(&self.app.load()?)
+    }
+}

@@ -1,0 +1,25 @@
+//! `spotter check`: validates a manifest and its components without running anything.
+
+use clap::Args;
+
+use super::AppArguments;
+use crate::app::check;
+use crate::progress::say;
+
+/// Validate a manifest and its components without running anything
+#[derive(Args)]
+pub struct Check {
+    #[command(flatten)]
+    app: AppArguments,
+}
+
+impl Check {
+    pub fn run(self) -> anyhow::Result<()> {
+        let app = self.app.load()?;
+        for component in app.components.values() {
+            check::component(component)?;
+        }
+        say(&format!("{}: {} component(s), no fault found", app.name, app.components.len()));
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+//! The command line: one file for each subcommand.
+
+mod bake;
+mod build;
+mod check;
+mod detect;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::App;
+use crate::progress::say;
+
+/// Wrong usage (`EX_USAGE` in sysexits.h).
+const EX_USAGE: u8 = 64;
+
+/// Runs WebAssembly functions: reads spin.toml, builds, bakes and serves.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Up(up::Up),
+    Build(build::Build),
+    Bake(bake::Bake),
+    Detect(detect::Detect),
+    Check(check::Check),
+}
+
+/// Which application a subcommand is about.
+#[derive(Args)]
+struct AppArguments {
+    /// The manifest, or the folder it is in
+    #[arg(short, long = "from", alias = "file", default_value = "spin.toml", value_name = "SPIN_TOML")]
+    from: PathBuf,
+}
+
+impl AppArguments {
+    fn load(&self) -> anyhow::Result<App> {
+        App::load(&self.from)
+    }
+}
+
+/// Parses the command line and runs it; the exit status says how it went: 0 well, 64 wrong usage,
+/// 1 anything else.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; a closed pipe is nobody's concern.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match cli.command {
+        Command::Up(command) => command.run(),
+        Command::Build(command) => command.run(),
+        Command::Bake(command) => command.run(),
+        Command::Detect(command) => command.run(),
+        Command::Check(command) => command.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

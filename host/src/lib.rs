@@ -1,0 +1,9 @@
+//! Spotter's runtime: an application's manifest in, HTTP served by WebAssembly components out.
+
+pub mod app;
+pub mod build;
+pub mod cli;
+pub mod progress;
+pub mod runtime;
+pub mod server;
+mod suggest;

@@ -1,0 +1,126 @@
+//! The wasmtime engine: pooled memories, copy-on-write images, and a clock that stops guests.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use wasmtime::component::Linker;
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+use super::cache;
+use super::instance::State;
+use super::limits::Limits;
+
+/// How often a running guest looks at the clock: the precision of its deadline.
+pub const TICK: Duration = Duration::from_millis(10);
+
+/// An engine, and the components it has loaded, each ready to be instantiated.
+pub struct Runtime {
+    engine: Engine,
+    linker: Linker<State>,
+    components: BTreeMap<String, ProxyPre<State>>,
+}
+
+impl Runtime {
+    /// Starts an engine; its clock runs until the process ends.
+    ///
+    /// # Errors
+    /// Where wasmtime refuses the configuration.
+    pub fn new(limits: &Limits) -> anyhow::Result<Self> {
+        let engine = engine(limits)?;
+        start_clock(&engine)?;
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        Ok(Self { engine, linker, components: BTreeMap::new() })
+    }
+
+    /// Loads a component, compiled from the cache where it is there.
+    ///
+    /// # Errors
+    /// A file that is no component, an import that is not granted, or no
+    /// `wasi:http/incoming-handler` export.
+    pub fn load(&mut self, id: &str, source: &Path) -> anyhow::Result<()> {
+        let component = cache::load(&self.engine, source)?;
+        let pre = self
+            .linker
+            .instantiate_pre(&component)
+            .map_err(anyhow::Error::from)
+            .with_context(|| format!("component `{id}` imports what is not granted"))?;
+        let proxy = ProxyPre::new(pre)
+            .map_err(anyhow::Error::from)
+            .with_context(|| format!("component `{id}` does not export wasi:http/incoming-handler"))?;
+        self.components.insert(id.to_owned(), proxy);
+        Ok(())
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The component `id`, ready to be instantiated.
+    pub fn component(&self, id: &str) -> Option<&ProxyPre<State>> {
+        self.components.get(id)
+    }
+}
+
+fn engine(limits: &Limits) -> anyhow::Result<Engine> {
+    let pooled = Engine::new(&config(limits, Allocation::Pooled));
+    let engine = pooled.or_else(|error| {
+        // The pool reserves its whole address space at once, which some sandboxes refuse.
+        tracing::info!(%error, "no pool of instances here: allocating each on demand");
+        Engine::new(&config(limits, Allocation::OnDemand))
+    });
+    engine.map_err(anyhow::Error::from).context("cannot start wasmtime")
+}
+
+#[derive(Clone, Copy)]
+enum Allocation {
+    Pooled,
+    OnDemand,
+}
+
+fn config(limits: &Limits, allocation: Allocation) -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    if let Allocation::Pooled = allocation {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
+    }
+    config
+}
+
+/// Room for every instance that may run at once, and for as many that are being torn down.
+fn pool(limits: &Limits) -> PoolingAllocationConfig {
+    let slots = u32::try_from(limits.instances * 2).unwrap_or(u32::MAX).max(8);
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(slots)
+        // A component may be made of several core modules: the adapter is one.
+        .total_core_instances(slots * 8)
+        .total_memories(slots * 4)
+        .total_tables(slots * 8)
+        .total_stacks(slots)
+        .table_elements(200_000)
+        .max_memory_size(limits.instance_memory)
+        .max_component_instance_size(8 << 20)
+        .max_core_instance_size(8 << 20)
+        .max_memories_per_component(4)
+        .max_core_instances_per_component(32)
+        .max_tables_per_component(32);
+    pool
+}
+
+fn start_clock(engine: &Engine) -> anyhow::Result<()> {
+    let engine = engine.weak();
+    std::thread::Builder::new()
+        .name("epoch".into())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                std::thread::sleep(TICK);
+                engine.increment_epoch();
+            }
+        })
+        .context("cannot start the clock that stops guests")?;
+    Ok(())
+}

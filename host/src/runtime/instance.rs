@@ -1,0 +1,172 @@
+//! One instance for one request: its state, its limits, and the processor time it has used.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use super::limits::Limits;
+use super::outbound::Outbound;
+
+/// What a guest's host calls see.
+pub struct State {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    table: ResourceTable,
+    outbound: Outbound,
+    memory: MemoryLimit,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
+    }
+}
+
+/// The guest ran for longer than [`Limits::request_cpu`].
+#[derive(Debug)]
+pub struct DeadlineExceeded;
+
+impl std::fmt::Display for DeadlineExceeded {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "the guest used more processor time than a request may")
+    }
+}
+
+impl std::error::Error for DeadlineExceeded {}
+
+/// Makes the store for one instance. `used` counts its processor time: the future that runs the
+/// guest must be wrapped in [`Metered`] with the same counter.
+pub fn store(engine: &Engine, wasi: WasiCtx, limits: &Limits, used: Arc<CpuTime>) -> Store<State> {
+    let state = State {
+        wasi,
+        http: WasiHttpCtx::new(),
+        table: ResourceTable::new(),
+        outbound: Outbound,
+        memory: MemoryLimit { most: limits.instance_memory, peak: 0, refused: false },
+    };
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| &mut state.memory);
+    store.set_epoch_deadline(1);
+    let limit = limits.request_cpu;
+    store.epoch_deadline_callback(move |_| {
+        if used.total() > limit {
+            return Err(wasmtime::Error::new(DeadlineExceeded));
+        }
+        // Lets the server's own work, and other guests, have the thread.
+        Ok(UpdateDeadline::Yield(1))
+    });
+    store
+}
+
+impl State {
+    /// The most linear memory this instance had, in bytes.
+    pub fn memory_peak(&self) -> usize {
+        self.memory.peak
+    }
+
+    /// Whether the guest asked for more memory than it may have.
+    pub fn memory_was_refused(&self) -> bool {
+        self.memory.refused
+    }
+}
+
+struct MemoryLimit {
+    most: usize,
+    peak: usize,
+    refused: bool,
+}
+
+impl ResourceLimiter for MemoryLimit {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if desired > self.most {
+            self.refused = true;
+            return Ok(false);
+        }
+        self.peak = self.peak.max(desired);
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= 1_000_000)
+    }
+}
+
+/// Processor time of one guest, as its thread spends it.
+#[derive(Debug)]
+pub struct CpuTime {
+    origin: Instant,
+    spent_nanos: AtomicU64,
+    /// When the poll under way began, in nanoseconds from `origin`, plus one; 0 between polls.
+    running_since: AtomicU64,
+}
+
+impl CpuTime {
+    pub fn start() -> Arc<Self> {
+        Arc::new(Self {
+            origin: Instant::now(),
+            spent_nanos: AtomicU64::new(0),
+            running_since: AtomicU64::new(0),
+        })
+    }
+
+    /// Time spent so far, the poll under way included.
+    pub fn total(&self) -> Duration {
+        let running = match self.running_since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => self.now().saturating_sub(since),
+        };
+        Duration::from_nanos(self.spent_nanos.load(Ordering::Relaxed) + running)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX - 1) + 1
+    }
+}
+
+/// A future whose polls are counted as its guest's processor time.
+pub struct Metered<F> {
+    future: Pin<Box<F>>,
+    used: Arc<CpuTime>,
+}
+
+impl<F: Future> Metered<F> {
+    pub fn new(future: F, used: Arc<CpuTime>) -> Self {
+        Self { future: Box::pin(future), used }
+    }
+}
+
+impl<F: Future> Future for Metered<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let began = self.used.now();
+        self.used.running_since.store(began, Ordering::Relaxed);
+        let polled = self.future.as_mut().poll(context);
+        self.used.running_since.store(0, Ordering::Relaxed);
+        self.used.spent_nanos.fetch_add(self.used.now() - began, Ordering::Relaxed);
+        polled
+    }
+}

@@ -1,0 +1,110 @@
+//! What goes wrong outside the guest: a stable code, the status that fits, and a JSON body in the
+//! same shape as the detector's own errors.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use serde_json::json;
+use wasmtime_wasi_http::WasiBody;
+
+/// Why a request got no reply from a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No route matches.
+    NoRoute { path: String },
+    /// The request cannot be given to a guest.
+    BadRequest { reason: String },
+    /// A route names a component that is not loaded.
+    Unloaded,
+    /// Every instance is busy, and so is the queue.
+    QueueFull { length: usize },
+    /// Every instance stayed busy for as long as a request may wait.
+    QueueTimeout { waited: Duration },
+    /// The guest used more processor time than it may.
+    Deadline { limit: Duration },
+    /// The request took longer, waiting included, than it may.
+    Timeout { limit: Duration },
+    /// The guest asked for more memory than it may have, and failed without it.
+    Memory { limit: usize },
+    /// The guest trapped: a panic, or a fault of its own.
+    Trap,
+    /// The guest ended without a reply.
+    NoReply,
+}
+
+impl Fault {
+    /// The stable name of this fault, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoRoute { .. } => "no_route",
+            Self::BadRequest { .. } => "bad_request",
+            Self::Unloaded => "component_unloaded",
+            Self::QueueFull { .. } => "queue_full",
+            Self::QueueTimeout { .. } => "queue_timeout",
+            Self::Deadline { .. } => "deadline_exceeded",
+            Self::Timeout { .. } => "request_timeout",
+            Self::Memory { .. } => "memory_exceeded",
+            Self::Trap => "guest_trapped",
+            Self::NoReply => "guest_gave_no_reply",
+        }
+    }
+
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::NoRoute { .. } => StatusCode::NOT_FOUND,
+            Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            Self::QueueFull { .. } | Self::QueueTimeout { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Deadline { .. } | Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unloaded | Self::Memory { .. } | Self::Trap | Self::NoReply => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::NoRoute { path } => format!("no route of this application matches {path:?}"),
+            Self::BadRequest { reason } => reason.clone(),
+            Self::Unloaded => "the route's component is not loaded".into(),
+            Self::QueueFull { length } => {
+                format!("all instances are busy and {length} requests wait already: try again soon")
+            }
+            Self::QueueTimeout { waited } => {
+                format!("all instances stayed busy for {waited:?}: try again soon")
+            }
+            Self::Deadline { limit } => {
+                format!("the request used more than the {limit:?} of processor time it may have")
+            }
+            Self::Timeout { limit } => format!("the request took longer than {limit:?}"),
+            Self::Memory { limit } => {
+                format!("the request needs more than the {} MiB it may have", limit >> 20)
+            }
+            Self::Trap => "the function stopped with an error; its log says more".into(),
+            Self::NoReply => "the function ended without a reply".into(),
+        }
+    }
+
+    /// The reply a client gets: `{"error":{"code","message"}}`.
+    pub fn into_response(self) -> Response<WasiBody> {
+        let body = json!({"error": {"code": self.code(), "message": self.message()}});
+        let mut response = Response::new(full(format!("{body}\n")));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// A reply of plain text.
+pub fn plain(text: &'static str) -> Response<WasiBody> {
+    Response::new(full(text))
+}
+
+fn full(body: impl Into<Bytes>) -> WasiBody {
+    Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
+}

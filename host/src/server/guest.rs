@@ -1,0 +1,151 @@
+//! One guest for one request: made, run under its limits, and dropped.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
+use wasmtime::Engine;
+use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::{WasiBody, WasiHttpView};
+
+use super::admission::Place;
+use super::fault::Fault;
+use crate::app::Component;
+use crate::runtime::Limits;
+use crate::runtime::instance::{self, CpuTime, DeadlineExceeded, Metered, State};
+
+/// What is needed to run a guest.
+pub struct Call<'a> {
+    pub proxy: &'a ProxyPre<State>,
+    pub component: &'a Component,
+    pub limits: &'a Limits,
+    pub place: Place,
+}
+
+/// How a guest ended.
+type Ended = Result<(), Fault>;
+
+impl Call<'_> {
+    /// Runs the guest until its reply begins; the reply's body then streams from it. A client that
+    /// goes away before the end stops the guest.
+    pub async fn run(
+        self,
+        engine: &Engine,
+        request: Request<WasiBody>,
+    ) -> Result<Response<WasiBody>, Fault> {
+        let used = CpuTime::start();
+        let limits = *self.limits;
+        let mut store = instance::store(engine, self.wasi(), &limits, Arc::clone(&used));
+        let unfit = |error: wasmtime::Error| Fault::BadRequest { reason: error.to_string() };
+        let (reply, replied) = oneshot::channel();
+        let request =
+            store.data_mut().http().new_incoming_request(Scheme::Http, request).map_err(unfit)?;
+        let out = store.data_mut().http().new_response_outparam(reply).map_err(unfit)?;
+        let (proxy, place) = (self.proxy.clone(), self.place);
+        let id = self.component.id.clone();
+        let guest = async move {
+            let called = async {
+                let guest = proxy.instantiate_async(&mut store).await?;
+                guest.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
+            };
+            let ended = called.await.map_err(|error| fault(&error, store.data(), &limits, &id));
+            drop(store);
+            drop(place);
+            ended
+        };
+        let timed = tokio::time::timeout(limits.request_time, Metered::new(guest, used));
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            timed.await.unwrap_or(Err(Fault::Timeout { limit: limits.request_time }))
+        }));
+        first_of(replied, task).await
+    }
+
+    fn wasi(&self) -> WasiCtx {
+        let mut wasi = WasiCtx::builder();
+        wasi.inherit_stdout().inherit_stderr();
+        for (name, value) in &self.component.environment {
+            wasi.env(name, value);
+        }
+        wasi.build()
+    }
+}
+
+/// The guest's reply, or the fault it ended with before it gave one.
+async fn first_of(
+    replied: oneshot::Receiver<Result<Response<WasiBody>, impl std::fmt::Debug>>,
+    task: AbortOnDropHandle<Ended>,
+) -> Result<Response<WasiBody>, Fault> {
+    match replied.await {
+        Ok(Ok(response)) => {
+            Ok(response.map(|body| GuestBody { body, guest: Some(task) }.boxed_unsync()))
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(?error, "the guest replied with an error");
+            Err(Fault::NoReply)
+        }
+        Err(_) => match task.await {
+            Ok(Ok(())) => Err(Fault::NoReply),
+            Ok(Err(fault)) => Err(fault),
+            Err(_) => Err(Fault::Trap),
+        },
+    }
+}
+
+fn fault(error: &wasmtime::Error, state: &State, limits: &Limits, id: &str) -> Fault {
+    tracing::error!(component = id, error = format!("{error:#}"), "the guest failed");
+    if error.downcast_ref::<DeadlineExceeded>().is_some() {
+        Fault::Deadline { limit: limits.request_cpu }
+    } else if state.memory_was_refused() {
+        Fault::Memory { limit: limits.instance_memory }
+    } else {
+        Fault::Trap
+    }
+}
+
+/// A reply's body as its guest writes it. Dropped before its end, it stops the guest; after its
+/// end, the guest may finish what it has still to do, within its limits.
+struct GuestBody {
+    body: WasiBody,
+    guest: Option<AbortOnDropHandle<Ended>>,
+}
+
+impl GuestBody {
+    fn let_go(&mut self) {
+        if let Some(guest) = self.guest.take() {
+            drop(guest.detach());
+        }
+    }
+}
+
+impl Body for GuestBody {
+    type Data = Bytes;
+    type Error = wasmtime_wasi_http::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(None) = polled {
+            self.let_go();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+

@@ -1,0 +1,51 @@
+//! The `spin-*` headers a component of Spin finds on its request
+//! (<https://spinframework.dev/http-trigger#additional-request-information>).
+
+use http::{HeaderName, HeaderValue, Request, Uri, header};
+
+use super::Connection;
+use crate::app::routes::Match;
+
+const PREFIX: &str = "spin-";
+
+/// Makes the URI absolute and adds the headers; any that a client sent itself are taken away first.
+pub fn add<B>(request: &mut Request<B>, found: &Match<'_>, connection: Connection) {
+    let full = full_url(request, connection);
+    let headers = request.headers_mut();
+    let forged: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with(PREFIX)).cloned().collect();
+    for name in forged {
+        headers.remove(name);
+    }
+    let pattern = found.pattern.to_string();
+    let mut add = |name: &str, value: &str| {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::try_from(format!("{PREFIX}{name}")), HeaderValue::try_from(value))
+        {
+            headers.append(name, value);
+        }
+    };
+    add("full-url", &full);
+    add("path-info", &found.path_info);
+    add("matched-route", &pattern);
+    add("raw-component-route", &pattern);
+    add("component-route", &found.pattern.base());
+    add("base-path", "/");
+    add("client-addr", &connection.client.to_string());
+    for (name, value) in &found.parameters {
+        add(&format!("path-match-{}", name.to_lowercase()), value);
+    }
+    if let Ok(uri) = Uri::try_from(full) {
+        *request.uri_mut() = uri;
+    }
+}
+
+fn full_url<B>(request: &Request<B>, connection: Connection) -> String {
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .map_or_else(|| connection.local.to_string(), str::to_owned);
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    format!("http://{host}{path}")
+}
