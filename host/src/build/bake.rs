@@ -13,7 +13,7 @@ use super::density::Density;
 use super::snapshot;
 
 /// Changes whenever baking the same files would give other bytes.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/2");
 
 /// The files of a model, in their folder.
 pub struct ModelFolder {

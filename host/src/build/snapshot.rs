@@ -1,42 +1,76 @@
-//! Runs a core module's initialiser once and takes its memory as the module's new beginning.
+//! Runs a core module's initialiser and takes its memory as the module's new beginning.
+//!
+//! The initialiser runs in two fresh instances: the first finds out which memory the model keeps,
+//! and the second, of which the snapshot is taken, puts that together.
 
 use std::path::Path;
 
-use anyhow::Context;
-use wasmtime::{Config, Engine, Linker, Store};
+use anyhow::{Context, anyhow};
+use wasmtime::{Config, Engine, Instance, Linker, Module, Store};
 use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::{FsPerms, WasiCtx};
-use wasmtime_wizer::Wizer;
+use wasmtime_wasi::random::Deterministic;
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx};
+use wasmtime_wizer::{WasmtimeWizer, Wizer};
 
-/// Runs `wizer-initialize` with the files of `folder` at `/model`, and gives the module that
-/// begins where it ended.
+/// Runs `wizer-initialize` twice with the files of `model` at `/model`, and gives the module that
+/// begins where the second run ended.
 ///
 /// # Errors
 /// A module without the initialiser, and whatever the initialiser says is wrong with the model.
-pub fn take(module: &[u8], folder: &Path) -> anyhow::Result<Vec<u8>> {
+pub fn take(module: &[u8], model: &Path) -> anyhow::Result<Vec<u8>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the baker")?;
-    runtime.block_on(run(module, folder))
+    let exchange = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let engine = Engine::new(&Config::new())?;
+    let wizer = Wizer::new();
+    let (context, instrumented) = wizer.instrument(module)?;
+    let compiled = Module::new(&engine, &instrumented).map_err(anyhow::Error::from)?;
+    let runs = async {
+        initialise(&compiled, model, exchange.path()).await?;
+        let (mut store, instance) = initialise(&compiled, model, exchange.path()).await?;
+        let mut state = WasmtimeWizer { store: &mut store, instance };
+        Ok(wizer.snapshot(&context, &mut state).await?)
+    };
+    runtime.block_on(runs)
 }
 
-async fn run(module: &[u8], folder: &Path) -> anyhow::Result<Vec<u8>> {
-    let engine = Engine::new(&Config::new()).map_err(anyhow::Error::from)?;
+/// Runs the initialiser in a fresh instance, and gives the instance as it was left.
+async fn initialise(
+    module: &Module,
+    model: &Path,
+    exchange: &Path,
+) -> anyhow::Result<(Store<WasiP1Ctx>, Instance)> {
     let mut wasi = WasiCtx::builder();
+    // Both runs must see the same, so that they allocate the same.
     wasi.inherit_stderr()
-        .preopened_dir(folder, "/model", FsPerms::ReadOnly)
-        .map_err(anyhow::Error::from)
-        .with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut store = Store::new(&engine, wasi.build_p1());
-    let snapshot = Wizer::new()
-        .run(&mut store, module, async |store, module| {
-            let mut linker: Linker<WasiP1Ctx> = Linker::new(module.engine());
-            wasmtime_wasi::p1::add_to_linker_async(&mut linker, |context| context)?;
-            // wasi:http is there only once the component serves.
-            linker.define_unknown_imports_as_traps(module)?;
-            linker.instantiate_async(store, module).await
-        })
-        .await;
-    snapshot.map_err(anyhow::Error::from).context("the function's initialiser failed")
+        .secure_random(constant())
+        .insecure_random(constant())
+        .insecure_random_seed(0)
+        .preopened_dir(model, "/model", FsPerms::ReadOnly)?
+        .preopened_dir(exchange, "/bake", FsPerms::ReadWrite)?;
+    let mut store = Store::new(module.engine(), wasi.build_p1());
+    let mut linker: Linker<WasiP1Ctx> = Linker::new(module.engine());
+    wasmtime_wasi::p1::add_to_linker_async(&mut linker, |context| context)?;
+    // wasi:http is there only once the component serves.
+    linker.define_unknown_imports_as_traps(module)?;
+    let instance = linker.instantiate_async(&mut store, module).await?;
+    for name in ["_initialize", "wizer-initialize"] {
+        let function = instance
+            .get_typed_func::<(), ()>(&mut store, name)
+            .map_err(anyhow::Error::from)
+            .with_context(|| format!("the module has no `{name}`: is it a function's?"))?;
+        function.call_async(&mut store, ()).await.map_err(|error| {
+            match error.downcast_ref::<I32Exit>() {
+                Some(exit) => anyhow!("its initialiser ended with status {}: see above", exit.0),
+                None => anyhow::Error::from(error).context("the function's initialiser failed"),
+            }
+        })?;
+    }
+    Ok((store, instance))
+}
+
+fn constant() -> Deterministic {
+    Deterministic::new(vec![0x5a])
 }
