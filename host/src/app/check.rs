@@ -27,10 +27,10 @@ pub fn component(component: &Component) -> anyhow::Result<()> {
         .with_context(|| format!("component `{}` ({path})", component.id))
 }
 
-/// What a component imports and exports.
-struct Interfaces {
-    imports: Vec<String>,
-    exports: Vec<String>,
+/// The names of what a component imports and exports.
+pub struct Interfaces {
+    pub imports: Vec<String>,
+    pub exports: Vec<String>,
 }
 
 impl Interfaces {
@@ -51,7 +51,11 @@ impl Interfaces {
     }
 }
 
-fn interfaces(bytes: &[u8]) -> anyhow::Result<Interfaces> {
+/// Reads a component's imports and exports.
+///
+/// # Errors
+/// Says what the bytes are instead of a component.
+pub fn interfaces(bytes: &[u8]) -> anyhow::Result<Interfaces> {
     let mut interfaces = Interfaces { imports: Vec::new(), exports: Vec::new() };
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(bytes) {

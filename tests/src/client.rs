@@ -1,0 +1,91 @@
+//! An HTTP client that gives every status as it is.
+
+use serde_json::Value;
+use ureq::Agent;
+
+/// What came back.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// The first header of this name, or nothing.
+    pub fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(header, _)| header == name);
+        found.map_or("", |(_, value)| value.as_str())
+    }
+
+    /// The error's code, or nothing.
+    pub fn error_code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+fn agent() -> Agent {
+    Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true).build().into()
+}
+
+/// Sends a request with these headers and this body.
+pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body).expect("a request");
+    let mut response = agent().run(request).expect("a reply");
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()))
+        .collect();
+    let status = response.status().as_u16();
+    let body = response.body_mut().with_config().limit(1 << 28).read_to_vec().expect("a body");
+    Reply { status, headers, body }
+}
+
+/// `GET`.
+pub fn get(url: &str) -> Reply {
+    send("GET", url, &[], &[])
+}
+
+/// `POST` of a picture's bytes.
+pub fn post_picture(url: &str, picture: &[u8]) -> Reply {
+    send("POST", url, &[("content-type", "application/octet-stream")], picture)
+}
+
+/// A `multipart/form-data` body of these parts (name, file name or nothing, content).
+pub fn form(parts: &[(&str, Option<&str>, &[u8])]) -> (String, Vec<u8>) {
+    const BOUNDARY: &str = "----a-boundary-of-the-tests";
+    let mut body = Vec::new();
+    for (name, file, content) in parts {
+        let file = file.map(|file| format!("; filename=\"{file}\"")).unwrap_or_default();
+        body.extend_from_slice(
+            format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n")
+                .as_bytes(),
+        );
+        body.extend_from_slice(content);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
+    (format!("multipart/form-data; boundary={BOUNDARY}"), body)
+}
+
+/// `POST` of a form.
+pub fn post_form(url: &str, parts: &[(&str, Option<&str>, &[u8])]) -> Reply {
+    let (content_type, body) = form(parts);
+    send("POST", url, &[("content-type", &content_type)], &body)
+}
+
+/// `POST` of JSON.
+pub fn post_json(url: &str, value: &Value) -> Reply {
+    send("POST", url, &[("content-type", "application/json")], value.to_string().as_bytes())
+}

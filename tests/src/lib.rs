@@ -1,0 +1,64 @@
+//! What the black-box tests share: the built binary, a running server, and a client.
+
+pub mod client;
+pub mod pictures;
+pub mod reference;
+pub mod server;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// The root of the workspace.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The `spotter` binary, built as this test was.
+pub fn spotter() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+        let build = Command::new(cargo)
+            .args(["build", "--release", "--quiet", "--package", "spotter", "--bins"])
+            .current_dir(root())
+            .status()
+            .expect("cargo starts");
+        assert!(build.success(), "spotter does not build");
+        // target/release/deps/suite-… of this test, or wherever the target folder is.
+        let target = std::env::current_exe().expect("this test has a path");
+        let target = target.ancestors().nth(3).expect("a target folder");
+        target.join("release/spotter")
+    })
+}
+
+/// Runs `spotter` with these arguments in the workspace, and gives what came of it.
+pub fn run(arguments: &[&str]) -> Output {
+    Command::new(spotter()).args(arguments).current_dir(root()).output().expect("spotter starts")
+}
+
+/// The application's component, built and baked.
+pub fn component() -> &'static Path {
+    static COMPONENT: OnceLock<PathBuf> = OnceLock::new();
+    COMPONENT.get_or_init(|| {
+        let output = run(&["build"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        root().join("target/spotter/detector.wasm")
+    })
+}
+
+/// The function's core module, before a model is baked into it.
+pub fn unbaked() -> PathBuf {
+    component();
+    root().join("target/wasm32-wasip1/component/detector.wasm")
+}
+
+/// What a finished command wrote to standard error.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What a finished command wrote to standard output.
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

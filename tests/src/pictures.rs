@@ -1,0 +1,100 @@
+//! The tests' pictures, and what is made of them: other formats, orientations and damage.
+
+use std::io::Cursor;
+use std::path::PathBuf;
+
+use image::{DynamicImage, ImageFormat, RgbImage};
+use jpeg_encoder::{ColorType, Encoder};
+
+use crate::root;
+
+/// A picture of `tests/pictures`.
+pub fn bytes(name: &str) -> Vec<u8> {
+    let path = root().join("tests/pictures").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The cat, decoded: one object, found with confidence.
+pub fn cat() -> RgbImage {
+    image::load_from_memory(&bytes("skimage_chelsea.png")).expect("a picture").into_rgb8()
+}
+
+/// A picture in one of the formats `image` writes.
+pub fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, format).expect("an encoder");
+    bytes.into_inner()
+}
+
+/// A baseline JPEG.
+pub fn jpeg(picture: &RgbImage) -> Vec<u8> {
+    encode_jpeg(picture.as_raw(), picture, ColorType::Rgb, |_| {})
+}
+
+/// A progressive JPEG.
+pub fn progressive_jpeg(picture: &RgbImage) -> Vec<u8> {
+    encode_jpeg(picture.as_raw(), picture, ColorType::Rgb, |encoder| encoder.set_progressive(true))
+}
+
+/// A JPEG in four inks, stored as they are (CMYK) or as YCCK.
+pub fn cmyk_jpeg(picture: &RgbImage, colour: ColorType) -> Vec<u8> {
+    let inks: Vec<u8> = picture
+        .pixels()
+        .flat_map(|pixel| {
+            let [red, green, blue] = pixel.0;
+            let black = 255 - red.max(green).max(blue);
+            let ink = |channel: u8| {
+                let light = 255 - u32::from(black);
+                if light == 0 { 0 } else { ((light - u32::from(channel)) * 255 / light) as u8 }
+            };
+            [ink(red), ink(green), ink(blue), black]
+        })
+        .collect();
+    encode_jpeg(&inks, picture, colour, |_| {})
+}
+
+/// A JPEG whose EXIF orientation (1 to 8) turns it upright: its stored pixels are turned back.
+pub fn oriented_jpeg(upright: &RgbImage, orientation: u8) -> Vec<u8> {
+    use image::metadata::Orientation;
+    let undo = match orientation {
+        6 => 8,
+        8 => 6,
+        other => other,
+    };
+    let mut stored = DynamicImage::ImageRgb8(upright.clone());
+    stored.apply_orientation(Orientation::from_exif(undo).expect("1 to 8"));
+    let stored = stored.into_rgb8();
+    // TIFF, little-endian, one directory with one entry: tag 0x0112, type short, count 1.
+    let mut exif = b"Exif\0\0II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
+    exif.extend_from_slice(&[orientation, 0, 0, 0, 0, 0, 0, 0]);
+    encode_jpeg(stored.as_raw(), &stored, ColorType::Rgb, |encoder| {
+        encoder.add_app_segment(1, exif.clone()).expect("a segment");
+    })
+}
+
+fn encode_jpeg(
+    pixels: &[u8],
+    size: &RgbImage,
+    colour: ColorType,
+    configure: impl FnOnce(&mut Encoder<&mut Vec<u8>>),
+) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = Encoder::new(&mut bytes, 95);
+    configure(&mut encoder);
+    let (width, height) = (size.width() as u16, size.height() as u16);
+    encoder.encode(pixels, width, height, colour).expect("an encoder");
+    bytes
+}
+
+/// A folder beside the workspace with more pictures and reference outputs, which a clone does not
+/// have. `SPOTTER_SHARED` says where it is, and then it must be there.
+pub fn shared() -> Option<PathBuf> {
+    match std::env::var_os("SPOTTER_SHARED") {
+        Some(folder) => {
+            let folder = PathBuf::from(folder);
+            assert!(folder.is_dir(), "SPOTTER_SHARED is {}: no such folder", folder.display());
+            Some(folder)
+        }
+        None => Some(root().join("../shared")).filter(|folder| folder.join("coco").is_dir()),
+    }
+}

@@ -1,0 +1,153 @@
+//! COCO mean average precision, by COCO's own rules, beside the reference pipeline's.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+use spotter_tests::reference::{self, Detection};
+use spotter_tests::server::Server;
+use spotter_tests::{client, pictures};
+
+/// Ground truth in COCO's format.
+#[derive(Deserialize)]
+struct GroundTruth {
+    images: Vec<Image>,
+    annotations: Vec<Annotation>,
+}
+
+#[derive(Deserialize)]
+struct Image {
+    id: u64,
+    file_name: String,
+}
+
+#[derive(Deserialize)]
+struct Annotation {
+    image_id: u64,
+    category_id: u32,
+    /// Left, top, width, height in pixels.
+    bbox: [f64; 4],
+    #[serde(default)]
+    iscrowd: u8,
+}
+
+/// One annotation, ready to be matched.
+struct Truth {
+    corners: [f64; 4],
+    is_crowd: bool,
+}
+
+/// Truths and detections of one class in one picture.
+#[derive(Default)]
+struct Pair {
+    truths: Vec<Truth>,
+    detections: Vec<Detection>,
+}
+
+#[test]
+fn mean_average_precision_is_the_references() {
+    let Some(shared) = pictures::shared() else {
+        eprintln!("COCO's pictures are not part of a clone: set SPOTTER_SHARED to measure on them");
+        return;
+    };
+    let map = mean_average_precision(&shared.join("coco"));
+    let file = std::fs::read(shared.join("model/reference/coco_map.json")).expect("COCO figures");
+    let reference: Value = serde_json::from_slice(&file).expect("COCO figures");
+    let expected = reference["AP"].as_f64().expect("a figure");
+    println!("mean average precision {map:.2}, reference {expected}");
+    assert!((map - expected).abs() <= 0.5, "mean average precision {map:.2}, reference {expected}");
+}
+
+fn mean_average_precision(coco: &Path) -> f64 {
+    let file = std::fs::read(coco.join("instances.json")).expect("ground truth");
+    let truth: GroundTruth = serde_json::from_slice(&file).expect("ground truth");
+    let mut classes: BTreeMap<u32, BTreeMap<u64, Pair>> = BTreeMap::new();
+    for annotation in &truth.annotations {
+        let [left, top, width, height] = annotation.bbox;
+        let pair = classes.entry(annotation.category_id).or_default();
+        pair.entry(annotation.image_id).or_default().truths.push(Truth {
+            corners: [left, top, left + width, top + height],
+            is_crowd: annotation.iscrowd == 1,
+        });
+    }
+    // What COCO's figures are made with: hardly any threshold, and a hundred detections.
+    let url = Server::shared().url("/detect?min_confidence=0.01&iou_threshold=0.6&max_detections=100");
+    for image in &truth.images {
+        let path = coco.join("images").join(&image.file_name);
+        let picture = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        for detection in reference::of_reply(&client::post_picture(&url, &picture).json()) {
+            let class = classes.entry(detection.class_id).or_default();
+            class.entry(image.id).or_default().detections.push(detection);
+        }
+    }
+    let thresholds: Vec<f64> = (0..10).map(|step| 0.5 + 0.05 * f64::from(step)).collect();
+    // Classes without any truth do not count.
+    let precisions: Vec<f64> = classes
+        .values()
+        .filter(|class| class.values().any(|pair| pair.truths.iter().any(|truth| !truth.is_crowd)))
+        .flat_map(|class| thresholds.iter().map(|threshold| average_precision(class, *threshold)))
+        .collect();
+    100.0 * precisions.iter().sum::<f64>() / precisions.len() as f64
+}
+
+/// Precision averaged over 101 points of recall, for one class at one overlap.
+fn average_precision(class: &BTreeMap<u64, Pair>, threshold: f64) -> f64 {
+    let truths = class.values().flat_map(|pair| &pair.truths).filter(|truth| !truth.is_crowd).count();
+    let mut outcomes: Vec<(f64, bool)> =
+        class.values().flat_map(|pair| outcomes(pair, threshold)).collect();
+    outcomes.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut right = 0;
+    let mut curve: Vec<(f64, f64)> = Vec::new();
+    for (index, (_, is_right)) in outcomes.iter().enumerate() {
+        right += usize::from(*is_right);
+        curve.push((right as f64 / truths as f64, right as f64 / (index + 1) as f64));
+    }
+    // Precision never rises with recall.
+    for index in (1..curve.len()).rev() {
+        curve[index - 1].1 = curve[index - 1].1.max(curve[index].1);
+    }
+    let at = |recall: f64| curve.iter().find(|point| point.0 >= recall).map_or(0.0, |point| point.1);
+    (0..=100).map(|point| at(f64::from(point) / 100.0)).sum::<f64>() / 101.0
+}
+
+/// Each detection's confidence, and whether it is right; those that only meet a crowd are left out.
+fn outcomes(pair: &Pair, threshold: f64) -> Vec<(f64, bool)> {
+    let mut taken = vec![false; pair.truths.len()];
+    let mut outcomes = Vec::new();
+    for detection in &pair.detections {
+        let mut best: Option<(usize, f64)> = None;
+        for (index, truth) in pair.truths.iter().enumerate() {
+            let overlap = reference::overlap(&detection.corners, &truth.corners);
+            let least = best.map_or(threshold, |(_, overlap)| overlap);
+            if !truth.is_crowd && !taken[index] && overlap >= least {
+                best = Some((index, overlap));
+            }
+        }
+        let is_in_crowd = pair
+            .truths
+            .iter()
+            .any(|truth| truth.is_crowd && share_inside(&detection.corners, &truth.corners) >= threshold);
+        match best {
+            Some((index, _)) => {
+                taken[index] = true;
+                outcomes.push((detection.confidence, true));
+            }
+            None if is_in_crowd => {}
+            None => outcomes.push((detection.confidence, false)),
+        }
+    }
+    outcomes
+}
+
+/// A crowd has no one box: what counts is how much of the detection lies in it.
+fn share_inside(detection: &[f64; 4], crowd: &[f64; 4]) -> f64 {
+    let area = |c: &[f64; 4]| (c[2] - c[0]).max(0.0) * (c[3] - c[1]).max(0.0);
+    let inside = area(&[
+        detection[0].max(crowd[0]),
+        detection[1].max(crowd[1]),
+        detection[2].min(crowd[2]),
+        detection[3].min(crowd[3]),
+    ]);
+    if area(detection) > 0.0 { inside / area(detection) } else { 0.0 }
+}

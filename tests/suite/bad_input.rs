@@ -1,0 +1,164 @@
+//! Whatever a client sends is answered with the status that fits and a stable code.
+
+use image::{DynamicImage, ImageFormat, RgbImage};
+use serde_json::json;
+use spotter_tests::client::{self, Reply};
+use spotter_tests::pictures;
+use spotter_tests::server::Server;
+
+fn url(path: &str) -> String {
+    Server::shared().url(path)
+}
+
+fn assert_refused(name: &str, reply: &Reply, status: u16, code: &str) -> String {
+    let message = reply.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+    assert_eq!((reply.status, reply.error_code().as_str()), (status, code), "{name}: {message}");
+    assert!(message.len() > 10, "{name}: {message}");
+    message
+}
+
+fn post(content_type: &str, body: &[u8]) -> Reply {
+    client::send("POST", &url("/detect"), &[("content-type", content_type)], body)
+}
+
+#[test]
+fn pictures_that_are_none_are_refused() {
+    let cat = DynamicImage::ImageRgb8(pictures::cat());
+    let jpeg = pictures::jpeg(&pictures::cat());
+    let png = pictures::encode(&cat, ImageFormat::Png);
+    let half = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
+    let damaged = {
+        let mut bytes = png.clone();
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 64].fill(0xaa);
+        bytes
+    };
+    let cases: Vec<(&str, Vec<u8>, u16, &str)> = vec![
+        ("nothing", vec![], 400, "empty_body"),
+        ("text", b"this is no picture, though it is long enough".to_vec(), 422, "not_a_picture"),
+        ("one byte", vec![0xff], 422, "not_a_picture"),
+        ("a PDF", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj".to_vec(), 422, "not_a_picture"),
+        ("a TIFF", b"II\x2a\0\x08\0\0\0\0\0\0\0\0\0\0\0".to_vec(), 422, "not_a_picture"),
+        ("a JPEG's first bytes", jpeg[..20].to_vec(), 422, "truncated_picture"),
+        ("half a JPEG", half(&jpeg), 422, "truncated_picture"),
+        ("half a progressive JPEG", half(&pictures::progressive_jpeg(&pictures::cat())), 422, "truncated_picture"),
+        ("half a PNG", half(&png), 422, "truncated_picture"),
+        ("half a GIF", half(&pictures::encode(&cat, ImageFormat::Gif)), 422, "truncated_picture"),
+        ("half a BMP", half(&pictures::encode(&cat, ImageFormat::Bmp)), 422, "truncated_picture"),
+        ("half a WebP", half(&pictures::encode(&cat, ImageFormat::WebP)), 422, "truncated_picture"),
+        ("a damaged PNG", damaged, 422, "not_a_picture"),
+    ];
+    for (name, body, status, code) in cases {
+        assert_refused(name, &post("image/jpeg", &body), status, code);
+    }
+}
+
+/// A PNG header of this size, with a checksum, and no pixels.
+fn png_of_size(width: u32, height: u32) -> Vec<u8> {
+    let mut png = pictures::encode(&DynamicImage::new_rgb8(1, 1), ImageFormat::Png);
+    png[16..20].copy_from_slice(&width.to_be_bytes());
+    png[20..24].copy_from_slice(&height.to_be_bytes());
+    let checksum = crc32(&png[12..29]);
+    png[29..33].copy_from_slice(&checksum.to_be_bytes());
+    png
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+    })
+}
+
+#[test]
+fn a_picture_that_is_too_large_is_refused_before_it_is_decoded() {
+    for (width, height) in [(8193, 10), (10, 8193), (65_500, 65_500), (8192, 8192), (8000, 6300)] {
+        let reply = post("image/png", &png_of_size(width, height));
+        let message = assert_refused("too large", &reply, 413, "picture_too_large");
+        assert!(message.contains(&format!("{width}x{height}")), "{message}");
+    }
+}
+
+#[test]
+fn fifty_megapixels_are_detected_in_and_a_heavier_encoding_of_them_is_refused() {
+    let picture = RgbImage::from_fn(8000, 6250, |x, y| image::Rgb([(x / 32) as u8, (y / 32) as u8, 128]));
+    assert_eq!(post("image/jpeg", &pictures::jpeg(&picture)).status, 200);
+    let reply = post("image/jpeg", &pictures::progressive_jpeg(&picture));
+    assert_refused("progressive", &reply, 413, "picture_too_large");
+}
+
+#[test]
+fn a_body_that_is_too_large_is_refused() {
+    let reply = post("image/jpeg", &vec![0xff; (10 << 20) + 1]);
+    assert_refused("body", &reply, 413, "body_too_large");
+}
+
+#[test]
+fn bad_options_are_named_with_their_value_and_range() {
+    let picture = pictures::bytes("skimage_chelsea.png");
+    let cases = [
+        ("min_confidence=2", "bad_option", ["min_confidence", "\"2\"", "0 to 1"]),
+        ("min_confidence=high", "bad_option", ["min_confidence", "\"high\"", "0 to 1"]),
+        ("min_confidence=NaN", "bad_option", ["min_confidence", "\"NaN\"", "0 to 1"]),
+        ("iou_threshold=-0.1", "bad_option", ["iou_threshold", "\"-0.1\"", "0 to 1"]),
+        ("max_detections=0", "bad_option", ["max_detections", "\"0\"", "1 to 1000"]),
+        ("max_detections=1.5", "bad_option", ["max_detections", "\"1.5\"", "1 to 1000"]),
+        ("annotate=maybe", "bad_option", ["annotate", "\"maybe\"", "true"]),
+        ("classes=", "bad_option", ["classes", "\"\"", "person,dog"]),
+        ("classes=person,dgo", "unknown_class", ["\"dgo\"", "`dog`", "/labels"]),
+        ("min_confidance=0.5", "unknown_option", ["min_confidance", "did you mean", "`min_confidence`"]),
+    ];
+    for (query, code, words) in cases {
+        let reply = client::post_picture(&url(&format!("/detect?{query}")), &picture);
+        let message = assert_refused(query, &reply, 400, code);
+        for word in words {
+            assert!(message.contains(word), "{query}: {message} lacks {word}");
+        }
+    }
+}
+
+#[test]
+fn bodies_that_are_not_what_they_say_are_refused() {
+    assert_refused("text", &post("text/plain", b"hello"), 415, "unsupported_media_type");
+    assert_refused("no type at all", &post("nonsense", b"hello"), 415, "unsupported_media_type");
+    let curl = post("application/x-www-form-urlencoded", &pictures::bytes("skimage_chelsea.png"));
+    let hint = assert_refused("curl's default", &curl, 415, "unsupported_media_type");
+    assert!(hint.contains("-F image=@"), "{hint}");
+    for (name, body) in [
+        ("no JSON", "{"),
+        ("a list", "[]"),
+        ("no image", "{}"),
+        ("an image that is a number", r#"{"image": 7}"#),
+        ("an empty list", r#"{"image": []}"#),
+        ("a list of numbers", r#"{"image": [7]}"#),
+    ] {
+        assert_refused(name, &post("application/json", body.as_bytes()), 400, "bad_json");
+    }
+    assert_refused("deep JSON", &post("application/json", "[".repeat(100_000).as_bytes()), 400, "bad_json");
+    assert_refused("base64", &client::post_json(&url("/detect"), &json!({"image": "***"})), 400, "bad_base64");
+    assert_refused("empty JSON", &post("application/json", b""), 400, "empty_body");
+    assert_refused("an empty picture", &client::post_json(&url("/detect"), &json!({"image": ""})), 400, "empty_body");
+    let unknown = client::post_json(&url("/detect"), &json!({"image": "", "clases": "dog"}));
+    assert_refused("an unknown key", &unknown, 400, "unknown_option");
+}
+
+#[test]
+fn broken_forms_are_refused() {
+    assert_refused("no boundary", &post("multipart/form-data", b"hello"), 400, "bad_form");
+    assert_refused("not a form", &post("multipart/form-data; boundary=x", b"hello"), 400, "bad_form");
+    let (content_type, body) = client::form(&[("image", Some("a.png"), &pictures::bytes("skimage_chelsea.png"))]);
+    assert_refused("half a form", &post(&content_type, &body[..body.len() / 2]), 400, "bad_form");
+    let nothing = client::post_form(&url("/detect"), &[("min_confidence", None, b"0.5")]);
+    assert_refused("no image", &nothing, 400, "bad_form");
+    let picture: (&str, Option<&str>, &[u8]) = ("image", Some("a.png"), b"x");
+    let many = client::post_form(&url("/detect"), &[picture; 17]);
+    assert_refused("17 pictures", &many, 400, "too_many_pictures");
+}
+
+#[test]
+fn after_all_of_that_the_next_request_is_answered() {
+    for _ in 0..3 {
+        assert_eq!(post("image/png", &png_of_size(70_000, 70_000)).status, 413);
+        let reply = client::post_picture(&url("/detect"), &pictures::bytes("skimage_chelsea.png"));
+        assert_eq!(reply.status, 200);
+    }
+}

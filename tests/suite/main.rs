@@ -1,0 +1,10 @@
+//! The black-box suite: one module for each promise of the README.
+
+mod accuracy;
+mod bad_input;
+mod bake;
+mod command_line;
+mod detect;
+mod formats;
+mod parity;
+mod portability;
