@@ -31,13 +31,17 @@ pub fn decode(bytes: &[u8], keeps_upright_copy: bool) -> Result<Picture, Error> 
         return Err(Error::EmptyBody);
     }
     let format = sniff(bytes)?;
+    // By the header alone: a decoder may refuse a huge size in words of its own, or make room for it.
+    if let Ok(size) = imagesize::blob_size(bytes) {
+        limits::check_size(to_u32(size.width), to_u32(size.height))?;
+    }
     let mut decoder = ImageReader::with_format(Cursor::new(bytes), format)
         .into_decoder()
         .map_err(|error| refused(error, bytes, format))?;
-    limits::check(&decoder, format, bytes, keeps_upright_copy)?;
-    if format == ImageFormat::Jpeg && !jpeg::Outline::read(bytes).is_complete {
-        return Err(Error::TruncatedPicture { reason: "there is no end-of-image marker".into() });
-    }
+    let (width, height) = decoder.dimensions();
+    limits::check_size(width, height)?;
+    limits::check_memory(&decoder, format, bytes, keeps_upright_copy)?;
+    check_length(bytes, format)?;
     let orientation = decoder.orientation().map_err(|error| refused(error, bytes, format))?;
     let decoded =
         DynamicImage::from_decoder(decoder).map_err(|error| refused(error, bytes, format))?;
@@ -62,11 +66,35 @@ fn beginning(bytes: &[u8]) -> String {
 
 fn refused(error: ImageError, bytes: &[u8], format: ImageFormat) -> Error {
     let reason = error.to_string();
-    if ended_early(&error, &reason) || bytes.len() < smallest(format) {
+    if check_length(bytes, format).is_err()
+        || ended_early(&error, &reason)
+        || bytes.len() < smallest(format)
+    {
         Error::TruncatedPicture { reason }
     } else {
         Error::NotAPicture { reason }
     }
+}
+
+/// Refuses a file that is shorter than it says itself: some decoders fill what is missing with
+/// grey, or call it corrupt.
+fn check_length(bytes: &[u8], format: ImageFormat) -> Result<(), Error> {
+    let missing = match (format, bytes) {
+        (ImageFormat::Jpeg, _) if !jpeg::Outline::read(bytes).is_complete => {
+            "there is no end-of-image marker".to_owned()
+        }
+        (ImageFormat::WebP, [b'R', b'I', b'F', b'F', a, b, c, d, rest @ ..])
+            if (rest.len() as u64) < u64::from(u32::from_le_bytes([*a, *b, *c, *d])) =>
+        {
+            format!("it is {} bytes long and says it is longer", bytes.len())
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::TruncatedPicture { reason: missing })
+}
+
+fn to_u32(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// Decoders say that the bytes ran out as an I/O error, or in words of their own.

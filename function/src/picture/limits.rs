@@ -15,11 +15,23 @@ pub const MAX_MEGAPIXELS: u64 = 50;
 /// activations and the body need the rest.
 const MAX_DECODING_BYTES: u64 = 160 << 20;
 
-/// Refuses a picture that is too large in pixels, or whose decoding would need too much memory.
+/// Refuses a picture that is too large in pixels.
 ///
 /// # Errors
-/// [`Error::PictureTooLarge`], [`Error::PictureNeedsTooMuchMemory`].
-pub fn check(
+/// [`Error::PictureTooLarge`].
+pub fn check_size(width: u32, height: u32) -> Result<(), Error> {
+    let pixels = u64::from(width) * u64::from(height);
+    if width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_MEGAPIXELS * 1_000_000 {
+        return Err(Error::PictureTooLarge { width, height });
+    }
+    Ok(())
+}
+
+/// Refuses a picture whose decoding would need too much memory.
+///
+/// # Errors
+/// [`Error::PictureNeedsTooMuchMemory`].
+pub fn check_memory(
     decoder: &impl ImageDecoder,
     format: ImageFormat,
     bytes: &[u8],
@@ -27,9 +39,6 @@ pub fn check(
 ) -> Result<(), Error> {
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
-    if width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_MEGAPIXELS * 1_000_000 {
-        return Err(Error::PictureTooLarge { width, height });
-    }
     let needed = peak_bytes_per_pixel(decoder.color_type(), format, bytes, keeps_upright_copy) * pixels;
     if needed > MAX_DECODING_BYTES {
         return Err(Error::PictureNeedsTooMuchMemory {

@@ -5,12 +5,15 @@
 
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use wasmtime::{Config, Engine, Instance, Linker, Module, Store};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx};
 use wasmtime_wizer::{WasmtimeWizer, Wizer};
+
+/// What a function exports for its snapshot, as Wizer's own tools call it.
+const INITIALISER: &str = "wizer-initialize";
 
 /// Runs `wizer-initialize` twice with the files of `model` at `/model`, and gives the module that
 /// begins where the second run ended.
@@ -56,11 +59,13 @@ async fn initialise(
     // wasi:http is there only once the component serves.
     linker.define_unknown_imports_as_traps(module)?;
     let instance = linker.instantiate_async(&mut store, module).await?;
-    for name in ["_initialize", "wizer-initialize"] {
-        let function = instance
-            .get_typed_func::<(), ()>(&mut store, name)
-            .map_err(anyhow::Error::from)
-            .with_context(|| format!("the module has no `{name}`: is it a function's?"))?;
+    ensure!(
+        instance.get_func(&mut store, INITIALISER).is_some(),
+        "the module does not export `{INITIALISER}`: it is not a function that can be baked"
+    );
+    for name in ["_initialize", INITIALISER] {
+        let Some(function) = instance.get_func(&mut store, name) else { continue };
+        let function = function.typed::<(), ()>(&store)?;
         function.call_async(&mut store, ()).await.map_err(|error| {
             match error.downcast_ref::<I32Exit>() {
                 Some(exit) => anyhow!("its initialiser ended with status {}: see above", exit.0),
