@@ -1,6 +1,12 @@
 //! Draws detections on a picture: a box in the class's colour, and a label with its confidence,
 //! sized to the picture so that both a thumbnail and a large photograph are legible.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "coordinates and colours are bounded by the picture and by 0 to 255"
+)]
+
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
@@ -75,11 +81,11 @@ pub fn draw(picture: &mut RgbImage, detections: &[Detection]) -> Result<(), Erro
 /// [`Error::Internal`] where the encoder fails: never for what a client sent.
 pub fn encode(picture: &RgbImage, format: PictureFormat) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    let (width, height, colour) = (picture.width(), picture.height(), image::ExtendedColorType::Rgb8);
+    let (width, height, colour) =
+        (picture.width(), picture.height(), image::ExtendedColorType::Rgb8);
     match format {
-        PictureFormat::Jpeg => {
-            JpegEncoder::new_with_quality(&mut bytes, 90).write_image(picture, width, height, colour)
-        }
+        PictureFormat::Jpeg => JpegEncoder::new_with_quality(&mut bytes, 90)
+            .write_image(picture, width, height, colour),
         PictureFormat::Png => {
             PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive)
                 .write_image(picture, width, height, colour)

@@ -1,5 +1,7 @@
 //! The component's shell: wasi:http in, the pure [`crate::api`] in the middle, wasi:http out.
 
+#![allow(unsafe_code, reason = "the macro that exports the handler writes unsafe code")]
+
 use futures_util::{SinkExt, StreamExt};
 use spin_sdk::http::{Fields, IncomingRequest, Method, OutgoingResponse, ResponseOutparam};
 use spin_sdk::http_component;

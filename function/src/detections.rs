@@ -75,9 +75,10 @@ pub fn select<'m>(
     model: &'m Model,
     options: &Options,
 ) -> Vec<Detection<'m>> {
-    let (Ok(boxes), Ok(scores)) =
-        (candidates.boxes.to_plain_array_view::<f32>(), candidates.scores.to_plain_array_view::<f32>())
-    else {
+    let (Ok(boxes), Ok(scores)) = (
+        candidates.boxes.to_plain_array_view::<f32>(),
+        candidates.scores.to_plain_array_view::<f32>(),
+    ) else {
         return Vec::new();
     };
     let (Some(boxes), Some(scores)) = (boxes.as_slice(), scores.as_slice()) else {

@@ -41,7 +41,10 @@ pub enum Error {
     BadOption { name: String, value: String, expected: String },
     #[error("option `{name}` is not known{}", did_you_mean(suggestion))]
     UnknownOption { name: String, suggestion: Option<String> },
-    #[error("class {name:?} is not one of the model's{}; GET /labels lists them", did_you_mean(suggestion))]
+    #[error(
+        "class {name:?} is not one of the model's{}; GET /labels lists them",
+        did_you_mean(suggestion)
+    )]
     UnknownClass { name: String, suggestion: Option<String> },
     #[error("the form could not be read: {reason}")]
     BadForm { reason: String },

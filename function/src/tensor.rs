@@ -1,6 +1,12 @@
 //! From a picture of any shape to the network's input tensor, and back from the network's
 //! coordinates to the picture's.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "sizes are bounded by the picture and by the network's input"
+)]
+
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, RgbImage};
@@ -77,7 +83,8 @@ fn place(picture: ImageSize, input: &Input) -> (Placement, ImageSize) {
         Fit::Stretch => ImageSize { width: input.width, height: input.height },
         Fit::Letterbox => {
             let scale = (width / picture.width as f32).min(height / picture.height as f32);
-            let side = |length: u32, most: u32| ((length as f32 * scale).round() as u32).clamp(1, most);
+            let side =
+                |length: u32, most: u32| ((length as f32 * scale).round() as u32).clamp(1, most);
             ImageSize {
                 width: side(picture.width, input.width),
                 height: side(picture.height, input.height),
@@ -100,20 +107,13 @@ fn margins(inner: ImageSize, input: &Input) -> (u32, u32) {
 fn resize(picture: &RgbImage, width: u32, height: u32) -> Result<RgbImage, Error> {
     let mut resized = RgbImage::new(width, height);
     let internal = |error: &dyn std::fmt::Display| Error::Internal(format!("resize: {error}"));
-    let source = ImageRef::new(
-        picture.width(),
-        picture.height(),
-        picture.as_raw(),
-        PixelType::U8x3,
-    )
-    .map_err(|error| internal(&error))?;
+    let source =
+        ImageRef::new(picture.width(), picture.height(), picture.as_raw(), PixelType::U8x3)
+            .map_err(|error| internal(&error))?;
     let mut target = Image::from_slice_u8(width, height, &mut resized, PixelType::U8x3)
         .map_err(|error| internal(&error))?;
-    let options =
-        ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear));
-    Resizer::new()
-        .resize(&source, &mut target, &options)
-        .map_err(|error| internal(&error))?;
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear));
+    Resizer::new().resize(&source, &mut target, &options).map_err(|error| internal(&error))?;
     Ok(resized)
 }
 

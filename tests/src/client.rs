@@ -31,7 +31,11 @@ impl Reply {
 }
 
 fn agent() -> Agent {
-    Agent::config_builder().http_status_as_error(false).allow_non_standard_methods(true).build().into()
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .build()
+        .into()
 }
 
 /// Sends a request with these headers and this body.
@@ -69,8 +73,10 @@ pub fn form(parts: &[(&str, Option<&str>, &[u8])]) -> (String, Vec<u8>) {
     for (name, file, content) in parts {
         let file = file.map(|file| format!("; filename=\"{file}\"")).unwrap_or_default();
         body.extend_from_slice(
-            format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n")
-                .as_bytes(),
+            format!(
+                "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n"
+            )
+            .as_bytes(),
         );
         body.extend_from_slice(content);
         body.extend_from_slice(b"\r\n");

@@ -19,6 +19,13 @@ pub fn cat() -> RgbImage {
     image::load_from_memory(&bytes("skimage_chelsea.png")).expect("a picture").into_rgb8()
 }
 
+/// The astronaut as a camera would store it: a JPEG of 640x480.
+pub fn photograph() -> Vec<u8> {
+    let picture = image::load_from_memory(&bytes("skimage_astronaut.png")).expect("a picture");
+    let size = picture.resize_exact(640, 480, image::imageops::FilterType::CatmullRom);
+    jpeg(&size.into_rgb8())
+}
+
 /// A picture in one of the formats `image` writes.
 pub fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
@@ -45,7 +52,7 @@ pub fn cmyk_jpeg(picture: &RgbImage, colour: ColorType) -> Vec<u8> {
             let black = 255 - red.max(green).max(blue);
             let ink = |channel: u8| {
                 let light = 255 - u32::from(black);
-                if light == 0 { 0 } else { ((light - u32::from(channel)) * 255 / light) as u8 }
+                ((light - u32::from(channel)) * 255 / light.max(1)) as u8
             };
             [ink(red), ink(green), ink(blue), black]
         })

@@ -34,8 +34,8 @@ pub struct Tolerance {
 
 /// Reads a file of references by picture.
 pub fn read(path: &Path) -> BTreeMap<String, Reference> {
-    let text = std::fs::read_to_string(path)
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let text =
+        std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).expect("reference outputs")
 }
 

@@ -36,6 +36,11 @@ impl Server {
         Self { process, address }
     }
 
+    /// A server that is already running.
+    pub fn of(process: Child, address: String) -> Self {
+        Self { process, address }
+    }
+
     /// The one server that tests share which only ask.
     pub fn shared() -> &'static Self {
         static SERVER: OnceLock<Server> = OnceLock::new();

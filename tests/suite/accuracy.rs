@@ -72,10 +72,12 @@ fn mean_average_precision(coco: &Path) -> f64 {
         });
     }
     // What COCO's figures are made with: hardly any threshold, and a hundred detections.
-    let url = Server::shared().url("/detect?min_confidence=0.01&iou_threshold=0.6&max_detections=100");
+    let url =
+        Server::shared().url("/detect?min_confidence=0.01&iou_threshold=0.6&max_detections=100");
     for image in &truth.images {
         let path = coco.join("images").join(&image.file_name);
-        let picture = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let picture =
+            std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         for detection in reference::of_reply(&client::post_picture(&url, &picture).json()) {
             let class = classes.entry(detection.class_id).or_default();
             class.entry(image.id).or_default().detections.push(detection);
@@ -93,7 +95,8 @@ fn mean_average_precision(coco: &Path) -> f64 {
 
 /// Precision averaged over 101 points of recall, for one class at one overlap.
 fn average_precision(class: &BTreeMap<u64, Pair>, threshold: f64) -> f64 {
-    let truths = class.values().flat_map(|pair| &pair.truths).filter(|truth| !truth.is_crowd).count();
+    let truths =
+        class.values().flat_map(|pair| &pair.truths).filter(|truth| !truth.is_crowd).count();
     let mut outcomes: Vec<(f64, bool)> =
         class.values().flat_map(|pair| outcomes(pair, threshold)).collect();
     outcomes.sort_by(|a, b| b.0.total_cmp(&a.0));
@@ -107,7 +110,8 @@ fn average_precision(class: &BTreeMap<u64, Pair>, threshold: f64) -> f64 {
     for index in (1..curve.len()).rev() {
         curve[index - 1].1 = curve[index - 1].1.max(curve[index].1);
     }
-    let at = |recall: f64| curve.iter().find(|point| point.0 >= recall).map_or(0.0, |point| point.1);
+    let at =
+        |recall: f64| curve.iter().find(|point| point.0 >= recall).map_or(0.0, |point| point.1);
     (0..=100).map(|point| at(f64::from(point) / 100.0)).sum::<f64>() / 101.0
 }
 
@@ -124,10 +128,9 @@ fn outcomes(pair: &Pair, threshold: f64) -> Vec<(f64, bool)> {
                 best = Some((index, overlap));
             }
         }
-        let is_in_crowd = pair
-            .truths
-            .iter()
-            .any(|truth| truth.is_crowd && share_inside(&detection.corners, &truth.corners) >= threshold);
+        let is_in_crowd = pair.truths.iter().any(|truth| {
+            truth.is_crowd && share_inside(&detection.corners, &truth.corners) >= threshold
+        });
         match best {
             Some((index, _)) => {
                 taken[index] = true;

@@ -41,7 +41,12 @@ fn pictures_that_are_none_are_refused() {
         ("a TIFF", b"II\x2a\0\x08\0\0\0\0\0\0\0\0\0\0\0".to_vec(), 422, "not_a_picture"),
         ("a JPEG's first bytes", jpeg[..20].to_vec(), 422, "truncated_picture"),
         ("half a JPEG", half(&jpeg), 422, "truncated_picture"),
-        ("half a progressive JPEG", half(&pictures::progressive_jpeg(&pictures::cat())), 422, "truncated_picture"),
+        (
+            "half a progressive JPEG",
+            half(&pictures::progressive_jpeg(&pictures::cat())),
+            422,
+            "truncated_picture",
+        ),
         ("half a PNG", half(&png), 422, "truncated_picture"),
         ("half a GIF", half(&pictures::encode(&cat, ImageFormat::Gif)), 422, "truncated_picture"),
         ("half a BMP", half(&pictures::encode(&cat, ImageFormat::Bmp)), 422, "truncated_picture"),
@@ -65,7 +70,9 @@ fn png_of_size(width: u32, height: u32) -> Vec<u8> {
 
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
     })
 }
 
@@ -80,7 +87,8 @@ fn a_picture_that_is_too_large_is_refused_before_it_is_decoded() {
 
 #[test]
 fn fifty_megapixels_are_detected_in_and_a_heavier_encoding_of_them_is_refused() {
-    let picture = RgbImage::from_fn(8000, 6250, |x, y| image::Rgb([(x / 32) as u8, (y / 32) as u8, 128]));
+    let picture =
+        RgbImage::from_fn(8000, 6250, |x, y| image::Rgb([(x / 32) as u8, (y / 32) as u8, 128]));
     assert_eq!(post("image/jpeg", &pictures::jpeg(&picture)).status, 200);
     let reply = post("image/jpeg", &pictures::progressive_jpeg(&picture));
     assert_refused("progressive", &reply, 413, "picture_too_large");
@@ -105,7 +113,11 @@ fn bad_options_are_named_with_their_value_and_range() {
         ("annotate=maybe", "bad_option", ["annotate", "\"maybe\"", "true"]),
         ("classes=", "bad_option", ["classes", "\"\"", "person,dog"]),
         ("classes=person,dgo", "unknown_class", ["\"dgo\"", "`dog`", "/labels"]),
-        ("min_confidance=0.5", "unknown_option", ["min_confidance", "did you mean", "`min_confidence`"]),
+        (
+            "min_confidance=0.5",
+            "unknown_option",
+            ["min_confidance", "did you mean", "`min_confidence`"],
+        ),
     ];
     for (query, code, words) in cases {
         let reply = client::post_picture(&url(&format!("/detect?{query}")), &picture);
@@ -133,10 +145,25 @@ fn bodies_that_are_not_what_they_say_are_refused() {
     ] {
         assert_refused(name, &post("application/json", body.as_bytes()), 400, "bad_json");
     }
-    assert_refused("deep JSON", &post("application/json", "[".repeat(100_000).as_bytes()), 400, "bad_json");
-    assert_refused("base64", &client::post_json(&url("/detect"), &json!({"image": "***"})), 400, "bad_base64");
+    assert_refused(
+        "deep JSON",
+        &post("application/json", "[".repeat(100_000).as_bytes()),
+        400,
+        "bad_json",
+    );
+    assert_refused(
+        "base64",
+        &client::post_json(&url("/detect"), &json!({"image": "***"})),
+        400,
+        "bad_base64",
+    );
     assert_refused("empty JSON", &post("application/json", b""), 400, "empty_body");
-    assert_refused("an empty picture", &client::post_json(&url("/detect"), &json!({"image": ""})), 400, "empty_body");
+    assert_refused(
+        "an empty picture",
+        &client::post_json(&url("/detect"), &json!({"image": ""})),
+        400,
+        "empty_body",
+    );
     let unknown = client::post_json(&url("/detect"), &json!({"image": "", "clases": "dog"}));
     assert_refused("an unknown key", &unknown, 400, "unknown_option");
 }
@@ -144,8 +171,14 @@ fn bodies_that_are_not_what_they_say_are_refused() {
 #[test]
 fn broken_forms_are_refused() {
     assert_refused("no boundary", &post("multipart/form-data", b"hello"), 400, "bad_form");
-    assert_refused("not a form", &post("multipart/form-data; boundary=x", b"hello"), 400, "bad_form");
-    let (content_type, body) = client::form(&[("image", Some("a.png"), &pictures::bytes("skimage_chelsea.png"))]);
+    assert_refused(
+        "not a form",
+        &post("multipart/form-data; boundary=x", b"hello"),
+        400,
+        "bad_form",
+    );
+    let (content_type, body) =
+        client::form(&[("image", Some("a.png"), &pictures::bytes("skimage_chelsea.png"))]);
     assert_refused("half a form", &post(&content_type, &body[..body.len() / 2]), 400, "bad_form");
     let nothing = client::post_form(&url("/detect"), &[("min_confidence", None, b"0.5")]);
     assert_refused("no image", &nothing, 400, "bad_form");

@@ -42,7 +42,8 @@ fn serve(component: &Path) -> (Server, TempDir) {
 }
 
 fn detect_cat(server: &Server) -> Vec<Detection> {
-    let reply = client::post_picture(&server.url("/detect"), &pictures::bytes("skimage_chelsea.png"));
+    let reply =
+        client::post_picture(&server.url("/detect"), &pictures::bytes("skimage_chelsea.png"));
     assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
     reference::of_reply(&reply.json())
 }
@@ -75,25 +76,23 @@ fn the_snapshot_is_mapped_copy_on_write_under_wasmtimes_defaults() {
 
 /// The largest core module of a component: the function itself, beside its adapter.
 fn largest_module(component: &[u8]) -> Vec<u8> {
-    let modules = wasmparser::Parser::new(0).parse_all(component).filter_map(|payload| {
-        match payload.expect("a component") {
-            wasmparser::Payload::ModuleSection { unchecked_range, .. } => Some(unchecked_range),
-            _ => None,
-        }
-    });
+    let modules =
+        wasmparser::Parser::new(0).parse_all(component).filter_map(|payload| {
+            match payload.expect("a component") {
+                wasmparser::Payload::ModuleSection { unchecked_range, .. } => Some(unchecked_range),
+                _ => None,
+            }
+        });
     let range = modules.max_by_key(|range| range.len()).expect("a core module");
-    component[range.start as usize..range.end as usize].to_vec()
+    component[range.start..range.end].to_vec()
 }
 
 #[test]
 fn the_components_imports_are_http_io_clocks_random_and_stdio() {
     let bytes = std::fs::read(component()).expect("a component");
     let interfaces = spotter::app::check::interfaces(&bytes).expect("a component");
-    let names: Vec<&str> = interfaces
-        .imports
-        .iter()
-        .map(|name| name.split('@').next().expect("a name"))
-        .collect();
+    let names: Vec<&str> =
+        interfaces.imports.iter().map(|name| name.split('@').next().expect("a name")).collect();
     let granted = [
         "wasi:cli/stderr",
         "wasi:cli/stdin",
@@ -135,11 +134,13 @@ fn a_third_head_works_by_another_model_toml_alone() {
     };
     let folder = tempfile::tempdir().expect("a folder");
     let copy = |from: &str, to: &str| {
-        std::fs::copy(shared.join("model").join(from), folder.path().join(to)).expect("a model's file");
+        std::fs::copy(shared.join("model").join(from), folder.path().join(to))
+            .expect("a model's file");
     };
     copy("mbv3_centernet_coco_512_u8.onnx", "model.onnx");
     copy("labels_coco80.txt", "labels.txt");
-    let nanodet = std::fs::read_to_string(models().join("nanodet_g/model.toml")).expect("a manifest");
+    let nanodet =
+        std::fs::read_to_string(models().join("nanodet_g/model.toml")).expect("a manifest");
     let manifest = nanodet.replace("416", "512").replace("nanodet_g", "centernet");
     std::fs::write(folder.path().join("model.toml"), manifest).expect("a manifest");
     let target = folder.path().join("centernet.wasm");

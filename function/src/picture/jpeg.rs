@@ -3,7 +3,7 @@
 
 /// The outline of a JPEG file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outline {
+pub(super) struct Outline {
     /// All coefficients are held until the last scan.
     pub is_progressive: bool,
     /// The end-of-image marker is there.
@@ -20,7 +20,7 @@ const BARE_MARKERS: [u8; 10] = [0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 
 impl Outline {
     /// Walks the segments up to the first scan, then looks for the end marker: a thumbnail in a
     /// segment before it has an end marker of its own, which is passed over with its segment.
-    pub fn read(bytes: &[u8]) -> Self {
+    pub(super) fn read(bytes: &[u8]) -> Self {
         let mut outline = Self::default();
         let mut rest = bytes;
         while let [0xff, marker, tail @ ..] = rest {

@@ -19,7 +19,7 @@ const MAX_DECODING_BYTES: u64 = 160 << 20;
 ///
 /// # Errors
 /// [`Error::PictureTooLarge`].
-pub fn check_size(width: u32, height: u32) -> Result<(), Error> {
+pub(super) fn check_size(width: u32, height: u32) -> Result<(), Error> {
     let pixels = u64::from(width) * u64::from(height);
     if width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_MEGAPIXELS * 1_000_000 {
         return Err(Error::PictureTooLarge { width, height });
@@ -31,7 +31,7 @@ pub fn check_size(width: u32, height: u32) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::PictureNeedsTooMuchMemory`].
-pub fn check_memory(
+pub(super) fn check_memory(
     decoder: &impl ImageDecoder,
     format: ImageFormat,
     bytes: &[u8],
@@ -39,7 +39,8 @@ pub fn check_memory(
 ) -> Result<(), Error> {
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
-    let needed = peak_bytes_per_pixel(decoder.color_type(), format, bytes, keeps_upright_copy) * pixels;
+    let needed =
+        peak_bytes_per_pixel(decoder.color_type(), format, bytes, keeps_upright_copy) * pixels;
     if needed > MAX_DECODING_BYTES {
         return Err(Error::PictureNeedsTooMuchMemory {
             width,

@@ -8,6 +8,8 @@
 //! blocks are never freed, and a second one, in a fresh instance, *places* those in a heap of their
 //! own, dense and below the other; what is then left of the other is zeroed, and serves requests.
 
+#![allow(unsafe_code, reason = "an allocator cannot be written without")]
+
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::{Cell, UnsafeCell};
 use std::{arch::wasm32, ptr};
@@ -27,7 +29,7 @@ const RECORDING_ROOM: usize = 1 << 30;
 
 /// Which blocks of a load are never freed, by the order of their allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Survivors {
+pub(super) struct Survivors {
     /// A bit for each block.
     bits: Vec<u8>,
     /// Room that the survivors need, in bytes.
@@ -38,13 +40,13 @@ pub struct Survivors {
 
 impl Survivors {
     /// For the file between the two loads: `room` and `peak` as 8 bytes each, then the bits.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
         let numbers = [self.room, self.peak].map(|number| (number as u64).to_le_bytes());
         [numbers.concat().as_slice(), &self.bits].concat()
     }
 
     /// Reads what [`Survivors::to_bytes`] wrote; `None` for anything shorter.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (room, rest) = bytes.split_first_chunk::<8>()?;
         let (peak, bits) = rest.split_first_chunk::<8>()?;
         let number = |bytes: &[u8; 8]| usize::try_from(u64::from_le_bytes(*bytes)).ok();
@@ -178,7 +180,10 @@ struct Heap {
 
 impl Heap {
     const fn empty() -> Self {
-        Self { blocks: Dlmalloc::new_with_allocator(Source::of(Region::EMPTY)), region: Region::EMPTY }
+        Self {
+            blocks: Dlmalloc::new_with_allocator(Source::of(Region::EMPTY)),
+            region: Region::EMPTY,
+        }
     }
 
     /// A heap in newly grown memory of at least this size; empty where there is none.
@@ -199,13 +204,13 @@ struct Heaps {
 }
 
 /// The component's global allocator.
-pub struct TwoHeaps(UnsafeCell<Heaps>);
+pub(super) struct TwoHeaps(UnsafeCell<Heaps>);
 
 // SAFETY: a component has one thread.
 unsafe impl Sync for TwoHeaps {}
 
 impl TwoHeaps {
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self(UnsafeCell::new(Heaps {
             phase: Phase::Plain,
             kept: Heap::empty(),
@@ -215,7 +220,7 @@ impl TwoHeaps {
     }
 
     /// Runs `load`, and tells which of its blocks were left.
-    pub fn record(&self, load: impl FnOnce()) -> Survivors {
+    pub(super) fn record(&self, load: impl FnOnce()) -> Survivors {
         // A bit each for sixteen million blocks, which is many times what a load takes.
         let alive = vec![0; 2 << 20];
         self.begin(Phase::Recording { alive, next: 0, room: 0, peak: 0 }, 0, RECORDING_ROOM);
@@ -229,7 +234,7 @@ impl TwoHeaps {
     /// Runs `load` with the survivors of its recording in a heap of their own, then empties the
     /// memory of the others. Tells how many blocks are left among those others after all: the
     /// snapshot is dense only where there is none.
-    pub fn place(&self, survivors: Survivors, load: impl FnOnce()) -> usize {
+    pub(super) fn place(&self, survivors: Survivors, load: impl FnOnce()) -> usize {
         let kept = survivors.room + survivors.room / 64 + PAGE;
         // Half as much again, for what fragmentation wastes.
         let transient = survivors.peak + survivors.peak / 2 + PAGE;
@@ -294,7 +299,8 @@ impl Heaps {
             Phase::Placing { survivors, next, misplaced } => {
                 let number = *next;
                 *next += 1;
-                let heap = if survivors.contains(number) { &mut self.kept } else { &mut self.transient };
+                let heap =
+                    if survivors.contains(number) { &mut self.kept } else { &mut self.transient };
                 // SAFETY: `malloc` takes any size and any power of two.
                 let block = unsafe { heap.blocks.malloc(size, align) };
                 if !survivors.contains(number) {

@@ -23,13 +23,14 @@ static MODEL: OnceLock<Model> = OnceLock::new();
 const SURVIVORS: &str = "/bake/survivors";
 
 /// The baked model; `None` in a component that was never baked.
-pub fn model() -> Option<&'static Model> {
+pub(crate) fn model() -> Option<&'static Model> {
     MODEL.get()
 }
 
 /// Loads the model. A failure ends the bake with the reason on standard error.
+#[allow(unsafe_code, reason = "an export needs its name; nothing here is unsafe to call")]
 #[unsafe(export_name = "wizer-initialize")]
-pub extern "C" fn initialise() {
+extern "C" fn initialise() {
     let survivors = fs::read(SURVIVORS).ok().and_then(|bytes| Survivors::from_bytes(&bytes));
     match survivors {
         None => {
@@ -57,9 +58,8 @@ fn or_exit(result: anyhow::Result<()>) {
 }
 
 fn load() -> anyhow::Result<()> {
-    let text = |name: &str| {
-        fs::read_to_string(format!("/model/{name}")).with_context(|| name.to_owned())
-    };
+    let text =
+        |name: &str| fs::read_to_string(format!("/model/{name}")).with_context(|| name.to_owned());
     let (manifest, labels) = (text("model.toml")?, text("labels.txt")?);
     let network = fs::read("/model/model.onnx").context("model.onnx")?;
     let files = ModelFiles { manifest: &manifest, labels: &labels, network: &network };

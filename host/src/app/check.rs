@@ -67,12 +67,16 @@ pub fn interfaces(bytes: &[u8]) -> anyhow::Result<Interfaces> {
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
-                    interfaces.imports.push(import.context("a malformed import")?.name.name.to_owned());
+                    interfaces
+                        .imports
+                        .push(import.context("a malformed import")?.name.name.to_owned());
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
                 for export in section {
-                    interfaces.exports.push(export.context("a malformed export")?.name.name.to_owned());
+                    interfaces
+                        .exports
+                        .push(export.context("a malformed export")?.name.name.to_owned());
                 }
             }
             _ => {}

@@ -107,10 +107,10 @@ impl Component {
             commands: build.command.into_vec(),
             working_directory: build.workdir.map_or(root.to_owned(), |folder| root.join(folder)),
         });
-        let bake = raw.tool.spotter.map(|tool| Bake {
-            module: root.join(tool.module),
-            model: root.join(tool.model),
-        });
+        let bake = raw
+            .tool
+            .spotter
+            .map(|tool| Bake { module: root.join(tool.module), model: root.join(tool.model) });
         Ok(Self {
             id: id.to_owned(),
             source: root.join(source),

@@ -146,7 +146,9 @@ impl RouteTable {
         if let Some((other, owner)) =
             self.entries.iter().find(|(other, _)| other.key() == pattern.key())
         {
-            bail!("the routes `{other}` (of `{owner}`) and `{pattern}` (of `{component}`) conflict");
+            bail!(
+                "the routes `{other}` (of `{owner}`) and `{pattern}` (of `{component}`) conflict"
+            );
         }
         self.entries.push((pattern, component));
         self.entries.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.precedence()));
@@ -167,7 +169,8 @@ impl RouteTable {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         self.entries.iter().find_map(|(pattern, component)| {
             let parameters = pattern.matches(&parts)?;
-            let path_info = if pattern.is_wildcard { below(path, pattern.segments.len()) } else { "" };
+            let path_info =
+                if pattern.is_wildcard { below(path, pattern.segments.len()) } else { "" };
             Some(Match { component, pattern, parameters, path_info: path_info.to_owned() })
         })
     }
@@ -198,7 +201,8 @@ mod tests {
 
     #[test]
     fn the_most_specific_route_wins() {
-        let table = table(&["/...", "/users/...", "/users/:id", "/users/me", "/users/:id/posts", "/"]);
+        let table =
+            table(&["/...", "/users/...", "/users/:id", "/users/me", "/users/:id/posts", "/"]);
         let cases = [
             ("/", "/"),
             ("/other", "/..."),

@@ -7,7 +7,7 @@ use wasm_encoder::{
 };
 
 /// `char *realpath(const char *path, char *resolved)` that returns a null pointer.
-pub fn object() -> Vec<u8> {
+pub(super) fn object() -> Vec<u8> {
     let mut types = TypeSection::new();
     types.ty().function([ValType::I32, ValType::I32], [ValType::I32]);
     let mut functions = FunctionSection::new();

@@ -54,7 +54,8 @@ fn compile(id: &str, build: &Build) -> anyhow::Result<()> {
 /// `cargo run` tells its children of its own toolchain, package and target folder: a build
 /// command must not inherit them.
 fn forget_outer_cargo(command: &mut Command) {
-    const KEPT: [&str; 4] = ["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_HTTP_PROXY", "CARGO_TERM_COLOR"];
+    const KEPT: [&str; 4] =
+        ["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_HTTP_PROXY", "CARGO_TERM_COLOR"];
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let inherited = text.starts_with("CARGO") && !text.starts_with("CARGO_REGISTRIES");

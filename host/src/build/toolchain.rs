@@ -95,12 +95,12 @@ fn has_standard_library() -> bool {
 }
 
 fn has_debian_packages() -> bool {
-    let has_library_source = std::fs::read_dir("/usr/src").into_iter().flatten().flatten().any(
-        |entry| {
+    let has_library_source =
+        std::fs::read_dir("/usr/src").into_iter().flatten().flatten().any(|entry| {
             let name = entry.file_name();
-            name.to_string_lossy().starts_with("rustc-") && entry.path().join("library/std").exists()
-        },
-    );
+            name.to_string_lossy().starts_with("rustc-")
+                && entry.path().join("library/std").exists()
+        });
     let programs = ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/bin/wasm-ld"];
     has_library_source
         && programs.iter().all(|program| Path::new(program).exists())

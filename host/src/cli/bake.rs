@@ -9,7 +9,7 @@ use crate::build::bake::ModelFolder;
 
 /// Put a model into a compiled function
 #[derive(Args)]
-pub struct Bake {
+pub(super) struct Bake {
     /// The function as its build command compiles it: a core module, with no model in it yet
     component: PathBuf,
     /// The model's folder: model.toml, model.onnx, labels.txt
@@ -21,7 +21,7 @@ pub struct Bake {
 }
 
 impl Bake {
-    pub fn run(self) -> anyhow::Result<()> {
+    pub(super) fn run(self) -> anyhow::Result<()> {
         let module = std::fs::read(&self.component)
             .with_context(|| format!("cannot read {}", self.component.display()))?;
         let model = ModelFolder::read(&self.model)?;

@@ -6,13 +6,13 @@ use super::AppArguments;
 
 /// Compile and bake the components of an application
 #[derive(Args)]
-pub struct Build {
+pub(super) struct Build {
     #[command(flatten)]
     app: AppArguments,
 }
 
 impl Build {
-    pub fn run(self) -> anyhow::Result<()> {
+    pub(super) fn run(self) -> anyhow::Result<()> {
         crate::build::build(&self.app.load()?)
     }
 }

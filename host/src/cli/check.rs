@@ -8,13 +8,13 @@ use crate::progress::say;
 
 /// Validate a manifest and its components without running anything
 #[derive(Args)]
-pub struct Check {
+pub(super) struct Check {
     #[command(flatten)]
     app: AppArguments,
 }
 
 impl Check {
-    pub fn run(self) -> anyhow::Result<()> {
+    pub(super) fn run(self) -> anyhow::Result<()> {
         let app = self.app.load()?;
         for component in app.components.values() {
             check::component(component)?;

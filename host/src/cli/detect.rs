@@ -19,7 +19,7 @@ use crate::server::{Connection, Server};
 
 /// Detect objects in pictures
 #[derive(Args)]
-pub struct Detect {
+pub(super) struct Detect {
     /// Pictures: JPEG, PNG, WebP, GIF or BMP
     #[arg(required = true, value_name = "PICTURE")]
     pictures: Vec<PathBuf>,
@@ -62,7 +62,7 @@ struct BoundingBox {
 }
 
 impl Detect {
-    pub fn run(self) -> anyhow::Result<()> {
+    pub(super) fn run(self) -> anyhow::Result<()> {
         let server = Server::new(self.app.load()?, Limits::default())
             .context("the application is not ready; has `spotter build` run?")?;
         let threads = tokio::runtime::Builder::new_multi_thread()

@@ -38,7 +38,13 @@ enum Command {
 #[derive(Args)]
 struct AppArguments {
     /// The manifest, or the folder it is in
-    #[arg(short, long = "from", alias = "file", default_value = "spin.toml", value_name = "SPIN_TOML")]
+    #[arg(
+        short,
+        long = "from",
+        alias = "file",
+        default_value = "spin.toml",
+        value_name = "SPIN_TOML"
+    )]
     from: PathBuf,
 }
 

@@ -12,19 +12,24 @@ use crate::server::{Server, listener};
 
 /// Serve an application over HTTP
 #[derive(Args)]
-pub struct Up {
+pub(super) struct Up {
     #[command(flatten)]
     app: AppArguments,
     /// Build the application first
     #[arg(long, short)]
     build: bool,
     /// The address to listen on; port 0 takes any free one
-    #[arg(long, default_value = "127.0.0.1:3000", env = "SPIN_HTTP_LISTEN_ADDR", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        default_value = "127.0.0.1:3000",
+        env = "SPIN_HTTP_LISTEN_ADDR",
+        value_name = "ADDRESS"
+    )]
     listen: SocketAddr,
 }
 
 impl Up {
-    pub fn run(self) -> anyhow::Result<()> {
+    pub(super) fn run(self) -> anyhow::Result<()> {
         let app = self.app.load()?;
         if self.build {
             crate::build::build(&app)?;

@@ -70,9 +70,10 @@ pub fn load(engine: &Engine, source: &Path) -> anyhow::Result<Component> {
     let name = source.file_name().unwrap_or(source.as_os_str()).to_string_lossy();
     let step = Step::start(format!("Compiling {name}"));
     let bytes = fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
-    let code = engine.precompile_component(&bytes).map_err(anyhow::Error::from).with_context(|| {
-        format!("{} is not a component that can be served", source.display())
-    })?;
+    let code = engine
+        .precompile_component(&bytes)
+        .map_err(anyhow::Error::from)
+        .with_context(|| format!("{} is not a component that can be served", source.display()))?;
     write_whole(&path, &code)?;
     step.done(format!("Compiled {name} ({} MiB of code and data)", code.len() >> 20));
     deserialize(engine, &path)

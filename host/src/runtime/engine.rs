@@ -49,9 +49,9 @@ impl Runtime {
             .instantiate_pre(&component)
             .map_err(anyhow::Error::from)
             .with_context(|| format!("component `{id}` imports what is not granted"))?;
-        let proxy = ProxyPre::new(pre)
-            .map_err(anyhow::Error::from)
-            .with_context(|| format!("component `{id}` does not export wasi:http/incoming-handler"))?;
+        let proxy = ProxyPre::new(pre).map_err(anyhow::Error::from).with_context(|| {
+            format!("component `{id}` does not export wasi:http/incoming-handler")
+        })?;
         self.components.insert(id.to_owned(), proxy);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 /// Answers every outgoing request of a guest with a denial.
-pub struct Outbound;
+pub(super) struct Outbound;
 
 type Sent = Result<(http::Response<WasiBody>, Transmission), Error>;
 type Transmission = Box<dyn Future<Output = Result<(), Error>> + Send>;

@@ -43,10 +43,8 @@ impl Admission {
             return Ok(Place { _permit: permit });
         }
         let _waiting = self.queue()?;
-        let permit = tokio::time::timeout(
-            self.queue_wait,
-            Arc::clone(&self.places).acquire_owned(),
-        );
+        let permit =
+            tokio::time::timeout(self.queue_wait, Arc::clone(&self.places).acquire_owned());
         match permit.await {
             Ok(Ok(permit)) => Ok(Place { _permit: permit }),
             Ok(Err(_)) | Err(_) => Err(Fault::QueueTimeout { waited: self.queue_wait }),

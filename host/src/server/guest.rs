@@ -148,4 +148,3 @@ impl Body for GuestBody {
         self.body.size_hint()
     }
 }
-

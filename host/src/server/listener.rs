@@ -26,7 +26,9 @@ const GRACE: Duration = Duration::from_secs(30);
 /// An address in use, or not of this machine, with what to do.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}; choose another address with --listen (port 0 takes any)")
+        format!(
+            "cannot listen on {address}; choose another address with --listen (port 0 takes any)"
+        )
     })
 }
 
