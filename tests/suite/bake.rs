@@ -183,6 +183,19 @@ fn a_faulty_model_is_refused_with_the_file_at_fault() {
 }
 
 #[test]
+fn every_committed_network_is_the_one_its_model_md_describes() {
+    for model in ["ssdlite_mobilenet_v2", "nanodet_g"] {
+        let folder = models().join(model);
+        let described = std::fs::read_to_string(folder.join("MODEL.md")).expect("MODEL.md");
+        let sum =
+            Command::new("sha256sum").arg(folder.join("model.onnx")).output().expect("sha256sum");
+        let sum = String::from_utf8(sum.stdout).expect("text");
+        let digest = sum.split(' ').next().filter(|digest| digest.len() == 64).expect("a digest");
+        assert!(described.contains(digest), "{model}: MODEL.md lacks {digest}");
+    }
+}
+
+#[test]
 fn what_is_no_function_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = folder.path().join("out.wasm");
