@@ -68,6 +68,9 @@ async fn send(reply: Reply, method: &str, out: ResponseOutparam) {
     if let Some(allow) = reply.allow {
         headers.push(("allow".to_owned(), allow.as_bytes().to_vec()));
     }
+    if let Some(found) = reply.found {
+        headers.push(("spotter-detections".to_owned(), found.into_bytes()));
+    }
     let fields = Fields::from_list(&headers).unwrap_or_else(|_| Fields::new());
     let response = OutgoingResponse::new(fields);
     // Every status in `Error::status` is a valid one.

@@ -1,5 +1,8 @@
 //! "Did you mean": the name that is closest to a misspelt one.
 
+use anyhow::anyhow;
+use serde::de::DeserializeOwned;
+
 /// The candidate closest to `name`, where one is close enough to be what was meant.
 pub(crate) fn nearest<'c>(
     name: &str,
@@ -10,4 +13,24 @@ pub(crate) fn nearest<'c>(
         .filter(|(similarity, _)| *similarity > 0.6)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
+}
+
+/// Parses TOML; the error for an unknown key names the nearest valid one.
+pub(crate) fn parse_toml<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
+    toml::from_str(text).map_err(|error| with_suggestion(&error))
+}
+
+/// Adds the nearest valid key to serde's "unknown field `x`, expected one of `a`, `b`".
+fn with_suggestion(error: &toml::de::Error) -> anyhow::Error {
+    let message = error.message();
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    match quoted.split_first() {
+        Some((unknown, known)) if message.starts_with("unknown field") => {
+            let hint = nearest(unknown, known.iter().copied())
+                .map(|name| format!("\ndid you mean `{name}`?"))
+                .unwrap_or_default();
+            anyhow!("{error}{hint}")
+        }
+        _ => anyhow!("{error}"),
+    }
 }

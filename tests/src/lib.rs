@@ -1,9 +1,12 @@
 //! What the black-box tests share: the built binary, a running server, and a client.
 
 pub mod client;
+pub mod load;
 pub mod pictures;
+pub mod raw;
 pub mod reference;
 pub mod server;
+pub mod system;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -45,6 +48,17 @@ pub fn component() -> &'static Path {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         root().join("target/spotter/detector.wasm")
     })
+}
+
+/// The component of guests that misbehave, built.
+pub fn guests() {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        // The application's own build first: cargo then finds the shared dependencies built.
+        component();
+        let output = run(&["build", "-f", "tests/guests"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    });
 }
 
 /// The function's core module, before a model is baked into it.

@@ -2,14 +2,23 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::time::{Duration, Instant};
 
-use crate::{component, root, spotter};
+use tempfile::TempDir;
+
+use crate::{client, component, guests, root, spotter};
 
 /// A server process; stopped when dropped.
 pub struct Server {
     process: Child,
     address: String,
+    /// The admin listener's, where there is one.
+    admin: Option<String>,
+    /// What it writes to standard error, line by line.
+    log: Arc<Mutex<Vec<String>>>,
+    /// What it stores, where that is not to stay.
+    _state: Option<TempDir>,
 }
 
 impl Server {
@@ -22,29 +31,80 @@ impl Server {
         Self::spawn(command)
     }
 
-    /// Starts a command that prints `http://ADDRESS` somewhere in a line of its standard output.
+    /// Starts `spotter up` on the application of guests that misbehave, with an admin listener.
+    pub fn guests(arguments: &[&str]) -> Self {
+        guests();
+        let mut command = Command::new(spotter());
+        command.args([
+            "up",
+            "-f",
+            "tests/guests",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+        ]);
+        let state = tempfile::tempdir().expect("a folder");
+        if !arguments.contains(&"--state-dir") {
+            command.arg("--state-dir").arg(state.path());
+        }
+        command.args(arguments).current_dir(root());
+        let mut server = Self::spawn(command);
+        server._state = Some(state);
+        server
+    }
+
+    /// Starts a command that prints `Serving http://ADDRESS` to its standard output, and before that,
+    /// if it has one, `Admin on ADDRESS:`.
     pub fn spawn(mut command: Command) -> Self {
-        let mut process = command.stdout(Stdio::piped()).spawn().expect("the server starts");
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("the server starts");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let errors = BufReader::new(process.stderr.take().expect("standard error")).lines();
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in errors.map_while(Result::ok) {
+                kept.lock().expect("a log").push(line);
+            }
+        });
         let mut lines = BufReader::new(process.stdout.take().expect("standard output")).lines();
-        let address = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| Some(line.split_once("http://")?.1.trim_end_matches('/').to_owned()))
-            .expect("the server says where it listens");
+        let mut admin = None;
+        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            if let Some(rest) = line.strip_prefix("Admin on ") {
+                admin = rest.split(": ").next().map(str::to_owned);
+            }
+            Some(line.split_once("http://")?.1.trim_end_matches('/').to_owned())
+        });
+        let address = address
+            .unwrap_or_else(|| panic!("it does not serve: {:?}", log.lock().expect("a log")));
         // Read on, so that the server never waits for a reader.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { process, address }
+        Self { process, address, admin, log, _state: None }
     }
 
     /// A server that is already running.
     pub fn of(process: Child, address: String) -> Self {
-        Self { process, address }
+        Self { process, address, admin: None, log: Arc::default(), _state: None }
     }
 
-    /// The one server that tests share which only ask.
+    /// The one server that tests share which only ask. It ends with this process, which drops no
+    /// statics: by a signal at the death of the thread that started it, which waits until then.
     pub fn shared() -> &'static Self {
         static SERVER: OnceLock<Server> = OnceLock::new();
-        SERVER.get_or_init(|| Self::start(&[]))
+        SERVER.get_or_init(|| {
+            component();
+            let (started, server) = mpsc::channel();
+            std::thread::spawn(move || {
+                let mut command = Command::new("setpriv");
+                command.args(["--pdeathsig", "KILL"]).arg(spotter());
+                command.args(["up", "--listen", "127.0.0.1:0"]).current_dir(root());
+                started.send(Self::spawn(command)).expect("a test that waits");
+                loop {
+                    std::thread::park();
+                }
+            });
+            server.recv().expect("a server")
+        })
     }
 
     /// `host:port`.
@@ -55,6 +115,39 @@ impl Server {
     /// The URL of a path and query.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// The URL of a path on the admin listener.
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.admin.as_deref().expect("an admin listener"))
+    }
+
+    /// The value of a metric, by its name and labels as they are written; 0 where it is not there.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = client::get(&self.admin_url("/metrics")).body;
+        let text = String::from_utf8(text).expect("text");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// What it has written to standard error so far.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("a log").join("\n")
+    }
+
+    /// Waits until its log holds this text.
+    pub fn wait_for_log(&self, text: &str) {
+        let began = Instant::now();
+        while !self.log().contains(text) {
+            assert!(began.elapsed() < Duration::from_secs(20), "no {text:?} in {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Resident memory, in bytes.
+    pub fn resident(&self) -> u64 {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).expect("statm");
+        statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("pages") * 4096
     }
 
     pub fn pid(&self) -> u32 {

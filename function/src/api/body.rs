@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Request;
 use crate::error::Error;
-use crate::model::Model;
+use crate::model::Labels;
 use crate::options::{MAX_PICTURES, Options};
 
 /// What `POST /detect` is asked: the pictures, and what to do with them.
@@ -32,8 +32,8 @@ impl<'r> DetectRequest<'r> {
     ///
     /// # Errors
     /// Bad options, and every way a body can be other than its content type says.
-    pub fn read(request: &Request<'r>, model: &Model) -> Result<Self, Error> {
-        let mut reader = Reader { options: model.default_options(), model, pictures: Vec::new() };
+    pub fn read(request: &Request<'r>, labels: &Labels, defaults: Options) -> Result<Self, Error> {
+        let mut reader = Reader { options: defaults, labels, pictures: Vec::new() };
         for (name, value) in form_urlencoded::parse(request.query.as_bytes()) {
             reader.option(&name, &value)?;
         }
@@ -60,13 +60,13 @@ impl<'r> DetectRequest<'r> {
 /// Gathers pictures and options as they are met.
 struct Reader<'m, 'r> {
     options: Options,
-    model: &'m Model,
+    labels: &'m Labels,
     pictures: Vec<Cow<'r, [u8]>>,
 }
 
 impl Reader<'_, '_> {
     fn option(&mut self, name: &str, value: &str) -> Result<(), Error> {
-        self.options.set(name, value, self.model.labels())
+        self.options.set(name, value, self.labels)
     }
 
     /// Reads `multipart/form-data` (RFC 7578): each part named `image` is a picture, any other

@@ -33,6 +33,9 @@ pub struct Reply {
     pub content_type: &'static str,
     /// The `Allow` header of a 405.
     pub allow: Option<&'static str>,
+    /// What was found, for a host that counts: the `spotter-detections` header,
+    /// `MODEL; LABEL=NUMBER, LABEL=NUMBER`.
+    pub found: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -41,7 +44,7 @@ impl Reply {
     pub fn json(status: u16, value: &impl Serialize) -> Self {
         let mut body = serde_json::to_vec(value).unwrap_or_default();
         body.push(b'\n');
-        Self { status, content_type: "application/json", allow: None, body }
+        Self { status, content_type: "application/json", allow: None, found: None, body }
     }
 
     /// The reply that tells a client of an error.

@@ -1,5 +1,7 @@
 //! Spotter's own wire shape: `POST /detect`, `GET /labels`, `GET /healthz`.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::{DetectRequest, PictureCount, Reply, Request};
@@ -18,7 +20,7 @@ enum Outcome<'m> {
 
 /// `POST /detect`.
 pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
-    let mut asked = DetectRequest::read(request, model)?;
+    let mut asked = DetectRequest::read(request, model.labels(), model.default_options())?;
     asked.options.annotate = asked.options.annotate.or_else(|| preferred_picture(request.accept));
     match (asked.count, asked.options.annotate) {
         (PictureCount::One, Some(format)) => {
@@ -26,7 +28,8 @@ pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
         }
         (PictureCount::One, None) => {
             let (report, _) = crate::detect(model, &asked.pictures[0], &asked.options)?;
-            Ok(Reply::json(200, &report))
+            let found = Some(found(model, [&report]));
+            Ok(Reply { found, ..Reply::json(200, &report) })
         }
         (PictureCount::Many, Some(_)) => Err(Error::BadOption {
             name: "annotate".into(),
@@ -42,7 +45,12 @@ pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
                     Err(error) => Outcome::Error(error.body()),
                 })
                 .collect();
-            Ok(Reply::json(200, &outcomes))
+            let reports = outcomes.iter().filter_map(|outcome| match outcome {
+                Outcome::Report(report) => Some(report),
+                Outcome::Error(_) => None,
+            });
+            let found = Some(found(model, reports));
+            Ok(Reply { found, ..Reply::json(200, &outcomes) })
         }
     }
 }
@@ -61,7 +69,19 @@ fn annotated(
         PictureFormat::Png => "image/png",
     };
     let body = annotate::encode(&picture, format)?;
-    Ok(Reply { status: 200, content_type, allow: None, body })
+    let found = Some(found(model, [&report]));
+    Ok(Reply { status: 200, content_type, allow: None, found, body })
+}
+
+/// How many of each label there are, as the header says it.
+fn found<'r, 'm: 'r>(model: &Model, reports: impl IntoIterator<Item = &'r Report<'m>>) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for detection in reports.into_iter().flat_map(|report| &report.detections) {
+        *counts.entry(detection.label).or_default() += 1;
+    }
+    let counts: Vec<String> =
+        counts.into_iter().map(|(label, count)| format!("{label}={count}")).collect();
+    format!("{}; {}", model.manifest().name, counts.join(", "))
 }
 
 /// `GET /labels`: the model's name, and its classes in order.

@@ -1,12 +1,15 @@
-//! The entry that `spotter bake` calls before it takes the snapshot: it loads the model from the
-//! files the host has put at `/model`, so that an instance begins with it in memory.
+//! The entry that `spotter bake` calls before it takes the snapshot: it loads the model that the host
+//! sends, so that an instance begins with it in memory.
 //!
-//! It is called in two fresh instances, one after the other: see [`heaps`]. What the first finds
-//! out goes to the second through the file [`SURVIVORS`].
+//! It is called in two fresh instances, one after the other: see [`heaps`]. On standard input are
+//! four blocks, each with its length before it (8 bytes, little-endian): what the first instance
+//! found out (empty for the first itself, which writes it to standard output), then `model.toml`,
+//! `labels.txt` and `model.onnx`. There are no files, so nothing of a file system (times, inodes) is
+//! in the snapshot: the same model gives the same bytes everywhere.
 
 mod heaps;
 
-use std::fs;
+use std::io::{self, Read, Write};
 use std::sync::OnceLock;
 
 use anyhow::Context;
@@ -19,9 +22,6 @@ static HEAPS: TwoHeaps = TwoHeaps::new();
 
 static MODEL: OnceLock<Model> = OnceLock::new();
 
-/// What the first load leaves for the second.
-const SURVIVORS: &str = "/bake/survivors";
-
 /// The baked model; `None` in a component that was never baked.
 pub(crate) fn model() -> Option<&'static Model> {
     MODEL.get()
@@ -31,11 +31,11 @@ pub(crate) fn model() -> Option<&'static Model> {
 #[allow(unsafe_code, reason = "an export needs its name; nothing here is unsafe to call")]
 #[unsafe(export_name = "wizer-initialize")]
 extern "C" fn initialise() {
-    let survivors = fs::read(SURVIVORS).ok().and_then(|bytes| Survivors::from_bytes(&bytes));
+    let survivors = or_exit(block()).and_then(|bytes| Survivors::from_bytes(&bytes));
     match survivors {
         None => {
             let survivors = HEAPS.record(load_or_exit);
-            or_exit(fs::write(SURVIVORS, survivors.to_bytes()).context(SURVIVORS));
+            or_exit(io::stdout().write_all(&survivors.to_bytes()).context("standard output"));
         }
         Some(survivors) => {
             let misplaced = HEAPS.place(survivors, load_or_exit);
@@ -50,19 +50,30 @@ fn load_or_exit() {
     or_exit(load());
 }
 
-fn or_exit(result: anyhow::Result<()>) {
-    if let Err(error) = result {
-        eprintln!("{error:#}");
-        std::process::exit(1);
+fn or_exit<T>(result: anyhow::Result<T>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) => {
+            eprintln!("{error:#}");
+            std::process::exit(1);
+        }
     }
 }
 
 fn load() -> anyhow::Result<()> {
-    let text =
-        |name: &str| fs::read_to_string(format!("/model/{name}")).with_context(|| name.to_owned());
-    let (manifest, labels) = (text("model.toml")?, text("labels.txt")?);
-    let network = fs::read("/model/model.onnx").context("model.onnx")?;
+    let text = |name: &str| String::from_utf8(block()?).with_context(|| name.to_owned());
+    let (manifest, labels, network) = (text("model.toml")?, text("labels.txt")?, block()?);
     let files = ModelFiles { manifest: &manifest, labels: &labels, network: &network };
     let _ = MODEL.set(Model::load(&files)?);
     Ok(())
+}
+
+/// Reads the next block of standard input.
+fn block() -> anyhow::Result<Vec<u8>> {
+    let mut input = io::stdin().lock();
+    let mut length = [0; 8];
+    input.read_exact(&mut length).context("standard input")?;
+    let mut bytes = vec![0; usize::try_from(u64::from_le_bytes(length))?];
+    input.read_exact(&mut bytes).context("standard input")?;
+    Ok(bytes)
 }

@@ -10,8 +10,19 @@ use super::Component;
 const HANDLER: &str = "wasi:http/incoming-handler@0.2.";
 
 /// Packages whose interfaces every component is given.
-const GRANTED: [&str; 6] =
-    ["wasi:http/", "wasi:io/", "wasi:clocks/", "wasi:random/", "wasi:cli/", "wasi:filesystem/"];
+const GRANTED: [&str; 11] = [
+    "fermyon:spin/key-value@2.",
+    "fermyon:spin/variables@2.",
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:config/store@0.2.",
+    "wasi:filesystem/",
+    "wasi:http/",
+    "wasi:io/",
+    "wasi:keyvalue/store@0.2.",
+    "wasi:random/",
+    "wasi:sockets/",
+];
 
 /// Checks the component's file.
 ///

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{anyhow, bail, ensure};
+use anyhow::{bail, ensure};
 use serde::Deserialize;
 
-use crate::suggest::nearest;
+use super::files::FileEntry;
+use super::variables::Declaration;
+use crate::suggest;
 
 /// A whole manifest.
 #[derive(Debug, Deserialize)]
@@ -16,7 +18,7 @@ pub struct Manifest {
     pub spin_manifest_version: i64,
     pub application: Application,
     #[serde(default)]
-    pub variables: BTreeMap<String, toml::Value>,
+    pub variables: BTreeMap<String, Declaration>,
     #[serde(default)]
     pub trigger: Triggers,
     #[serde(default)]
@@ -44,14 +46,26 @@ pub struct Triggers {
     pub http: Vec<HttpTrigger>,
 }
 
-/// `[[trigger.http]]`: a route, and the component that answers it.
+/// `[[trigger.http]]`: a route, and the component, or the static reply, that answers it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpTrigger {
     #[serde(default)]
     pub id: Option<String>,
     pub route: Route,
-    pub component: String,
+    pub component: Option<String>,
+    pub static_response: Option<StaticResponse>,
+}
+
+/// `static_response`: a reply that needs no component.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaticResponse {
+    pub status_code: Option<u16>,
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    #[serde(default)]
+    pub body: String,
 }
 
 /// A path pattern, or `{ private = true }` for a component that other components call.
@@ -74,7 +88,7 @@ pub struct Component {
     #[serde(default)]
     pub allowed_outbound_hosts: Vec<String>,
     #[serde(default)]
-    pub files: Vec<toml::Value>,
+    pub files: Vec<FileEntry>,
     #[serde(default)]
     pub exclude_files: Vec<String>,
     #[serde(default)]
@@ -134,14 +148,15 @@ pub struct Tool {
     pub spotter: Option<SpotterTool>,
 }
 
-/// `[component.ID.tool.spotter]`: how the component is baked.
+/// `[component.ID.tool.spotter]`: how the core module becomes the component.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpotterTool {
     /// The core module that the build command makes.
     pub module: PathBuf,
-    /// The folder of the model: `model.toml`, `model.onnx`, `labels.txt`.
-    pub model: PathBuf,
+    /// The folder of the model that is baked in: `model.toml`, `model.onnx`, `labels.txt`. Without
+    /// one, the module is only wrapped.
+    pub model: Option<PathBuf>,
 }
 
 impl Manifest {
@@ -150,15 +165,11 @@ impl Manifest {
     /// # Errors
     /// Names an unknown key, and the nearest valid one.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let manifest: Self = toml::from_str(text).map_err(|error| with_suggestion(&error))?;
+        let manifest: Self = suggest::parse_toml(text)?;
         ensure!(
             manifest.spin_manifest_version == 2,
             "`spin_manifest_version` is {}; only version 2 is supported",
             manifest.spin_manifest_version
-        );
-        ensure!(
-            manifest.variables.is_empty(),
-            "[variables] is not supported yet; take it out, or set values in `environment`"
         );
         Ok(manifest)
     }
@@ -168,13 +179,8 @@ impl Component {
     /// Refuses what would be granted by other runtimes and is not here, rather than run without it.
     pub fn refuse_unsupported(&self) -> anyhow::Result<()> {
         let asked = [
-            ("allowed_outbound_hosts", !self.allowed_outbound_hosts.is_empty()),
-            ("files", !self.files.is_empty()),
-            ("exclude_files", !self.exclude_files.is_empty()),
-            ("key_value_stores", !self.key_value_stores.is_empty()),
             ("sqlite_databases", !self.sqlite_databases.is_empty()),
             ("ai_models", !self.ai_models.is_empty()),
-            ("variables", !self.variables.is_empty()),
             ("dependencies", !self.dependencies.is_empty()),
         ];
         for (key, is_asked) in asked {
@@ -183,20 +189,5 @@ impl Component {
             }
         }
         Ok(())
-    }
-}
-
-/// Adds the nearest valid key to serde's "unknown field `x`, expected one of `a`, `b`".
-fn with_suggestion(error: &toml::de::Error) -> anyhow::Error {
-    let message = error.message();
-    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    match quoted.split_first() {
-        Some((unknown, known)) if message.starts_with("unknown field") => {
-            let hint = nearest(unknown, known.iter().copied())
-                .map(|name| format!("\ndid you mean `{name}`?"))
-                .unwrap_or_default();
-            anyhow!("{error}{hint}")
-        }
-        _ => anyhow!("{error}"),
     }
 }

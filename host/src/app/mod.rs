@@ -1,16 +1,22 @@
 //! An application: what a manifest means once it is checked, valid by construction.
 
 pub mod check;
+pub mod files;
 pub mod manifest;
+pub mod outbound;
 pub mod routes;
+pub mod variables;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
+use files::FileEntry;
 use manifest::Manifest;
-use routes::{Pattern, RouteTable};
+use outbound::AllowedHosts;
+use routes::{Pattern, RouteTable, StaticReply, Target};
+use variables::Given;
 
 /// An application ready to be built, checked or served.
 #[derive(Debug)]
@@ -18,8 +24,10 @@ pub struct App {
     pub name: String,
     /// The folder of the manifest; paths in it start from here.
     pub root: PathBuf,
+    /// Where the application keeps what outlives requests.
+    pub state: PathBuf,
     pub components: BTreeMap<String, Component>,
-    /// Routes to names in `components`.
+    /// Routes to what answers them.
     pub routes: RouteTable,
 }
 
@@ -27,9 +35,18 @@ pub struct App {
 #[derive(Clone, Debug)]
 pub struct Component {
     pub id: String,
+    /// The folder of the manifest.
+    pub root: PathBuf,
     /// The WebAssembly component to serve.
     pub source: PathBuf,
     pub environment: BTreeMap<String, String>,
+    /// What the component may ask for by name, with its values put in.
+    pub variables: BTreeMap<String, String>,
+    pub allowed_hosts: AllowedHosts,
+    /// The stores the component may open.
+    pub key_value_stores: Vec<String>,
+    pub files: Vec<FileEntry>,
+    pub exclude_files: Vec<String>,
     pub build: Option<Build>,
     pub bake: Option<Bake>,
 }
@@ -42,63 +59,111 @@ pub struct Build {
     pub working_directory: PathBuf,
 }
 
-/// How a component is baked after it is compiled.
+/// How a core module becomes a component after it is compiled.
 #[derive(Clone, Debug)]
 pub struct Bake {
     /// The core module that the build command makes.
     pub module: PathBuf,
-    /// The folder of the model.
-    pub model: PathBuf,
+    /// The folder of the model that is baked in, if any is.
+    pub model: Option<PathBuf>,
 }
 
 impl App {
-    /// Reads the manifest at `path`, or the `spin.toml` in the folder `path`.
+    /// Reads the manifest at `path`, or the `spin.toml` in the folder `path`; a `.wasm` file is an
+    /// application of itself, on every route.
     ///
     /// # Errors
     /// Says which key is at fault, and why.
-    pub fn load(path: &Path) -> anyhow::Result<Self> {
+    pub fn load(path: &Path, given: &Given) -> anyhow::Result<Self> {
+        if path.extension().is_some_and(|extension| extension == "wasm") {
+            return Self::of_component(path);
+        }
         let path = if path.is_dir() { path.join("spin.toml") } else { path.to_owned() };
         let text = std::fs::read_to_string(&path).with_context(|| {
             format!("cannot read the manifest {}; name one with -f", path.display())
         })?;
         let root = path.parent().unwrap_or(Path::new("")).to_owned();
-        Self::parse(&text, &root).with_context(|| format!("in {}", path.display()))
+        Self::parse(&text, &root, given).with_context(|| format!("in {}", path.display()))
     }
 
     /// Checks a manifest's text; `root` is the folder its paths start from.
     ///
     /// # Errors
     /// Says which key is at fault, and why.
-    pub fn parse(text: &str, root: &Path) -> anyhow::Result<Self> {
+    pub fn parse(text: &str, root: &Path, given: &Given) -> anyhow::Result<Self> {
         let manifest = Manifest::parse(text)?;
-        let components = manifest
-            .component
-            .into_iter()
-            .map(|(id, raw)| {
-                let component = Component::resolve(&id, raw, root)
-                    .with_context(|| format!("[component.{id}]"))?;
-                Ok((id, component))
-            })
-            .collect::<anyhow::Result<BTreeMap<_, _>>>()?;
+        let values = variables::resolve(&manifest.variables, given)?;
+        let mut components = BTreeMap::new();
+        for (id, raw) in manifest.component {
+            let component = Component::resolve(&id, raw, root, &values)
+                .with_context(|| format!("[component.{id}]"))?;
+            components.insert(id, component);
+        }
         let mut routes = RouteTable::default();
         for trigger in manifest.trigger.http {
-            let id = trigger.component;
+            if let Some((pattern, target)) = route(trigger, &components)? {
+                routes.insert(pattern, target)?;
+            }
+        }
+        ensure!(!routes.is_empty(), "there is no [[trigger.http]] with a route: nothing to serve");
+        Ok(Self {
+            name: manifest.application.name,
+            root: root.to_owned(),
+            state: root.join(".spotter"),
+            components,
+            routes,
+        })
+    }
+
+    /// Whether any component stores anything.
+    pub fn has_state(&self) -> bool {
+        self.components.values().any(|component| !component.key_value_stores.is_empty())
+    }
+
+    fn of_component(path: &Path) -> anyhow::Result<Self> {
+        let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let text = format!(
+            "spin_manifest_version = 2\n[application]\nname = {name:?}\n[[trigger.http]]\n\
+             route = \"/...\"\ncomponent = {name:?}\n[component.{name:?}]\nsource = {:?}\n",
+            path.file_name().unwrap_or(path.as_os_str())
+        );
+        let root = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&text, root, &Given::default())
+    }
+}
+
+/// What a trigger means; nothing for a private component, which only others call.
+fn route(
+    trigger: manifest::HttpTrigger,
+    components: &BTreeMap<String, Component>,
+) -> anyhow::Result<Option<(Pattern, Target)>> {
+    let target = match (trigger.component, trigger.static_response) {
+        (Some(id), None) => {
             ensure!(
                 components.contains_key(&id),
                 "a trigger names the component `{id}`, and there is no [component.{id}]"
             );
-            match trigger.route {
-                manifest::Route::Path(path) => routes.insert(Pattern::parse(&path)?, id)?,
-                manifest::Route::Private { .. } => {}
-            }
+            Target::Component(id)
         }
-        ensure!(!routes.is_empty(), "there is no [[trigger.http]] with a route: nothing to serve");
-        Ok(Self { name: manifest.application.name, root: root.to_owned(), components, routes })
-    }
+        (None, Some(reply)) => Target::Static(StaticReply::new(reply)?),
+        _ => bail!("a trigger has either a `component` or a `static_response`"),
+    };
+    Ok(match trigger.route {
+        manifest::Route::Path(path) => Some((Pattern::parse(&path)?, target)),
+        manifest::Route::Private { private: true } => None,
+        manifest::Route::Private { private: false } => {
+            bail!("`route.private` is false; name a path")
+        }
+    })
 }
 
 impl Component {
-    fn resolve(id: &str, raw: manifest::Component, root: &Path) -> anyhow::Result<Self> {
+    fn resolve(
+        id: &str,
+        raw: manifest::Component,
+        root: &Path,
+        values: &BTreeMap<String, String>,
+    ) -> anyhow::Result<Self> {
         raw.refuse_unsupported()?;
         let manifest::Source::Local(source) = raw.source else {
             bail!("`source` is not a local path; only local components are supported");
@@ -107,14 +172,28 @@ impl Component {
             commands: build.command.into_vec(),
             working_directory: build.workdir.map_or(root.to_owned(), |folder| root.join(folder)),
         });
-        let bake = raw
-            .tool
-            .spotter
-            .map(|tool| Bake { module: root.join(tool.module), model: root.join(tool.model) });
+        let bake = raw.tool.spotter.map(|tool| Bake {
+            module: root.join(tool.module),
+            model: tool.model.map(|folder| root.join(folder)),
+        });
+        let variables = raw
+            .variables
+            .into_iter()
+            .map(|(name, template)| Ok((name, variables::expand(&template, values)?)))
+            .collect::<anyhow::Result<_>>()?;
+        let expand = |host: &String| variables::expand(host, values);
+        let hosts =
+            raw.allowed_outbound_hosts.iter().map(expand).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(Self {
             id: id.to_owned(),
+            root: root.to_owned(),
             source: root.join(source),
             environment: raw.environment,
+            variables,
+            allowed_hosts: AllowedHosts::parse(&hosts)?,
+            key_value_stores: raw.key_value_stores,
+            files: raw.files,
+            exclude_files: raw.exclude_files,
             build,
             bake,
         })

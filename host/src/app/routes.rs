@@ -3,7 +3,10 @@
 
 use std::fmt;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::manifest;
 
 /// A parsed route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,16 +22,66 @@ enum Segment {
     Parameter(String),
 }
 
-/// Patterns, each with the component that answers it.
+/// What answers a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The name of a component.
+    Component(String),
+    Static(StaticReply),
+}
+
+/// A reply that needs no component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticReply {
+    pub status: StatusCode,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: String,
+}
+
+impl StaticReply {
+    /// Checks a `static_response`.
+    ///
+    /// # Errors
+    /// A status or a header that HTTP does not allow.
+    pub fn new(raw: manifest::StaticResponse) -> anyhow::Result<Self> {
+        let status = raw.status_code.unwrap_or(200);
+        let headers = raw
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                let fault = || format!("static_response has the header {name:?}: {value:?}");
+                let name = HeaderName::try_from(name).with_context(fault)?;
+                Ok((name, HeaderValue::try_from(value).with_context(fault)?))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self {
+            status: StatusCode::from_u16(status)
+                .with_context(|| format!("static_response has the status {status}"))?,
+            headers,
+            body: raw.body,
+        })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Component(id) => write!(formatter, "{id}"),
+            Self::Static(_) => write!(formatter, "a static response"),
+        }
+    }
+}
+
+/// Patterns, each with what answers it.
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
-    entries: Vec<(Pattern, String)>,
+    entries: Vec<(Pattern, Target)>,
 }
 
 /// Where a path led.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Match<'t> {
-    pub component: &'t str,
+    pub target: &'t Target,
     pub pattern: &'t Pattern,
     /// What the `:param` segments stood for, by name.
     pub parameters: Vec<(String, String)>,
@@ -142,15 +195,13 @@ impl RouteTable {
     ///
     /// # Errors
     /// Where another route matches the very same paths.
-    pub fn insert(&mut self, pattern: Pattern, component: String) -> anyhow::Result<()> {
+    pub fn insert(&mut self, pattern: Pattern, target: Target) -> anyhow::Result<()> {
         if let Some((other, owner)) =
             self.entries.iter().find(|(other, _)| other.key() == pattern.key())
         {
-            bail!(
-                "the routes `{other}` (of `{owner}`) and `{pattern}` (of `{component}`) conflict"
-            );
+            bail!("the routes `{other}` (of {owner}) and `{pattern}` (of {target}) conflict");
         }
-        self.entries.push((pattern, component));
+        self.entries.push((pattern, target));
         self.entries.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.precedence()));
         Ok(())
     }
@@ -160,18 +211,18 @@ impl RouteTable {
     }
 
     /// All routes, the most specific first.
-    pub fn entries(&self) -> impl Iterator<Item = (&Pattern, &str)> {
-        self.entries.iter().map(|(pattern, component)| (pattern, component.as_str()))
+    pub fn entries(&self) -> impl Iterator<Item = (&Pattern, &Target)> {
+        self.entries.iter().map(|(pattern, target)| (pattern, target))
     }
 
     /// The most specific route that matches `path` (without its query).
     pub fn find(&self, path: &str) -> Option<Match<'_>> {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        self.entries.iter().find_map(|(pattern, component)| {
+        self.entries.iter().find_map(|(pattern, target)| {
             let parameters = pattern.matches(&parts)?;
             let path_info =
                 if pattern.is_wildcard { below(path, pattern.segments.len()) } else { "" };
-            Some(Match { component, pattern, parameters, path_info: path_info.to_owned() })
+            Some(Match { target, pattern, parameters, path_info: path_info.to_owned() })
         })
     }
 }
@@ -189,12 +240,14 @@ fn below(path: &str, segments: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pattern, RouteTable};
+    use super::{Pattern, RouteTable, Target};
 
     fn table(routes: &[&str]) -> RouteTable {
         let mut table = RouteTable::default();
         for route in routes {
-            table.insert(Pattern::parse(route).unwrap(), (*route).to_owned()).unwrap();
+            table
+                .insert(Pattern::parse(route).unwrap(), Target::Component((*route).to_owned()))
+                .unwrap();
         }
         table
     }
@@ -213,7 +266,7 @@ mod tests {
             ("/users/7/posts/9", "/users/..."),
         ];
         for (path, route) in cases {
-            assert_eq!(table.find(path).unwrap().component, route, "{path}");
+            assert_eq!(table.find(path).unwrap().target.to_string(), route, "{path}");
         }
     }
 
@@ -235,7 +288,9 @@ mod tests {
     #[test]
     fn routes_that_match_the_same_paths_conflict() {
         let mut table = table(&["/a/:x"]);
-        let error = table.insert(Pattern::parse("/a/:y").unwrap(), "b".into()).unwrap_err();
+        let error = table
+            .insert(Pattern::parse("/a/:y").unwrap(), Target::Component("b".into()))
+            .unwrap_err();
         assert!(error.to_string().contains("conflict"), "{error}");
     }
 

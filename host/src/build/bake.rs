@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_PROXY_ADAPTER,
+    WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
 use wit_component::ComponentEncoder;
 
@@ -13,7 +14,7 @@ use super::density::Density;
 use super::snapshot;
 
 /// Changes whenever baking the same files would give other bytes.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/2");
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/3");
 
 /// The files of a model, in their folder.
 pub struct ModelFolder {
@@ -28,7 +29,7 @@ pub struct Baked {
 }
 
 impl ModelFolder {
-    /// Every file a model is made of.
+    /// Every file a model is made of, in the order the function reads them.
     const FILES: [&str; 3] = ["model.toml", "labels.txt", "model.onnx"];
 
     /// Reads the files.
@@ -81,22 +82,35 @@ pub fn bake(module: &[u8], model: &ModelFolder) -> anyhow::Result<Baked> {
          (target/{}/…/detector.wasm)",
         super::toolchain::TARGET
     );
-    let snapshot = snapshot::take(module, &model.path)?;
+    let snapshot = snapshot::take(module, &model.contents)?;
     let density = Density::of_module(&snapshot)?;
     ensure!(density.is_mapped(), "{density}");
-    Ok(Baked { component: wrap(&snapshot)?, density })
+    Ok(Baked { component: wrap(&snapshot, Adapter::Proxy)?, density })
+}
+
+/// What stands in for WASI preview 1 in a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adapter {
+    /// HTTP, clocks, random numbers and standard streams only.
+    Proxy,
+    /// Files and an environment too.
+    Reactor,
 }
 
 /// Wraps a core module for WASI preview 1 as a component.
 ///
 /// # Errors
 /// Imports that neither its own interfaces nor preview 1 explain.
-pub fn wrap(module: &[u8]) -> anyhow::Result<Vec<u8>> {
+pub fn wrap(module: &[u8], adapter: Adapter) -> anyhow::Result<Vec<u8>> {
+    let adapter = match adapter {
+        Adapter::Proxy => WASI_SNAPSHOT_PREVIEW1_PROXY_ADAPTER,
+        Adapter::Reactor => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+    };
     ComponentEncoder::default()
         .validate(true)
         .module(module)
         .context("the module does not say which interfaces it has")?
-        .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_PROXY_ADAPTER)
+        .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)
         .context("the preview 1 adapter does not fit")?
         .encode()
         .context("cannot wrap the module as a component")

@@ -65,20 +65,13 @@ fn forget_outer_cargo(command: &mut Command) {
     }
 }
 
-/// Bakes into the cache, by content, and copies from there; nothing is done twice.
+/// Wraps a module as a component, with a model baked into it where there is one.
 fn bake_to(bake: &Bake, target: &Path) -> anyhow::Result<()> {
-    let model = bake::ModelFolder::read(&bake.model)?;
     let module = std::fs::read(&bake.module)
         .with_context(|| format!("cannot read {}", bake.module.display()))?;
-    let key = bake::key(&module, &model);
-    let cached = cache::folder("baked")?.join(format!("{key}.wasm"));
-    let component = match std::fs::read(&cached) {
-        Ok(component) => component,
-        Err(_) => {
-            let component = bake_with_progress(&module, &model)?;
-            cache::write_whole(&cached, &component)?;
-            component
-        }
+    let component = match &bake.model {
+        Some(folder) => baked(&module, &bake::ModelFolder::read(folder)?)?,
+        None => bake::wrap(&module, bake::Adapter::Reactor)?,
     };
     if std::fs::read(target).is_ok_and(|present| present == component) {
         return Ok(());
@@ -88,6 +81,18 @@ fn bake_to(bake: &Bake, target: &Path) -> anyhow::Result<()> {
             .with_context(|| format!("cannot make {}", folder.display()))?;
     }
     cache::write_whole(target, &component)
+}
+
+/// Bakes into the cache, by content; nothing is done twice.
+fn baked(module: &[u8], model: &bake::ModelFolder) -> anyhow::Result<Vec<u8>> {
+    let key = bake::key(module, model);
+    let cached = cache::folder("baked")?.join(format!("{key}.wasm"));
+    if let Ok(component) = std::fs::read(&cached) {
+        return Ok(component);
+    }
+    let component = bake_with_progress(module, model)?;
+    cache::write_whole(&cached, &component)?;
+    Ok(component)
 }
 
 /// Bakes, and says how the snapshot came out.

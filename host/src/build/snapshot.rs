@@ -3,56 +3,70 @@
 //! The initialiser runs in two fresh instances: the first finds out which memory the model keeps,
 //! and the second, of which the snapshot is taken, puts that together.
 
-use std::path::Path;
-
 use anyhow::{Context, anyhow, ensure};
 use wasmtime::{Config, Engine, Instance, Linker, Module, Store};
 use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 use wasmtime_wasi::random::Deterministic;
-use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx};
+use wasmtime_wasi::{I32Exit, WasiCtx};
 use wasmtime_wizer::{WasmtimeWizer, Wizer};
+
+/// The most that a run may write for the next.
+const MAX_FINDINGS: usize = 16 << 20;
 
 /// What a function exports for its snapshot, as Wizer's own tools call it.
 const INITIALISER: &str = "wizer-initialize";
 
-/// Runs `wizer-initialize` twice with the files of `model` at `/model`, and gives the module that
-/// begins where the second run ended.
+/// Runs `wizer-initialize` twice on the files of a model, and gives the module that begins where the
+/// second run ended.
 ///
 /// # Errors
 /// A module without the initialiser, and whatever the initialiser says is wrong with the model.
-pub fn take(module: &[u8], model: &Path) -> anyhow::Result<Vec<u8>> {
+pub fn take(module: &[u8], files: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the baker")?;
-    let exchange = tempfile::tempdir().context("cannot make a temporary folder")?;
     let engine = Engine::new(&Config::new())?;
     let wizer = Wizer::new();
     let (context, instrumented) = wizer.instrument(module)?;
     let compiled = Module::new(&engine, &instrumented).map_err(anyhow::Error::from)?;
     let runs = async {
-        initialise(&compiled, model, exchange.path()).await?;
-        let (mut store, instance) = initialise(&compiled, model, exchange.path()).await?;
+        let findings = initialise(&compiled, input(&[], files)).await?.findings;
+        let Initialised { mut store, instance, .. } =
+            initialise(&compiled, input(&findings, files)).await?;
         let mut state = WasmtimeWizer { store: &mut store, instance };
         Ok(wizer.snapshot(&context, &mut state).await?)
     };
     runtime.block_on(runs)
 }
 
-/// Runs the initialiser in a fresh instance, and gives the instance as it was left.
-async fn initialise(
-    module: &Module,
-    model: &Path,
-    exchange: &Path,
-) -> anyhow::Result<(Store<WasiP1Ctx>, Instance)> {
+/// What the initialiser reads: the findings of an earlier run, then the files, each after its length.
+fn input(findings: &[u8], files: &[Vec<u8>]) -> Vec<u8> {
+    let blocks = std::iter::once(findings).chain(files.iter().map(Vec::as_slice));
+    blocks.flat_map(|block| [&(block.len() as u64).to_le_bytes(), block].concat()).collect()
+}
+
+/// An instance as its initialiser left it.
+struct Initialised {
+    store: Store<WasiP1Ctx>,
+    instance: Instance,
+    /// What the initialiser wrote for a second run.
+    findings: Vec<u8>,
+}
+
+/// Runs the initialiser in a fresh instance.
+async fn initialise(module: &Module, input: Vec<u8>) -> anyhow::Result<Initialised> {
+    let output = MemoryOutputPipe::new(MAX_FINDINGS);
     let mut wasi = WasiCtx::builder();
-    // Both runs must see the same, so that they allocate the same.
+    // Both runs must see the same, so that they allocate the same; and every bake, so that it gives
+    // the same bytes.
     wasi.inherit_stderr()
+        .stdin(MemoryInputPipe::new(input))
+        .stdout(output.clone())
         .secure_random(constant())
         .insecure_random(constant())
-        .insecure_random_seed(0)
-        .preopened_dir(model, "/model", FsPerms::ReadOnly)?
-        .preopened_dir(exchange, "/bake", FsPerms::ReadWrite)?;
+        .insecure_random_seed(0);
     let mut store = Store::new(module.engine(), wasi.build_p1());
     let mut linker: Linker<WasiP1Ctx> = Linker::new(module.engine());
     wasmtime_wasi::p1::add_to_linker_async(&mut linker, |context| context)?;
@@ -73,7 +87,7 @@ async fn initialise(
             }
         })?;
     }
-    Ok((store, instance))
+    Ok(Initialised { store, instance, findings: output.contents().to_vec() })
 }
 
 fn constant() -> Deterministic {

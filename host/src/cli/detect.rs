@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::AppArguments;
 use crate::progress::say;
 use crate::runtime::Limits;
-use crate::server::{Connection, Server};
+use crate::server::{Connection, Scheme, Server};
 
 /// Detect objects in pictures
 #[derive(Args)]
@@ -129,7 +129,7 @@ impl Detect {
             .header(header::CONTENT_TYPE, "application/octet-stream")
             .header(header::ACCEPT, accept)
             .body(Full::new(picture).map_err(|never| match never {}).boxed_unsync())?;
-        let connection = Connection { client: here, local: here };
+        let connection = Connection { client: here, local: here, scheme: Scheme::Http };
         let response = server.respond(request, connection).await;
         let is_success = response.status().is_success();
         let body = response.into_body().collect().await.map_err(|error| anyhow!("{error:?}"))?;

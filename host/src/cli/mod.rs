@@ -4,6 +4,7 @@ mod bake;
 mod build;
 mod check;
 mod detect;
+mod log;
 mod up;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::App;
+use crate::app::variables::Given;
 use crate::progress::say;
 
 /// Wrong usage (`EX_USAGE` in sysexits.h).
@@ -46,11 +48,14 @@ struct AppArguments {
         value_name = "SPIN_TOML"
     )]
     from: PathBuf,
+    /// A value for one of the application's [variables]; can be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    variable: Vec<String>,
 }
 
 impl AppArguments {
     fn load(&self) -> anyhow::Result<App> {
-        App::load(&self.from)
+        App::load(&self.from, &Given::read(&self.variable)?)
     }
 }
 

@@ -1,18 +1,23 @@
 //! `spotter up`: serves an application.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
 
 use super::AppArguments;
+use super::log::LogFormat;
 use crate::app::App;
-use crate::runtime::Limits;
-use crate::server::{Server, listener};
+use crate::runtime::config_file::ConfigFile;
+use crate::runtime::limits::LimitSettings;
+use crate::server::listener::{self, Listener, StopSignals};
+use crate::server::{Scheme, Server, admin, tls};
 
 /// Serve an application over HTTP
 #[derive(Args)]
-pub(super) struct Up {
+pub(crate) struct Up {
     #[command(flatten)]
     app: AppArguments,
     /// Build the application first
@@ -26,37 +31,98 @@ pub(super) struct Up {
         value_name = "ADDRESS"
     )]
     listen: SocketAddr,
+    /// A certificate chain in PEM: serve HTTPS
+    #[arg(long, env = "SPIN_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key in PEM
+    #[arg(long, env = "SPIN_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// The address for /metrics, /healthz and /readyz; there is none by default
+    #[arg(long, env = "SPOTTER_ADMIN", value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    /// A variable for every component's environment; can be repeated
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Where the application keeps what outlives requests [default: .spotter beside the manifest]
+    #[arg(long, value_name = "FOLDER")]
+    state_dir: Option<PathBuf>,
+    /// A TOML file with a [limits] table
+    #[arg(long, env = "RUNTIME_CONFIG_FILE", value_name = "FILE")]
+    runtime_config_file: Option<PathBuf>,
+    /// How log lines are written to standard error
+    #[arg(long, env = "SPOTTER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty)]
+    log_format: LogFormat,
+    #[command(flatten)]
+    limits: LimitSettings,
 }
 
 impl Up {
-    pub(super) fn run(self) -> anyhow::Result<()> {
-        let app = self.app.load()?;
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        self.log_format.start();
+        let file = ConfigFile::read(self.runtime_config_file.as_deref())?;
+        let limits = self.limits.resolve(file.limits)?;
+        let mut app = self.app.load()?;
+        add_environment(&mut app, &self.env)?;
+        if let Some(folder) = &self.state_dir {
+            app.state.clone_from(folder);
+        }
         if self.build {
             crate::build::build(&app)?;
         }
-        let server = Server::new(app, Limits::default())?;
+        let server = Server::new(app, limits)?;
         // Guests keep as many threads busy as there are instances; two more keep the sockets going.
-        let threads = server.limits().instances + 2;
         tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
+            .worker_threads(limits.instances + 2)
             .enable_all()
             .build()
             .context("cannot start the server's threads")?
-            .block_on(async {
-                let socket = listener::bind(self.listen).await?;
-                announce(server.app(), socket.local_addr()?);
-                listener::serve(server, socket).await
-            })
+            .block_on(self.serve(server))
     }
+
+    async fn serve(self, server: Arc<Server>) -> anyhow::Result<()> {
+        let signals = StopSignals::new()?;
+        let tls = match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
+            _ => None,
+        };
+        let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
+        let socket = listener::bind(self.listen).await?;
+        if let Some(address) = self.admin {
+            let socket = listener::bind(address).await?;
+            announce_admin(socket.local_addr()?);
+            tokio::spawn(admin::serve(Arc::clone(&server), socket));
+        }
+        announce(server.app(), scheme, socket.local_addr()?);
+        listener::serve(server, Listener { socket, tls }, signals).await;
+        Ok(())
+    }
+}
+
+fn add_environment(app: &mut App, variables: &[String]) -> anyhow::Result<()> {
+    for variable in variables {
+        let (name, value) = variable
+            .split_once('=')
+            .with_context(|| format!("--env {variable:?} is not of the form NAME=VALUE"))?;
+        for component in app.components.values_mut() {
+            component.environment.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    Ok(())
+}
+
+#[allow(clippy::print_stdout, reason = "the address is what was asked for")]
+fn announce_admin(address: SocketAddr) {
+    println!("Admin on {address}: /metrics, /healthz, /readyz");
 }
 
 /// Says where the application is, as `spin up` does.
 #[allow(clippy::print_stdout, reason = "the address is what was asked for")]
-fn announce(app: &App, address: SocketAddr) {
-    println!("Serving http://{address}");
+fn announce(app: &App, scheme: Scheme, address: SocketAddr) {
+    let scheme = scheme.as_str();
+    println!("Serving {scheme}://{address}");
     println!("Available Routes:");
-    for (pattern, component) in app.routes.entries() {
+    for (pattern, target) in app.routes.entries() {
         let wildcard = if pattern.is_wildcard() { " (wildcard)" } else { "" };
-        println!("  {component}: http://{address}{}{wildcard}", pattern.base());
+        println!("  {target}: {scheme}://{address}{}{wildcard}", pattern.base());
     }
 }

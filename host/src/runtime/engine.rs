@@ -2,16 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tempfile::TempDir;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime_wasi::{FsPerms, WasiCtx};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::cache;
+use super::guest_log::GuestLog;
 use super::instance::State;
+use super::key_value::{self, Stores};
 use super::limits::Limits;
+use super::outbound::Outbound;
+use super::variables::{self, Values};
+use crate::app::outbound::AllowedHosts;
+use crate::app::{Component, files};
 
 /// How often a running guest looks at the clock: the precision of its deadline.
 pub const TICK: Duration = Duration::from_millis(10);
@@ -20,7 +29,21 @@ pub const TICK: Duration = Duration::from_millis(10);
 pub struct Runtime {
     engine: Engine,
     linker: Linker<State>,
-    components: BTreeMap<String, ProxyPre<State>>,
+    components: BTreeMap<String, Arc<Loaded>>,
+    /// What the application stores; `None` where it stores nothing.
+    stores: Option<Stores>,
+}
+
+/// One component, compiled and linked, with what its instances are given.
+pub struct Loaded {
+    id: String,
+    proxy: ProxyPre<State>,
+    environment: BTreeMap<String, String>,
+    variables: Values,
+    allowed_hosts: Arc<AllowedHosts>,
+    stores: Option<Stores>,
+    granted_stores: Arc<[String]>,
+    files: Option<TempDir>,
 }
 
 impl Runtime {
@@ -34,7 +57,18 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-        Ok(Self { engine, linker, components: BTreeMap::new() })
+        variables::add_to_linker(&mut linker)?;
+        key_value::add_to_linker(&mut linker)?;
+        Ok(Self { engine, linker, components: BTreeMap::new(), stores: None })
+    }
+
+    /// Opens the database that components loaded from here on store in.
+    ///
+    /// # Errors
+    /// A database that cannot be opened, or that another process has open.
+    pub fn open_stores(&mut self, path: &Path) -> anyhow::Result<()> {
+        self.stores = Some(Stores::open(path)?);
+        Ok(())
     }
 
     /// Loads a component, compiled from the cache where it is there.
@@ -42,17 +76,30 @@ impl Runtime {
     /// # Errors
     /// A file that is no component, an import that is not granted, or no
     /// `wasi:http/incoming-handler` export.
-    pub fn load(&mut self, id: &str, source: &Path) -> anyhow::Result<()> {
-        let component = cache::load(&self.engine, source)?;
-        let pre = self
+    pub fn load(&mut self, component: &Component) -> anyhow::Result<()> {
+        let id = &component.id;
+        let compiled = cache::load(&self.engine, &component.source)?;
+        let linked = self
             .linker
-            .instantiate_pre(&component)
+            .instantiate_pre(&compiled)
             .map_err(anyhow::Error::from)
             .with_context(|| format!("component `{id}` imports what is not granted"))?;
-        let proxy = ProxyPre::new(pre).map_err(anyhow::Error::from).with_context(|| {
+        let proxy = ProxyPre::new(linked).map_err(anyhow::Error::from).with_context(|| {
             format!("component `{id}` does not export wasi:http/incoming-handler")
         })?;
-        self.components.insert(id.to_owned(), proxy);
+        let files = files::stage(&component.root, &component.files, &component.exclude_files)
+            .with_context(|| format!("component `{id}`"))?;
+        let loaded = Loaded {
+            id: id.clone(),
+            proxy,
+            environment: component.environment.clone(),
+            variables: Arc::new(component.variables.clone()),
+            allowed_hosts: Arc::new(component.allowed_hosts.clone()),
+            stores: self.stores.clone(),
+            granted_stores: component.key_value_stores.clone().into(),
+            files,
+        };
+        self.components.insert(id.clone(), Arc::new(loaded));
         Ok(())
     }
 
@@ -61,8 +108,46 @@ impl Runtime {
     }
 
     /// The component `id`, ready to be instantiated.
-    pub fn component(&self, id: &str) -> Option<&ProxyPre<State>> {
+    pub fn component(&self, id: &str) -> Option<&Arc<Loaded>> {
         self.components.get(id)
+    }
+}
+
+impl Loaded {
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn proxy(&self) -> &ProxyPre<State> {
+        &self.proxy
+    }
+
+    pub(super) fn variables(&self) -> Values {
+        Arc::clone(&self.variables)
+    }
+
+    pub(super) fn key_value(&self) -> (Option<Stores>, Arc<[String]>) {
+        (self.stores.clone(), Arc::clone(&self.granted_stores))
+    }
+
+    pub(super) fn outbound(&self) -> Outbound {
+        Outbound::new(Arc::clone(&self.allowed_hosts), &self.id)
+    }
+
+    /// What an instance is given of the system: its environment, its files to read, its log.
+    ///
+    /// # Errors
+    /// Where the folder of its files is gone.
+    pub fn wasi(&self) -> anyhow::Result<WasiCtx> {
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(GuestLog::new(&self.id, "stdout")).stderr(GuestLog::new(&self.id, "stderr"));
+        for (name, value) in &self.environment {
+            wasi.env(name, value);
+        }
+        if let Some(files) = &self.files {
+            wasi.preopened_dir(files.path(), "/", FsPerms::ReadOnly)?;
+        }
+        Ok(wasi.build())
     }
 }
 

@@ -11,8 +11,11 @@ use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::engine::Loaded;
+use super::key_value::Stores;
 use super::limits::Limits;
 use super::outbound::Outbound;
+use super::variables::Values;
 
 /// What a guest's host calls see.
 pub struct State {
@@ -20,6 +23,9 @@ pub struct State {
     http: WasiHttpCtx,
     table: ResourceTable,
     outbound: Outbound,
+    variables: Values,
+    /// The application's stores, and which of them this component may open.
+    key_value: (Option<Stores>, Arc<[String]>),
     memory: MemoryLimit,
 }
 
@@ -49,12 +55,20 @@ impl std::error::Error for DeadlineExceeded {}
 
 /// Makes the store for one instance. `used` counts its processor time: the future that runs the
 /// guest must be wrapped in [`Metered`] with the same counter.
-pub fn store(engine: &Engine, wasi: WasiCtx, limits: &Limits, used: Arc<CpuTime>) -> Store<State> {
+pub fn store(
+    engine: &Engine,
+    wasi: WasiCtx,
+    component: &Loaded,
+    limits: &Limits,
+    used: Arc<CpuTime>,
+) -> Store<State> {
     let state = State {
         wasi,
         http: WasiHttpCtx::new(),
         table: ResourceTable::new(),
-        outbound: Outbound,
+        outbound: component.outbound(),
+        variables: component.variables(),
+        key_value: component.key_value(),
         memory: MemoryLimit { most: limits.instance_memory, peak: 0, refused: false },
     };
     let mut store = Store::new(engine, state);
@@ -73,8 +87,22 @@ pub fn store(engine: &Engine, wasi: WasiCtx, limits: &Limits, used: Arc<CpuTime>
 
 impl State {
     /// The most linear memory this instance had, in bytes.
-    pub fn memory_peak(&self) -> usize {
-        self.memory.peak
+    #[allow(clippy::cast_precision_loss, reason = "memories are far below 2^53 bytes")]
+    pub fn memory_peak(&self) -> f64 {
+        self.memory.peak as f64
+    }
+
+    pub(super) fn key_value(&self) -> (Option<&Stores>, &[String]) {
+        (self.key_value.0.as_ref(), &self.key_value.1)
+    }
+
+    pub(super) fn table_mut(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+
+    /// The values of the component's variables.
+    pub(super) fn variables(&self) -> &Values {
+        &self.variables
     }
 
     /// Whether the guest asked for more memory than it may have.

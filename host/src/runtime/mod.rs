@@ -1,10 +1,14 @@
 //! Components at run time: an engine, compiled code on disk, and a fresh instance per request.
 
 pub mod cache;
+pub mod config_file;
 pub mod engine;
+mod guest_log;
 pub mod instance;
+mod key_value;
 pub mod limits;
 mod outbound;
+mod variables;
 
 pub use engine::Runtime;
 pub use limits::Limits;

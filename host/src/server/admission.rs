@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fault::Fault;
+use super::metrics::{Metrics, seconds};
 use crate::runtime::Limits;
 
 /// A fixed number of places, and a short queue before them.
@@ -16,21 +17,23 @@ pub struct Admission {
     waiting: AtomicUsize,
     queue_length: usize,
     queue_wait: Duration,
+    metrics: Arc<Metrics>,
 }
 
 /// The right to run one instance; given back when dropped.
-#[derive(Debug)]
 pub struct Place {
     _permit: OwnedSemaphorePermit,
+    metrics: Arc<Metrics>,
 }
 
 impl Admission {
-    pub fn new(limits: &Limits) -> Self {
+    pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
         Self {
             places: Arc::new(Semaphore::new(limits.instances)),
             waiting: AtomicUsize::new(0),
             queue_length: limits.queue_length,
             queue_wait: limits.queue_wait,
+            metrics,
         }
     }
 
@@ -39,32 +42,52 @@ impl Admission {
     /// # Errors
     /// [`Fault::QueueFull`] at once, [`Fault::QueueTimeout`] after the longest wait.
     pub async fn enter(&self) -> Result<Place, Fault> {
-        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(Place { _permit: permit });
+        let arrived = Instant::now();
+        let permit = match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.wait().await?,
+        };
+        self.metrics.queue.observe(seconds(arrived.elapsed()));
+        self.metrics.instances.inc();
+        Ok(Place { _permit: permit, metrics: Arc::clone(&self.metrics) })
+    }
+
+    async fn wait(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        let waiting = Waiting::begin(self);
+        if waiting.before >= self.queue_length {
+            return Err(Fault::QueueFull { length: self.queue_length });
         }
-        let _waiting = self.queue()?;
-        let permit =
-            tokio::time::timeout(self.queue_wait, Arc::clone(&self.places).acquire_owned());
-        match permit.await {
-            Ok(Ok(permit)) => Ok(Place { _permit: permit }),
+        let permit = Arc::clone(&self.places).acquire_owned();
+        match tokio::time::timeout(self.queue_wait, permit).await {
+            Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(Fault::QueueTimeout { waited: self.queue_wait }),
         }
     }
+}
 
-    fn queue(&self) -> Result<Waiting<'_>, Fault> {
-        let waiting = Waiting(&self.waiting);
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.queue_length {
-            return Err(Fault::QueueFull { length: self.queue_length });
-        }
-        Ok(waiting)
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.metrics.instances.dec();
     }
 }
 
 /// Counts one that waits, until it is dropped: whether it got in, gave up or went away.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting<'a> {
+    admission: &'a Admission,
+    /// How many waited already.
+    before: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(admission: &'a Admission) -> Self {
+        admission.metrics.queued.inc();
+        Self { admission, before: admission.waiting.fetch_add(1, Ordering::Relaxed) }
+    }
+}
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.admission.metrics.queued.dec();
+        self.admission.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use serde_json::json;
+
 use wasmtime_wasi_http::WasiBody;
+
+use crate::app::routes::StaticReply;
 
 /// Why a request got no reply from a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,10 @@ pub enum Fault {
     NoRoute { path: String },
     /// The request cannot be given to a guest.
     BadRequest { reason: String },
+    /// The body is larger than it may be.
+    BodyTooLarge { limit: u64 },
+    /// The client paused for too long within the body.
+    BodyIdle { waited: Duration },
     /// A route names a component that is not loaded.
     Unloaded,
     /// Every instance is busy, and so is the queue.
@@ -40,6 +47,8 @@ impl Fault {
         match self {
             Self::NoRoute { .. } => "no_route",
             Self::BadRequest { .. } => "bad_request",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::BodyIdle { .. } => "body_timeout",
             Self::Unloaded => "component_unloaded",
             Self::QueueFull { .. } => "queue_full",
             Self::QueueTimeout { .. } => "queue_timeout",
@@ -55,6 +64,8 @@ impl Fault {
         match self {
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyIdle { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::QueueFull { .. } | Self::QueueTimeout { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline { .. } | Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Unloaded | Self::Memory { .. } | Self::Trap | Self::NoReply => {
@@ -67,6 +78,10 @@ impl Fault {
         match self {
             Self::NoRoute { path } => format!("no route of this application matches {path:?}"),
             Self::BadRequest { reason } => reason.clone(),
+            Self::BodyTooLarge { limit } => {
+                format!("the body is larger than the {limit} bytes it may have: send less")
+            }
+            Self::BodyIdle { waited } => format!("no more of the body came for {waited:?}"),
             Self::Unloaded => "the route's component is not loaded".into(),
             Self::QueueFull { length } => {
                 format!("all instances are busy and {length} requests wait already: try again soon")
@@ -105,6 +120,15 @@ pub fn plain(text: &'static str) -> Response<WasiBody> {
     Response::new(full(text))
 }
 
-fn full(body: impl Into<Bytes>) -> WasiBody {
+/// The reply of a `static_response`.
+pub fn fixed(reply: &StaticReply) -> Response<WasiBody> {
+    let mut response = Response::new(full(reply.body.clone()));
+    *response.status_mut() = reply.status;
+    response.headers_mut().extend(reply.headers.iter().cloned());
+    response
+}
+
+/// A body that is there as a whole.
+pub fn full(body: impl Into<Bytes>) -> WasiBody {
     Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
 }

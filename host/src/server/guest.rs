@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -11,22 +12,23 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::Engine;
-use wasmtime_wasi::WasiCtx;
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
-use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme as WasiScheme;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
+use super::Scheme;
 use super::admission::Place;
 use super::fault::Fault;
-use crate::app::Component;
+use super::metrics::{Metrics, ReasonLabels, seconds};
 use crate::runtime::Limits;
+use crate::runtime::engine::Loaded;
 use crate::runtime::instance::{self, CpuTime, DeadlineExceeded, Metered, State};
 
 /// What is needed to run a guest.
 pub struct Call<'a> {
-    pub proxy: &'a ProxyPre<State>,
-    pub component: &'a Component,
+    pub component: &'a Arc<Loaded>,
     pub limits: &'a Limits,
+    pub metrics: &'a Arc<Metrics>,
+    pub scheme: Scheme,
     pub place: Place,
 }
 
@@ -36,27 +38,50 @@ type Ended = Result<(), Fault>;
 impl Call<'_> {
     /// Runs the guest until its reply begins; the reply's body then streams from it. A client that
     /// goes away before the end stops the guest.
+    ///
+    /// # Errors
+    /// What kept the guest from a reply.
     pub async fn run(
         self,
         engine: &Engine,
         request: Request<WasiBody>,
     ) -> Result<Response<WasiBody>, Fault> {
+        let (limits, component) = (*self.limits, Arc::clone(self.component));
+        let (metrics, place) = (Arc::clone(self.metrics), self.place);
         let used = CpuTime::start();
-        let limits = *self.limits;
-        let mut store = instance::store(engine, self.wasi(), &limits, Arc::clone(&used));
         let unfit = |error: wasmtime::Error| Fault::BadRequest { reason: error.to_string() };
+        let wasi = component.wasi().map_err(|error| {
+            tracing::error!(
+                component = component.id(),
+                error = format!("{error:#}"),
+                "no instance"
+            );
+            Fault::Unloaded
+        })?;
+        let mut store = instance::store(engine, wasi, &component, &limits, Arc::clone(&used));
         let (reply, replied) = oneshot::channel();
+        let scheme = match self.scheme {
+            Scheme::Http => WasiScheme::Http,
+            Scheme::Https => WasiScheme::Https,
+        };
         let request =
-            store.data_mut().http().new_incoming_request(Scheme::Http, request).map_err(unfit)?;
+            store.data_mut().http().new_incoming_request(scheme, request).map_err(unfit)?;
         let out = store.data_mut().http().new_response_outparam(reply).map_err(unfit)?;
-        let (proxy, place) = (self.proxy.clone(), self.place);
-        let id = self.component.id.clone();
+        let counted = Arc::clone(&used);
         let guest = async move {
             let called = async {
-                let guest = proxy.instantiate_async(&mut store).await?;
+                let began = Instant::now();
+                let guest = component.proxy().instantiate_async(&mut store).await?;
+                metrics.instantiate.observe(seconds(began.elapsed()));
                 guest.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
             };
-            let ended = called.await.map_err(|error| fault(&error, store.data(), &limits, &id));
+            let ended =
+                called.await.map_err(|error| fault(&error, store.data(), &limits, component.id()));
+            metrics.guest.observe(seconds(counted.total()));
+            metrics.memory_peak.observe(store.data().memory_peak());
+            if let Err(fault) = &ended {
+                metrics.guest_failures.get_or_create(&ReasonLabels { reason: fault.code() }).inc();
+            }
             drop(store);
             drop(place);
             ended
@@ -66,15 +91,6 @@ impl Call<'_> {
             timed.await.unwrap_or(Err(Fault::Timeout { limit: limits.request_time }))
         }));
         first_of(replied, task).await
-    }
-
-    fn wasi(&self) -> WasiCtx {
-        let mut wasi = WasiCtx::builder();
-        wasi.inherit_stdout().inherit_stderr();
-        for (name, value) in &self.component.environment {
-            wasi.env(name, value);
-        }
-        wasi.build()
     }
 }
 
@@ -117,14 +133,6 @@ struct GuestBody {
     guest: Option<AbortOnDropHandle<Ended>>,
 }
 
-impl GuestBody {
-    fn let_go(&mut self) {
-        if let Some(guest) = self.guest.take() {
-            drop(guest.detach());
-        }
-    }
-}
-
 impl Body for GuestBody {
     type Data = Bytes;
     type Error = wasmtime_wasi_http::Error;
@@ -134,8 +142,10 @@ impl Body for GuestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(None) = polled {
-            self.let_go();
+        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+            if let Some(guest) = self.guest.take() {
+                drop(guest.detach());
+            }
         }
         polled
     }

@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use http::Request;
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
 
-use super::{Connection, Server};
-
-/// How long requests in flight may take to finish once the server stops.
-const GRACE: Duration = Duration::from_secs(30);
+use super::{Connection, Scheme, Server};
 
 /// Binds an address; port 0 takes any free one.
 ///
@@ -32,75 +34,163 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Serves until SIGTERM or SIGINT, then finishes what is in flight; a second signal stops at once.
-///
-/// # Errors
-/// Where signals cannot be received.
-pub async fn serve(server: Arc<Server>, listener: TcpListener) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot receive SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot receive SIGINT")?;
-    let graceful = GracefulShutdown::new();
-    loop {
+/// SIGTERM and SIGINT, the ways a server is told to stop.
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// From here on, the signals do not end the process by themselves.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("cannot receive SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot receive SIGINT")?,
+        })
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            accepted = listener.accept() => accept(&server, accepted, &graceful).await,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// Where connections come in.
+pub struct Listener {
+    pub socket: TcpListener,
+    /// Encrypts them, where there is one.
+    pub tls: Option<TlsAcceptor>,
+}
+
+/// Serves until the first signal; then refuses new connections, finishes what is in flight within
+/// the grace period, and returns. A second signal ends the wait at once.
+pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: StopSignals) {
+    let (stop, stopping) = watch::channel(false);
+    let conversations = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(server.limits().connections));
+    loop {
+        // A connection waits in the kernel until there is a place for it.
+        let place = Arc::clone(&places).acquire_owned();
+        let accepted = async { (place.await, listener.socket.accept().await) };
+        tokio::select! {
+            (Ok(place), accepted) = accepted => match identify(accepted) {
+                Ok((stream, connection)) => {
+                    let (server, stopping) = (Arc::clone(&server), stopping.clone());
+                    let tls = listener.tls.clone();
+                    conversations.spawn(async move {
+                        open(server, stream, tls, connection, stopping).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: the next try would fail as fast.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            () = signals.next() => break,
+        }
+    }
+    server.stop();
     drop(listener);
-    tracing::info!("stopping: finishing what is in flight");
+    let grace = server.limits().grace;
+    tracing::info!(
+        connections = conversations.len(),
+        ?grace,
+        "stopping: finishing what is in flight"
+    );
+    stop.send_replace(true);
+    conversations.close();
     tokio::select! {
-        () = graceful.shutdown() => {}
-        () = tokio::time::sleep(GRACE) => tracing::warn!(?GRACE, "not all requests have finished"),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
-}
-
-async fn accept(
-    server: &Arc<Server>,
-    accepted: io::Result<(TcpStream, SocketAddr)>,
-    graceful: &GracefulShutdown,
-) {
-    let connection = accepted.and_then(|(stream, client)| {
-        // Replies are small and whole: waiting to fill a packet only delays them.
-        stream.set_nodelay(true)?;
-        let local = stream.local_addr()?;
-        Ok((stream, Connection { client, local }))
-    });
-    match connection {
-        Ok((stream, connection)) => converse(Arc::clone(server), stream, connection, graceful),
-        Err(error) => {
-            // Out of descriptors, most likely: the next try would fail as fast.
-            tracing::warn!(%error, "cannot accept a connection");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        () = conversations.wait() => tracing::info!("stopped: all requests have finished"),
+        () = tokio::time::sleep(grace) => tracing::warn!(?grace, "stopped: not all requests have finished"),
+        () = signals.next() => tracing::warn!("stopped at once: a second signal"),
     }
 }
 
-fn converse(
+fn identify(accepted: io::Result<(TcpStream, SocketAddr)>) -> io::Result<(TcpStream, Connection)> {
+    let (stream, client) = accepted?;
+    // Replies are small and whole: waiting to fill a packet only delays them.
+    stream.set_nodelay(true)?;
+    let local = stream.local_addr()?;
+    Ok((stream, Connection { client, local, scheme: Scheme::Http }))
+}
+
+/// Sees to the encryption of a connection, where there is any, before anything is said.
+async fn open(
     server: Arc<Server>,
     stream: TcpStream,
+    tls: Option<TlsAcceptor>,
     connection: Connection,
-    graceful: &GracefulShutdown,
+    stopping: watch::Receiver<bool>,
 ) {
+    let Some(tls) = tls else { return converse(server, stream, connection, stopping).await };
+    let handshake = tokio::time::timeout(server.limits().header_time, tls.accept(stream));
+    match handshake.await {
+        Ok(Ok(stream)) => {
+            let connection = Connection { scheme: Scheme::Https, ..connection };
+            converse(server, stream, connection, stopping).await;
+        }
+        Ok(Err(error)) => tracing::debug!(client = %connection.client, %error, "no TLS handshake"),
+        Err(_) => tracing::debug!(client = %connection.client, "the TLS handshake took too long"),
+    }
+}
+
+async fn converse<S>(
+    server: Arc<Server>,
+    stream: S,
+    connection: Connection,
+    mut stopping: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    server.metrics().connections.inc();
     let header_time = server.limits().header_time;
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let server = Arc::clone(&server);
-        async move {
+    let answering = Arc::clone(&server);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let server = Arc::clone(&answering);
+        Box::pin(async move {
             let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
             Ok::<_, Infallible>(server.respond(request, connection).await)
-        }
+        })
     });
-    let conversation = http1::Builder::new()
+    let mut conversation = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_time)
         .serve_connection(TokioIo::new(stream), service);
-    let conversation = graceful.watch(conversation);
-    tokio::spawn(async move {
-        if let Err(error) = conversation.await {
-            tracing::debug!(client = %connection.client, %error, "a connection ended early");
+    let ended = tokio::select! {
+        ended = &mut conversation => ended,
+        () = async { drop(stopping.wait_for(|is_stopping| *is_stopping).await) } => {
+            std::pin::Pin::new(&mut conversation).graceful_shutdown();
+            (&mut conversation).await
         }
-    });
+    };
+    if let Err(error) = ended {
+        tracing::debug!(client = %connection.client, %error, "a connection ended early");
+        let parts = conversation.into_parts();
+        // A connection that was merely idle is closed without a word.
+        if error.is_timeout() && !parts.read_buf.is_empty() {
+            tell_timeout(parts.io.into_inner(), header_time).await;
+        }
+    }
+    server.metrics().connections.dec();
+}
+
+/// Tells a client that its header took too long: hyper ends such a connection in silence.
+async fn tell_timeout(mut stream: impl AsyncWrite + Unpin, limit: Duration) {
+    let body = format!(
+        "{{\"error\":{{\"code\":\"header_timeout\",\"message\":\"the header was not complete after {limit:?}\"}}}}\n"
+    );
+    let reply = format!(
+        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // The client may be gone, or not reading: no more is owed to it.
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(reply.as_bytes())).await;
 }

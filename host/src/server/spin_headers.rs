@@ -47,5 +47,5 @@ fn full_url<B>(request: &Request<B>, connection: Connection) -> String {
         .and_then(|host| host.to_str().ok())
         .map_or_else(|| connection.local.to_string(), str::to_owned);
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    format!("http://{host}{path}")
+    format!("{}://{host}{path}", connection.scheme.as_str())
 }

@@ -1,0 +1,19 @@
+//! Any text as a `spin.toml`: an application or an error, without a panic; and every route of an
+//! application leads to it.
+
+#![no_main]
+
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use spotter::app::App;
+use spotter::app::variables::Given;
+
+fuzz_target!(|text: &str| {
+    if let Ok(app) = App::parse(text, Path::new("/nowhere"), &Given::default()) {
+        for (pattern, _) in app.routes.entries() {
+            app.routes.find(&pattern.base());
+        }
+        app.routes.find(text);
+    }
+});

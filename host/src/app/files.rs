@@ -1,0 +1,160 @@
+//! The files a component may read: copied to a folder of their own when the application is loaded, so
+//! that what a component sees is what the manifest names, and no link leads out of it.
+
+use std::path::{Component as PathPart, Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use serde::Deserialize;
+use tempfile::TempDir;
+use walkdir::WalkDir;
+
+/// One entry of `files`: a glob pattern whose matches keep their path, or a folder (or file) that is
+/// put somewhere.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum FileEntry {
+    Pattern(String),
+    Placement(Placement),
+}
+
+/// `{ source = "…", destination = "…" }`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Placement {
+    pub source: PathBuf,
+    pub destination: PathBuf,
+}
+
+/// Copies what `entries` name, but for what `excluded` does; `None` where they name nothing.
+///
+/// # Errors
+/// A pattern that is none, a path that leads out of the application, a file that cannot be read.
+pub fn stage(
+    root: &Path,
+    entries: &[FileEntry],
+    excluded: &[String],
+) -> anyhow::Result<Option<TempDir>> {
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    let staged = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let excluded = globs(excluded.iter().map(String::as_str))?;
+    for entry in entries {
+        match entry {
+            FileEntry::Pattern(pattern) => {
+                inside(Path::new(pattern))?;
+                let matching = globs([pattern.as_str()])?;
+                copy_matches(root, Path::new(""), staged.path(), &|path| {
+                    (matching.is_match(path) || path.starts_with(pattern))
+                        && !excluded.is_match(path)
+                })?;
+            }
+            FileEntry::Placement(Placement { source, destination }) => {
+                inside(source)?;
+                let target = staged.path().join(inside(destination)?);
+                let from = root.join(source);
+                ensure!(from.exists(), "`files` names {}, which is not there", from.display());
+                copy_matches(&from, source, &target, &|path| !excluded.is_match(path))?;
+            }
+        }
+    }
+    Ok(Some(staged))
+}
+
+/// Copies every file below `from` that `is_wanted`, by its path below the application's root.
+fn copy_matches(
+    from: &Path,
+    prefix: &Path,
+    target: &Path,
+    is_wanted: &dyn Fn(&Path) -> bool,
+) -> anyhow::Result<()> {
+    for entry in WalkDir::new(from).into_iter().filter_entry(|entry| entry.file_name() != ".git") {
+        let entry = entry.with_context(|| format!("cannot read {}", from.display()))?;
+        let below = entry.path().strip_prefix(from).unwrap_or(Path::new(""));
+        if !entry.file_type().is_file() || !is_wanted(&prefix.join(below)) {
+            continue;
+        }
+        let to = if below.as_os_str().is_empty() { target.to_owned() } else { target.join(below) };
+        if let Some(folder) = to.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::copy(entry.path(), &to)
+            .with_context(|| format!("cannot copy {}", entry.path().display()))?;
+    }
+    Ok(())
+}
+
+fn globs<'p>(patterns: impl IntoIterator<Item = &'p str>) -> anyhow::Result<GlobSet> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(
+            Glob::new(pattern).with_context(|| format!("`files` has the pattern {pattern:?}"))?,
+        );
+    }
+    Ok(set.build()?)
+}
+
+/// A path below the application's (or the component's) root, without its leading slash.
+fn inside(path: &Path) -> anyhow::Result<PathBuf> {
+    let mut below = PathBuf::new();
+    for part in path.components() {
+        match part {
+            PathPart::Normal(name) => below.push(name),
+            PathPart::CurDir | PathPart::RootDir => {}
+            PathPart::ParentDir | PathPart::Prefix(_) => {
+                bail!("`files` names {}, which leads out of the application", path.display())
+            }
+        }
+    }
+    Ok(below)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FileEntry, Placement, stage};
+    use std::path::PathBuf;
+
+    fn application() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["site/index.html", "site/a/b.css", "secret.key", "data/one.txt"] {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, file).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn what_is_named_is_there_and_nothing_else() {
+        let app = application();
+        let entries = [
+            FileEntry::Pattern("site/**/*".into()),
+            FileEntry::Placement(Placement { source: "data".into(), destination: "/texts".into() }),
+        ];
+        let staged = stage(app.path(), &entries, &["**/*.css".into()]).unwrap().unwrap();
+        assert_eq!(
+            std::fs::read_to_string(staged.path().join("texts/one.txt")).unwrap(),
+            "data/one.txt"
+        );
+        assert!(staged.path().join("site/index.html").exists());
+        assert!(!staged.path().join("site/a/b.css").exists());
+        assert!(!staged.path().join("secret.key").exists());
+    }
+
+    #[test]
+    fn no_path_leads_out() {
+        let app = application();
+        let out = |source: &str, destination: &str| {
+            FileEntry::Placement(Placement {
+                source: PathBuf::from(source),
+                destination: PathBuf::from(destination),
+            })
+        };
+        for entry in [out("../x", "/y"), out("data", "../y"), FileEntry::Pattern("../*".into())] {
+            let error = stage(app.path(), &[entry], &[]).unwrap_err().to_string();
+            assert!(error.contains("leads out"), "{error}");
+        }
+        assert!(stage(app.path(), &[out("nothing", "/y")], &[]).is_err());
+    }
+}

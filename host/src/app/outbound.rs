@@ -1,0 +1,236 @@
+//! `allowed_outbound_hosts`: where a component's own requests may go
+//! (<https://spinframework.dev/http-outbound#allowing-outbound-network-access>).
+
+use std::net::IpAddr;
+
+use anyhow::{Context, bail, ensure};
+
+/// The hosts one component may reach; none by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowedHosts(Vec<HostPattern>);
+
+/// `scheme://host[:port]`, each part a value or a wildcard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct HostPattern {
+    /// `None` for `*`.
+    scheme: Option<String>,
+    host: Host,
+    ports: Ports,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host {
+    Any,
+    /// `*.example.com`: anything that ends in this, its dot included.
+    Below(String),
+    Exactly(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ports {
+    Any,
+    /// The scheme's own: 80 or 443.
+    OfScheme,
+    Range(u16, u16),
+}
+
+/// How a request is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// The manifest names this very host: any address of it is meant.
+    ByName,
+    /// A wildcard matches: public addresses only.
+    ByWildcard,
+}
+
+impl AllowedHosts {
+    /// Parses the entries of a manifest.
+    ///
+    /// # Errors
+    /// An entry that is not of the form `scheme://host[:port]`, or asks for what is not supported.
+    pub fn parse(entries: &[String]) -> anyhow::Result<Self> {
+        let parse = |entry: &String| {
+            HostPattern::parse(entry)
+                .with_context(|| format!("`allowed_outbound_hosts` has {entry:?}"))
+        };
+        Ok(Self(entries.iter().map(parse).collect::<anyhow::Result<_>>()?))
+    }
+
+    /// Whether, and how, a request to this scheme, host and port is allowed.
+    pub fn permit(&self, scheme: &str, host: &str, port: u16) -> Option<Permission> {
+        let permissions = self.0.iter().filter_map(|pattern| pattern.permit(scheme, host, port));
+        permissions.min_by_key(|permission| *permission == Permission::ByWildcard)
+    }
+}
+
+impl HostPattern {
+    fn parse(entry: &str) -> anyhow::Result<Self> {
+        let (scheme, rest) =
+            entry.split_once("://").context("it has no scheme; write https://host")?;
+        let rest = rest.trim_end_matches('/');
+        ensure!(!rest.contains('/'), "it has a path; only scheme, host and port are looked at");
+        let (host, ports) = match rest.rsplit_once(':') {
+            Some((host, ports)) if !ports.ends_with(']') => (host, parse_ports(ports)?),
+            _ => (rest, if scheme == "*" { Ports::Any } else { Ports::OfScheme }),
+        };
+        let scheme = match scheme {
+            "*" => None,
+            "http" | "https" => Some(scheme.to_owned()),
+            other => bail!("the scheme {other} is not supported: http, https and * are"),
+        };
+        Ok(Self { scheme, host: parse_host(host)?, ports })
+    }
+
+    fn permit(&self, scheme: &str, host: &str, port: u16) -> Option<Permission> {
+        let is_scheme = self.scheme.as_ref().is_none_or(|own| own == scheme);
+        let is_port = match self.ports {
+            Ports::Any => true,
+            Ports::OfScheme => port == default_port(scheme),
+            Ports::Range(first, last) => (first..=last).contains(&port),
+        };
+        if !is_scheme || !is_port {
+            return None;
+        }
+        let host = host.to_ascii_lowercase();
+        match &self.host {
+            Host::Exactly(own) => (*own == host).then_some(Permission::ByName),
+            Host::Below(suffix) => host.ends_with(suffix).then_some(Permission::ByWildcard),
+            Host::Any => Some(Permission::ByWildcard),
+        }
+    }
+}
+
+fn parse_ports(text: &str) -> anyhow::Result<Ports> {
+    let port = |text: &str| text.parse::<u16>().with_context(|| format!("{text:?} is no port"));
+    match text.split_once("..") {
+        Some((first, last)) => Ok(Ports::Range(port(first)?, port(last)?)),
+        None if text == "*" => Ok(Ports::Any),
+        None => port(text).map(|port| Ports::Range(port, port)),
+    }
+}
+
+fn parse_host(text: &str) -> anyhow::Result<Host> {
+    ensure!(!text.is_empty(), "it has no host");
+    ensure!(
+        text != "self" && !text.ends_with(".spin.internal"),
+        "calls from one component to another are not supported"
+    );
+    Ok(match text.strip_prefix('*') {
+        Some("") => Host::Any,
+        Some(suffix) if suffix.starts_with('.') && !suffix.contains('*') => {
+            Host::Below(suffix.to_ascii_lowercase())
+        }
+        Some(_) => bail!("a wildcard stands for whole labels: write *.example.com"),
+        None => Host::Exactly(text.to_ascii_lowercase()),
+    })
+}
+
+/// The port of a URL that names none.
+pub fn default_port(scheme: &str) -> u16 {
+    if scheme == "http" { 80 } else { 443 }
+}
+
+/// Whether an address is of the public internet, rather than of this machine or its networks.
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            let is_shared = first == 100 && (64..128).contains(&second);
+            !(address.is_private()
+                || address.is_loopback()
+                || address.is_link_local()
+                || address.is_broadcast()
+                || address.is_multicast()
+                || address.is_unspecified()
+                || first == 0
+                || is_shared)
+        }
+        IpAddr::V6(address) => {
+            if let Some(mapped) = address.to_ipv4_mapped() {
+                return is_public(IpAddr::V4(mapped));
+            }
+            !(address.is_loopback()
+                || address.is_unspecified()
+                || address.is_multicast()
+                || address.is_unique_local()
+                || address.is_unicast_link_local())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AllowedHosts, Permission, is_public};
+
+    fn allowed(entries: &[&str]) -> AllowedHosts {
+        let entries: Vec<String> = entries.iter().map(|entry| (*entry).to_owned()).collect();
+        AllowedHosts::parse(&entries).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_allowed_by_default() {
+        assert_eq!(AllowedHosts::default().permit("https", "example.com", 443), None);
+    }
+
+    #[test]
+    fn patterns_match_as_spins_documentation_says() {
+        let by_name = Some(Permission::ByName);
+        let by_wildcard = Some(Permission::ByWildcard);
+        let cases = [
+            ("https://example.com", "https", "example.com", 443, by_name),
+            ("https://example.com", "https", "EXAMPLE.com", 443, by_name),
+            ("https://example.com", "http", "example.com", 80, None),
+            ("https://example.com", "https", "example.com", 8443, None),
+            ("https://example.com", "https", "evil-example.com", 443, None),
+            ("http://localhost:8080", "http", "localhost", 8080, by_name),
+            ("http://localhost:8000..9000", "http", "localhost", 8500, by_name),
+            ("http://localhost:8000..9000", "http", "localhost", 9001, None),
+            ("*://localhost:*", "http", "localhost", 1, by_name),
+            ("https://*.example.com", "https", "a.b.example.com", 443, by_wildcard),
+            ("https://*.example.com", "https", "example.com", 443, None),
+            ("*://*:*", "http", "anything", 1234, by_wildcard),
+        ];
+        for (entry, scheme, host, port, expected) in cases {
+            assert_eq!(
+                allowed(&[entry]).permit(scheme, host, port),
+                expected,
+                "{entry} {host}:{port}"
+            );
+        }
+        assert_eq!(allowed(&["*://*:*", "http://a"]).permit("http", "a", 80), by_name);
+    }
+
+    #[test]
+    fn malformed_entries_are_refused() {
+        for entry in [
+            "example.com",
+            "ftp://a",
+            "https://",
+            "https://a/b",
+            "https://a:b",
+            "https://a*",
+            "http://self",
+        ] {
+            assert!(AllowedHosts::parse(&[entry.to_owned()]).is_err(), "{entry}");
+        }
+    }
+
+    #[test]
+    fn private_addresses_are_told_from_public_ones() {
+        for address in [
+            "10.0.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "::1",
+            "fd00::1",
+            "::ffff:10.0.0.1",
+            "0.0.0.0",
+        ] {
+            assert!(!is_public(address.parse().unwrap()), "{address}");
+        }
+        for address in ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"] {
+            assert!(is_public(address.parse().unwrap()), "{address}");
+        }
+    }
+}

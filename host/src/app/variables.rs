@@ -1,0 +1,160 @@
+//! Application variables: declared in `[variables]`, given values by flag or environment, and passed
+//! to components through templates (<https://spinframework.dev/variables>).
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+
+use crate::suggest::nearest;
+
+/// One entry of `[variables]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Declaration {
+    pub default: Option<String>,
+    pub required: bool,
+    pub secret: bool,
+}
+
+/// What gives variables their values, the first that knows one: flags, then the environment.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// From `--variable NAME=VALUE`.
+    pub flags: BTreeMap<String, String>,
+    /// From `SPIN_VARIABLE_NAME`, by name in lower case.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Given {
+    /// Reads flags, and the environment of this process.
+    ///
+    /// # Errors
+    /// A flag that is not `NAME=VALUE`.
+    pub fn read(flags: &[String]) -> anyhow::Result<Self> {
+        let flags = flags
+            .iter()
+            .map(|flag| {
+                let (name, value) = flag.split_once('=').with_context(|| {
+                    format!("--variable {flag:?} is not of the form NAME=VALUE")
+                })?;
+                Ok((name.to_owned(), value.to_owned()))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        let environment = std::env::vars()
+            .filter_map(|(name, value)| {
+                Some((name.strip_prefix("SPIN_VARIABLE_")?.to_lowercase(), value))
+            })
+            .collect();
+        Ok(Self { flags, environment })
+    }
+
+    fn get(&self, name: &str) -> Option<&String> {
+        self.flags.get(name).or_else(|| self.environment.get(name))
+    }
+}
+
+/// Every declared variable's value.
+///
+/// # Errors
+/// A required variable without a value; a flag for a variable that is not declared; a name that
+/// Spin would not take.
+pub fn resolve(
+    declared: &BTreeMap<String, Declaration>,
+    given: &Given,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    for name in given.flags.keys() {
+        if !declared.contains_key(name) {
+            let hint = nearest(name, declared.keys().map(String::as_str))
+                .map(|name| format!("; did you mean `{name}`?"))
+                .unwrap_or_default();
+            bail!("--variable names `{name}`, which [variables] does not declare{hint}");
+        }
+    }
+    declared
+        .iter()
+        .map(|(name, declaration)| {
+            let is_valid = name.starts_with(|first: char| first.is_ascii_lowercase())
+                && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            ensure!(is_valid, "`{name}` is no name for a variable: a-z, 0-9 and _, a letter first");
+            ensure!(
+                declaration.required != declaration.default.is_some(),
+                "the variable `{name}` is either required = true, or has a default"
+            );
+            let value = given.get(name).or(declaration.default.as_ref()).with_context(|| {
+                format!(
+                    "the variable `{name}` is required and has no value: give it with --variable \
+                     {name}=VALUE or SPIN_VARIABLE_{}",
+                    name.to_uppercase()
+                )
+            })?;
+            Ok((name.clone(), value.clone()))
+        })
+        .collect()
+}
+
+/// Puts values in the place of `{{ name }}`.
+///
+/// # Errors
+/// A name that is not declared, or braces that are not closed.
+pub fn expand(template: &str, values: &BTreeMap<String, String>) -> anyhow::Result<String> {
+    let mut expanded = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (name, after) = after.split_once("}}").with_context(|| {
+            format!("the template {template:?} has `{{{{` and no `}}}}` behind it")
+        })?;
+        let value = values.get(name.trim()).with_context(|| {
+            format!(
+                "the template {template:?} names `{}`, which [variables] does not declare",
+                name.trim()
+            )
+        })?;
+        expanded.push_str(before);
+        expanded.push_str(value);
+        rest = after;
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Declaration, Given, expand, resolve};
+    use std::collections::BTreeMap;
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn declared() -> BTreeMap<String, Declaration> {
+        toml::from_str("a = { default = \"1\" }\nb = { required = true, secret = true }").unwrap()
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_environment_and_that_before_the_default() {
+        let given =
+            Given { flags: map(&[("b", "flag")]), environment: map(&[("b", "env"), ("a", "env")]) };
+        assert_eq!(resolve(&declared(), &given).unwrap(), map(&[("a", "env"), ("b", "flag")]));
+    }
+
+    #[test]
+    fn a_required_variable_must_have_a_value() {
+        let error = resolve(&declared(), &Given::default()).unwrap_err().to_string();
+        assert!(error.contains("SPIN_VARIABLE_B"), "{error}");
+        let given = Given { flags: map(&[("bb", "1")]), ..Given::default() };
+        assert!(resolve(&declared(), &given).unwrap_err().to_string().contains("did you mean `b`"));
+    }
+
+    #[test]
+    fn templates_are_expanded() {
+        let values = map(&[("host", "example.com"), ("port", "80")]);
+        assert_eq!(
+            expand("http://{{ host }}:{{port}}/", &values).unwrap(),
+            "http://example.com:80/"
+        );
+        assert_eq!(expand("plain", &values).unwrap(), "plain");
+        assert!(expand("{{ nothing }}", &values).is_err());
+        assert!(expand("{{ host", &values).is_err());
+    }
+}

@@ -1,0 +1,135 @@
+//! What a guest writes to its standard streams: line by line in the host's log, with the component
+//! it came from.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// A request may log so much; what is more is lost, and the log says so.
+const MOST: usize = 64 << 10;
+
+/// A line longer than this is split.
+const LONGEST_LINE: usize = 4 << 10;
+
+/// One standard stream of one guest.
+#[derive(Clone)]
+pub(super) struct GuestLog(Arc<Mutex<Lines>>);
+
+struct Lines {
+    component: String,
+    stream: &'static str,
+    pending: Vec<u8>,
+    written: usize,
+}
+
+impl GuestLog {
+    /// A stream by this name (`stdout`, `stderr`) of this component.
+    pub(super) fn new(component: &str, stream: &'static str) -> Self {
+        let component = component.to_owned();
+        Self(Arc::new(Mutex::new(Lines { component, stream, pending: Vec::new(), written: 0 })))
+    }
+
+    fn take(&self, bytes: &[u8]) {
+        // A panic while logging leaves nothing that matters half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(bytes);
+    }
+}
+
+impl Lines {
+    fn take(&mut self, bytes: &[u8]) {
+        let room = MOST.saturating_sub(self.written);
+        self.written += bytes.len();
+        if room == 0 {
+            return;
+        }
+        self.pending.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        while let Some(end) = self.line_end() {
+            let line: Vec<u8> = self.pending.drain(..end).collect();
+            self.emit(&line);
+        }
+        if self.written > MOST {
+            self.emit(b"(this request logs no more: it has written 64 KiB)");
+        }
+    }
+
+    fn line_end(&self) -> Option<usize> {
+        let newline = self.pending.iter().position(|&byte| byte == b'\n').map(|at| at + 1);
+        newline.or((self.pending.len() >= LONGEST_LINE).then_some(LONGEST_LINE))
+    }
+
+    fn emit(&self, line: &[u8]) {
+        let text = String::from_utf8_lossy(line);
+        let text = text.trim_end();
+        if !text.is_empty() {
+            tracing::info!(target: "guest", component = self.component, stream = self.stream, "{text}");
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let rest = std::mem::take(&mut self.pending);
+        self.emit(&rest);
+    }
+}
+
+impl IsTerminal for GuestLog {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for GuestLog {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for GuestLog {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for GuestLog {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(MOST)
+    }
+}
+
+impl AsyncWrite for GuestLog {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.take(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,60 @@
+//! The admin listener: `/metrics`, `/healthz` and `/readyz`, which answer however busy the guests are.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+
+use super::Server;
+
+/// Serves until its task is dropped.
+pub async fn serve(server: Arc<Server>, listener: TcpListener) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let server = Arc::clone(&server);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let response = answer(&server, request.method(), request.uri().path());
+            async { Ok::<_, Infallible>(response) }
+        });
+        tokio::spawn(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service),
+        );
+    }
+}
+
+fn answer(server: &Server, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let (status, content_type, body) = match path {
+        _ if method != Method::GET && method != Method::HEAD => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            TEXT,
+            "only GET and HEAD are allowed here\n".to_owned(),
+        ),
+        "/metrics" => (StatusCode::OK, OPEN_METRICS, server.metrics().encode()),
+        "/healthz" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
+        "/readyz" if server.is_stopping() => {
+            (StatusCode::SERVICE_UNAVAILABLE, TEXT, "stopping\n".to_owned())
+        }
+        "/readyz" => (StatusCode::OK, TEXT, "ready\n".to_owned()),
+        _ => {
+            let help = "there are /metrics, /healthz and /readyz\n";
+            (StatusCode::NOT_FOUND, TEXT, help.to_owned())
+        }
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    response
+}

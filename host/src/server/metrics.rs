@@ -1,0 +1,194 @@
+//! What Prometheus scrapes: counters, gauges and histograms of requests, guests and detections.
+//!
+//! A function may have what it found counted: a reply's header
+//! `spotter-detections: MODEL; LABEL=NUMBER, LABEL=NUMBER` is taken off and added to
+//! `spotter_detections_total{model,label}`.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use http::HeaderMap;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+/// The header by which a function has its detections counted.
+pub const DETECTIONS_HEADER: &str = "spotter-detections";
+
+/// At most this many labels are told apart: what a faulty function may cost.
+const MAX_DETECTION_SERIES: usize = 2000;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// The route's pattern; empty where no route matched.
+    pub route: String,
+    pub status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabels {
+    /// The fault's code.
+    pub reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DetectionLabels {
+    pub model: String,
+    pub label: String,
+}
+
+/// Every metric of one server.
+pub struct Metrics {
+    registry: Registry,
+    pub requests: Family<RequestLabels, Counter>,
+    pub in_flight: Gauge,
+    pub queued: Gauge,
+    pub rejected: Family<ReasonLabels, Counter>,
+    pub guest_failures: Family<ReasonLabels, Counter>,
+    pub queue: Histogram,
+    pub instantiate: Histogram,
+    pub guest: Histogram,
+    pub total: Histogram,
+    pub memory_peak: Histogram,
+    pub instances: Gauge,
+    pub connections: Gauge,
+    detections: Family<DetectionLabels, Counter<u64, AtomicU64>>,
+    detection_series: AtomicU64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let seconds = || Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let mut metrics = Self {
+            registry: Registry::with_prefix("spotter"),
+            requests: Family::default(),
+            in_flight: Gauge::default(),
+            queued: Gauge::default(),
+            rejected: Family::default(),
+            guest_failures: Family::default(),
+            queue: seconds(),
+            instantiate: Histogram::new(exponential_buckets(0.000_002, 2.0, 16)),
+            guest: seconds(),
+            total: seconds(),
+            memory_peak: Histogram::new(exponential_buckets(f64::from(1 << 20), 2.0, 12)),
+            instances: Gauge::default(),
+            connections: Gauge::default(),
+            detections: Family::default(),
+            detection_series: AtomicU64::new(0),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION")), ("wasmtime", "48")]);
+        registry.register("build", "Version of the host and of wasmtime", build);
+        registry.register("requests", "Requests answered", self.requests.clone());
+        registry.register(
+            "requests_in_flight",
+            "Requests not yet answered in full",
+            self.in_flight.clone(),
+        );
+        registry.register(
+            "requests_queued",
+            "Requests that wait for an instance",
+            self.queued.clone(),
+        );
+        registry.register(
+            "requests_rejected",
+            "Requests answered by the host with an error",
+            self.rejected.clone(),
+        );
+        registry.register(
+            "guest_failures",
+            "Guests that were stopped or failed",
+            self.guest_failures.clone(),
+        );
+        registry.register("instances", "Instances that run", self.instances.clone());
+        registry.register("connections", "Connections that are open", self.connections.clone());
+        registry.register("detections", "Objects that functions found", self.detections.clone());
+        let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        };
+        seconds("queue", "Time a request waited for an instance", &self.queue);
+        seconds("instantiate", "Time to make an instance", &self.instantiate);
+        seconds("guest_cpu", "Processor time of a guest", &self.guest);
+        seconds("request", "Time from a request's header to its reply's end", &self.total);
+        registry.register_with_unit(
+            "guest_memory_peak",
+            "The most linear memory a guest had",
+            Unit::Bytes,
+            self.memory_peak.clone(),
+        );
+    }
+
+    /// All metrics in Prometheus's text format.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+
+    /// Takes the detections header off a reply, and counts what it says.
+    pub fn count_detections(&self, headers: &mut HeaderMap) {
+        let Some(value) = headers.remove(DETECTIONS_HEADER) else { return };
+        let Ok(text) = value.to_str() else { return };
+        let Some((model, counts)) = text.split_once(';') else { return };
+        for entry in counts.split(',') {
+            let Some((label, count)) = entry.rsplit_once('=') else { continue };
+            let Ok(count) = count.trim().parse::<u32>() else { continue };
+            let labels =
+                DetectionLabels { model: model.trim().to_owned(), label: label.trim().to_owned() };
+            if let Some(counter) = self.detection_counter(&labels) {
+                counter.inc_by(u64::from(count));
+            }
+        }
+    }
+
+    fn detection_counter(&self, labels: &DetectionLabels) -> Option<Counter<u64, AtomicU64>> {
+        use std::sync::atomic::Ordering::Relaxed;
+        if let Some(counter) = self.detections.get(labels) {
+            return Some(counter.clone());
+        }
+        if self.detection_series.fetch_add(1, Relaxed) >= MAX_DETECTION_SERIES as u64 {
+            return None;
+        }
+        Some(self.detections.get_or_create_owned(labels))
+    }
+}
+
+/// A duration in the unit that Prometheus wants.
+pub fn seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DETECTIONS_HEADER, Metrics};
+    use http::{HeaderMap, HeaderValue};
+
+    #[test]
+    fn the_detections_header_is_taken_off_and_counted() {
+        let metrics = Metrics::default();
+        for text in ["ssd; dining table=2, dog=1", "ssd; dog=3", "nonsense", "ssd; dog=many"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(DETECTIONS_HEADER, HeaderValue::from_static(text));
+            metrics.count_detections(&mut headers);
+            assert!(headers.is_empty());
+        }
+        let text = metrics.encode();
+        assert!(
+            text.contains(r#"spotter_detections_total{model="ssd",label="dining table"} 2"#),
+            "{text}"
+        );
+        assert!(text.contains(r#"spotter_detections_total{model="ssd",label="dog"} 4"#), "{text}");
+    }
+}

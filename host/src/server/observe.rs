@@ -1,0 +1,147 @@
+//! What is told of each request when its reply has ended: one line in the log, and the metrics.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, SizeHint};
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use super::Connection;
+use super::metrics::{Metrics, RequestLabels, seconds};
+
+/// The header that names a request in the log, at the client and in the guest.
+pub const REQUEST_ID: &str = "x-request-id";
+
+/// One request as it is answered; it tells of itself when it is dropped.
+pub struct Observation {
+    metrics: Arc<Metrics>,
+    began: Instant,
+    method: Method,
+    path: String,
+    client: String,
+    request_id: HeaderValue,
+    traceparent: Option<HeaderValue>,
+    route: String,
+    status: u16,
+    bytes: u64,
+    /// Whether the reply's end was reached, rather than its client lost.
+    is_whole: bool,
+}
+
+impl Observation {
+    /// Begins with a request's header; a request without an id is given one.
+    pub fn begin<B>(
+        metrics: &Arc<Metrics>,
+        request: &mut Request<B>,
+        connection: Connection,
+    ) -> Self {
+        metrics.in_flight.inc();
+        let request_id = request_id(request);
+        request.headers_mut().insert(REQUEST_ID, request_id.clone());
+        Self {
+            metrics: Arc::clone(metrics),
+            began: Instant::now(),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            client: connection.client.to_string(),
+            request_id,
+            traceparent: request.headers().get("traceparent").cloned(),
+            route: String::new(),
+            status: 0,
+            bytes: 0,
+            is_whole: false,
+        }
+    }
+
+    /// Says which route was taken.
+    pub fn routed(&mut self, route: String) {
+        self.route = route;
+    }
+
+    /// Goes along with the reply until its end.
+    pub fn follow(mut self, mut response: Response<WasiBody>) -> Response<WasiBody> {
+        self.status = response.status().as_u16();
+        response.headers_mut().insert(REQUEST_ID, self.request_id.clone());
+        response.map(|body| ObservedBody { body, observation: self }.boxed_unsync())
+    }
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        let took = self.began.elapsed();
+        self.metrics.in_flight.dec();
+        self.metrics.total.observe(seconds(took));
+        let labels = RequestLabels { route: std::mem::take(&mut self.route), status: self.status };
+        self.metrics.requests.get_or_create(&labels).inc();
+        tracing::info!(
+            target: "access",
+            method = %self.method,
+            path = self.path,
+            status = self.status,
+            route = labels.route,
+            ms = (took.as_secs_f64() * 100_000.0).round() / 100.0,
+            bytes = self.bytes,
+            whole = self.is_whole,
+            client = self.client,
+            request_id = self.request_id.to_str().unwrap_or_default(),
+            traceparent = self.traceparent.as_ref().and_then(|parent| parent.to_str().ok()),
+        );
+    }
+}
+
+struct ObservedBody {
+    body: WasiBody,
+    observation: Observation,
+}
+
+impl Body for ObservedBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.observation.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        let is_end = matches!(polled, Poll::Ready(None)) || self.body.is_end_stream();
+        self.observation.is_whole |= is_end;
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The id a request brings, if it is one that can be logged; otherwise a new one.
+fn request_id<B>(request: &Request<B>) -> HeaderValue {
+    const LONGEST: usize = 128;
+    let brought = request.headers().get(REQUEST_ID).filter(|id| {
+        let bytes = id.as_bytes();
+        !bytes.is_empty() && bytes.len() <= LONGEST && bytes.iter().all(u8::is_ascii_graphic)
+    });
+    brought.cloned().unwrap_or_else(new_id)
+}
+
+/// Unlike any other of this process, and in all likelihood of any other: the time, the process,
+/// and a counter.
+fn new_id() -> HeaderValue {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let time = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_nanos());
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let id = format!("{time:016x}-{:x}-{count:x}", std::process::id());
+    HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}

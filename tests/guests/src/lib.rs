@@ -1,0 +1,130 @@
+//! One component that does on each path what a good one never would, and on some what any may.
+
+#![cfg(target_arch = "wasm32")]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures_util::{SinkExt, StreamExt};
+use spin_sdk::http::{
+    Fields, IncomingRequest, OutgoingResponse, Request, Response, ResponseOutparam, SendError,
+};
+use spin_sdk::http_component;
+use spin_sdk::key_value::Store;
+use spin_sdk::variables;
+
+/// In a global, in memory: 0 in every fresh instance.
+static CANARY: AtomicU32 = AtomicU32::new(0);
+
+#[http_component]
+async fn handle(request: IncomingRequest, out: ResponseOutparam) {
+    let headers = request.headers();
+    let header = |name: &str| {
+        let values = headers.get(&name.to_owned());
+        values.into_iter().next().map(|value| String::from_utf8_lossy(&value).into_owned())
+    };
+    let path = header("spin-path-info").unwrap_or_default();
+    let id = header("x-request-id").unwrap_or_default();
+    let trace = header("traceparent").unwrap_or_default();
+    drop(headers);
+    match path.as_str() {
+        "/hello" | "/ignore-body" => reply(out, "hello").await,
+        "/length" => {
+            let length = body_of(request).await.len();
+            reply(out, &length.to_string()).await;
+        }
+        "/canary" => reply(out, &canaries()).await,
+        "/headers" => reply(out, &format!("{id} {trace}")).await,
+        "/environment" => reply(out, &std::env::var("GREETING").unwrap_or_default()).await,
+        "/variable" => reply(out, &variables::get("greeting").unwrap_or_default()).await,
+        "/file" => reply(out, &std::fs::read_to_string("/texts/one.txt").unwrap_or_default()).await,
+        "/store" => reply(out, &stored()).await,
+        "/other-store" => {
+            let refused = Store::open("other").err().map(|error| error.to_string());
+            reply(out, &refused.unwrap_or_default()).await;
+        }
+        "/fetch" => {
+            let url = String::from_utf8_lossy(&body_of(request).await).into_owned();
+            reply(out, &fetch(&url).await).await;
+        }
+        "/detections" => {
+            let found = ("spotter-detections".to_owned(), b"test; dog=2, cat=1".to_vec());
+            send(out, vec![found], "found").await;
+        }
+        "/loop" => loop {
+            CANARY.fetch_add(1, Ordering::Relaxed);
+        },
+        "/grow" => {
+            let mut hoard: Vec<Vec<u8>> = Vec::new();
+            loop {
+                hoard.push(vec![1; 1 << 20]);
+            }
+        }
+        "/trap" => {
+            eprintln!("about to trap");
+            std::arch::wasm32::unreachable()
+        }
+        "/panic" => panic!("a guest's panic"),
+        "/no-reply" => {}
+        "/never-end" => {
+            let response = OutgoingResponse::new(Fields::new());
+            let mut body = response.take_body();
+            out.set(response);
+            let _ = body.send(b"a beginning".to_vec()).await;
+            std::future::pending::<()>().await;
+        }
+        "/never-reply" => std::future::pending::<()>().await,
+        _ => reply(out, "unknown").await,
+    }
+}
+
+async fn body_of(request: IncomingRequest) -> Vec<u8> {
+    let mut stream = request.into_body_stream();
+    let mut body = Vec::new();
+    while let Some(Ok(chunk)) = stream.next().await {
+        body.extend_from_slice(&chunk);
+    }
+    body
+}
+
+/// How often this was asked, in all instances.
+fn stored() -> String {
+    let store = Store::open_default().expect("the store that the manifest grants");
+    let before = store.get("count").expect("a value or none").unwrap_or_default();
+    let count = String::from_utf8_lossy(&before).parse().unwrap_or(0) + 1;
+    store.set("count", count.to_string().as_bytes()).expect("a value that is stored");
+    format!("{count} {:?}", store.get_keys().expect("keys"))
+}
+
+async fn fetch(url: &str) -> String {
+    let request = Request::get(url).build();
+    let response: Result<Response, SendError> = spin_sdk::http::send(request).await;
+    match response {
+        Ok(response) => {
+            format!("{} {}", response.status(), String::from_utf8_lossy(response.body()))
+        }
+        Err(error) => format!("failed: {error}"),
+    }
+}
+
+/// Which traces of an earlier request this one sees; then leaves its own.
+fn canaries() -> String {
+    let memory = CANARY.swap(1, Ordering::Relaxed) != 0;
+    let environment = std::env::var("CANARY").is_ok();
+    let file = std::fs::exists("/canary").unwrap_or(false);
+    // SAFETY: a component has one thread.
+    unsafe { std::env::set_var("CANARY", "1") };
+    let written = std::fs::write("/canary", "1").is_ok();
+    format!("memory {memory} environment {environment} file {file} written {written}")
+}
+
+async fn reply(out: ResponseOutparam, text: &str) {
+    send(out, Vec::new(), text).await;
+}
+
+async fn send(out: ResponseOutparam, headers: Vec<(String, Vec<u8>)>, text: &str) {
+    let fields = Fields::from_list(&headers).unwrap_or_else(|_| Fields::new());
+    let response = OutgoingResponse::new(fields);
+    let mut body = response.take_body();
+    out.set(response);
+    let _ = body.send(text.as_bytes().to_vec()).await;
+}

@@ -1,0 +1,99 @@
+//! A fresh instance for each request: nothing of one is seen by another, and none harms another.
+
+use std::time::Duration;
+
+use spotter_tests::server::Server;
+use spotter_tests::{client, raw};
+
+#[test]
+fn no_request_sees_what_another_left() {
+    let server = Server::guests(&[]);
+    for _ in 0..20 {
+        let reply = client::get(&server.url("/guest/canary"));
+        let text = String::from_utf8(reply.body).expect("text");
+        assert_eq!(text, "memory false environment false file false written false");
+    }
+}
+
+#[test]
+fn a_failing_guest_gets_its_own_500_and_its_last_words_are_in_the_log() {
+    let server = Server::guests(&[]);
+    for (path, code) in [
+        ("/guest/trap", "guest_trapped"),
+        ("/guest/panic", "guest_trapped"),
+        ("/guest/no-reply", "guest_gave_no_reply"),
+    ] {
+        let reply = client::get(&server.url(path));
+        assert_eq!((reply.status, reply.error_code().as_str()), (500, code), "{path}");
+        assert_eq!(client::get(&server.url("/guest/hello")).status, 200);
+    }
+    server.wait_for_log("about to trap");
+    server.wait_for_log("a guest's panic");
+    assert_eq!(server.metric("spotter_guest_failures_total{reason=\"guest_trapped\"}"), 2.0);
+}
+
+#[test]
+fn a_body_that_is_never_read_holds_nobody_up() {
+    let server = Server::guests(&[]);
+    for _ in 0..5 {
+        let reply = client::post_picture(&server.url("/guest/ignore-body"), &vec![1; 1 << 20]);
+        assert_eq!(reply.body, b"hello");
+    }
+}
+
+#[test]
+fn good_requests_stay_good_beside_every_kind_of_bad_one() {
+    let server = Server::guests(&[
+        "--request-cpu",
+        "200ms",
+        "--request-time",
+        "1s",
+        "--instance-memory",
+        "64MiB",
+        "--instances",
+        "8",
+    ]);
+    let bad = [
+        "/guest/loop",
+        "/guest/grow",
+        "/guest/trap",
+        "/guest/panic",
+        "/guest/no-reply",
+        "/guest/never-reply",
+    ];
+    std::thread::scope(|scope| {
+        let bad = bad.map(|path| {
+            let url = server.url(path);
+            scope.spawn(move || (0..3).map(|_| client::get(&url).status).collect::<Vec<_>>())
+        });
+        while !bad.iter().all(|thread| thread.is_finished()) {
+            assert_eq!(client::get(&server.url("/guest/hello")).body, b"hello");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        for thread in bad {
+            let statuses = thread.join().expect("a thread");
+            assert!(statuses.iter().all(|status| [500, 504].contains(status)), "{statuses:?}");
+        }
+    });
+    assert_eq!(server.metric("spotter_instances"), 0.0);
+}
+
+#[test]
+fn a_client_that_goes_away_stops_its_guest() {
+    let server = Server::guests(&[]);
+    let mut stream = raw::connect(server.address());
+    raw::send(&mut stream, b"GET /guest/never-reply HTTP/1.1\r\nhost: test\r\n\r\n");
+    wait_for_instances(&server, 1.0);
+    drop(stream);
+    wait_for_instances(&server, 0.0);
+}
+
+fn wait_for_instances(server: &Server, instances: f64) {
+    for _ in 0..500 {
+        if server.metric("spotter_instances") == instances {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{} instances run, not {instances}", server.metric("spotter_instances"));
+}

@@ -1,0 +1,183 @@
+//! Every limit, reached on purpose: the request that reaches it is told so, and no other is harmed.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use spotter_tests::client::{self, Reply};
+use spotter_tests::server::Server;
+use spotter_tests::{raw, root, run, stderr};
+
+/// A `POST` to `/guest/length`, up to the body.
+fn post_head(headers: &str) -> Vec<u8> {
+    format!("POST /guest/length HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n")
+        .into_bytes()
+}
+
+fn get(server: &Server, path: &str) -> Reply {
+    client::get(&server.url(path))
+}
+
+fn assert_good(server: &Server) {
+    assert_eq!(get(server, "/guest/hello").body, b"hello");
+}
+
+#[test]
+fn a_guest_that_loops_is_stopped_with_504() {
+    let server = Server::guests(&["--request-cpu", "300ms"]);
+    let began = Instant::now();
+    let reply = get(&server, "/guest/loop");
+    assert_eq!((reply.status, reply.error_code().as_str()), (504, "deadline_exceeded"));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_good(&server);
+}
+
+#[test]
+fn a_guest_that_waits_for_ever_is_stopped_with_504() {
+    let server = Server::guests(&["--request-time", "300ms"]);
+    let reply = get(&server, "/guest/never-reply");
+    assert_eq!((reply.status, reply.error_code().as_str()), (504, "request_timeout"));
+    assert_good(&server);
+}
+
+#[test]
+fn a_reply_that_never_ends_is_cut_off() {
+    let server = Server::guests(&["--request-time", "300ms"]);
+    let mut stream = raw::connect(server.address());
+    raw::send(&mut stream, b"GET /guest/never-end HTTP/1.1\r\nhost: test\r\n\r\n");
+    let reply = raw::read_to_end(&mut stream);
+    assert!(reply.starts_with("HTTP/1.1 200") && reply.contains("a beginning"), "{reply}");
+    // Chunked, and its last chunk never came: no client takes it for a whole reply.
+    assert!(!reply.ends_with("0\r\n\r\n"), "{reply}");
+    assert_good(&server);
+}
+
+#[test]
+fn a_guest_that_takes_all_memory_is_stopped() {
+    let server = Server::guests(&["--instance-memory", "64MiB"]);
+    let reply = get(&server, "/guest/grow");
+    assert_eq!((reply.status, reply.error_code().as_str()), (500, "memory_exceeded"));
+    assert!(String::from_utf8_lossy(&reply.body).contains("64 MiB"));
+    assert_good(&server);
+}
+
+#[test]
+fn a_body_is_capped_whatever_way_it_is_sent() {
+    let server = Server::guests(&["--body-size", "100KiB"]);
+    let length = |size: usize| client::post_picture(&server.url("/guest/length"), &vec![1; size]);
+    assert_eq!(length(100 << 10).body, (100 << 10).to_string().as_bytes());
+    let reply = length((100 << 10) + 1);
+    assert_eq!((reply.status, reply.error_code().as_str()), (413, "body_too_large"));
+
+    let mut stream = raw::connect(server.address());
+    raw::send(&mut stream, &post_head("transfer-encoding: chunked\r\n"));
+    let chunk = [b"1000\r\n".as_slice(), &[1; 0x1000], b"\r\n"].concat();
+    // 25 chunks fit; the server may close the connection while the rest is on its way.
+    for _ in 0..30 {
+        if stream.write_all(&chunk).is_err() {
+            break;
+        }
+    }
+    let reply = raw::read_to_end(&mut stream);
+    assert!(reply.starts_with("HTTP/1.1 413") && reply.contains("body_too_large"), "{reply}");
+    assert_good(&server);
+}
+
+#[test]
+fn a_header_that_is_too_slow_is_answered_with_408() {
+    let server = Server::guests(&["--header-time", "400ms"]);
+    let mut stream = raw::connect(server.address());
+    raw::send(&mut stream, b"GET /guest/hello HTTP/1.1\r\nhost: te");
+    let reply = raw::read_to_end(&mut stream);
+    assert!(reply.starts_with("HTTP/1.1 408") && reply.contains("header_timeout"), "{reply}");
+    // A connection that is merely idle is closed without a word.
+    let mut idle = raw::connect(server.address());
+    raw::send(&mut idle, b"GET /guest/hello HTTP/1.1\r\nhost: test\r\n\r\n");
+    let replies = raw::read_to_end(&mut idle);
+    assert_eq!(replies.matches("HTTP/1.1").count(), 1, "{replies}");
+}
+
+#[test]
+fn a_body_that_pauses_is_answered_with_408() {
+    let server = Server::guests(&["--body-idle", "400ms"]);
+    let mut stream = raw::connect(server.address());
+    raw::send(&mut stream, &post_head("content-length: 100\r\n"));
+    raw::send(&mut stream, b"a beginning");
+    let reply = raw::read_to_end(&mut stream);
+    assert!(reply.starts_with("HTTP/1.1 408") && reply.contains("body_timeout"), "{reply}");
+    assert_good(&server);
+}
+
+#[test]
+fn a_full_queue_and_a_long_wait_are_answered_with_503() {
+    let server = Server::guests(&[
+        "--instances",
+        "1",
+        "--queue-length",
+        "1",
+        "--queue-wait",
+        "500ms",
+        "--request-time",
+        "3s",
+    ]);
+    let busy = |path: &str| {
+        let mut stream = raw::connect(server.address());
+        raw::send(&mut stream, format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes());
+        stream
+    };
+    let _running = busy("/guest/never-reply");
+    wait_until(|| server.metric("spotter_instances") == 1.0);
+    let mut waiting = busy("/guest/hello");
+    wait_until(|| server.metric("spotter_requests_queued") == 1.0);
+    let full = get(&server, "/guest/hello");
+    assert_eq!((full.status, full.error_code().as_str()), (503, "queue_full"));
+    assert_eq!(full.header("retry-after"), "1");
+    let waited = raw::read_some(&mut waiting);
+    assert!(waited.starts_with("HTTP/1.1 503") && waited.contains("queue_timeout"), "{waited}");
+    // The admin listener and the health path do not queue.
+    assert_eq!(client::get(&server.admin_url("/readyz")).status, 200);
+    assert_eq!(get(&server, "/.well-known/spin/health").body, b"OK");
+}
+
+fn wait_until(is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(10), "it never became so");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_their_turn() {
+    let server = Server::guests(&["--connections", "2"]);
+    let first = raw::connect(server.address());
+    let _second = raw::connect(server.address());
+    let mut third = raw::connect(server.address());
+    raw::send(&mut third, b"GET /guest/hello HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    third.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+    assert_eq!(raw::read_some(&mut third), "");
+    drop(first);
+    third.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    assert!(raw::read_to_end(&mut third).contains("hello"));
+}
+
+#[test]
+fn a_limit_has_one_name_as_flag_variable_and_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("runtime.toml");
+    std::fs::write(&file, "[limits]\nbody_size = \"1KiB\"\n").expect("a file");
+    let file = file.to_str().expect("a path");
+    let too_large =
+        |server: &Server| client::post_picture(&server.url("/guest/length"), &[1; 2000]).status;
+    assert_eq!(too_large(&Server::guests(&["--runtime-config-file", file])), 413);
+    assert_eq!(
+        too_large(&Server::guests(&["--runtime-config-file", file, "--body-size", "4KiB"])),
+        200
+    );
+
+    let up = |arguments: &[&str]| run(&[&["up", "-f", "tests/guests"], arguments].concat());
+    std::fs::write(file, "[limits]\nbody_sise = 1\n").expect("a file");
+    let misspelt = stderr(&up(&["--runtime-config-file", file]));
+    assert!(misspelt.contains("did you mean `body_size`?"), "{misspelt}");
+    assert_eq!(up(&["--queue-wait", "soon"]).status.code(), Some(64));
+    assert!(root().join("tests/guests").is_dir());
+}

@@ -1,0 +1,150 @@
+//! What the host tells of itself: metrics, probes, logs, and request ids.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use spotter_tests::server::Server;
+use spotter_tests::{client, pictures, root, system};
+
+#[test]
+fn metrics_count_requests_by_route_and_status_and_detections_by_label() {
+    let server = Server::guests(&[]);
+    for path in
+        ["/guest/hello", "/guest/hello", "/guest/trap", "/guest/detections", "/nowhere", "/teapot"]
+    {
+        client::get(&server.url(path));
+    }
+    let expected = [
+        ("spotter_requests_total{route=\"/guest/...\",status=\"200\"}", 3.0),
+        ("spotter_requests_total{route=\"/guest/...\",status=\"500\"}", 1.0),
+        ("spotter_requests_total{route=\"/teapot\",status=\"418\"}", 1.0),
+        ("spotter_requests_total{route=\"\",status=\"404\"}", 1.0),
+        ("spotter_requests_rejected_total{reason=\"no_route\"}", 1.0),
+        ("spotter_guest_failures_total{reason=\"guest_trapped\"}", 1.0),
+        ("spotter_detections_total{model=\"test\",label=\"dog\"}", 2.0),
+        ("spotter_requests_in_flight", 0.0),
+        ("spotter_queue_seconds_count", 4.0),
+        ("spotter_instantiate_seconds_count", 4.0),
+        ("spotter_guest_cpu_seconds_count", 4.0),
+        ("spotter_guest_memory_peak_bytes_count", 4.0),
+        ("spotter_request_seconds_count", 6.0),
+    ];
+    for (name, value) in expected {
+        assert_eq!(server.metric(name), value, "{name}");
+    }
+    let text = String::from_utf8(client::get(&server.admin_url("/metrics")).body).expect("text");
+    assert!(text.contains("spotter_build_info{version="), "{text}");
+    assert!(text.ends_with("# EOF\n"), "{text}");
+}
+
+#[test]
+fn the_detectors_own_findings_are_counted_and_its_header_is_kept_from_clients() {
+    let server = Server::start(&["--admin", "127.0.0.1:0"]);
+    let reply =
+        client::post_picture(&server.url("/detect"), &pictures::bytes("skimage_chelsea.png"));
+    assert_eq!(reply.header("spotter-detections"), "");
+    assert_eq!(
+        server.metric("spotter_detections_total{model=\"ssdlite_mobilenet_v2\",label=\"cat\"}"),
+        1.0
+    );
+}
+
+#[test]
+fn the_admin_listener_answers_three_paths_and_is_off_by_default() {
+    let server = Server::guests(&[]);
+    for (path, status) in [("/metrics", 200), ("/healthz", 200), ("/readyz", 200), ("/", 404)] {
+        assert_eq!(client::get(&server.admin_url(path)).status, status, "{path}");
+    }
+    let posted = client::send("POST", &server.admin_url("/metrics"), &[], &[]);
+    assert_eq!(posted.status, 405);
+    // The public listener has none of them.
+    assert_eq!(client::get(&server.url("/metrics")).status, 404);
+}
+
+#[test]
+fn a_request_id_goes_to_the_guest_the_log_and_back() {
+    let server = Server::guests(&["--log-format", "json"]);
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let headers = [("x-request-id", "my-own-id"), ("traceparent", trace)];
+    let reply = client::send("GET", &server.url("/guest/headers"), &headers, &[]);
+    assert_eq!(reply.body, format!("my-own-id {trace}").as_bytes());
+    assert_eq!(reply.header("x-request-id"), "my-own-id");
+    server.wait_for_log("my-own-id");
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("my-own-id")).expect("an access line");
+    let line: Value = serde_json::from_str(line).expect("JSON");
+    assert_eq!((&line["status"], &line["route"]), (&Value::from(200), &Value::from("/guest/...")));
+    assert_eq!(
+        (&line["path"], &line["method"]),
+        (&Value::from("/guest/headers"), &Value::from("GET"))
+    );
+    assert_eq!(line["traceparent"], trace);
+    // One that could not be logged as it is, and one that is missing, are replaced.
+    let other = client::send("GET", &server.url("/guest/headers"), &[("x-request-id", "a b")], &[]);
+    let new = client::get(&server.url("/guest/headers"));
+    assert!(other.header("x-request-id").len() > 8 && !other.header("x-request-id").contains(' '));
+    assert_ne!(other.header("x-request-id"), new.header("x-request-id"));
+}
+
+#[test]
+fn promtool_accepts_the_rules_and_the_metrics() {
+    system::program("promtool", "prometheus");
+    let rules = root().join("k8s/monitoring/spotter.rules.yaml");
+    let checked =
+        Command::new("promtool").args(["check", "rules"]).arg(rules).output().expect("promtool");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
+struct Prometheus(Child);
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_real_prometheus_scrapes_the_host() {
+    let server = Server::guests(&[]);
+    client::get(&server.url("/guest/hello"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let target = server.admin_url("");
+    let config = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: spotter\n  static_configs:\n  - targets: ['{}']\n",
+        target.trim_start_matches("http://")
+    );
+    let file = folder.path().join("prometheus.yml");
+    std::fs::write(&file, config).expect("a file");
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("a port")
+        .port();
+    let process = Command::new(system::program("prometheus", "prometheus"))
+        .arg(format!("--config.file={}", file.display()))
+        .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("prometheus starts");
+    let _prometheus = Prometheus(process);
+    let query = format!("http://127.0.0.1:{port}/api/v1/query?query=spotter_requests_total");
+    let began = Instant::now();
+    loop {
+        assert!(began.elapsed() < Duration::from_secs(60), "prometheus has scraped nothing");
+        std::thread::sleep(Duration::from_millis(300));
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            continue;
+        }
+        let reply = client::get(&query);
+        let Ok(answer) = serde_json::from_slice::<Value>(&reply.body) else { continue };
+        let result = &answer["data"]["result"];
+        if result.as_array().is_some_and(|series| !series.is_empty()) {
+            assert_eq!(result[0]["metric"]["route"], "/guest/...");
+            assert_eq!(result[0]["value"][1], "1");
+            return;
+        }
+    }
+}

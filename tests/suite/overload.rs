@@ -1,0 +1,64 @@
+//! More than can be carried: what is accepted is answered as ever, and the rest is told to come back.
+
+use std::io::Write;
+use std::time::Duration;
+
+use spotter_tests::server::Server;
+use spotter_tests::{client, load, pictures, raw};
+
+/// A small picture: a detection in it is nearly all network.
+fn picture() -> Vec<u8> {
+    let cat = image::DynamicImage::ImageRgb8(pictures::cat());
+    pictures::jpeg(&cat.resize(300, 300, image::imageops::FilterType::Triangle).into_rgb8())
+}
+
+#[test]
+fn at_three_times_the_load_goodput_holds_and_probes_answer() {
+    let server = Server::start(&["--queue-length", "4", "--admin", "127.0.0.1:0"]);
+    let (url, picture) = (server.url("/detect"), picture());
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    load::post(&url, &picture, cores, Duration::from_secs(1));
+    let peak = load::post(&url, &picture, 2 * cores, Duration::from_secs(6));
+    let (over, probes) = std::thread::scope(|scope| {
+        let over = scope.spawn(|| load::post(&url, &picture, 6 * cores, Duration::from_secs(6)));
+        let mut probes = 0;
+        while !over.is_finished() {
+            assert_eq!(client::get(&server.admin_url("/readyz")).status, 200);
+            assert_eq!(client::get(&server.admin_url("/metrics")).status, 200);
+            probes += 1;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        (over.join().expect("a load"), probes)
+    });
+    println!(
+        "peak {:.1}/s p99 {:.0} ms; at three times that {:.1}/s p99 {:.0} ms, {} turned away, {probes} probes",
+        peak.goodput(),
+        peak.quantile(0.99),
+        over.goodput(),
+        over.quantile(0.99),
+        over.refused.len(),
+    );
+    assert!(peak.refused.is_empty(), "{:?}", peak.refused);
+    assert!(over.refused.iter().all(|status| *status == 503), "{:?}", over.refused);
+    assert!(!over.refused.is_empty());
+    assert!(probes > 20, "{probes}");
+    // The figures are for the benchmark; here only what no noise of a machine explains.
+    assert!(over.goodput() > 0.7 * peak.goodput(), "{} of {}", over.goodput(), peak.goodput());
+}
+
+#[test]
+fn a_thousand_slow_headers_keep_nobody_from_an_answer() {
+    let server = Server::guests(&["--header-time", "60s"]);
+    let mut slow: Vec<_> = (0..1000).map(|_| raw::connect(server.address())).collect();
+    let drip = |slow: &mut Vec<std::net::TcpStream>, bytes: &[u8]| {
+        slow.iter_mut().for_each(|stream| drop(stream.write_all(bytes)));
+    };
+    drip(&mut slow, b"GET / HTTP/1.1\r\n");
+    for byte in b"host: te" {
+        drip(&mut slow, &[*byte]);
+        for _ in 0..20 {
+            assert_eq!(client::get(&server.url("/guest/hello")).body, b"hello");
+        }
+    }
+    assert!(server.metric("spotter_connections") >= 1000.0);
+}

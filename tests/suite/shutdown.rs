@@ -1,0 +1,72 @@
+//! SIGTERM and SIGINT: not ready at once, finish what is in flight, exit with 0.
+
+use std::time::{Duration, Instant};
+
+use spotter_tests::server::Server;
+use spotter_tests::{client, pictures, raw};
+
+/// A detection takes about a tenth of a second: time enough for a signal to come in between.
+fn detection_in_flight(server: &Server) -> std::net::TcpStream {
+    let picture = pictures::bytes("skimage_chelsea.png");
+    let head = format!(
+        "POST /detect HTTP/1.1\r\nhost: test\r\ncontent-type: image/png\r\ncontent-length: {}\r\n\r\n",
+        picture.len()
+    );
+    let mut stream = raw::connect(server.address());
+    raw::send(&mut stream, head.as_bytes());
+    raw::send(&mut stream, &picture);
+    stream
+}
+
+#[test]
+fn what_is_in_flight_is_finished_on_sigterm_and_sigint() {
+    for signal in ["TERM", "INT"] {
+        let mut server = Server::start(&["--admin", "127.0.0.1:0"]);
+        let mut streams: Vec<_> = (0..4).map(|_| detection_in_flight(&server)).collect();
+        std::thread::sleep(Duration::from_millis(50));
+        server.signal(signal);
+        for stream in &mut streams {
+            let reply = raw::read_to_end(stream);
+            assert!(
+                reply.starts_with("HTTP/1.1 200") && reply.contains("\"cat\""),
+                "{signal}: {reply}"
+            );
+        }
+        assert_eq!(server.wait().code(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn readiness_fails_at_once_and_new_connections_are_refused() {
+    let mut server = Server::guests(&["--request-time", "2s"]);
+    assert_eq!(client::get(&server.admin_url("/readyz")).status, 200);
+    let mut stream = raw::connect(server.address());
+    raw::send(&mut stream, b"GET /guest/never-reply HTTP/1.1\r\nhost: test\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(200));
+    server.signal("TERM");
+    server.wait_for_log("stopping");
+    let ready = client::get(&server.admin_url("/readyz"));
+    assert_eq!((ready.status, ready.body.as_slice()), (503, b"stopping\n".as_slice()));
+    assert_eq!(client::get(&server.admin_url("/healthz")).status, 200);
+    assert!(std::net::TcpStream::connect(server.address()).is_err());
+    assert!(raw::read_to_end(&mut stream).starts_with("HTTP/1.1 504"));
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn the_grace_period_and_a_second_signal_end_the_wait() {
+    for signals in [1, 2] {
+        let grace = if signals == 1 { "500ms" } else { "30s" };
+        let mut server = Server::guests(&["--grace", grace]);
+        let mut stream = raw::connect(server.address());
+        raw::send(&mut stream, b"GET /guest/never-reply HTTP/1.1\r\nhost: test\r\n\r\n");
+        std::thread::sleep(Duration::from_millis(200));
+        let began = Instant::now();
+        for _ in 0..signals {
+            server.signal("TERM");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        assert_eq!(server.wait().code(), Some(0));
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
+}

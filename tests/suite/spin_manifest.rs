@@ -1,0 +1,78 @@
+//! Spin's manifest: what other people's applications ask for, granted, or refused by name.
+
+use spotter_tests::server::Server;
+use spotter_tests::{client, component, run, stderr};
+
+fn text(server: &Server, path: &str) -> String {
+    String::from_utf8(client::get(&server.url(path)).body).expect("text")
+}
+
+#[test]
+fn environment_variables_and_files_reach_the_component() {
+    let server = Server::guests(&[]);
+    assert_eq!(text(&server, "/guest/environment"), "good morning");
+    assert_eq!(text(&server, "/guest/variable"), "hello world");
+    assert_eq!(text(&server, "/guest/file"), "a file's text\n");
+    let server = Server::guests(&["--variable", "name=moon", "--env", "GREETING=good night"]);
+    assert_eq!(text(&server, "/guest/environment"), "good night");
+    assert_eq!(text(&server, "/guest/variable"), "hello moon");
+}
+
+#[test]
+fn a_variable_that_is_not_declared_is_refused() {
+    let output = run(&["up", "-f", "tests/guests", "--variable", "nane=moon"]);
+    assert!(stderr(&output).contains("did you mean `name`?"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_static_response_needs_no_component() {
+    let server = Server::guests(&[]);
+    let reply = client::get(&server.url("/teapot"));
+    assert_eq!((reply.status, reply.header("x-kind")), (418, "teapot"));
+    assert_eq!(reply.body, b"short and stout");
+}
+
+#[test]
+fn a_single_component_is_an_application_of_itself() {
+    let mut command = std::process::Command::new(spotter_tests::spotter());
+    command.args(["up", "-f"]).arg(component()).args(["--listen", "127.0.0.1:0"]);
+    let server = Server::spawn(command);
+    assert_eq!(client::get(&server.url("/healthz")).status, 200);
+}
+
+#[test]
+fn a_store_outlives_requests_and_restarts_and_only_the_granted_one_opens() {
+    let state = tempfile::tempdir().expect("a folder");
+    let arguments = ["--state-dir", state.path().to_str().expect("a path")];
+    let server = Server::guests(&arguments);
+    assert_eq!(text(&server, "/guest/store"), "1 [\"count\"]");
+    assert_eq!(text(&server, "/guest/store"), "2 [\"count\"]");
+    assert!(text(&server, "/guest/other-store").to_lowercase().contains("denied"));
+    drop(server);
+    assert_eq!(text(&Server::guests(&arguments), "/guest/store"), "3 [\"count\"]");
+}
+
+#[test]
+fn a_component_reaches_the_hosts_its_manifest_names_and_no_other() {
+    let other = Server::guests(&[]);
+    let port = other.address().rsplit(':').next().expect("a port");
+    let server = Server::guests(&["--variable", &format!("port={port}")]);
+    let fetch = |url: &str| {
+        let reply = client::post_picture(&server.url("/guest/fetch"), url.as_bytes());
+        String::from_utf8(reply.body).expect("text")
+    };
+    assert_eq!(fetch(&other.url("/guest/hello")), "200 hello");
+    // Another port, another name of the same address, and a private address behind a wildcard.
+    assert!(
+        fetch(&server.url("/guest/hello")).contains("HttpRequestDenied"),
+        "{}",
+        fetch(&server.url("/"))
+    );
+    assert!(fetch(&format!("http://localhost:{port}/guest/hello")).contains("HttpRequestDenied"));
+    let wildcard = fetch(&format!("http://any.localhost:{port}/guest/hello"));
+    assert!(
+        wildcard.contains("DestinationIpProhibited") || wildcard.contains("DestinationNotFound"),
+        "{wildcard}"
+    );
+    server.wait_for_log("allowed_outbound_hosts");
+}
