@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -170,19 +170,33 @@ async fn converse<S>(
             (&mut conversation).await
         }
     };
+    let parts = conversation.into_parts();
+    let mut stream = parts.io.into_inner();
     if let Err(error) = ended {
         tracing::debug!(client = %connection.client, %error, "a connection ended early");
-        let parts = conversation.into_parts();
         // A connection that was merely idle is closed without a word.
         if error.is_timeout() && !parts.read_buf.is_empty() {
-            tell_timeout(parts.io.into_inner(), header_time).await;
+            tell_timeout(&mut stream, header_time).await;
         }
+    }
+    if !server.is_stopping() {
+        linger(stream).await;
     }
     server.metrics().connections.dec();
 }
 
+/// Reads on for a moment, and throws away what comes: a client that is still sending a body which was
+/// refused would otherwise lose the reply to a reset connection.
+async fn linger(mut stream: impl AsyncRead + Unpin) {
+    const MOMENT: Duration = Duration::from_secs(2);
+    let mut buffer = vec![0; 64 << 10];
+    let to_the_end = async { while let Ok(1..) = stream.read(&mut buffer).await {} };
+    // What is over in time ends the connection in order; what is not is cut off.
+    let _ = tokio::time::timeout(MOMENT, to_the_end).await;
+}
+
 /// Tells a client that its header took too long: hyper ends such a connection in silence.
-async fn tell_timeout(mut stream: impl AsyncWrite + Unpin, limit: Duration) {
+async fn tell_timeout(stream: &mut (impl AsyncWrite + Unpin), limit: Duration) {
     let body = format!(
         "{{\"error\":{{\"code\":\"header_timeout\",\"message\":\"the header was not complete after {limit:?}\"}}}}\n"
     );

@@ -70,11 +70,15 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
             let mut body = response.take_body();
             out.set(response);
             let _ = body.send(b"a beginning".to_vec()).await;
-            std::future::pending::<()>().await;
+            wait_for_ever();
         }
-        "/never-reply" => std::future::pending::<()>().await,
+        "/never-reply" => wait_for_ever(),
         _ => reply(out, "unknown").await,
     }
+}
+
+fn wait_for_ever() {
+    std::thread::sleep(std::time::Duration::from_secs(1 << 30));
 }
 
 async fn body_of(request: IncomingRequest) -> Vec<u8> {
