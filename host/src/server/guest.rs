@@ -1,7 +1,7 @@
 //! One guest for one request: made, run under its limits, and dropped.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::Engine;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme as WasiScheme;
-use wasmtime_wasi_http::{WasiBody, WasiHttpView};
+use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView};
 
 use super::Scheme;
 use super::admission::Place;
@@ -32,8 +32,8 @@ pub struct Call<'a> {
     pub place: Place,
 }
 
-/// How a guest ended.
-type Ended = Result<(), Fault>;
+/// Why a guest ended early, if it did: known before its reply's body ends.
+type Failure = Arc<OnceLock<Fault>>;
 
 impl Call<'_> {
     /// Runs the guest until its reply begins; the reply's body then streams from it. A client that
@@ -68,6 +68,8 @@ impl Call<'_> {
             store.data_mut().http().new_incoming_request(scheme, request).map_err(unfit)?;
         let out = store.data_mut().http().new_response_outparam(reply).map_err(unfit)?;
         let counted = Arc::clone(&used);
+        let failure = Failure::default();
+        let guest_failure = Arc::clone(&failure);
         let guest = async move {
             let called = async {
                 let began = Instant::now();
@@ -75,41 +77,47 @@ impl Call<'_> {
                 metrics.instantiate.observe(seconds(began.elapsed()));
                 guest.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
             };
-            let ended =
-                called.await.map_err(|error| fault(&error, store.data(), &limits, component.id()));
+            if let Err(error) = called.await {
+                let fault = fault(&error, store.data(), &limits, component.id());
+                metrics.guest_failures.get_or_create(&ReasonLabels { reason: fault.code() }).inc();
+                // Before the store is dropped, and with it the reply's body.
+                let _ = guest_failure.set(fault);
+            }
             metrics.guest.observe(seconds(counted.total()));
             metrics.memory_peak.observe(store.data().memory_peak());
-            if let Err(fault) = &ended {
-                metrics.guest_failures.get_or_create(&ReasonLabels { reason: fault.code() }).inc();
-            }
             drop(store);
             drop(place);
-            ended
         };
-        let timed = tokio::time::timeout(limits.request_time, Metered::new(guest, used));
+        let timed_failure = Arc::clone(&failure);
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
-            timed.await.unwrap_or(Err(Fault::Timeout { limit: limits.request_time }))
+            let mut timed = std::pin::pin!(tokio::time::timeout(
+                limits.request_time,
+                Metered::new(guest, used)
+            ));
+            if timed.as_mut().await.is_err() {
+                let _ = timed_failure.set(Fault::Timeout { limit: limits.request_time });
+            }
         }));
-        first_of(replied, task).await
+        first_of(replied, task, failure).await
     }
 }
 
 /// The guest's reply, or the fault it ended with before it gave one.
 async fn first_of(
     replied: oneshot::Receiver<Result<Response<WasiBody>, impl std::fmt::Debug>>,
-    task: AbortOnDropHandle<Ended>,
+    task: AbortOnDropHandle<()>,
+    failure: Failure,
 ) -> Result<Response<WasiBody>, Fault> {
     match replied.await {
         Ok(Ok(response)) => {
-            Ok(response.map(|body| GuestBody { body, guest: Some(task) }.boxed_unsync()))
+            Ok(response.map(|body| GuestBody { body, guest: Some(task), failure }.boxed_unsync()))
         }
         Ok(Err(error)) => {
             tracing::warn!(?error, "the guest replied with an error");
             Err(Fault::NoReply)
         }
         Err(_) => match task.await {
-            Ok(Ok(())) => Err(Fault::NoReply),
-            Ok(Err(fault)) => Err(fault),
+            Ok(()) => Err(failure.get().cloned().unwrap_or(Fault::NoReply)),
             Err(_) => Err(Fault::Trap),
         },
     }
@@ -130,18 +138,23 @@ fn fault(error: &wasmtime::Error, state: &State, limits: &Limits, id: &str) -> F
 /// end, the guest may finish what it has still to do, within its limits.
 struct GuestBody {
     body: WasiBody,
-    guest: Option<AbortOnDropHandle<Ended>>,
+    guest: Option<AbortOnDropHandle<()>>,
+    failure: Failure,
 }
 
 impl Body for GuestBody {
     type Data = Bytes;
-    type Error = wasmtime_wasi_http::Error;
+    type Error = Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(polled, Poll::Ready(None)) && self.failure.get().is_some() {
+            // Its end is where the guest was stopped: no client may take that for the whole.
+            return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
+        }
         if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
             if let Some(guest) = self.guest.take() {
                 drop(guest.detach());
