@@ -20,14 +20,18 @@ async fn handle(request: IncomingRequest, response: ResponseOutparam) {
 async fn answer(request: IncomingRequest, method: &str) -> Result<Reply, Error> {
     let model = snapshot::model().ok_or(Error::NotBaked)?;
     let path_with_query = request.path_with_query().unwrap_or_default();
-    let (path, query) = path_with_query.split_once('?').unwrap_or((&path_with_query, ""));
+    let query = path_with_query.split_once('?').map_or("", |(_, query)| query);
     let headers = request.headers();
     let text = |name: &str| {
-        let value = headers.get(&name.to_owned()).into_iter().next()?;
-        String::from_utf8(value).ok()
+        let lines = headers.get(&name.to_owned());
+        let lines: Vec<_> =
+            lines.into_iter().filter_map(|line| String::from_utf8(line).ok()).collect();
+        (!lines.is_empty()).then(|| lines.join(", "))
     };
-    // Under a route such as `/vision/...`, the path within it (Spin's header).
-    let path = text("spin-path-info").unwrap_or_else(|| path.to_owned());
+    // Under a route such as `/vision/...`, the path within it; empty where the route is exact (Spin's
+    // header).
+    let path = text("spin-path-info").filter(|path| !path.is_empty());
+    let path = path.unwrap_or_else(|| path_with_query.split('?').next().unwrap_or("/").to_owned());
     let (content_type, accept) = (text("content-type"), text("accept"));
     drop(headers);
     // A request with no way to go is answered before its body is read.

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::options::MAX_PICTURES;
+use crate::options::{MAX_PICTURES, MAX_REQUEST_MEGAPIXELS};
 use crate::picture::{MAX_MEGAPIXELS, MAX_SIDE};
 
 /// Why a request was refused, or (for [`Error::Internal`] and [`Error::NotBaked`]) why it failed.
@@ -35,6 +35,11 @@ pub enum Error {
          there are: send a smaller one, or save it as a baseline 8-bit JPEG"
     )]
     PictureNeedsTooMuchMemory { width: u32, height: u32, needed: u64, limit: u64 },
+    #[error(
+        "the pictures of one request may have {MAX_REQUEST_MEGAPIXELS} megapixels in all, and with \
+         this one they have more: send it in another request"
+    )]
+    TooManyPixels,
     #[error("a request may hold {MAX_PICTURES} pictures, this one has {count}: send fewer at once")]
     TooManyPictures { count: usize },
     #[error("option `{name}` is {value:?}; it takes {expected}")]
@@ -71,9 +76,9 @@ impl Error {
             Self::UnsupportedMediaType { .. } => "unsupported_media_type",
             Self::NotAPicture { .. } => "not_a_picture",
             Self::TruncatedPicture { .. } => "truncated_picture",
-            Self::PictureTooLarge { .. } | Self::PictureNeedsTooMuchMemory { .. } => {
-                "picture_too_large"
-            }
+            Self::PictureTooLarge { .. }
+            | Self::PictureNeedsTooMuchMemory { .. }
+            | Self::TooManyPixels => "picture_too_large",
             Self::TooManyPictures { .. } => "too_many_pictures",
             Self::BadOption { .. } => "bad_option",
             Self::UnknownOption { .. } => "unknown_option",
@@ -103,7 +108,8 @@ impl Error {
             Self::MethodNotAllowed { .. } => 405,
             Self::BodyTooLarge { .. }
             | Self::PictureTooLarge { .. }
-            | Self::PictureNeedsTooMuchMemory { .. } => 413,
+            | Self::PictureNeedsTooMuchMemory { .. }
+            | Self::TooManyPixels => 413,
             Self::UnsupportedMediaType { .. } => 415,
             Self::NotAPicture { .. } | Self::TruncatedPicture { .. } => 422,
             Self::NotBaked | Self::Internal(_) => 500,
@@ -131,11 +137,23 @@ pub struct ErrorDetail {
 
 /// The candidate closest to `name`, where one is close enough to be what was meant.
 pub fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<String> {
+    // No name is longer, and comparing takes the product of both lengths.
+    const LONGEST: usize = 64;
     candidates
+        .filter(|_| name.len() <= LONGEST)
         .map(|candidate| (strsim::normalized_damerau_levenshtein(name, candidate), candidate))
         .filter(|(similarity, _)| *similarity > 0.6)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate.to_owned())
+}
+
+/// A client's own text as a message may hold it: its beginning, where it is long.
+pub fn shortened(text: &str) -> String {
+    const LONGEST: usize = 80;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn did_you_mean(suggestion: &Option<String>) -> String {

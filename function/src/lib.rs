@@ -78,7 +78,8 @@ pub fn detect<'m>(
     options: &Options,
 ) -> Result<(Report<'m>, Picture), Error> {
     let mut watch = Stopwatch::start();
-    let picture = picture::decode(bytes, options.annotate.is_some())?;
+    let picture =
+        picture::decode(bytes, matches!(options.annotate, Some(options::Annotation::As(_))))?;
     let decode = watch.lap();
     let (tensor, placement) = tensor::fit(&picture, &model.manifest().input)?;
     let resize = watch.lap();

@@ -1,18 +1,21 @@
 //! What a request may ask for: thresholds, classes, and the annotated picture; the same names in
 //! the query, the form and the JSON.
 
-use crate::error::{Error, nearest};
+use crate::error::{Error, nearest, shortened};
 use crate::model::Labels;
 
 /// How many pictures one request may hold.
 pub const MAX_PICTURES: usize = 16;
 
+/// How many millions of pixels the pictures of one request may have in all: what bounds its time.
+pub const MAX_REQUEST_MEGAPIXELS: u32 = 100;
+
 /// Largest value of `max_detections`.
 const MAX_DETECTIONS: usize = 1000;
 
-/// Every option's name, for suggestions.
-const NAMES: [&str; 5] =
-    ["min_confidence", "iou_threshold", "max_detections", "classes", "annotate"];
+/// Every name a request may hold, for suggestions.
+const NAMES: [&str; 6] =
+    ["min_confidence", "iou_threshold", "max_detections", "classes", "annotate", "image"];
 
 /// The options of one request; [`Options::new`] gives a model's defaults.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +29,16 @@ pub struct Options {
     pub max_detections: usize,
     /// Columns of the model's scores to look at; all where `None`.
     pub classes: Option<Vec<usize>>,
-    /// Answer with the picture, drawn upon, rather than with JSON.
-    pub annotate: Option<PictureFormat>,
+    /// Whether to answer with the picture, drawn upon; `None` leaves it to the `Accept` header.
+    pub annotate: Option<Annotation>,
+}
+
+/// What `annotate` may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Annotation {
+    /// JSON, whatever the `Accept` header says.
+    Off,
+    As(PictureFormat),
 }
 
 /// How an annotated picture is encoded.
@@ -65,18 +76,19 @@ impl Options {
     pub fn set(&mut self, name: &str, value: &str, labels: &Labels) -> Result<(), Error> {
         let bad = |expected: String| Error::BadOption {
             name: name.to_owned(),
-            value: value.to_owned(),
+            value: shortened(value),
             expected,
         };
         match name {
             "min_confidence" => self.min_confidence = fraction(value).map_err(bad)?,
             "iou_threshold" => self.iou_threshold = fraction(value).map_err(bad)?,
             "max_detections" => self.max_detections = count(value).map_err(bad)?,
-            "classes" => self.classes = Some(classes(value, labels)?),
-            "annotate" => self.annotate = switch(value).map_err(bad)?,
+            // Given twice, it means both.
+            "classes" => self.classes.get_or_insert_default().extend(classes(value, labels)?),
+            "annotate" => self.annotate = Some(switch(value).map_err(bad)?),
             _ => {
                 return Err(Error::UnknownOption {
-                    name: name.to_owned(),
+                    name: shortened(name),
                     suggestion: nearest(name, NAMES.into_iter()),
                 });
             }
@@ -103,11 +115,11 @@ fn count(value: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("a whole number from 1 to {MAX_DETECTIONS}"))
 }
 
-fn switch(value: &str) -> Result<Option<PictureFormat>, String> {
+fn switch(value: &str) -> Result<Annotation, String> {
     match value.trim() {
-        "true" | "1" | "jpeg" => Ok(Some(PictureFormat::Jpeg)),
-        "png" => Ok(Some(PictureFormat::Png)),
-        "false" | "0" => Ok(None),
+        "true" | "1" | "jpeg" => Ok(Annotation::As(PictureFormat::Jpeg)),
+        "png" => Ok(Annotation::As(PictureFormat::Png)),
+        "false" | "0" => Ok(Annotation::Off),
         _ => Err("true, false, jpeg or png".to_owned()),
     }
 }
@@ -116,7 +128,7 @@ fn classes(value: &str, labels: &Labels) -> Result<Vec<usize>, Error> {
     let mut columns = Vec::new();
     for name in value.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         let column = labels.column(name).ok_or_else(|| Error::UnknownClass {
-            name: name.to_owned(),
+            name: shortened(name),
             suggestion: nearest(name, labels.names()),
         })?;
         columns.push(column);

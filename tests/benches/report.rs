@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use detector::model::{Model, ModelFiles};
+use spotter::app::{App, Choices};
 use spotter::runtime::instance::{self, CpuTime};
 use spotter::runtime::{Limits, Runtime};
 use spotter_tests::server::Server;
-use spotter_tests::{client, component, pictures, root};
+use spotter_tests::{client, component, native as native_detector, pictures, root};
 
 fn main() {
     let picture = pictures::photograph();
@@ -80,17 +80,19 @@ fn starting(picture: &[u8]) {
 
 fn instantiation() {
     let limits = Limits::default();
+    let app = App::load(&root().join("spin.toml"), &Choices::default()).expect("an application");
     let mut runtime = Runtime::new(&limits).expect("an engine");
-    runtime.load("detector", component()).expect("a component");
-    let proxy = runtime.component("detector").expect("a component");
+    runtime.load(&app.components["detector"]).expect("a component");
+    let loaded = runtime.component("detector").expect("a component");
     let threads =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio");
     let figures = (0..2000)
         .map(|_| {
-            let wasi = wasmtime_wasi::WasiCtx::builder().build();
-            let mut store = instance::store(runtime.engine(), wasi, &limits, CpuTime::start());
+            let wasi = loaded.wasi().expect("an environment");
+            let used = CpuTime::start();
+            let mut store = instance::store(runtime.engine(), wasi, loaded, &limits, used);
             let began = Instant::now();
-            threads.block_on(proxy.instantiate_async(&mut store)).expect("an instance");
+            threads.block_on(loaded.proxy().instantiate_async(&mut store)).expect("an instance");
             milliseconds(began) * 1000.0
         })
         .collect();
@@ -142,16 +144,8 @@ fn four_clients(url: &str, picture: &[u8]) -> f64 {
 
 /// The same pipeline, compiled for this machine rather than for WebAssembly.
 fn native(picture: &[u8]) {
-    let folder = root().join("function/model/ssdlite_mobilenet_v2");
-    let text = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a model's file");
-    let network = std::fs::read(folder.join("model.onnx")).expect("a network");
-    let files = ModelFiles {
-        manifest: &text("model.toml"),
-        labels: &text("labels.txt"),
-        network: &network,
-    };
     let began = Instant::now();
-    let model = Model::load(&files).expect("a model");
+    let model = native_detector::model();
     let loading = milliseconds(began);
     let options = model.default_options();
     let mut inference = Vec::new();

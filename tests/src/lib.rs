@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod load;
+pub mod native;
 pub mod pictures;
 pub mod raw;
 pub mod reference;

@@ -16,6 +16,21 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    fn of(gathered: Mutex<Self>, began: Instant) -> Self {
+        let mut outcome = gathered.into_inner().expect("an outcome");
+        outcome.took = began.elapsed();
+        outcome.times.sort_by(f64::total_cmp);
+        outcome
+    }
+
+    fn add(gathered: &Mutex<Self>, status: u16, milliseconds: f64) {
+        let mut outcome = gathered.lock().expect("an outcome");
+        match status {
+            200 => outcome.times.push(milliseconds),
+            status => outcome.refused.push(status),
+        }
+    }
+
     /// Requests a second that were answered with 200.
     pub fn goodput(&self) -> f64 {
         self.times.len() as f64 / self.took.as_secs_f64()
@@ -39,12 +54,7 @@ pub fn post(url: &str, body: &[u8], clients: usize, duration: Duration) -> Outco
                     let sent = Instant::now();
                     let status = client::post_picture(url, body).status;
                     let took = sent.elapsed().as_secs_f64() * 1000.0;
-                    let mut outcome = outcome.lock().expect("an outcome");
-                    match status {
-                        200 => outcome.times.push(took),
-                        status => outcome.refused.push(status),
-                    }
-                    drop(outcome);
+                    Outcome::add(&outcome, status, took);
                     if status == 503 {
                         // As `Retry-After` asks, though sooner.
                         std::thread::sleep(Duration::from_millis(20));
@@ -53,8 +63,33 @@ pub fn post(url: &str, body: &[u8], clients: usize, duration: Duration) -> Outco
             });
         }
     });
-    let mut outcome = outcome.into_inner().expect("an outcome");
-    outcome.took = began.elapsed();
-    outcome.times.sort_by(f64::total_cmp);
-    outcome
+    Outcome::of(outcome, began)
+}
+
+/// Posts `body` to `url` so many times a second, whether or not earlier ones are answered.
+pub fn post_at_rate(url: &str, body: &[u8], rate: f64, duration: Duration) -> Outcome {
+    const CLIENTS: usize = 16;
+    let outcome = Mutex::new(Outcome::default());
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for client_number in 0..CLIENTS {
+            let outcome = &outcome;
+            scope.spawn(move || {
+                // Each client sends every sixteenth request, when it is due.
+                for turn in 0.. {
+                    let due = (turn * CLIENTS + client_number) as f64 / rate;
+                    let due = Duration::from_secs_f64(due);
+                    if due > duration {
+                        break;
+                    }
+                    std::thread::sleep(due.saturating_sub(began.elapsed()));
+                    let status = client::post_picture(url, body).status;
+                    // From when it was due: a server that stalls delays those behind it too.
+                    let took = (began.elapsed() - due.min(began.elapsed())).as_secs_f64() * 1000.0;
+                    Outcome::add(outcome, status, took);
+                }
+            });
+        }
+    });
+    Outcome::of(outcome, began)
 }

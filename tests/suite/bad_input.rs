@@ -95,6 +95,36 @@ fn fifty_megapixels_are_detected_in_and_a_heavier_encoding_of_them_is_refused() 
 }
 
 #[test]
+fn what_would_need_too_much_memory_or_time_is_refused() {
+    // Grey with alpha, whose RGBA copy is larger than itself.
+    let grey = image::DynamicImage::new_luma_a8(6000, 5000);
+    let reply = post("image/png", &pictures::encode(&grey, ImageFormat::Png));
+    assert_refused("grey and alpha", &reply, 413, "picture_too_large");
+    // Eight pictures of 25 megapixels each: the first four are answered.
+    let large = pictures::jpeg(&RgbImage::new(5000, 5000));
+    let part: (&str, Option<&str>, &[u8]) = ("image", Some("a.jpg"), &large);
+    let reply = client::post_form(&url("/detect"), &[part; 8]).json();
+    let replies = reply.as_array().expect("a list");
+    let refused = |reply: &serde_json::Value| reply["error"]["code"] == "picture_too_large";
+    assert_eq!(replies.iter().filter(|reply| refused(reply)).count(), 4, "{reply}");
+}
+
+#[test]
+fn a_large_body_of_nonsense_is_refused_at_once() {
+    let list = format!("{{\"image\": [{}]}}", vec!["0"; 4_000_000].join(","));
+    assert_refused("a list", &post("application/json", list.as_bytes()), 400, "bad_json");
+    assert_refused("zeros", &post("application/json", &list.as_bytes()[10..]), 400, "bad_json");
+    let long = "a".repeat(4_000_000);
+    for (key, code) in [("classes", "unknown_class"), ("min_confidence", "bad_option")] {
+        let reply = client::post_json(&url("/detect"), &json!({"image": "", key: long}));
+        let message = assert_refused(key, &reply, 400, code);
+        assert!(message.len() < 400, "{}", message.len());
+    }
+    let reply = client::post_json(&url("/detect"), &json!({"image": "", long: "x"}));
+    assert!(assert_refused("a long key", &reply, 400, "unknown_option").len() < 400);
+}
+
+#[test]
 fn a_body_that_is_too_large_is_refused() {
     let reply = post("image/jpeg", &vec![0xff; (10 << 20) + 1]);
     assert_refused("body", &reply, 413, "body_too_large");
@@ -182,6 +212,9 @@ fn broken_forms_are_refused() {
     assert_refused("half a form", &post(&content_type, &body[..body.len() / 2]), 400, "bad_form");
     let nothing = client::post_form(&url("/detect"), &[("min_confidence", None, b"0.5")]);
     assert_refused("no image", &nothing, 400, "bad_form");
+    let other = client::post_form(&url("/detect"), &[("file", Some("a.png"), b"x")]);
+    let hint = assert_refused("another name", &other, 400, "bad_form");
+    assert!(hint.contains("must be named `image`, not `file`"), "{hint}");
     let picture: (&str, Option<&str>, &[u8]) = ("image", Some("a.png"), b"x");
     let many = client::post_form(&url("/detect"), &[picture; 17]);
     assert_refused("17 pictures", &many, 400, "too_many_pictures");

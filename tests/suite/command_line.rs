@@ -198,6 +198,23 @@ fn detect_prints_a_table_json_or_an_annotated_picture() {
 }
 
 #[test]
+fn detect_overwrites_no_picture_and_writes_no_other_format() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let picture = folder.path().join("cat.png");
+    std::fs::write(&picture, pictures::bytes("skimage_chelsea.png")).expect("a picture");
+    let detect = |output: &Path| {
+        let paths = [&picture, output].map(|path| path.to_str().expect("a path").to_owned());
+        run(&["detect", &paths[0], "-o", &paths[1]])
+    };
+    component();
+    for output in [picture.clone(), folder.path().to_owned()] {
+        assert!(stderr(&detect(&output)).contains("would be overwritten"), "{}", output.display());
+    }
+    assert!(stderr(&detect(&folder.path().join("a.webp"))).contains("neither .png nor .jpg"));
+    assert_eq!(std::fs::read(&picture).expect("a picture"), pictures::bytes("skimage_chelsea.png"));
+}
+
+#[test]
 fn detect_goes_on_after_a_picture_that_is_none() {
     component();
     let good = "tests/pictures/skimage_coffee.png";
@@ -205,4 +222,18 @@ fn detect_goes_on_after_a_picture_that_is_none() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("Cargo.toml: this is not a picture"), "{}", stderr(&output));
     assert!(stdout(&output).contains("cup"), "{}", stdout(&output));
+}
+
+#[test]
+fn up_says_how_to_build_what_is_not_built() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("spin.toml"), MANIFEST).expect("a manifest");
+    let output =
+        run(&["up", "-f", folder.path().to_str().expect("a path"), "--listen", "127.0.0.1:0"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("one.wasm; build it first: `spotter build`"),
+        "{}",
+        stderr(&output)
+    );
 }

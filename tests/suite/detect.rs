@@ -205,3 +205,37 @@ fn a_wrong_method_is_told_which_is_allowed_and_an_unknown_path_is_404() {
     let reply = client::get(&url("/nothing/here"));
     assert_eq!((reply.status, reply.error_code().as_str()), (404, "not_found"));
 }
+
+#[test]
+fn an_exact_route_leads_to_its_path() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let manifest =
+        std::fs::read_to_string(spotter_tests::root().join("spin.toml")).expect("a manifest");
+    let source = spotter_tests::component().canonicalize().expect("a component");
+    let manifest = manifest
+        .replace("route = \"/...\"", "route = \"/detect\"")
+        .replace("\"target/spotter/detector.wasm\"", &format!("{source:?}"));
+    std::fs::write(folder.path().join("spin.toml"), manifest).expect("a manifest");
+    let mut command = std::process::Command::new(spotter_tests::spotter());
+    command.args(["up", "--listen", "127.0.0.1:0"]).current_dir(folder.path());
+    let server = Server::spawn(command);
+    let reply =
+        client::post_picture(&server.url("/detect"), &pictures::bytes("skimage_chelsea.png"));
+    assert_eq!(reply.status, 200);
+    assert_eq!(client::get(&server.url("/labels")).error_code(), "no_route");
+}
+
+#[test]
+fn annotate_goes_before_the_accept_header_and_a_list_is_json() {
+    let cat = pictures::bytes("skimage_chelsea.png");
+    let headers = [("content-type", "image/png"), ("accept", "image/jpeg")];
+    let reply = client::send("POST", &url("/detect?annotate=false"), &headers, &cat);
+    assert_eq!(reply.header("content-type"), "application/json");
+    let (content_type, body) =
+        client::form(&[("image", Some("a"), &cat), ("image", Some("b"), &cat)]);
+    let headers = [("content-type", content_type.as_str()), ("accept", "image/jpeg")];
+    let reply = client::send("POST", &url("/detect"), &headers, &body);
+    assert_eq!(reply.json().as_array().expect("a list").len(), 2);
+    let twice = client::post_picture(&url("/detect?classes=dog&classes=cat"), &cat);
+    assert_eq!(labels(&twice.json()), ["cat"]);
+}

@@ -13,5 +13,6 @@ mod observability;
 mod overload;
 mod parity;
 mod portability;
+mod readme;
 mod shutdown;
 mod spin_manifest;

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use detector::model::{Model, ModelFiles};
+use detector::model::Model;
 use detector::tensor;
 use spotter_tests::reference::{self, Detection, Tolerance};
 use spotter_tests::server::Server;
-use spotter_tests::{client, pictures, root};
+use spotter_tests::{client, native, pictures, root};
 
 /// Every picture there is a reference for, with its path.
 fn references() -> Vec<(PathBuf, reference::Reference)> {
@@ -51,15 +51,7 @@ fn end_to_end_the_component_finds_what_the_reference_finds() {
 
 #[test]
 fn fed_the_same_pixels_the_network_gives_the_same_detections() {
-    let folder = root().join("function/model/ssdlite_mobilenet_v2");
-    let text = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a model's file");
-    let network = std::fs::read(folder.join("model.onnx")).expect("a network");
-    let files = ModelFiles {
-        manifest: &text("model.toml"),
-        labels: &text("labels.txt"),
-        network: &network,
-    };
-    let model = Model::load(&files).expect("a model");
+    let model = native::model();
     let mut compared = 0;
     for (path, reference) in references() {
         let Some(pixels) = resized(&path) else { continue };

@@ -19,6 +19,13 @@ fn environment_variables_and_files_reach_the_component() {
 }
 
 #[test]
+fn a_profile_takes_the_place_of_a_components_own_settings() {
+    let server = Server::guests(&["--profile", "evening"]);
+    assert_eq!(text(&server, "/guest/environment"), "good evening");
+    assert_eq!(text(&server, "/guest/variable"), "hello world");
+}
+
+#[test]
 fn a_variable_that_is_not_declared_is_refused() {
     let output = run(&["up", "-f", "tests/guests", "--variable", "nane=moon"]);
     assert!(stderr(&output).contains("did you mean `name`?"), "{}", stderr(&output));

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use futures_util::{FutureExt, stream};
-use serde_json::Value;
 
 use super::Request;
-use crate::error::Error;
+use super::json::JsonBody;
+use crate::error::{Error, shortened};
 use crate::model::Labels;
 use crate::options::{MAX_PICTURES, Options};
 
@@ -84,6 +84,12 @@ impl Reader<'_, '_> {
                     let picture = part.bytes().await.map_err(bad)?;
                     self.pictures.push(Cow::Owned(picture.to_vec()));
                 } else {
+                    if part.file_name().is_some() {
+                        let name = shortened(&name);
+                        let reason =
+                            format!("the picture's part must be named `image`, not `{name}`");
+                        return Err(Error::BadForm { reason });
+                    }
                     let value = part.text().await.map_err(bad)?;
                     self.option(&name, &value)?;
                 }
@@ -102,44 +108,16 @@ impl Reader<'_, '_> {
 
     /// Reads `{"image": "<base64>"}` or `{"image": ["<base64>", …]}`; any other key is an option.
     fn json(&mut self, body: &[u8]) -> Result<PictureCount, Error> {
-        let bad = |reason: String| Error::BadJson { reason };
-        let value: Value = serde_json::from_slice(body).map_err(|error| bad(error.to_string()))?;
-        let Value::Object(mut fields) = value else {
-            return Err(bad("it is not an object; send {\"image\": \"<base64>\"}".into()));
-        };
-        let image = fields.remove("image");
-        for (name, value) in &fields {
-            self.option(name, &option_text(value))?;
+        let read: JsonBody = serde_json::from_slice(body).map_err(|error| Error::BadJson {
+            reason: format!("{error}; send {{\"image\": \"<base64>\"}}"),
+        })?;
+        for (name, value) in &read.options {
+            self.option(name, value)?;
         }
-        match image {
-            Some(Value::String(text)) => {
-                self.pictures.push(Cow::Owned(decode_base64(&text)?));
-                Ok(PictureCount::One)
-            }
-            Some(Value::Array(items)) if !items.is_empty() => {
-                if items.len() > MAX_PICTURES {
-                    return Err(Error::TooManyPictures { count: items.len() });
-                }
-                for item in &items {
-                    let text = item.as_str().ok_or_else(|| {
-                        bad("`image` holds something that is not a string".into())
-                    })?;
-                    self.pictures.push(Cow::Owned(decode_base64(text)?));
-                }
-                Ok(PictureCount::Many)
-            }
-            Some(_) => Err(bad("`image` is neither a base64 string nor a list of them".into())),
-            None => Err(bad("there is no `image`; send {\"image\": \"<base64>\"}".into())),
+        for text in &read.images {
+            self.pictures.push(Cow::Owned(decode_base64(text)?));
         }
-    }
-}
-
-/// A JSON option as the text a query would hold: numbers and booleans bare, lists with commas.
-fn option_text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(option_text).collect::<Vec<_>>().join(","),
-        other => other.to_string(),
+        Ok(read.count)
     }
 }
 
@@ -166,5 +144,5 @@ fn unsupported(content_type: &str) -> Error {
     } else {
         ""
     };
-    Error::UnsupportedMediaType { content_type: content_type.to_owned(), hint }
+    Error::UnsupportedMediaType { content_type: shortened(content_type), hint }
 }

@@ -1,11 +1,12 @@
 //! HTTP without a server: a request's parts in, a reply's parts out.
 
 mod body;
+mod json;
 mod native;
 
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::error::{Error, shortened};
 use crate::model::Model;
 
 pub use body::{DetectRequest, PictureCount};
@@ -75,12 +76,12 @@ impl Route {
             "/detect" => (Self::Detect, "POST"),
             "/labels" => (Self::Labels, "GET, HEAD"),
             "/healthz" => (Self::Health, "GET, HEAD"),
-            _ => return Err(Error::NotFound { path: path.to_owned() }),
+            _ => return Err(Error::NotFound { path: shortened(path) }),
         };
         if allow.split(", ").any(|allowed| allowed == method) {
             Ok(route)
         } else {
-            Err(Error::MethodNotAllowed { method: method.to_owned(), allow })
+            Err(Error::MethodNotAllowed { method: shortened(method), allow })
         }
     }
 }

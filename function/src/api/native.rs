@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::{DetectRequest, PictureCount, Reply, Request};
 use crate::error::{Error, ErrorBody};
 use crate::model::Model;
-use crate::options::{Options, PictureFormat};
-use crate::{Report, annotate};
+use crate::options::{Annotation, MAX_REQUEST_MEGAPIXELS, Options, PictureFormat};
+use crate::{Report, annotate, picture};
 
 /// One picture's part of a reply to several: its report or its error.
 #[derive(Serialize)]
@@ -20,9 +20,9 @@ enum Outcome<'m> {
 
 /// `POST /detect`.
 pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
-    let mut asked = DetectRequest::read(request, model.labels(), model.default_options())?;
-    asked.options.annotate = asked.options.annotate.or_else(|| preferred_picture(request.accept));
-    match (asked.count, asked.options.annotate) {
+    let asked = DetectRequest::read(request, model.labels(), model.default_options())?;
+    let Asked { format, by_option } = Asked::of(&asked.options, request.accept);
+    match (asked.count, format) {
         (PictureCount::One, Some(format)) => {
             annotated(model, &asked.pictures[0], &asked.options, format)
         }
@@ -31,28 +31,54 @@ pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
             let found = Some(found(model, [&report]));
             Ok(Reply { found, ..Reply::json(200, &report) })
         }
-        (PictureCount::Many, Some(_)) => Err(Error::BadOption {
+        (PictureCount::Many, Some(_)) if by_option => Err(Error::BadOption {
             name: "annotate".into(),
             value: "true".into(),
             expected: "one picture a request".into(),
         }),
-        (PictureCount::Many, None) => {
-            let outcomes: Vec<Outcome> = asked
-                .pictures
-                .iter()
-                .map(|picture| match crate::detect(model, picture, &asked.options) {
-                    Ok((report, _)) => Outcome::Report(report),
-                    Err(error) => Outcome::Error(error.body()),
-                })
-                .collect();
-            let reports = outcomes.iter().filter_map(|outcome| match outcome {
-                Outcome::Report(report) => Some(report),
-                Outcome::Error(_) => None,
-            });
-            let found = Some(found(model, reports));
-            Ok(Reply { found, ..Reply::json(200, &outcomes) })
+        // A list has no picture form; JSON is what any client of a list can read.
+        (PictureCount::Many, _) => Ok(several(model, &asked)),
+    }
+}
+
+/// Whether a picture is wanted back, and who says so.
+struct Asked {
+    format: Option<PictureFormat>,
+    by_option: bool,
+}
+
+impl Asked {
+    fn of(options: &Options, accept: Option<&str>) -> Self {
+        match options.annotate {
+            Some(Annotation::As(format)) => Self { format: Some(format), by_option: true },
+            Some(Annotation::Off) => Self { format: None, by_option: true },
+            None => Self { format: preferred_picture(accept), by_option: false },
         }
     }
+}
+
+/// Several pictures: a list in their order, each with its report or its error.
+fn several(model: &Model, asked: &DetectRequest) -> Reply {
+    let mut megapixels = 0.0;
+    let mut outcomes = Vec::new();
+    for picture in &asked.pictures {
+        megapixels += picture::megapixels(picture);
+        let outcome = if megapixels > f64::from(MAX_REQUEST_MEGAPIXELS) {
+            Err(Error::TooManyPixels)
+        } else {
+            crate::detect(model, picture, &asked.options)
+        };
+        outcomes.push(match outcome {
+            Ok((report, _)) => Outcome::Report(report),
+            Err(error) => Outcome::Error(error.body()),
+        });
+    }
+    let reports = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Report(report) => Some(report),
+        Outcome::Error(_) => None,
+    });
+    let found = Some(found(model, reports));
+    Reply { found, ..Reply::json(200, &outcomes) }
 }
 
 fn annotated(
@@ -61,7 +87,8 @@ fn annotated(
     options: &Options,
     format: PictureFormat,
 ) -> Result<Reply, Error> {
-    let (report, picture) = crate::detect(model, bytes, options)?;
+    let options = Options { annotate: Some(Annotation::As(format)), ..options.clone() };
+    let (report, picture) = crate::detect(model, bytes, &options)?;
     let mut picture = picture.into_upright();
     annotate::draw(&mut picture, &report.detections)?;
     let content_type = match format {
@@ -124,7 +151,8 @@ fn preferred_picture(accept: Option<&str>) -> Option<PictureFormat> {
             ("application", "json" | "*") | ("*", "*") => None,
             _ => return None,
         };
-        Some((quality, format))
+        // A quality of nothing is a refusal.
+        (quality > 0.0).then_some((quality, format))
     });
     // The first of the best: `max_by` would give the last.
     ranges.reduce(|best, next| if next.0 > best.0 { next } else { best })?.1
@@ -146,6 +174,7 @@ mod tests {
             (Some("application/json, image/png"), None),
             (Some("text/html, image/*;q=0.8, */*;q=0.1"), Some(PictureFormat::Jpeg)),
             (Some("nonsense"), None),
+            (Some("image/png;q=0"), None),
         ];
         for (accept, expected) in cases {
             assert_eq!(preferred_picture(accept), expected, "{accept:?}");

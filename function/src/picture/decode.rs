@@ -45,6 +45,13 @@ pub fn decode(bytes: &[u8], keeps_upright_copy: bool) -> Result<Picture, Error> 
     Ok(Picture { stored: on_white(decoded), orientation })
 }
 
+/// Millions of pixels by the header alone; 0 where it says nothing.
+#[allow(clippy::cast_precision_loss, reason = "a size of this many pixels is refused anyway")]
+pub fn megapixels(bytes: &[u8]) -> f64 {
+    imagesize::blob_size(bytes)
+        .map_or(0.0, |size| size.width as f64 * size.height as f64 / 1_000_000.0)
+}
+
 fn sniff(bytes: &[u8]) -> Result<ImageFormat, Error> {
     let unknown = |reason: String| Error::NotAPicture { reason };
     let format = image::guess_format(bytes)

@@ -63,13 +63,27 @@ fn peak_bytes_per_pixel(
     const RGB: u64 = 3;
     let decoded = u64::from(colour.bytes_per_pixel());
     let buffers = match format {
-        // A progressive JPEG keeps all coefficients (16 bits each) until its last scan.
-        ImageFormat::Jpeg if jpeg::Outline::read(bytes).is_progressive => 2 * RGB,
+        // All coefficients, 16 bits each, until the last scan.
+        ImageFormat::Jpeg if jpeg::Outline::read(bytes).keeps_coefficients => 2 * RGB,
+        // An animation's canvas beside its frame.
+        ImageFormat::WebP if is_animated_webp(bytes) => 12,
         // A GIF keeps the frame's indices; a WebP its planes.
         ImageFormat::Gif | ImageFormat::WebP => 4,
         _ => 0,
     };
-    let conversion = if colour == ColorType::Rgb8 { 0 } else { RGB };
+    let conversion = match colour {
+        ColorType::Rgb8 => 0,
+        ColorType::Rgba8 => RGB,
+        // By way of 8-bit RGBA, and then what is transparent is laid on white.
+        colour if colour.has_alpha() => 2 * RGB,
+        _ => RGB,
+    };
     let upright = if keeps_upright_copy { 2 * RGB } else { 0 };
     (decoded + buffers).max(decoded + conversion).max(upright)
+}
+
+/// Whether an extended WebP (its first chunk is `VP8X`) says that it is an animation.
+fn is_animated_webp(bytes: &[u8]) -> bool {
+    const ANIMATION: u8 = 0x02;
+    bytes.get(12..16) == Some(b"VP8X") && bytes.get(20).is_some_and(|flags| flags & ANIMATION != 0)
 }

@@ -8,7 +8,7 @@ mod limits;
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 
-pub use decode::decode;
+pub use decode::{decode, megapixels};
 pub use limits::{MAX_MEGAPIXELS, MAX_SIDE};
 
 use crate::ImageSize;

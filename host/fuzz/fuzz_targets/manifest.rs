@@ -6,11 +6,10 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use spotter::app::App;
-use spotter::app::variables::Given;
+use spotter::app::{App, Choices};
 
 fuzz_target!(|text: &str| {
-    if let Ok(app) = App::parse(text, Path::new("/nowhere"), &Given::default()) {
+    if let Ok(app) = App::parse(text, Path::new("/nowhere"), &Choices::default()) {
         for (pattern, _) in app.routes.entries() {
             app.routes.find(&pattern.base());
         }

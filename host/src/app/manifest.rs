@@ -102,8 +102,22 @@ pub struct Component {
     #[serde(default)]
     pub dependencies: BTreeMap<String, toml::Value>,
     pub build: Option<Build>,
+    /// What is otherwise under `--profile NAME`.
+    #[serde(default)]
+    pub profile: BTreeMap<String, Profile>,
     #[serde(default)]
     pub tool: Tool,
+}
+
+/// `[component.ID.profile.NAME]`: what takes the place of the component's own, such as an
+/// unoptimised build.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    pub source: Option<Source>,
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    pub build: Option<Build>,
 }
 
 /// Where a component's bytes are: a local path, or a table that names a URL or a package.
@@ -176,6 +190,19 @@ impl Manifest {
 }
 
 impl Component {
+    /// Puts a profile's source and build in the place of the component's own, and adds its
+    /// environment; a component without that profile stays as it is.
+    pub fn apply_profile(&mut self, name: &str) {
+        let Some(profile) = self.profile.remove(name) else { return };
+        if let Some(source) = profile.source {
+            self.source = source;
+        }
+        if profile.build.is_some() {
+            self.build = profile.build;
+        }
+        self.environment.extend(profile.environment);
+    }
+
     /// Refuses what would be granted by other runtimes and is not here, rather than run without it.
     pub fn refuse_unsupported(&self) -> anyhow::Result<()> {
         let asked = [

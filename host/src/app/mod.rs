@@ -16,7 +16,15 @@ use files::FileEntry;
 use manifest::Manifest;
 use outbound::AllowedHosts;
 use routes::{Pattern, RouteTable, StaticReply, Target};
-use variables::Given;
+use variables::Given as GivenVariables;
+
+/// What is chosen outside the manifest.
+#[derive(Clone, Debug, Default)]
+pub struct Choices {
+    pub variables: GivenVariables,
+    /// The `profile` of each component to apply, where it has one of that name.
+    pub profile: Option<String>,
+}
 
 /// An application ready to be built, checked or served.
 #[derive(Debug)]
@@ -74,7 +82,7 @@ impl App {
     ///
     /// # Errors
     /// Says which key is at fault, and why.
-    pub fn load(path: &Path, given: &Given) -> anyhow::Result<Self> {
+    pub fn load(path: &Path, choices: &Choices) -> anyhow::Result<Self> {
         if path.extension().is_some_and(|extension| extension == "wasm") {
             return Self::of_component(path);
         }
@@ -83,18 +91,21 @@ impl App {
             format!("cannot read the manifest {}; name one with -f", path.display())
         })?;
         let root = path.parent().unwrap_or(Path::new("")).to_owned();
-        Self::parse(&text, &root, given).with_context(|| format!("in {}", path.display()))
+        Self::parse(&text, &root, choices).with_context(|| format!("in {}", path.display()))
     }
 
     /// Checks a manifest's text; `root` is the folder its paths start from.
     ///
     /// # Errors
     /// Says which key is at fault, and why.
-    pub fn parse(text: &str, root: &Path, given: &Given) -> anyhow::Result<Self> {
+    pub fn parse(text: &str, root: &Path, choices: &Choices) -> anyhow::Result<Self> {
         let manifest = Manifest::parse(text)?;
-        let values = variables::resolve(&manifest.variables, given)?;
+        let values = variables::resolve(&manifest.variables, &choices.variables)?;
         let mut components = BTreeMap::new();
-        for (id, raw) in manifest.component {
+        for (id, mut raw) in manifest.component {
+            if let Some(profile) = &choices.profile {
+                raw.apply_profile(profile);
+            }
             let component = Component::resolve(&id, raw, root, &values)
                 .with_context(|| format!("[component.{id}]"))?;
             components.insert(id, component);
@@ -128,7 +139,7 @@ impl App {
             path.file_name().unwrap_or(path.as_os_str())
         );
         let root = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&text, root, &Given::default())
+        Self::parse(&text, root, &Choices::default())
     }
 }
 

@@ -36,6 +36,7 @@ pub enum Toolchain {
 /// # Errors
 /// Where neither rustup nor apt can help, with the commands to run by hand.
 pub fn find() -> anyhow::Result<Toolchain> {
+    // What is here already comes first: asking rustup's server takes its time, at every build.
     if has_standard_library() {
         return Ok(Toolchain::OnPath);
     }

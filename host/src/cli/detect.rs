@@ -77,6 +77,9 @@ impl Detect {
                 Ok(reply) => print_table(picture, serde_json::from_value(reply)?),
                 Err(error) => {
                     refused += 1;
+                    if self.json {
+                        replies.push(json!({"file": picture, "error": format!("{error:#}")}));
+                    }
                     say(&format!("{}: {error:#}", picture.display()));
                 }
             }
@@ -92,8 +95,9 @@ impl Detect {
         let bytes = Bytes::from(std::fs::read(picture).context("cannot read it")?);
         if let Some(output) = &self.output {
             let target = self.target(output, picture)?;
-            let is_png = target.extension().is_some_and(|extension| extension == "png");
-            let accept = if is_png { "image/png" } else { "image/jpeg" };
+            let accept = drawn_as(&target).with_context(|| {
+                format!("{} is neither .png nor .jpg: no other format is written", target.display())
+            })?;
             let drawn = self.ask(server, bytes.clone(), accept).await?;
             std::fs::write(&target, drawn)
                 .with_context(|| format!("cannot write {}", target.display()))?;
@@ -102,17 +106,20 @@ impl Detect {
         serde_json::from_slice(&reply).context("the reply is not JSON")
     }
 
-    /// Where a picture's annotated copy goes.
+    /// Where a picture's annotated copy goes; never where the picture itself is.
     fn target(&self, output: &Path, picture: &Path) -> anyhow::Result<PathBuf> {
-        if self.pictures.len() == 1 && !output.is_dir() {
-            return Ok(output.to_owned());
-        }
-        std::fs::create_dir_all(output)
-            .with_context(|| format!("cannot make the folder {}", output.display()))?;
-        let name = picture.file_name().context("the picture has no name")?;
-        let target = output.join(name);
-        if target.canonicalize().ok() == picture.canonicalize().ok() {
-            bail!("{} would be overwritten; name another folder", picture.display());
+        let target = if self.pictures.len() == 1 && !output.is_dir() {
+            output.to_owned()
+        } else {
+            std::fs::create_dir_all(output)
+                .with_context(|| format!("cannot make the folder {}", output.display()))?;
+            let name = picture.file_name().context("the picture has no name")?;
+            let target = output.join(name);
+            // What comes back is a JPEG, whatever the picture was, unless it was a PNG.
+            if drawn_as(&target).is_some() { target } else { target.with_extension("jpg") }
+        };
+        if target.exists() && target.canonicalize().ok() == picture.canonicalize().ok() {
+            bail!("{} would be overwritten; name another file", picture.display());
         }
         Ok(target)
     }
@@ -143,14 +150,23 @@ impl Detect {
     }
 
     fn uri(&self) -> String {
-        let mut options = Vec::new();
+        let mut query = form_urlencoded::Serializer::new(String::new());
         if let Some(min_confidence) = self.min_confidence {
-            options.push(format!("min_confidence={min_confidence}"));
+            query.append_pair("min_confidence", &min_confidence.to_string());
         }
         if let Some(classes) = &self.classes {
-            options.push(format!("classes={}", classes.replace(' ', "%20")));
+            query.append_pair("classes", classes);
         }
-        format!("/detect?{}", options.join("&"))
+        format!("/detect?{}", query.finish())
+    }
+}
+
+/// The media type that a file's name asks for.
+fn drawn_as(target: &Path) -> Option<&'static str> {
+    match target.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "png" => Some("image/png"),
+        "jpg" | "jpeg" => Some("image/jpeg"),
+        _ => None,
     }
 }
 
@@ -176,7 +192,7 @@ fn print_table(picture: &Path, report: Report) {
 #[allow(clippy::print_stdout, reason = "the JSON is what was asked for")]
 fn print_json(mut replies: Vec<Value>) -> anyhow::Result<()> {
     let value = match replies.as_mut_slice() {
-        [only] => only["reply"].take(),
+        [only] if only["reply"].is_object() => only["reply"].take(),
         _ => Value::Array(replies),
     };
     println!("{}", serde_json::to_string_pretty(&value)?);

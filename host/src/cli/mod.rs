@@ -12,8 +12,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::App;
 use crate::app::variables::Given;
+use crate::app::{App, Choices};
 use crate::progress::say;
 
 /// Wrong usage (`EX_USAGE` in sysexits.h).
@@ -51,11 +51,15 @@ struct AppArguments {
     /// A value for one of the application's [variables]; can be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     variable: Vec<String>,
+    /// Which profile of the components to use, where they have one of that name
+    #[arg(long, env = "SPIN_PROFILE", value_name = "NAME")]
+    profile: Option<String>,
 }
 
 impl AppArguments {
     fn load(&self) -> anyhow::Result<App> {
-        App::load(&self.from, &Given::read(&self.variable)?)
+        let variables = Given::read(&self.variable)?;
+        App::load(&self.from, &Choices { variables, profile: self.profile.clone() })
     }
 }
 

@@ -55,7 +55,7 @@ pub fn load(engine: &Engine, source: &Path) -> anyhow::Result<Component> {
     let mut hasher = blake3::Hasher::new();
     hasher
         .update_mmap(source)
-        .with_context(|| format!("cannot read the component {}", source.display()))?;
+        .with_context(|| format!("cannot read the component {}; build it first: `spotter build`, or `spotter up --build`", source.display()))?;
     hasher.update(&engine_version(engine).to_le_bytes());
     let path = folder("compiled")?.join(format!("{}.cwasm", hasher.finalize().to_hex()));
     if path.exists() {

@@ -1,0 +1,145 @@
+//! The JSON body of `POST /detect`, read as it comes: what is not asked for is refused where it
+//! begins, so that no body makes more of itself in memory than it is.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use super::PictureCount;
+use crate::options::MAX_PICTURES;
+
+/// How many entries a list that is an option's value may have.
+const MAX_LIST: usize = 256;
+
+/// What the body says: pictures still in base64, and options as the texts a query would hold.
+#[derive(Debug)]
+pub(super) struct JsonBody {
+    pub(super) images: Vec<String>,
+    pub(super) count: PictureCount,
+    pub(super) options: Vec<(String, String)>,
+}
+
+impl<'de> Deserialize<'de> for JsonBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(BodyVisitor)
+    }
+}
+
+struct BodyVisitor;
+
+impl<'de> Visitor<'de> for BodyVisitor {
+    type Value = JsonBody;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object with an `image`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonBody, A::Error> {
+        let mut image: Option<Images> = None;
+        let mut options = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "image" {
+                image = Some(map.next_value()?);
+            } else {
+                options.push((name, map.next_value::<OptionText>()?.0));
+            }
+        }
+        let Images { images, count } =
+            image.ok_or_else(|| A::Error::custom("there is no `image`"))?;
+        Ok(JsonBody { images, count, options })
+    }
+}
+
+/// One picture, or a list of them.
+struct Images {
+    images: Vec<String>,
+    count: PictureCount,
+}
+
+impl<'de> Deserialize<'de> for Images {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ImagesVisitor)
+    }
+}
+
+struct ImagesVisitor;
+
+impl<'de> Visitor<'de> for ImagesVisitor {
+    type Value = Images;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "`image` to be base64, or a list of 1 to {MAX_PICTURES}")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Images, E> {
+        Ok(Images { images: vec![text.to_owned()], count: PictureCount::One })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Images, A::Error> {
+        let mut images = Vec::new();
+        while let Some(text) = list.next_element::<String>()? {
+            images.push(text);
+            if images.len() > MAX_PICTURES {
+                return Err(A::Error::invalid_length(images.len(), &self));
+            }
+        }
+        if images.is_empty() {
+            return Err(A::Error::invalid_length(0, &self));
+        }
+        Ok(Images { images, count: PictureCount::Many })
+    }
+}
+
+/// An option's value: a text, a number or a truth as it is, a short list with commas.
+struct OptionText(String);
+
+impl<'de> Deserialize<'de> for OptionText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OptionVisitor)
+    }
+}
+
+struct OptionVisitor;
+
+impl<'de> Visitor<'de> for OptionVisitor {
+    type Value = OptionText;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "an option to be a text, a number, true, false, or a list of up to {MAX_LIST} texts"
+        )
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<OptionText, E> {
+        Ok(OptionText(text.to_owned()))
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<OptionText, E> {
+        Ok(OptionText(value.to_string()))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<OptionText, E> {
+        Ok(OptionText(number.to_string()))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<OptionText, E> {
+        Ok(OptionText(number.to_string()))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<OptionText, E> {
+        Ok(OptionText(number.to_string()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OptionText, A::Error> {
+        let mut texts: Vec<String> = Vec::new();
+        while let Some(text) = list.next_element()? {
+            texts.push(text);
+            if texts.len() > MAX_LIST {
+                return Err(A::Error::invalid_length(texts.len(), &self));
+            }
+        }
+        Ok(OptionText(texts.join(",")))
+    }
+}

@@ -1,0 +1,65 @@
+//! How the host carries load: `cargo bench -p spotter-tests --bench load`, which overloads it and then
+//! loads it to 80 % for ten minutes; `-- --minutes 60` for longer, `-- --minutes 1` for a look.
+
+use std::time::Duration;
+
+use spotter_tests::load::{self, Outcome};
+use spotter_tests::pictures;
+use spotter_tests::server::Server;
+
+fn main() {
+    let picture = pictures::photograph();
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let server = Server::start(&["--queue-length", "4", "--admin", "127.0.0.1:0"]);
+    let url = server.url("/detect");
+    load::post(&url, &picture, cores, Duration::from_secs(5));
+    println!(
+        "| load | goodput | p50 | p99 | turned away | other errors |\n|---|---|---|---|---|---|"
+    );
+    let peak = load::post(&url, &picture, 2 * cores, Duration::from_secs(30));
+    row("as much as it carries", &peak);
+    let over = load::post(&url, &picture, 6 * cores, Duration::from_secs(30));
+    row("three times that", &over);
+    println!(
+        "\ngoodput under overload: {:.1} % of peak\n",
+        100.0 * over.goodput() / peak.goodput()
+    );
+    soak(&server, &url, &picture, peak.goodput());
+}
+
+fn row(name: &str, outcome: &Outcome) {
+    let turned_away = outcome.refused.iter().filter(|status| **status == 503).count();
+    println!(
+        "| {name} | {:.1}/s | {:.0} ms | {:.0} ms | {turned_away} | {} |",
+        outcome.goodput(),
+        outcome.quantile(0.5),
+        outcome.quantile(0.99),
+        outcome.refused.len() - turned_away,
+    );
+}
+
+/// Eighty percent of the peak, at a steady rate, in ten stretches.
+fn soak(server: &Server, url: &str, picture: &[u8], peak: f64) {
+    let minutes = minutes();
+    let stretch = Duration::from_secs_f64(minutes * 6.0);
+    println!("{minutes} minutes at {:.1}/s\n", 0.8 * peak);
+    println!(
+        "| stretch | goodput | p50 | p99 | errors | resident memory |\n|---|---|---|---|---|---|"
+    );
+    for number in 1..=10 {
+        let outcome = load::post_at_rate(url, picture, 0.8 * peak, stretch);
+        println!(
+            "| {number} | {:.1}/s | {:.0} ms | {:.0} ms | {} | {:.1} MB |",
+            outcome.goodput(),
+            outcome.quantile(0.5),
+            outcome.quantile(0.99),
+            outcome.refused.len(),
+            server.resident() as f64 / 1e6,
+        );
+    }
+}
+
+fn minutes() -> f64 {
+    let mut arguments = std::env::args().skip_while(|argument| argument != "--minutes").skip(1);
+    arguments.next().and_then(|minutes| minutes.parse().ok()).unwrap_or(10.0)
+}
