@@ -29,7 +29,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Up(up::Up),
+    Up(Box<up::Up>),
     Build(build::Build),
     Bake(bake::Bake),
     Detect(detect::Detect),

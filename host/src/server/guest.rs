@@ -155,10 +155,9 @@ impl Body for GuestBody {
             // Its end is where the guest was stopped: no client may take that for the whole.
             return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
         }
-        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
-            if let Some(guest) = self.guest.take() {
-                drop(guest.detach());
-            }
+        let is_over = matches!(polled, Poll::Ready(None)) || self.body.is_end_stream();
+        if let Some(guest) = self.guest.take_if(|_| is_over) {
+            drop(guest.detach());
         }
         polled
     }
