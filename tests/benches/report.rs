@@ -9,7 +9,7 @@ use spotter::app::{App, Choices};
 use spotter::runtime::instance::{self, CpuTime};
 use spotter::runtime::{Limits, Runtime};
 use spotter_tests::server::Server;
-use spotter_tests::{client, component, native as native_detector, pictures, root};
+use spotter_tests::{client, component, native as native_detector, pictures, root, system};
 
 fn main() {
     let picture = pictures::photograph();
@@ -218,8 +218,8 @@ fn install() -> PathBuf {
     let home = PathBuf::from(std::env::var_os("HOME").expect("a home"));
     let folder = home.join(".cache/spotter/peers/flask-onnxruntime");
     if !folder.exists() {
-        let status = Command::new("python3")
-            .args(["-m", "pip", "install", "--quiet", "--target"])
+        let status = system::pip()
+            .args(["install", "--quiet", "--target"])
             .arg(&folder)
             .args(["flask", "gunicorn", "onnxruntime", "pillow", "numpy"])
             .status();

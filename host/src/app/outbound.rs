@@ -121,7 +121,10 @@ fn parse_host(text: &str) -> anyhow::Result<Host> {
             Host::Below(suffix.to_ascii_lowercase())
         }
         Some(_) => bail!("a wildcard stands for whole labels: write *.example.com"),
-        None => Host::Exactly(text.to_ascii_lowercase()),
+        None => {
+            ensure!(!text.contains('*'), "a wildcard stands for whole labels: write *.example.com");
+            Host::Exactly(text.to_ascii_lowercase())
+        }
     })
 }
 

@@ -143,7 +143,7 @@ mod tests {
         let error = resolve(&declared(), &Given::default()).unwrap_err().to_string();
         assert!(error.contains("SPIN_VARIABLE_B"), "{error}");
         let given = Given { flags: map(&[("bb", "1")]), ..Given::default() };
-        assert!(resolve(&declared(), &given).unwrap_err().to_string().contains("did you mean `b`"));
+        assert!(resolve(&declared(), &given).unwrap_err().to_string().contains("names `bb`"));
     }
 
     #[test]

@@ -90,3 +90,46 @@ fn constant_offset(kind: &DataKind<'_>) -> Option<u64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Density;
+    use wasm_encoder::{ConstExpr, DataSection, MemorySection, MemoryType, Module};
+
+    /// A module whose memory has a mebibyte of data at each of these mebibytes.
+    fn module(mebibytes: &[i32]) -> Vec<u8> {
+        let mut memories = MemorySection::new();
+        let memory = MemoryType {
+            minimum: 1024,
+            maximum: None,
+            memory64: false,
+            shared: false,
+            page_size_log2: None,
+        };
+        memories.memory(memory);
+        let mut data = DataSection::new();
+        for mebibyte in mebibytes {
+            data.active(0, &ConstExpr::i32_const(mebibyte << 20), vec![1; 1 << 20]);
+        }
+        Module::new().section(&memories).section(&data).clone().finish()
+    }
+
+    #[test]
+    fn a_dense_or_a_small_range_is_mapped_and_a_sparse_one_is_not() {
+        let cases: [(&[i32], u64, bool); 4] = [
+            (&[0, 1, 2], 3, true),
+            // Sparse, but small enough for wasmtime to map it anyway.
+            (&[0, 10], 11, true),
+            (&[0, 4, 8, 12, 16, 20], 21, false),
+            (&[1, 40], 40, false),
+        ];
+        for (mebibytes, range, is_mapped) in cases {
+            let density = Density::of_module(&module(mebibytes)).unwrap();
+            assert_eq!(density.range, range << 20, "{density}");
+            assert_eq!(density.data, (mebibytes.len() as u64) << 20, "{density}");
+            assert_eq!(density.memory, 64 << 20, "{density}");
+            assert_eq!(density.is_mapped(), is_mapped, "{density}");
+        }
+        assert!(Density::of_module(b"nonsense").is_err());
+    }
+}

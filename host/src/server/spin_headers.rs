@@ -49,3 +49,45 @@ fn full_url<B>(request: &Request<B>, connection: Connection) -> String {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     format!("{}://{host}{path}", connection.scheme.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::add;
+    use crate::app::routes::{Pattern, RouteTable, Target};
+    use crate::server::{Connection, Scheme};
+    use http::Request;
+
+    #[test]
+    fn a_guest_sees_its_route_and_its_client_and_no_forged_header() {
+        let mut routes = RouteTable::default();
+        let pattern = Pattern::parse("/users/:id/...").unwrap();
+        routes.insert(pattern, Target::Component("users".into())).unwrap();
+        let mut request = Request::get("/users/7/posts?page=2")
+            .header("host", "example.com")
+            .header("spin-client-addr", "forged")
+            .header("spin-anything", "forged")
+            .body(())
+            .unwrap();
+        let connection = Connection {
+            client: "10.0.0.9:5000".parse().unwrap(),
+            local: "127.0.0.1:3000".parse().unwrap(),
+            scheme: Scheme::Https,
+        };
+        let found = routes.find("/users/7/posts").unwrap();
+        add(&mut request, &found, connection);
+        let expected = [
+            ("spin-full-url", "https://example.com/users/7/posts?page=2"),
+            ("spin-path-info", "/posts"),
+            ("spin-matched-route", "/users/:id/..."),
+            ("spin-component-route", "/users/:id"),
+            ("spin-path-match-id", "7"),
+            ("spin-client-addr", "10.0.0.9:5000"),
+        ];
+        for (name, value) in expected {
+            assert_eq!(request.headers().get(name).unwrap(), value, "{name}");
+        }
+        assert_eq!(request.headers().get_all("spin-client-addr").iter().count(), 1);
+        assert!(request.headers().get("spin-anything").is_none());
+        assert_eq!(request.uri(), "https://example.com/users/7/posts?page=2");
+    }
+}
