@@ -1,6 +1,9 @@
-//! How the host carries load: `cargo bench -p spotter-tests --bench load`, which overloads it and then
-//! loads it to 80 % for ten minutes; `-- --minutes 60` for longer, `-- --minutes 1` for a look.
+//! How the host carries load: `cargo bench -p spotter-tests --bench load`, which overloads it,
+//! besets it with slow clients, and then loads it to 80 % for ten minutes; `-- --minutes 60` for longer, `-- --minutes 1` for a look.
 
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use spotter_tests::load::{self, Outcome};
@@ -24,6 +27,7 @@ fn main() {
         "\ngoodput under overload: {:.1} % of peak\n",
         100.0 * over.goodput() / peak.goodput()
     );
+    slow_clients(&server, &url, &picture);
     soak(&server, &url, &picture, peak.goodput());
 }
 
@@ -36,6 +40,53 @@ fn row(name: &str, outcome: &Outcome) {
         outcome.quantile(0.99),
         outcome.refused.len() - turned_away,
     );
+}
+
+/// A thousand connections that send a byte of a header each second, for a while, and none, in turn.
+fn slow_clients(server: &Server, url: &str, picture: &[u8]) {
+    const CONNECTIONS: usize = 1000;
+    let mut quiet = Vec::new();
+    let mut beset = Vec::new();
+    for _ in 0..4 {
+        let calm = load::post(url, picture, 1, Duration::from_secs(15));
+        quiet.push(calm.quantile(0.99));
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| trickle(server.address(), CONNECTIONS, &is_over));
+            std::thread::sleep(Duration::from_secs(2));
+            beset.push(load::post(url, picture, 1, Duration::from_secs(15)).quantile(0.99));
+            is_over.store(true, Ordering::Relaxed);
+        });
+    }
+    let median = |values: &mut Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let (quiet, beset) = (median(&mut quiet), median(&mut beset));
+    println!(
+        "{CONNECTIONS} slow connections: p99 {quiet:.0} ms without, {beset:.0} ms with them: {:.2} times\n",
+        beset / quiet
+    );
+}
+
+/// Keeps so many connections open, each a byte further every second; one that is closed is opened anew.
+fn trickle(address: &str, connections: usize, is_over: &AtomicBool) {
+    let open = || TcpStream::connect(address).ok();
+    let mut streams: Vec<Option<TcpStream>> = (0..connections).map(|_| open()).collect();
+    let header = b"GET /detect HTTP/1.1\r\nhost: slow\r\nx-slow: ";
+    for turn in 0.. {
+        if is_over.load(Ordering::Relaxed) {
+            return;
+        }
+        let byte = [*header.get(turn).unwrap_or(&b'a')];
+        for stream in &mut streams {
+            let is_sent = stream.as_mut().is_some_and(|stream| stream.write_all(&byte).is_ok());
+            if !is_sent {
+                *stream = open();
+            }
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
 
 /// Eighty percent of the peak, at a steady rate, in ten stretches.

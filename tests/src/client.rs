@@ -91,6 +91,13 @@ pub fn post_form(url: &str, parts: &[(&str, Option<&str>, &[u8])]) -> Reply {
     send("POST", url, &[("content-type", &content_type)], &body)
 }
 
+/// `GET`, where a server may not be there yet.
+pub fn try_get(url: &str) -> Option<Reply> {
+    let address = url.strip_prefix("http://")?.split('/').next()?;
+    std::net::TcpStream::connect(address).ok()?;
+    Some(get(url))
+}
+
 /// `POST` of JSON.
 pub fn post_json(url: &str, value: &Value) -> Reply {
     send("POST", url, &[("content-type", "application/json")], value.to_string().as_bytes())

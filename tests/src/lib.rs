@@ -3,6 +3,7 @@
 pub mod client;
 pub mod load;
 pub mod native;
+pub mod peer;
 pub mod pictures;
 pub mod raw;
 pub mod reference;

@@ -73,7 +73,7 @@ impl Server {
             if let Some(rest) = line.strip_prefix("Admin on ") {
                 admin = rest.split(": ").next().map(str::to_owned);
             }
-            Some(line.split_once("http://")?.1.trim_end_matches('/').to_owned())
+            Some(line.split_once("://")?.1.trim_end_matches('/').to_owned())
         });
         let address = address
             .unwrap_or_else(|| panic!("it does not serve: {:?}", log.lock().expect("a log")));

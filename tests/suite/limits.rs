@@ -181,3 +181,62 @@ fn a_limit_has_one_name_as_flag_variable_and_key() {
     assert_eq!(up(&["--queue-wait", "soon"]).status.code(), Some(64));
     assert!(root().join("tests/guests").is_dir());
 }
+
+#[test]
+fn clients_that_trickle_their_bodies_hold_up_nobody() {
+    let server = Server::guests(&["--instances", "1", "--queue-length", "1"]);
+    let mut tricklers: Vec<_> = (0..20).map(|_| raw::connect(server.address())).collect();
+    for stream in &mut tricklers {
+        raw::send(stream, &post_head("content-length: 3\r\n"));
+        raw::send(stream, b"1");
+    }
+    for _ in 0..10 {
+        assert_good(&server);
+    }
+    for stream in &mut tricklers {
+        raw::send(stream, b"23");
+        let reply = raw::read_to_end(stream);
+        // With one instance, and one that may wait, some of twenty at once are turned away.
+        assert!(reply.starts_with("HTTP/1.1 200") || reply.starts_with("HTTP/1.1 503"), "{reply}");
+    }
+}
+
+#[test]
+fn a_body_that_takes_too_long_is_told_so_with_408() {
+    let server = Server::guests(&["--body-time", "400ms"]);
+    let mut stream = raw::connect(server.address());
+    raw::send(&mut stream, &post_head("content-length: 100\r\n"));
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(60));
+        if stream.write_all(b"1").is_err() {
+            break;
+        }
+    }
+    let reply = raw::read_to_end(&mut stream);
+    assert!(reply.starts_with("HTTP/1.1 408") && reply.contains("body_timeout"), "{reply}");
+    assert_good(&server);
+}
+
+#[test]
+fn the_bodies_of_all_requests_together_are_bounded() {
+    let server = Server::guests(&["--upload-memory", "100KiB"]);
+    let mut holder = raw::connect(server.address());
+    raw::send(&mut holder, &post_head("content-length: 80001\r\n"));
+    raw::send(&mut holder, &[1; 80_000]);
+    std::thread::sleep(Duration::from_millis(300));
+    let reply = client::post_picture(&server.url("/guest/length"), &[1; 80_000]);
+    assert_eq!((reply.status, reply.error_code().as_str()), (503, "upload_memory_full"));
+    assert_good(&server);
+    raw::send(&mut holder, b"1");
+    let held = raw::read_to_end(&mut holder);
+    assert!(held.ends_with("80001") || held.contains("80001"), "{held}");
+    let reply = client::post_picture(&server.url("/guest/length"), &[1; 80_000]);
+    assert_eq!(reply.body, b"80000");
+}
+
+#[test]
+fn a_body_beyond_the_buffer_streams_to_its_guest() {
+    let server = Server::guests(&["--body-buffer", "1KiB"]);
+    let reply = client::post_picture(&server.url("/guest/length"), &vec![1; 1 << 20]);
+    assert_eq!(reply.body, (1 << 20).to_string().as_bytes());
+}

@@ -16,3 +16,5 @@ mod portability;
 mod readme;
 mod shutdown;
 mod spin_manifest;
+mod tls;
+mod watch;

@@ -1,5 +1,6 @@
 //! What the host tells of itself: metrics, probes, logs, and request ids.
 
+use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -85,6 +86,39 @@ fn a_request_id_goes_to_the_guest_the_log_and_back() {
     let new = client::get(&server.url("/guest/headers"));
     assert!(other.header("x-request-id").len() > 8 && !other.header("x-request-id").contains(' '));
     assert_ne!(other.header("x-request-id"), new.header("x-request-id"));
+}
+
+#[test]
+fn traces_go_to_a_collector_under_the_callers_span() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let collector = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let endpoint = format!("http://{}", collector.local_addr().expect("an address"));
+    let server = Server::guests(&["--otlp-endpoint", &endpoint]);
+    let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    let headers = [("traceparent", traceparent.as_str())];
+    let reply = client::send("GET", &server.url("/guest/headers"), &headers, b"");
+    // The guest goes on under the host's own span of the same trace.
+    let reply = String::from_utf8(reply.body).expect("text");
+    assert!(reply.contains(TRACE) && !reply.contains("00f067aa0ba902b7"), "{reply}");
+    server.signal("TERM");
+    let (mut stream, _) = collector.accept().expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let mut received = Vec::new();
+    let mut buffer = [0; 4096];
+    let holds = |received: &[u8], wanted: &[u8]| {
+        received.windows(wanted.len()).any(|window| window == wanted)
+    };
+    while !holds(&received, b"GET /guest/...") {
+        let length = stream.read(&mut buffer).expect("a request");
+        assert!(length > 0, "{}", String::from_utf8_lossy(&received));
+        received.extend_from_slice(&buffer[..length]);
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").expect("a reply");
+    assert!(received.starts_with(b"POST /v1/traces HTTP/1.1"));
+    let trace: Vec<u8> = (0..16)
+        .map(|at| u8::from_str_radix(&TRACE[2 * at..2 * at + 2], 16).expect("hex"))
+        .collect();
+    assert!(holds(&received, &trace) && holds(&received, b"http.response.status_code"));
 }
 
 #[test]

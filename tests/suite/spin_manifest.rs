@@ -83,3 +83,48 @@ fn a_component_reaches_the_hosts_its_manifest_names_and_no_other() {
     );
     server.wait_for_log("allowed_outbound_hosts");
 }
+
+#[test]
+fn components_call_each_other_by_name_and_only_where_the_manifest_allows() {
+    let server = Server::guests(&[]);
+    let fetch = |url: &str| {
+        let reply = client::post_picture(&server.url("/guest/fetch"), url.as_bytes());
+        String::from_utf8(reply.body).expect("text")
+    };
+    // A private component has no route, and answers to its name.
+    assert_eq!(fetch("http://hidden.spin.internal/any/path"), "200 hello");
+    assert_eq!(fetch("http://self/hello"), "200 hello");
+    assert_eq!(fetch("http://self/teapot"), "418 short and stout");
+    assert_eq!(fetch("http://guest.spin.internal/environment"), "200 good morning");
+    assert!(fetch("http://hello.spin.internal/").contains("HttpRequestDenied"));
+    assert_eq!(client::get(&server.url("/hidden")).status, 404);
+    assert!(
+        server.metric("spotter_requests_total{route=\"hidden.spin.internal\",status=\"200\"}")
+            >= 1.0
+    );
+}
+
+#[test]
+fn a_component_that_calls_itself_comes_to_an_end() {
+    let server = Server::guests(&[]);
+    assert!(text(&server, "/guest/call-myself").contains("LoopDetected"));
+    assert_eq!(text(&server, "/guest/hello"), "hello");
+}
+
+#[test]
+fn components_of_wasi_0_3_run_beside_those_of_0_2() {
+    let server = Server::guests(&["--request-cpu", "300ms"]);
+    let post = |path: &str, body: &[u8]| client::post_picture(&server.url(path), body);
+    let reply = post("/p3/any", &vec![1; 300_000]);
+    assert_eq!(String::from_utf8_lossy(&reply.body), "300000 bytes, by WASI 0.3");
+    for (path, status, code) in [
+        ("/p3/trap", 500, "guest_trapped"),
+        ("/p3/loop", 504, "deadline_exceeded"),
+        ("/p3/error", 500, "guest_gave_no_reply"),
+    ] {
+        let reply = post(path, b"");
+        assert_eq!((reply.status, reply.error_code().as_str()), (status, code), "{path}");
+    }
+    assert_eq!(post("/p3/any", b"").body, b"0 bytes, by WASI 0.3");
+    assert_eq!(text(&server, "/guest/hello"), "hello");
+}

@@ -6,8 +6,11 @@ use wasmparser::{Encoding, Parser, Payload};
 
 use super::Component;
 
-/// The export that makes a component a function.
-const HANDLER: &str = "wasi:http/incoming-handler@0.2.";
+/// The exports that make a component a function.
+const HANDLERS: [&str; 2] = ["wasi:http/incoming-handler@0.2.", "wasi:http/handler@0.3."];
+
+/// The versions of WASI that are linked.
+const LINKED: [&str; 2] = ["@0.2.", "@0.3."];
 
 /// Packages whose interfaces every component is given.
 const GRANTED: [&str; 11] = [
@@ -47,8 +50,12 @@ pub struct Interfaces {
 impl Interfaces {
     fn check(&self) -> anyhow::Result<()> {
         ensure!(
-            self.exports.iter().any(|name| name.starts_with(HANDLER)),
-            "it does not export {HANDLER}x; it exports {}",
+            self.exports
+                .iter()
+                .any(|name| HANDLERS.iter().any(|handler| name.starts_with(handler))),
+            "it exports neither {}x nor {}x but {}",
+            HANDLERS[0],
+            HANDLERS[1],
             list(&self.exports)
         );
         let refused: Vec<String> =
@@ -94,8 +101,9 @@ pub fn interfaces(bytes: &[u8]) -> anyhow::Result<Interfaces> {
 
 /// By its package, and for those of WASI by the version that is linked.
 fn is_granted(name: &str) -> bool {
-    let is_other_version =
-        name.starts_with("wasi:") && name.contains('@') && !name.contains("@0.2.");
+    let is_other_version = name.starts_with("wasi:")
+        && name.contains('@')
+        && !LINKED.iter().any(|own| name.contains(own));
     !is_other_version && GRANTED.iter().any(|package| name.starts_with(package))
 }
 

@@ -65,6 +65,8 @@ pub struct Build {
     /// Shell commands, run in turn.
     pub commands: Vec<String>,
     pub working_directory: PathBuf,
+    /// Globs, from the working directory, of the files it is made of.
+    pub watch: Vec<String>,
 }
 
 /// How a core module becomes a component after it is compiled.
@@ -181,6 +183,7 @@ impl Component {
         };
         let build = raw.build.map(|build| Build {
             commands: build.command.into_vec(),
+            watch: build.watch,
             working_directory: build.workdir.map_or(root.to_owned(), |folder| root.join(folder)),
         });
         let bake = raw.tool.spotter.map(|tool| Bake {

@@ -94,6 +94,8 @@ impl HostPattern {
         let host = host.to_ascii_lowercase();
         match &self.host {
             Host::Exactly(own) => (*own == host).then_some(Permission::ByName),
+            // What is private to the application is not meant by a general wildcard.
+            Host::Any if is_sibling(&host) => None,
             Host::Below(suffix) => host.ends_with(suffix).then_some(Permission::ByWildcard),
             Host::Any => Some(Permission::ByWildcard),
         }
@@ -111,10 +113,6 @@ fn parse_ports(text: &str) -> anyhow::Result<Ports> {
 
 fn parse_host(text: &str) -> anyhow::Result<Host> {
     ensure!(!text.is_empty(), "it has no host");
-    ensure!(
-        text != "self" && !text.ends_with(".spin.internal"),
-        "calls from one component to another are not supported"
-    );
     Ok(match text.strip_prefix('*') {
         Some("") => Host::Any,
         Some(suffix) if suffix.starts_with('.') && !suffix.contains('*') => {
@@ -127,6 +125,19 @@ fn parse_host(text: &str) -> anyhow::Result<Host> {
         }
     })
 }
+
+/// Whether a host is the application itself (`self`) or one of its components (`ID.spin.internal`)
+/// (<https://spinframework.dev/http-outbound#intra-application-http-requests-by-name>).
+pub fn is_sibling(host: &str) -> bool {
+    host == "self" || host.ends_with(SIBLINGS)
+}
+
+/// The component that a host names; none where it names the application itself.
+pub fn sibling_id(host: &str) -> Option<&str> {
+    host.strip_suffix(SIBLINGS)
+}
+
+const SIBLINGS: &str = ".spin.internal";
 
 /// The port of a URL that names none.
 pub fn default_port(scheme: &str) -> u16 {
@@ -192,6 +203,12 @@ mod tests {
             ("https://*.example.com", "https", "a.b.example.com", 443, by_wildcard),
             ("https://*.example.com", "https", "example.com", 443, None),
             ("*://*:*", "http", "anything", 1234, by_wildcard),
+            ("*://*:*", "http", "other.spin.internal", 80, None),
+            ("*://*:*", "http", "self", 80, None),
+            ("http://self", "http", "self", 80, by_name),
+            ("http://other.spin.internal", "http", "other.spin.internal", 80, by_name),
+            ("http://other.spin.internal", "http", "third.spin.internal", 80, None),
+            ("http://*.spin.internal", "http", "third.spin.internal", 80, by_wildcard),
         ];
         for (entry, scheme, host, port, expected) in cases {
             assert_eq!(
@@ -205,15 +222,9 @@ mod tests {
 
     #[test]
     fn malformed_entries_are_refused() {
-        for entry in [
-            "example.com",
-            "ftp://a",
-            "https://",
-            "https://a/b",
-            "https://a:b",
-            "https://a*",
-            "http://self",
-        ] {
+        for entry in
+            ["example.com", "ftp://a", "https://", "https://a/b", "https://a:b", "https://a*"]
+        {
             assert!(AllowedHosts::parse(&[entry.to_owned()]).is_err(), "{entry}");
         }
     }

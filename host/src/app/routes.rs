@@ -81,12 +81,19 @@ pub struct RouteTable {
 /// Where a path led.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Match<'t> {
-    pub target: &'t Target,
     pub pattern: &'t Pattern,
     /// What the `:param` segments stood for, by name.
     pub parameters: Vec<(String, String)>,
     /// What is left below a `/...` route (all of the path under `/...` itself); empty otherwise.
     pub path_info: String,
+}
+
+impl Match<'static> {
+    /// Of a request that no route led, but another component.
+    pub fn whole(path: &str) -> Self {
+        static EVERYTHING: Pattern = Pattern { segments: Vec::new(), is_wildcard: true };
+        Self { pattern: &EVERYTHING, parameters: Vec::new(), path_info: path.to_owned() }
+    }
 }
 
 impl Pattern {
@@ -216,13 +223,13 @@ impl RouteTable {
     }
 
     /// The most specific route that matches `path` (without its query).
-    pub fn find(&self, path: &str) -> Option<Match<'_>> {
+    pub fn find(&self, path: &str) -> Option<(&Target, Match<'_>)> {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         self.entries.iter().find_map(|(pattern, target)| {
             let parameters = pattern.matches(&parts)?;
             let path_info =
                 if pattern.is_wildcard { below(path, pattern.segments.len()) } else { "" };
-            Some(Match { target, pattern, parameters, path_info: path_info.to_owned() })
+            Some((target, Match { pattern, parameters, path_info: path_info.to_owned() }))
         })
     }
 }
@@ -266,14 +273,14 @@ mod tests {
             ("/users/7/posts/9", "/users/..."),
         ];
         for (path, route) in cases {
-            assert_eq!(table.find(path).unwrap().target.to_string(), route, "{path}");
+            assert_eq!(table.find(path).unwrap().0.to_string(), route, "{path}");
         }
     }
 
     #[test]
     fn a_match_tells_parameters_and_the_path_below() {
         let table = table(&["/a/:name/..."]);
-        let found = table.find("/a/b%20c/d/e/").unwrap();
+        let (_, found) = table.find("/a/b%20c/d/e/").unwrap();
         assert_eq!(found.parameters, [("name".to_owned(), "b%20c".to_owned())]);
         assert_eq!(found.path_info, "/d/e/");
         assert_eq!(found.pattern.to_string(), "/a/:name/...");

@@ -63,7 +63,7 @@ struct BoundingBox {
 
 impl Detect {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let server = Server::new(self.app.load()?, Limits::default())
+        let server = Server::new(self.app.load()?, Limits::default(), None)
             .context("the application is not ready; has `spotter build` run?")?;
         let threads = tokio::runtime::Builder::new_multi_thread()
             .enable_all()

@@ -6,6 +6,7 @@ mod check;
 mod detect;
 mod log;
 mod up;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ enum Command {
     Bake(bake::Bake),
     Detect(detect::Detect),
     Check(check::Check),
+    Watch(watch::Watch),
 }
 
 /// Which application a subcommand is about.
@@ -80,6 +82,7 @@ pub fn run() -> ExitCode {
         Command::Bake(command) => command.run(),
         Command::Detect(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Watch(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

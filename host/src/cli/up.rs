@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::runtime::config_file::ConfigFile;
 use crate::runtime::limits::LimitSettings;
 use crate::server::listener::{self, Listener, StopSignals};
+use crate::server::traces::Traces;
 use crate::server::{Scheme, Server, admin, tls};
 
 /// Serve an application over HTTP
@@ -52,6 +53,9 @@ pub(crate) struct Up {
     /// How log lines are written to standard error
     #[arg(long, env = "SPOTTER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty)]
     log_format: LogFormat,
+    /// A collector of OpenTelemetry to send traces to, such as http://127.0.0.1:4318
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    otlp_endpoint: Option<String>,
     #[command(flatten)]
     limits: LimitSettings,
 }
@@ -69,14 +73,20 @@ impl Up {
         if self.build {
             crate::build::build(&app)?;
         }
-        let server = Server::new(app, limits)?;
+        let traces =
+            self.otlp_endpoint.as_deref().map(|to| Traces::to(to, &app.name)).transpose()?;
+        let server = Server::new(app, limits, traces)?;
         // Guests keep as many threads busy as there are instances; two more keep the sockets going.
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(limits.instances + 2)
             .enable_all()
             .build()
             .context("cannot start the server's threads")?
-            .block_on(self.serve(server))
+            .block_on(self.serve(Arc::clone(&server)))?;
+        if let Some(traces) = server.traces() {
+            traces.finish();
+        }
+        Ok(())
     }
 
     async fn serve(self, server: Arc<Server>) -> anyhow::Result<()> {

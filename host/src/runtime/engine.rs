@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,20 +10,23 @@ use tempfile::TempDir;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 use wasmtime_wasi::{FsPerms, WasiCtx};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::cache;
 use super::guest_log::GuestLog;
+use super::handler::Handler;
 use super::instance::State;
 use super::key_value::{self, Stores};
 use super::limits::Limits;
-use super::outbound::Outbound;
+use super::outbound::{Outbound, Siblings};
 use super::variables::{self, Values};
 use crate::app::outbound::AllowedHosts;
 use crate::app::{Component, files};
 
 /// How often a running guest looks at the clock: the precision of its deadline.
 pub const TICK: Duration = Duration::from_millis(10);
+
+/// How a guest's requests reach the application's other components, once a server is there.
+type SiblingsLater = Arc<OnceLock<Weak<dyn Siblings>>>;
 
 /// An engine, and the components it has loaded, each ready to be instantiated.
 pub struct Runtime {
@@ -32,17 +35,19 @@ pub struct Runtime {
     components: BTreeMap<String, Arc<Loaded>>,
     /// What the application stores; `None` where it stores nothing.
     stores: Option<Stores>,
+    siblings: SiblingsLater,
 }
 
 /// One component, compiled and linked, with what its instances are given.
 pub struct Loaded {
     id: String,
-    proxy: ProxyPre<State>,
+    handler: Handler,
     environment: BTreeMap<String, String>,
     variables: Values,
     allowed_hosts: Arc<AllowedHosts>,
     stores: Option<Stores>,
     granted_stores: Arc<[String]>,
+    siblings: SiblingsLater,
     files: Option<TempDir>,
 }
 
@@ -57,9 +62,12 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         variables::add_to_linker(&mut linker)?;
         key_value::add_to_linker(&mut linker)?;
-        Ok(Self { engine, linker, components: BTreeMap::new(), stores: None })
+        let siblings = Arc::default();
+        Ok(Self { engine, linker, components: BTreeMap::new(), stores: None, siblings })
     }
 
     /// Opens the database that components loaded from here on store in.
@@ -74,8 +82,8 @@ impl Runtime {
     /// Loads a component, compiled from the cache where it is there.
     ///
     /// # Errors
-    /// A file that is no component, an import that is not granted, or no
-    /// `wasi:http/incoming-handler` export.
+    /// A file that is no component, an import that is not granted, or an export that does not
+    /// answer HTTP.
     pub fn load(&mut self, component: &Component) -> anyhow::Result<()> {
         let id = &component.id;
         let compiled = cache::load(&self.engine, &component.source)?;
@@ -84,23 +92,27 @@ impl Runtime {
             .instantiate_pre(&compiled)
             .map_err(anyhow::Error::from)
             .with_context(|| format!("component `{id}` imports what is not granted"))?;
-        let proxy = ProxyPre::new(linked).map_err(anyhow::Error::from).with_context(|| {
-            format!("component `{id}` does not export wasi:http/incoming-handler")
-        })?;
+        let handler = Handler::of(linked).with_context(|| format!("component `{id}`"))?;
         let files = files::stage(&component.root, &component.files, &component.exclude_files)
             .with_context(|| format!("component `{id}`"))?;
         let loaded = Loaded {
             id: id.clone(),
-            proxy,
+            handler,
             environment: component.environment.clone(),
             variables: Arc::new(component.variables.clone()),
             allowed_hosts: Arc::new(component.allowed_hosts.clone()),
             stores: self.stores.clone(),
             granted_stores: component.key_value_stores.clone().into(),
+            siblings: Arc::clone(&self.siblings),
             files,
         };
         self.components.insert(id.clone(), Arc::new(loaded));
         Ok(())
+    }
+
+    /// From here on, guests that may call each other do so through `siblings`; the first call counts.
+    pub fn connect(&self, siblings: Weak<dyn Siblings>) {
+        let _ = self.siblings.set(siblings);
     }
 
     pub fn engine(&self) -> &Engine {
@@ -118,8 +130,8 @@ impl Loaded {
         &self.id
     }
 
-    pub fn proxy(&self) -> &ProxyPre<State> {
-        &self.proxy
+    pub fn handler(&self) -> &Handler {
+        &self.handler
     }
 
     pub(super) fn variables(&self) -> Values {
@@ -130,8 +142,14 @@ impl Loaded {
         (self.stores.clone(), Arc::clone(&self.granted_stores))
     }
 
-    pub(super) fn outbound(&self) -> Outbound {
-        Outbound::new(Arc::clone(&self.allowed_hosts), &self.id)
+    /// For an instance that `hops` other guests have called, one through another.
+    pub(super) fn outbound(&self, hops: u32) -> Outbound {
+        Outbound {
+            allowed: Arc::clone(&self.allowed_hosts),
+            component: self.id.clone(),
+            siblings: self.siblings.get().cloned(),
+            hops,
+        }
     }
 
     /// What an instance is given of the system: its environment, its files to read, its log.
@@ -170,6 +188,7 @@ enum Allocation {
 fn config(limits: &Limits, allocation: Allocation) -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true);
+    config.wasm_component_model_async(true);
     if let Allocation::Pooled = allocation {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
     }
@@ -178,7 +197,8 @@ fn config(limits: &Limits, allocation: Allocation) -> Config {
 
 /// Room for every instance that may run at once, and for as many that are being torn down.
 fn pool(limits: &Limits) -> PoolingAllocationConfig {
-    let slots = u32::try_from(limits.instances * 2).unwrap_or(u32::MAX).max(8);
+    let most = limits.instances * 2 + limits.nested_instances();
+    let slots = u32::try_from(most).unwrap_or(u32::MAX).max(8);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(slots)
         // A component may be made of several core modules: the adapter is one.

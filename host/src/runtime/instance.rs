@@ -54,19 +54,21 @@ impl std::fmt::Display for DeadlineExceeded {
 impl std::error::Error for DeadlineExceeded {}
 
 /// Makes the store for one instance. `used` counts its processor time: the future that runs the
-/// guest must be wrapped in [`Metered`] with the same counter.
+/// guest must be wrapped in [`Metered`] with the same counter. `hops` is how many guests have called
+/// one another to come here.
 pub fn store(
     engine: &Engine,
     wasi: WasiCtx,
     component: &Loaded,
     limits: &Limits,
     used: Arc<CpuTime>,
+    hops: u32,
 ) -> Store<State> {
     let state = State {
         wasi,
         http: WasiHttpCtx::new(),
         table: ResourceTable::new(),
-        outbound: component.outbound(),
+        outbound: component.outbound(hops),
         variables: component.variables(),
         key_value: component.key_value(),
         memory: MemoryLimit { most: limits.instance_memory, peak: 0, refused: false },

@@ -29,6 +29,13 @@ pub struct Limits {
     pub header_time: Duration,
     /// How long a client may pause within a body, before it is answered with 408.
     pub body_idle: Duration,
+    /// How long a client may take to send a body, before it is answered with 408.
+    pub body_time: Duration,
+    /// How much of a body, in bytes, is received before an instance is made for its request; what
+    /// is beyond streams to the guest.
+    pub body_buffer: u64,
+    /// How many bytes of bodies are held at once; a request that needs more is answered with 503.
+    pub upload_memory: u64,
     /// Size of a request's body, in bytes, however it is sent; more is answered with 413.
     pub body_size: u64,
     /// Connections that are open at once; further ones wait to be accepted.
@@ -48,10 +55,20 @@ impl Default for Limits {
             request_time: Duration::from_secs(60),
             header_time: Duration::from_secs(10),
             body_idle: Duration::from_secs(10),
+            body_time: Duration::from_secs(120),
+            body_buffer: 10 << 20,
+            upload_memory: 256 << 20,
             body_size: 10 << 20,
             connections: 10_000,
             grace: Duration::from_secs(30),
         }
+    }
+}
+
+impl Limits {
+    /// Instances that other instances may have called at once, beside [`Limits::instances`].
+    pub fn nested_instances(&self) -> usize {
+        self.instances * 4
     }
 }
 
@@ -95,6 +112,15 @@ pub struct LimitSettings {
     /// How long a client may pause within a body; then 408 [default: 10s]
     #[arg(long, env = "SPOTTER_BODY_IDLE", value_name = "TIME")]
     pub body_idle: Option<Time>,
+    /// How long a client may take to send a body; then 408 [default: 2m]
+    #[arg(long, env = "SPOTTER_BODY_TIME", value_name = "TIME")]
+    pub body_time: Option<Time>,
+    /// How much of a body is received before an instance is made [default: 10MiB]
+    #[arg(long, env = "SPOTTER_BODY_BUFFER", value_name = "SIZE")]
+    pub body_buffer: Option<Size>,
+    /// Bytes of bodies that are held at once; more is 503 [default: 256MiB]
+    #[arg(long, env = "SPOTTER_UPLOAD_MEMORY", value_name = "SIZE")]
+    pub upload_memory: Option<Size>,
     /// Size of a body; more is 413 [default: 10MiB]
     #[arg(long, env = "SPOTTER_BODY_SIZE", value_name = "SIZE")]
     pub body_size: Option<Size>,
@@ -127,6 +153,10 @@ impl LimitSettings {
             request_time: time(self.request_time, file.request_time).unwrap_or(usual.request_time),
             header_time: time(self.header_time, file.header_time).unwrap_or(usual.header_time),
             body_idle: time(self.body_idle, file.body_idle).unwrap_or(usual.body_idle),
+            body_time: time(self.body_time, file.body_time).unwrap_or(usual.body_time),
+            body_buffer: size(self.body_buffer, file.body_buffer).unwrap_or(usual.body_buffer),
+            upload_memory: size(self.upload_memory, file.upload_memory)
+                .unwrap_or(usual.upload_memory),
             body_size: size(self.body_size, file.body_size).unwrap_or(usual.body_size),
             connections: number(self.connections, file.connections).unwrap_or(usual.connections),
             grace: time(self.grace, file.grace).unwrap_or(usual.grace),

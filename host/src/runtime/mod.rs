@@ -4,10 +4,11 @@ pub mod cache;
 pub mod config_file;
 pub mod engine;
 mod guest_log;
+pub mod handler;
 pub mod instance;
 mod key_value;
 pub mod limits;
-mod outbound;
+pub mod outbound;
 mod variables;
 
 pub use engine::Runtime;

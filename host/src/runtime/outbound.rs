@@ -1,29 +1,52 @@
 //! A guest's own requests: sent where its manifest allows, denied elsewhere.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
 
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
 
-use crate::app::outbound::{AllowedHosts, Permission, default_port, is_public};
+use crate::app::outbound::{
+    AllowedHosts, Permission, default_port, is_public, is_sibling, sibling_id,
+};
 
 /// Sends the outgoing requests of one guest.
 pub(super) struct Outbound {
-    allowed: Arc<AllowedHosts>,
-    component: String,
+    pub(super) allowed: Arc<AllowedHosts>,
+    pub(super) component: String,
+    /// The rest of the application, where there is a server.
+    pub(super) siblings: Option<Weak<dyn Siblings>>,
+    /// How many guests have called one another to come here.
+    pub(super) hops: u32,
+}
+
+/// Guests may call each other so many deep: a component that calls itself comes to an end.
+const MOST_HOPS: u32 = 8;
+
+/// A request of one guest to its own application, which never leaves the process.
+pub struct Internal {
+    pub request: Request<WasiBody>,
+    /// The component it is for; none where the application's routes decide.
+    pub to: Option<String>,
+    pub hops: u32,
+}
+
+/// The application as its own guests reach it.
+pub trait Siblings: Send + Sync {
+    /// Answers a guest's request; a fault becomes the reply that tells of it.
+    fn answer(
+        self: Arc<Self>,
+        internal: Internal,
+    ) -> Pin<Box<dyn Future<Output = Response<WasiBody>> + Send>>;
 }
 
 type Sent = Result<(Response<WasiBody>, Transmission), Error>;
 type Transmission = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 impl Outbound {
-    pub(super) fn new(allowed: Arc<AllowedHosts>, component: &str) -> Self {
-        Self { allowed, component: component.to_owned() }
-    }
-
     fn permit(&self, request: &Request<WasiBody>) -> Option<Permission> {
         let uri = request.uri();
         let scheme = uri.scheme_str()?;
@@ -47,6 +70,11 @@ impl WasiHttpHooks for Outbound {
             );
             return Box::new(async { Err(Error::HttpRequestDenied) });
         };
+        let host = request.uri().host().unwrap_or_default().to_ascii_lowercase();
+        if is_sibling(&host) {
+            let to = sibling_id(&host).map(str::to_owned);
+            return Box::new(call_sibling(self.siblings.clone(), to, request, self.hops + 1));
+        }
         Box::new(async move {
             if permission == Permission::ByWildcard {
                 keep_to_public_addresses(&mut request).await?;
@@ -55,6 +83,21 @@ impl WasiHttpHooks for Outbound {
             Ok((response.map(BodyExt::boxed_unsync), Box::new(transmission) as Transmission))
         })
     }
+}
+
+async fn call_sibling(
+    siblings: Option<Weak<dyn Siblings>>,
+    to: Option<String>,
+    request: Request<WasiBody>,
+    hops: u32,
+) -> Sent {
+    if hops > MOST_HOPS {
+        return Err(Error::LoopDetected);
+    }
+    let siblings = siblings.and_then(|siblings| siblings.upgrade());
+    let siblings = siblings.ok_or(Error::DestinationUnavailable)?;
+    let response = siblings.answer(Internal { request, to, hops }).await;
+    Ok((response, Box::new(async { Ok(()) })))
 }
 
 /// Refuses a host with a private address, which a wildcard does not mean. A plain request is then

@@ -14,6 +14,8 @@ use crate::runtime::Limits;
 /// A fixed number of places, and a short queue before them.
 pub struct Admission {
     places: Arc<Semaphore>,
+    /// For guests that other guests call.
+    nested: Arc<Semaphore>,
     waiting: AtomicUsize,
     queue_length: usize,
     queue_wait: Duration,
@@ -30,11 +32,36 @@ impl Admission {
     pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
         Self {
             places: Arc::new(Semaphore::new(limits.instances)),
+            nested: Arc::new(Semaphore::new(limits.nested_instances())),
             waiting: AtomicUsize::new(0),
             queue_length: limits.queue_length,
             queue_wait: limits.queue_wait,
             metrics,
         }
+    }
+
+    /// Whether a request could wait here if it came now: asked before its body is read.
+    ///
+    /// # Errors
+    /// [`Fault::QueueFull`].
+    pub fn check(&self) -> Result<(), Fault> {
+        let is_full = self.waiting.load(Ordering::Relaxed) >= self.queue_length;
+        if is_full && self.places.available_permits() == 0 {
+            return Err(Fault::QueueFull { length: self.queue_length });
+        }
+        Ok(())
+    }
+
+    /// A place for a guest that another guest calls, and waits for: never one that the callers
+    /// themselves hold, so that they cannot wait for each other.
+    ///
+    /// # Errors
+    /// [`Fault::QueueFull`] where all of those are taken.
+    pub fn enter_nested(&self) -> Result<Place, Fault> {
+        let permit = Arc::clone(&self.nested).try_acquire_owned();
+        let permit = permit.map_err(|_| Fault::QueueFull { length: 0 })?;
+        self.metrics.instances.inc();
+        Ok(Place { _permit: permit, metrics: Arc::clone(&self.metrics) })
     }
 
     /// Waits for a place.

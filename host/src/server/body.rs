@@ -34,6 +34,11 @@ impl LimitedBody {
         Self { body, remaining: limits.body_size, limits: *limits, pause: None, breach }
     }
 
+    /// The limit that was broken, if one was.
+    pub fn breach(&self) -> Option<Fault> {
+        self.breach.get().cloned()
+    }
+
     fn break_off(&self, fault: Fault) -> Error {
         let error = Error::InternalError(Some(fault.code().to_owned()));
         // The first breach is the one that counts.

@@ -23,6 +23,10 @@ pub enum Fault {
     BodyTooLarge { limit: u64 },
     /// The client paused for too long within the body.
     BodyIdle { waited: Duration },
+    /// The client took too long over the body as a whole.
+    BodyTime { limit: Duration },
+    /// The bodies of all requests together are more than may be held.
+    UploadMemory { limit: u64 },
     /// A route names a component that is not loaded.
     Unloaded,
     /// Every instance is busy, and so is the queue.
@@ -48,7 +52,8 @@ impl Fault {
             Self::NoRoute { .. } => "no_route",
             Self::BadRequest { .. } => "bad_request",
             Self::BodyTooLarge { .. } => "body_too_large",
-            Self::BodyIdle { .. } => "body_timeout",
+            Self::BodyIdle { .. } | Self::BodyTime { .. } => "body_timeout",
+            Self::UploadMemory { .. } => "upload_memory_full",
             Self::Unloaded => "component_unloaded",
             Self::QueueFull { .. } => "queue_full",
             Self::QueueTimeout { .. } => "queue_timeout",
@@ -65,8 +70,10 @@ impl Fault {
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyIdle { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::QueueFull { .. } | Self::QueueTimeout { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BodyIdle { .. } | Self::BodyTime { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::QueueFull { .. } | Self::QueueTimeout { .. } | Self::UploadMemory { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Deadline { .. } | Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Unloaded | Self::Memory { .. } | Self::Trap | Self::NoReply => {
                 StatusCode::INTERNAL_SERVER_ERROR
@@ -82,6 +89,12 @@ impl Fault {
                 format!("the body is larger than the {limit} bytes it may have: send less")
             }
             Self::BodyIdle { waited } => format!("no more of the body came for {waited:?}"),
+            Self::BodyTime { limit } => {
+                format!("the body was not complete after {limit:?}: send it faster, or less of it")
+            }
+            Self::UploadMemory { limit } => format!(
+                "the bodies of all requests take up the {limit} bytes they may: try again soon"
+            ),
             Self::Unloaded => "the route's component is not loaded".into(),
             Self::QueueFull { length } => {
                 format!("all instances are busy and {length} requests wait already: try again soon")

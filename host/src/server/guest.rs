@@ -12,10 +12,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::Engine;
-use wasmtime_wasi_http::p2::bindings::http::types::Scheme as WasiScheme;
-use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView};
+use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::Scheme;
 use super::admission::Place;
 use super::fault::Fault;
 use super::metrics::{Metrics, ReasonLabels, seconds};
@@ -28,8 +26,9 @@ pub struct Call<'a> {
     pub component: &'a Arc<Loaded>,
     pub limits: &'a Limits,
     pub metrics: &'a Arc<Metrics>,
-    pub scheme: Scheme,
     pub place: Place,
+    /// How many guests have called one another to come here.
+    pub hops: u32,
 }
 
 /// Why a guest ended early, if it did: known before its reply's body ends.
@@ -49,7 +48,6 @@ impl Call<'_> {
         let (limits, component) = (*self.limits, Arc::clone(self.component));
         let (metrics, place) = (Arc::clone(self.metrics), self.place);
         let used = CpuTime::start();
-        let unfit = |error: wasmtime::Error| Fault::BadRequest { reason: error.to_string() };
         let wasi = component.wasi().map_err(|error| {
             tracing::error!(
                 component = component.id(),
@@ -58,25 +56,16 @@ impl Call<'_> {
             );
             Fault::Unloaded
         })?;
-        let mut store = instance::store(engine, wasi, &component, &limits, Arc::clone(&used));
+        let mut store =
+            instance::store(engine, wasi, &component, &limits, Arc::clone(&used), self.hops);
         let (reply, replied) = oneshot::channel();
-        let scheme = match self.scheme {
-            Scheme::Http => WasiScheme::Http,
-            Scheme::Https => WasiScheme::Https,
-        };
-        let request =
-            store.data_mut().http().new_incoming_request(scheme, request).map_err(unfit)?;
-        let out = store.data_mut().http().new_response_outparam(reply).map_err(unfit)?;
         let counted = Arc::clone(&used);
         let failure = Failure::default();
         let guest_failure = Arc::clone(&failure);
         let guest = async move {
-            let called = async {
-                let began = Instant::now();
-                let guest = component.proxy().instantiate_async(&mut store).await?;
-                metrics.instantiate.observe(seconds(began.elapsed()));
-                guest.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
-            };
+            let began = Instant::now();
+            let made = || metrics.instantiate.observe(seconds(began.elapsed()));
+            let called = component.handler().run(&mut store, request, reply, made);
             if let Err(error) = called.await {
                 let fault = fault(&error, store.data(), &limits, component.id());
                 metrics.guest_failures.get_or_create(&ReasonLabels { reason: fault.code() }).inc();
@@ -104,7 +93,7 @@ impl Call<'_> {
 
 /// The guest's reply, or the fault it ended with before it gave one.
 async fn first_of(
-    replied: oneshot::Receiver<Result<Response<WasiBody>, impl std::fmt::Debug>>,
+    replied: oneshot::Receiver<Result<Response<WasiBody>, String>>,
     task: AbortOnDropHandle<()>,
     failure: Failure,
 ) -> Result<Response<WasiBody>, Fault> {
@@ -113,7 +102,7 @@ async fn first_of(
             Ok(response.map(|body| GuestBody { body, guest: Some(task), failure }.boxed_unsync()))
         }
         Ok(Err(error)) => {
-            tracing::warn!(?error, "the guest replied with an error");
+            tracing::warn!(error, "the guest replied with an error");
             Err(Fault::NoReply)
         }
         Err(_) => match task.await {

@@ -12,23 +12,28 @@ pub mod metrics;
 pub mod observe;
 pub mod spin_headers;
 pub mod tls;
+pub mod traces;
+pub mod upload;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::{Request, Response};
-use http_body_util::BodyExt;
+use http::{HeaderValue, Request, Response, header};
 use wasmtime_wasi_http::WasiBody;
 
 use crate::app::App;
 use crate::app::routes::{Match, Target};
+use crate::runtime::outbound::{Internal, Siblings};
 use crate::runtime::{Limits, Runtime};
 use admission::Admission;
 use body::{Breach, LimitedBody};
 use fault::Fault;
 use metrics::{Metrics, ReasonLabels};
 use observe::Observation;
+use traces::Traces;
+use upload::UploadMemory;
 
 /// An application with its components loaded, ready to answer.
 pub struct Server {
@@ -36,7 +41,10 @@ pub struct Server {
     runtime: Runtime,
     limits: Limits,
     admission: Admission,
+    uploads: Arc<UploadMemory>,
     metrics: Arc<Metrics>,
+    /// Where spans go, where they are wanted.
+    traces: Option<Traces>,
     stopping: AtomicBool,
 }
 
@@ -46,6 +54,14 @@ pub struct Connection {
     pub client: SocketAddr,
     pub local: SocketAddr,
     pub scheme: Scheme,
+}
+
+/// Who sent a request, and to whom.
+enum Origin {
+    /// A client; the application's routes say whom its request is for.
+    Client,
+    /// A guest of this application, the last of `hops` that called one another.
+    Guest { to: Option<String>, hops: u32 },
 }
 
 /// Whether a connection is encrypted.
@@ -66,11 +82,11 @@ impl Scheme {
 }
 
 impl Server {
-    /// Loads every component of the application.
+    /// Loads every component of the application; requests are traced where there are `traces`.
     ///
     /// # Errors
     /// Names the component at fault, and why.
-    pub fn new(app: App, limits: Limits) -> anyhow::Result<Arc<Self>> {
+    pub fn new(app: App, limits: Limits, traces: Option<Traces>) -> anyhow::Result<Arc<Self>> {
         let mut runtime = Runtime::new(&limits)?;
         if app.has_state() {
             runtime.open_stores(&app.state.join("key_value.redb"))?;
@@ -81,7 +97,12 @@ impl Server {
         let metrics = Arc::new(Metrics::default());
         let admission = Admission::new(&limits, Arc::clone(&metrics));
         let stopping = AtomicBool::new(false);
-        Ok(Arc::new(Self { app, runtime, limits, admission, metrics, stopping }))
+        let uploads = UploadMemory::new(&limits);
+        let server = Self { app, runtime, limits, admission, uploads, metrics, traces, stopping };
+        let server = Arc::new(server);
+        let siblings: std::sync::Weak<Self> = Arc::downgrade(&server);
+        server.runtime.connect(siblings);
+        Ok(server)
     }
 
     pub fn app(&self) -> &App {
@@ -96,6 +117,11 @@ impl Server {
         &self.metrics
     }
 
+    /// Where spans go, where they are wanted.
+    pub fn traces(&self) -> Option<&Traces> {
+        self.traces.as_ref()
+    }
+
     /// From here on the server is not ready, though it goes on answering.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
@@ -108,11 +134,21 @@ impl Server {
     /// Answers one request; a fault becomes the reply that tells of it.
     pub async fn respond(
         &self,
-        mut request: Request<WasiBody>,
+        request: Request<WasiBody>,
         connection: Connection,
     ) -> Response<WasiBody> {
-        let mut observation = Observation::begin(&self.metrics, &mut request, connection);
-        let reply = self.answer(request, connection, &mut observation).await;
+        self.reply(request, connection, Origin::Client).await
+    }
+
+    async fn reply(
+        &self,
+        mut request: Request<WasiBody>,
+        connection: Connection,
+        origin: Origin,
+    ) -> Response<WasiBody> {
+        let span = self.traces.as_ref().map(|traces| traces.begin(&mut request));
+        let mut observation = Observation::begin(&self.metrics, &mut request, connection, span);
+        let reply = self.answer(request, connection, origin, &mut observation).await;
         let mut response = reply.unwrap_or_else(|fault| {
             self.metrics.rejected.get_or_create(&ReasonLabels { reason: fault.code() }).inc();
             fault.into_response()
@@ -125,17 +161,26 @@ impl Server {
         &self,
         request: Request<WasiBody>,
         connection: Connection,
+        origin: Origin,
         observation: &mut Observation,
     ) -> Result<Response<WasiBody>, Fault> {
         let path = request.uri().path().to_owned();
+        let hops = match origin {
+            Origin::Guest { to: Some(id), hops } => {
+                observation.routed(format!("{id}.spin.internal"));
+                return self.call(&id, request, &Match::whole(&path), connection, hops).await;
+            }
+            Origin::Guest { to: None, hops } => hops,
+            Origin::Client => 0,
+        };
         if path == "/.well-known/spin/health" {
             return Ok(fault::plain("OK"));
         }
-        let found = self.app.routes.find(&path).ok_or(Fault::NoRoute { path })?;
+        let (target, found) = self.app.routes.find(&path).ok_or(Fault::NoRoute { path })?;
         observation.routed(found.pattern.to_string());
-        match found.target {
+        match target {
             Target::Static(reply) => Ok(fault::fixed(reply)),
-            Target::Component(id) => self.call(id, request, &found, connection).await,
+            Target::Component(id) => self.call(id, request, &found, connection, hops).await,
         }
     }
 
@@ -145,26 +190,44 @@ impl Server {
         mut request: Request<WasiBody>,
         found: &Match<'_>,
         connection: Connection,
+        hops: u32,
     ) -> Result<Response<WasiBody>, Fault> {
         let component = self.runtime.component(id).ok_or(Fault::Unloaded)?;
         body::check_length(request.headers(), &self.limits)?;
-        let place = self.admission.enter().await?;
+        self.admission.check()?;
         spin_headers::add(&mut request, found, connection);
         let breach = Breach::default();
-        let request = request
-            .map(|body| LimitedBody::new(body, &self.limits, Arc::clone(&breach)).boxed_unsync());
-        let call = guest::Call {
-            component,
-            limits: &self.limits,
-            metrics: &self.metrics,
-            scheme: connection.scheme,
-            place,
+        let (parts, body) = request.into_parts();
+        let body = LimitedBody::new(body, &self.limits, Arc::clone(&breach));
+        let body = upload::receive(body, &self.limits, &self.uploads).await?;
+        let request = Request::from_parts(parts, body);
+        let place = if hops == 0 {
+            self.admission.enter().await?
+        } else {
+            self.admission.enter_nested()?
         };
+        let (limits, metrics) = (&self.limits, &self.metrics);
+        let call = guest::Call { component, limits, metrics, place, hops };
         let reply = call.run(self.runtime.engine(), request).await;
         // Whatever the guest made of a body that was cut off, its client is told the cause.
         match breach.get() {
             Some(fault) => Err(fault.clone()),
             None => reply,
         }
+    }
+}
+
+impl Siblings for Server {
+    fn answer(
+        self: Arc<Self>,
+        internal: Internal,
+    ) -> Pin<Box<dyn Future<Output = Response<WasiBody>> + Send>> {
+        let Internal { mut request, to, hops } = internal;
+        if let Some(host) = request.uri().host().and_then(|host| HeaderValue::try_from(host).ok()) {
+            request.headers_mut().entry(header::HOST).or_insert(host);
+        }
+        let here = SocketAddr::from(([127, 0, 0, 1], 0));
+        let connection = Connection { client: here, local: here, scheme: Scheme::Http };
+        Box::pin(async move { self.reply(request, connection, Origin::Guest { to, hops }).await })
     }
 }

@@ -14,6 +14,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::Connection;
 use super::metrics::{Metrics, RequestLabels, seconds};
+use super::traces::RequestSpan;
 
 /// The header that names a request in the log, at the client and in the guest.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -27,6 +28,7 @@ pub struct Observation {
     client: String,
     request_id: HeaderValue,
     traceparent: Option<HeaderValue>,
+    span: Option<RequestSpan>,
     route: String,
     status: u16,
     bytes: u64,
@@ -40,6 +42,7 @@ impl Observation {
         metrics: &Arc<Metrics>,
         request: &mut Request<B>,
         connection: Connection,
+        span: Option<RequestSpan>,
     ) -> Self {
         metrics.in_flight.inc();
         let request_id = request_id(request);
@@ -51,6 +54,7 @@ impl Observation {
             path: request.uri().path().to_owned(),
             client: connection.client.to_string(),
             request_id,
+            span,
             traceparent: request.headers().get("traceparent").cloned(),
             route: String::new(),
             status: 0,
@@ -79,6 +83,9 @@ impl Drop for Observation {
         self.metrics.total.observe(seconds(took));
         let labels = RequestLabels { route: std::mem::take(&mut self.route), status: self.status };
         self.metrics.requests.get_or_create(&labels).inc();
+        if let Some(span) = self.span.take() {
+            span.end(&self.method, &labels.route, self.status, &self.client);
+        }
         tracing::info!(
             target: "access",
             method = %self.method,

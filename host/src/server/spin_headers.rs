@@ -73,7 +73,7 @@ mod tests {
             local: "127.0.0.1:3000".parse().unwrap(),
             scheme: Scheme::Https,
         };
-        let found = routes.find("/users/7/posts").unwrap();
+        let (_, found) = routes.find("/users/7/posts").unwrap();
         add(&mut request, &found, connection);
         let expected = [
             ("spin-full-url", "https://example.com/users/7/posts?page=2"),

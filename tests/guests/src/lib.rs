@@ -46,6 +46,7 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
             let url = String::from_utf8_lossy(&body_of(request).await).into_owned();
             reply(out, &fetch(&url).await).await;
         }
+        "/call-myself" => reply(out, &fetch("http://guest.spin.internal/call-myself").await).await,
         "/detections" => {
             let found = ("spotter-detections".to_owned(), b"test; dog=2, cat=1".to_vec());
             send(out, vec![found], "found").await;

@@ -1,0 +1,206 @@
+//! `spotter watch`: builds and serves an application, and does both anew when its sources change.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use notify_debouncer_mini::notify::{RecommendedWatcher, RecursiveMode};
+use notify_debouncer_mini::{DebounceEventResult, Debouncer, new_debouncer};
+
+use super::AppArguments;
+use crate::app::App;
+use crate::progress::say;
+use crate::server::listener::StopSignals;
+
+/// Build and serve an application, again after every change to its sources
+#[derive(Args)]
+pub(super) struct Watch {
+    #[command(flatten)]
+    app: AppArguments,
+    /// How long the sources must be quiet before a change counts, in milliseconds
+    #[arg(long, default_value_t = 100, value_name = "MILLISECONDS")]
+    debounce: u64,
+    /// What `spotter up` is given besides
+    #[arg(last = true, value_name = "UP_ARGUMENTS")]
+    up: Vec<String>,
+}
+
+/// What `spotter watch` waits for.
+enum Event {
+    Changed(DebounceEventResult),
+    /// SIGTERM or SIGINT.
+    Stop,
+}
+
+impl Watch {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let (sender, events) = channel();
+        tell_of_signals(sender.clone())?;
+        let mut serving: Option<Serving> = None;
+        loop {
+            // The manifest itself may have changed: what is watched is read from it each time.
+            let sources = Sources::of(&self.app.from, self.app.load().ok().as_ref())?;
+            let _watcher = sources.watch(Duration::from_millis(self.debounce), sender.clone())?;
+            match self.app.load().and_then(|app| crate::build::build(&app)) {
+                Ok(()) => {
+                    // The port is free again only when the last server has ended.
+                    drop(serving.take());
+                    serving = Some(Serving::start(self.up_command()?)?);
+                }
+                // What served before goes on serving.
+                Err(error) => say(&format!("error: {error:#}")),
+            }
+            let Some(changed) = sources.next_change(&events)? else { return Ok(()) };
+            say(&format!("{} changed: building again", changed.display()));
+        }
+    }
+
+    fn up_command(&self) -> anyhow::Result<Command> {
+        let this = std::env::current_exe().context("cannot find this program itself")?;
+        let mut command = Command::new(this);
+        command.arg("up").arg("--from").arg(&self.app.from);
+        for variable in &self.app.variable {
+            command.arg("--variable").arg(variable);
+        }
+        if let Some(profile) = &self.app.profile {
+            command.arg("--profile").arg(profile);
+        }
+        command.args(&self.up);
+        Ok(command)
+    }
+}
+
+/// A running `spotter up`; told to stop, and waited for, when dropped.
+struct Serving(Child);
+
+impl Serving {
+    fn start(mut command: Command) -> anyhow::Result<Self> {
+        Ok(Self(command.spawn().context("cannot start `spotter up`")?))
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // `kill` is of POSIX; a process that has ended already is what was wanted.
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// The files whose change calls for a build.
+struct Sources {
+    manifest: PathBuf,
+    patterns: GlobSet,
+    /// Where the patterns begin: only there are files watched, not in all of a target folder.
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Sources {
+    /// The manifest, and what `build.watch` of each component names.
+    fn of(from: &Path, app: Option<&App>) -> anyhow::Result<Self> {
+        let manifest = if from.is_dir() { from.join("spin.toml") } else { from.to_owned() };
+        let manifest = manifest
+            .canonicalize()
+            .with_context(|| format!("there is no manifest {}", manifest.display()))?;
+        let mut patterns = GlobSetBuilder::new();
+        let mut folders = BTreeSet::new();
+        for build in app.iter().flat_map(|app| app.components.values()).flat_map(|c| &c.build) {
+            let base = build.working_directory.join(".").canonicalize()?;
+            for pattern in &build.watch {
+                let path = base.join(pattern);
+                let path = path.to_string_lossy();
+                let glob = Glob::new(&path);
+                patterns.add(glob.with_context(|| format!("`watch` has {pattern:?}"))?);
+                folders.insert(literal_part(&path));
+            }
+        }
+        Ok(Self { manifest, patterns: patterns.build()?, folders })
+    }
+
+    fn watch(
+        &self,
+        quiet: Duration,
+        events: Sender<Event>,
+    ) -> anyhow::Result<Debouncer<RecommendedWatcher>> {
+        let tell = move |result| {
+            // Whoever waited may be gone.
+            let _ = events.send(Event::Changed(result));
+        };
+        let mut debouncer = new_debouncer(quiet, tell).context("cannot watch files here")?;
+        let own = self.manifest.parent().unwrap_or(Path::new("/"));
+        debouncer.watcher().watch(own, RecursiveMode::NonRecursive)?;
+        for folder in &self.folders {
+            let watched = debouncer.watcher().watch(folder, RecursiveMode::Recursive);
+            watched.with_context(|| format!("cannot watch {}", folder.display()))?;
+        }
+        Ok(debouncer)
+    }
+
+    /// Waits for a source to change; nothing when told to stop.
+    fn next_change(&self, events: &Receiver<Event>) -> anyhow::Result<Option<PathBuf>> {
+        loop {
+            let Event::Changed(changes) = events.recv().context("the file watcher has ended")?
+            else {
+                return Ok(None);
+            };
+            let changes = changes.context("the file watcher failed")?;
+            let changed = changes.into_iter().find(|change| self.contains(&change.path));
+            if let Some(change) = changed {
+                return Ok(Some(change.path));
+            }
+        }
+    }
+
+    fn contains(&self, path: &Path) -> bool {
+        path == self.manifest || self.patterns.is_match(path)
+    }
+}
+
+/// From here on SIGTERM and SIGINT are events: the server that was started must not stay behind.
+fn tell_of_signals(events: Sender<Event>) -> anyhow::Result<()> {
+    let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut signals = {
+        let _guard = waiting.enter();
+        StopSignals::new()?
+    };
+    std::thread::spawn(move || {
+        waiting.block_on(signals.next());
+        let _ = events.send(Event::Stop);
+    });
+    Ok(())
+}
+
+/// The longest existing folder before the first wildcard of a pattern, or the file it names.
+fn literal_part(pattern: &str) -> PathBuf {
+    let end = pattern
+        .find(['*', '?', '[', '{'])
+        .map_or(pattern.len(), |wildcard| pattern[..wildcard].rfind('/').unwrap_or(0));
+    let path = Path::new(&pattern[..end]);
+    path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::literal_part;
+    use std::path::Path;
+
+    #[test]
+    fn only_the_folder_before_a_wildcard_is_watched() {
+        let here = env!("CARGO_MANIFEST_DIR");
+        let cases = [
+            ("src/**/*.rs", "src"),
+            ("Cargo.toml", "Cargo.toml"),
+            ("src/nothing/*.rs", "src"),
+            ("*.toml", ""),
+        ];
+        for (pattern, folder) in cases {
+            let expected = Path::new(here).join(folder);
+            assert_eq!(literal_part(&format!("{here}/{pattern}")), expected, "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The two worlds a function may be of: `wasi:http/incoming-handler@0.2` and
+//! `wasi:http/handler@0.3`, called in the same way.
+
+use std::future::poll_fn;
+
+use anyhow::bail;
+use http::{Request, Response};
+use tokio::sync::oneshot;
+use wasmtime::Store;
+use wasmtime::component::{Accessor, InstancePre};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p3::bindings::ServicePre;
+use wasmtime_wasi_http::{WasiBody, WasiHttpView, p3};
+
+use super::instance::State;
+
+/// A linked component, by the interface it answers with.
+pub enum Handler {
+    /// `wasi:http/incoming-handler@0.2.x`
+    Incoming(ProxyPre<State>),
+    /// `wasi:http/handler@0.3.x`
+    Async(ServicePre<State>),
+}
+
+/// Where a guest's reply goes as soon as it begins; an error of the guest's own in words.
+pub type Reply = oneshot::Sender<Result<Response<WasiBody>, String>>;
+
+impl Handler {
+    /// Finds the interface that a component exports.
+    ///
+    /// # Errors
+    /// Where it exports neither.
+    pub fn of(linked: InstancePre<State>) -> anyhow::Result<Self> {
+        if let Ok(service) = ServicePre::new(linked.clone()) {
+            return Ok(Self::Async(service));
+        }
+        match ProxyPre::new(linked) {
+            Ok(proxy) => Ok(Self::Incoming(proxy)),
+            Err(error) => bail!(
+                "it exports neither wasi:http/incoming-handler@0.2 nor wasi:http/handler@0.3: {error}"
+            ),
+        }
+    }
+
+    /// Makes an instance in `store`, says so with `made`, and runs it until it has nothing left to
+    /// do, its reply's body included.
+    ///
+    /// # Errors
+    /// A trap, a broken limit, or a request that the guest cannot be given.
+    pub async fn run(
+        &self,
+        store: &mut Store<State>,
+        request: Request<WasiBody>,
+        reply: Reply,
+        made: impl FnOnce(),
+    ) -> wasmtime::Result<()> {
+        match self {
+            Self::Incoming(proxy) => {
+                let scheme = match request.uri().scheme_str() {
+                    Some("https") => Scheme::Https,
+                    _ => Scheme::Http,
+                };
+                let mut http = store.data_mut().http();
+                let request = http.new_incoming_request(scheme, request)?;
+                let out = http.new_response_outparam_from_callback(move |response| {
+                    // Whoever asked may be gone.
+                    let _ = reply.send(response.map_err(|error| error.to_string()));
+                })?;
+                let guest = proxy.instantiate_async(&mut *store).await?;
+                made();
+                guest.wasi_http_incoming_handler().call_handle(store, request, out).await
+            }
+            Self::Async(service) => {
+                let guest = service.instantiate_async(&mut *store).await?;
+                made();
+                let hooks = store.data_mut().http().hooks;
+                let (request, sent) = p3::Request::from_http(hooks, request);
+                let run = async |accessor: &Accessor<State>| -> wasmtime::Result<()> {
+                    match guest.handle(accessor, request).await? {
+                        Ok(response) => {
+                            let response =
+                                accessor.with(|store| response.into_http(store, sent))?;
+                            let _ = reply.send(Ok(response));
+                        }
+                        Err(error) => drop(reply.send(Err(error.to_string()))),
+                    }
+                    poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+                    Ok(())
+                };
+                store.run_concurrent(run).await?
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Traces for OpenTelemetry: a span for each request, under the caller's where it names one, sent
+//! to a collector by OTLP over HTTP.
+//!
+//! Attributes are named by the semantic conventions for HTTP servers
+//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span>).
+
+use anyhow::Context as _;
+use http::{Method, Request};
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt, Tracer, TracerProvider};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span};
+
+/// Sends spans to a collector.
+pub struct Traces {
+    provider: SdkTracerProvider,
+    tracer: SdkTracer,
+}
+
+/// The span of one request; it ends when dropped.
+pub struct RequestSpan(Span);
+
+impl Traces {
+    /// Sends to the collector at `endpoint`, such as `http://127.0.0.1:4318`, under the name
+    /// `service`. Must not be called by a task: the exporter has a thread of its own.
+    ///
+    /// # Errors
+    /// An endpoint that is no URL of `http`.
+    pub fn to(endpoint: &str, service: &str) -> anyhow::Result<Self> {
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+            .build()
+            .with_context(|| {
+                format!("cannot send traces to {endpoint:?}; write http://HOST:4318")
+            })?;
+        let resource = Resource::builder().with_service_name(service.to_owned()).build();
+        let provider = SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            .with_resource(resource)
+            .build();
+        let tracer = provider.tracer("spotter");
+        Ok(Self { provider, tracer })
+    }
+
+    /// Begins a request's span, and puts it in the place of the caller's in the request's
+    /// `traceparent`, so that what a guest calls is found under it.
+    pub fn begin<B>(&self, request: &mut Request<B>) -> RequestSpan {
+        let propagator = TraceContextPropagator::new();
+        let parent = propagator.extract_with_context(&Context::new(), &Headers(request.headers()));
+        let method = request.method().clone();
+        let span = self
+            .tracer
+            .span_builder(method.to_string())
+            .with_kind(SpanKind::Server)
+            .with_attributes([
+                KeyValue::new("http.request.method", method.to_string()),
+                KeyValue::new("url.path", request.uri().path().to_owned()),
+            ])
+            .start_with_context(&self.tracer, &parent);
+        let own = Context::new().with_remote_span_context(span.span_context().clone());
+        propagator.inject_context(&own, &mut HeadersMut(request.headers_mut()));
+        RequestSpan(span)
+    }
+
+    /// Sends what has not been sent yet.
+    pub fn finish(&self) {
+        if let Err(error) = self.provider.shutdown() {
+            tracing::warn!(%error, "not all traces were sent");
+        }
+    }
+}
+
+impl RequestSpan {
+    /// Ends the span with what became of the request.
+    pub fn end(mut self, method: &Method, route: &str, status: u16, client: &str) {
+        if !route.is_empty() {
+            self.0.update_name(format!("{method} {route}"));
+            self.0.set_attribute(KeyValue::new("http.route", route.to_owned()));
+        }
+        self.0.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
+        self.0.set_attribute(KeyValue::new("client.address", client.to_owned()));
+        if status >= 500 {
+            self.0.set_status(Status::error(""));
+        }
+        self.0.end();
+    }
+}
+
+struct Headers<'a>(&'a http::HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}
+
+struct HeadersMut<'a>(&'a mut http::HeaderMap);
+
+impl Injector for HeadersMut<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        if let (Ok(name), Ok(value)) = (http::HeaderName::try_from(key), value.try_into()) {
+            self.0.insert(name, value);
+        }
+    }
+}

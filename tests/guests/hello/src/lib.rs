@@ -1,0 +1,11 @@
+//! Answers every request with the same word.
+
+#![cfg(target_arch = "wasm32")]
+
+use spin_sdk::http::{Request, Response};
+use spin_sdk::http_component;
+
+#[http_component]
+fn hello(_: Request) -> Response {
+    Response::new(200, "hello")
+}

