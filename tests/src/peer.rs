@@ -49,10 +49,11 @@ pub struct WasmtimeServe {
 }
 
 impl WasmtimeServe {
-    /// Serves this component on a port of its own.
-    pub fn start(component: &Path) -> Self {
+    /// Serves this component on a port of its own, with these further arguments.
+    pub fn start(component: &Path, arguments: &[&str]) -> Self {
         let mut process = Command::new(wasmtime())
             .args(["serve", "--addr", "127.0.0.1:0"])
+            .args(arguments)
             .arg(component)
             .stderr(Stdio::piped())
             .spawn()

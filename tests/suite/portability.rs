@@ -5,7 +5,7 @@ use spotter_tests::{client, component, pictures};
 
 #[test]
 fn the_component_runs_unchanged_under_wasmtime_serve() {
-    let wasmtime = WasmtimeServe::start(component());
+    let wasmtime = WasmtimeServe::start(component(), &[]);
     let url = wasmtime.url("/detect");
     let reply = client::post_picture(&url, &pictures::bytes("skimage_chelsea.png"));
     assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -18,6 +18,7 @@ pub fn acceptor(certificate: &Path, key: &Path) -> anyhow::Result<TlsAcceptor> {
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| in_file(certificate, "certificate"))?;
+    ensure!(!chain.is_empty(), in_file(certificate, "certificate"));
     let private_key =
         PrivateKeyDer::from_pem_file(key).with_context(|| in_file(key, "private key"))?;
     let mut config = ServerConfig::builder()
