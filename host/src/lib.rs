@@ -4,6 +4,7 @@ pub mod app;
 pub mod build;
 pub mod cli;
 pub mod progress;
+pub mod registry;
 pub mod runtime;
 pub mod server;
 mod suggest;

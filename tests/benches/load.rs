@@ -21,7 +21,7 @@ fn main() {
     );
     let peak = load::post(&url, &picture, 2 * cores, Duration::from_secs(30));
     row("as much as it carries", &peak);
-    let over = load::post(&url, &picture, 6 * cores, Duration::from_secs(30));
+    let over = load::post_at_rate(&url, &picture, 3.0 * peak.goodput(), Duration::from_secs(30));
     row("three times that", &over);
     println!(
         "\ngoodput under overload: {:.1} % of peak\n",

@@ -90,9 +90,9 @@ fn instantiation() {
         .map(|_| {
             let wasi = loaded.wasi().expect("an environment");
             let used = CpuTime::start();
-            let mut store = instance::store(runtime.engine(), wasi, loaded, &limits, used);
+            let mut store = instance::store(runtime.engine(), wasi, loaded, &limits, used, 0);
             let began = Instant::now();
-            threads.block_on(loaded.proxy().instantiate_async(&mut store)).expect("an instance");
+            threads.block_on(loaded.handler().instantiate(&mut store)).expect("an instance");
             milliseconds(began) * 1000.0
         })
         .collect();

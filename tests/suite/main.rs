@@ -14,6 +14,7 @@ mod overload;
 mod parity;
 mod portability;
 mod readme;
+mod registry;
 mod shutdown;
 mod spin_manifest;
 mod tls;

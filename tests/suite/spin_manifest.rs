@@ -60,6 +60,20 @@ fn a_store_outlives_requests_and_restarts_and_only_the_granted_one_opens() {
 }
 
 #[test]
+fn values_for_the_default_store_can_be_given_at_the_start() {
+    let server = Server::guests(&["--key-value", "count=41"]);
+    assert_eq!(text(&server, "/guest/store"), "42 [\"count\"]");
+}
+
+#[test]
+fn a_quiet_server_logs_requests_but_not_what_guests_write() {
+    let server = Server::guests(&["--quiet"]);
+    client::get(&server.url("/guest/trap"));
+    server.wait_for_log("/guest/trap");
+    assert!(!server.log().contains("about to trap"), "{}", server.log());
+}
+
+#[test]
 fn a_component_reaches_the_hosts_its_manifest_names_and_no_other() {
     let other = Server::guests(&[]);
     let port = other.address().rsplit(':').next().expect("a port");

@@ -85,15 +85,16 @@ impl App {
     /// # Errors
     /// Says which key is at fault, and why.
     pub fn load(path: &Path, choices: &Choices) -> anyhow::Result<Self> {
-        if path.extension().is_some_and(|extension| extension == "wasm") {
-            return Self::of_component(path);
-        }
-        let path = if path.is_dir() { path.join("spin.toml") } else { path.to_owned() };
-        let text = std::fs::read_to_string(&path).with_context(|| {
-            format!("cannot read the manifest {}; name one with -f", path.display())
-        })?;
-        let root = path.parent().unwrap_or(Path::new("")).to_owned();
+        let (text, root) = read(path)?;
         Self::parse(&text, &root, choices).with_context(|| format!("in {}", path.display()))
+    }
+
+    /// The manifest at `path`, as [`App::load`] finds it, as it is written.
+    ///
+    /// # Errors
+    /// Says which key is at fault, and why.
+    pub fn manifest(path: &Path) -> anyhow::Result<Manifest> {
+        Manifest::parse(&read(path)?.0).with_context(|| format!("in {}", path.display()))
     }
 
     /// Checks a manifest's text; `root` is the folder its paths start from.
@@ -132,17 +133,29 @@ impl App {
     pub fn has_state(&self) -> bool {
         self.components.values().any(|component| !component.key_value_stores.is_empty())
     }
+}
 
-    fn of_component(path: &Path) -> anyhow::Result<Self> {
-        let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let text = format!(
-            "spin_manifest_version = 2\n[application]\nname = {name:?}\n[[trigger.http]]\n\
-             route = \"/...\"\ncomponent = {name:?}\n[component.{name:?}]\nsource = {:?}\n",
-            path.file_name().unwrap_or(path.as_os_str())
-        );
-        let root = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&text, root, &Choices::default())
+/// A manifest's text, and the folder its paths start from.
+fn read(path: &Path) -> anyhow::Result<(String, PathBuf)> {
+    if path.extension().is_some_and(|extension| extension == "wasm") {
+        return Ok(of_component(path));
     }
+    let path = if path.is_dir() { path.join("spin.toml") } else { path.to_owned() };
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!("cannot read the manifest {}; name one with -f", path.display())
+    })?;
+    Ok((text, path.parent().unwrap_or(Path::new("")).to_owned()))
+}
+
+/// The manifest of a component alone, on every route.
+fn of_component(path: &Path) -> (String, PathBuf) {
+    let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
+    let text = format!(
+        "spin_manifest_version = 2\n[application]\nname = {name:?}\n[[trigger.http]]\n\
+         route = \"/...\"\ncomponent = {name:?}\n[component.{name:?}]\nsource = {:?}\n",
+        path.file_name().unwrap_or(path.as_os_str())
+    );
+    (text, path.parent().unwrap_or(Path::new("")).to_owned())
 }
 
 /// What a trigger means; nothing for a private component, which only others call.

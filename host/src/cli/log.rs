@@ -13,10 +13,15 @@ pub(crate) enum LogFormat {
 }
 
 impl LogFormat {
-    /// Starts logging; `RUST_LOG` says what is logged, from `info` up by default.
-    pub(crate) fn start(self) {
+    /// Starts logging of all but the `silent` target; `RUST_LOG` says what is logged, from `info`
+    /// up by default.
+    pub(crate) fn start(self, silent: Option<&str>) -> anyhow::Result<()> {
         use std::io::IsTerminal;
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let mut filter =
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        if let Some(target) = silent {
+            filter = filter.add_directive(format!("{target}=off").parse()?);
+        }
         let lines = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
@@ -26,5 +31,6 @@ impl LogFormat {
             Self::Pretty => lines.try_init(),
             Self::Json => lines.json().flatten_event(true).try_init(),
         };
+        Ok(())
     }
 }

@@ -4,18 +4,25 @@ mod bake;
 mod build;
 mod check;
 mod detect;
+mod image;
 mod log;
+mod login;
+mod pull;
+mod push;
 mod up;
 mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
+use crate::app::manifest::Manifest;
 use crate::app::variables::Given;
 use crate::app::{App, Choices};
 use crate::progress::say;
+use crate::registry;
 
 /// Wrong usage (`EX_USAGE` in sysexits.h).
 const EX_USAGE: u8 = 64;
@@ -36,12 +43,16 @@ enum Command {
     Detect(detect::Detect),
     Check(check::Check),
     Watch(watch::Watch),
+    Push(push::Push),
+    Pull(pull::Pull),
+    Login(login::Login),
+    Image(image::Image),
 }
 
 /// Which application a subcommand is about.
 #[derive(Args)]
 struct AppArguments {
-    /// The manifest, or the folder it is in
+    /// The manifest, the folder it is in, a component, or an image in a registry
     #[arg(
         short,
         long = "from",
@@ -61,8 +72,28 @@ struct AppArguments {
 impl AppArguments {
     fn load(&self) -> anyhow::Result<App> {
         let variables = Given::read(&self.variable)?;
-        App::load(&self.from, &Choices { variables, profile: self.profile.clone() })
+        let choices = Choices { variables, profile: self.profile.clone() };
+        if !registry::is_reference(&self.from) {
+            return App::load(&self.from, &choices);
+        }
+        let reference = registry::reference(&self.from.to_string_lossy())?;
+        let (folder, _) = block_on(registry::pull(&reference))?;
+        let mut app = App::load(&folder, &choices)?;
+        // Every version of an image has the same state, and none is kept in the cache.
+        app.state = PathBuf::from(".spotter");
+        Ok(app)
     }
+
+    /// The manifest as it is written, for what keeps its templates.
+    fn manifest(&self) -> anyhow::Result<Manifest> {
+        App::manifest(&self.from)
+    }
+}
+
+/// Runs what waits for the network, where nothing else goes on.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start")?.block_on(future)
 }
 
 /// Parses the command line and runs it; the exit status says how it went: 0 well, 64 wrong usage,
@@ -83,6 +114,10 @@ pub fn run() -> ExitCode {
         Command::Detect(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Watch(command) => command.run(),
+        Command::Push(command) => command.run(),
+        Command::Pull(command) => command.run(),
+        Command::Login(command) => command.run(),
+        Command::Image(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

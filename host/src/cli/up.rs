@@ -11,6 +11,7 @@ use super::AppArguments;
 use super::log::LogFormat;
 use crate::app::App;
 use crate::runtime::config_file::ConfigFile;
+use crate::runtime::guest_log::TARGET as GUEST_TARGET;
 use crate::runtime::limits::LimitSettings;
 use crate::server::listener::{self, Listener, StopSignals};
 use crate::server::traces::Traces;
@@ -44,6 +45,12 @@ pub(crate) struct Up {
     /// A variable for every component's environment; can be repeated
     #[arg(long, short, value_name = "NAME=VALUE")]
     env: Vec<String>,
+    /// A value for the application's default key-value store; can be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    key_value: Vec<String>,
+    /// Log nothing that components write to their standard streams
+    #[arg(long, short)]
+    quiet: bool,
     /// Where the application keeps what outlives requests [default: .spotter beside the manifest]
     #[arg(long, value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
@@ -62,7 +69,7 @@ pub(crate) struct Up {
 
 impl Up {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        self.log_format.start();
+        self.log_format.start(self.quiet.then_some(GUEST_TARGET))?;
         let file = ConfigFile::read(self.runtime_config_file.as_deref())?;
         let limits = self.limits.resolve(file.limits)?;
         let mut app = self.app.load()?;
@@ -76,6 +83,10 @@ impl Up {
         let traces =
             self.otlp_endpoint.as_deref().map(|to| Traces::to(to, &app.name)).transpose()?;
         let server = Server::new(app, limits, traces)?;
+        for entry in &self.key_value {
+            let (key, value) = pair("--key-value", entry)?;
+            server.set_key_value(key, value)?;
+        }
         // Guests keep as many threads busy as there are instances; two more keep the sockets going.
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(limits.instances + 2)
@@ -108,11 +119,14 @@ impl Up {
     }
 }
 
+/// The two sides of a flag's `NAME=VALUE`.
+fn pair<'a>(flag: &str, text: &'a str) -> anyhow::Result<(&'a str, &'a str)> {
+    text.split_once('=').with_context(|| format!("{flag} {text:?} is not of the form NAME=VALUE"))
+}
+
 fn add_environment(app: &mut App, variables: &[String]) -> anyhow::Result<()> {
     for variable in variables {
-        let (name, value) = variable
-            .split_once('=')
-            .with_context(|| format!("--env {variable:?} is not of the form NAME=VALUE"))?;
+        let (name, value) = pair("--env", variable)?;
         for component in app.components.values_mut() {
             component.environment.insert(name.to_owned(), value.to_owned());
         }

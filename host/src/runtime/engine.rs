@@ -79,6 +79,15 @@ impl Runtime {
         Ok(())
     }
 
+    /// Sets a value of the application's default store.
+    ///
+    /// # Errors
+    /// Where no component stores anything, or the database cannot be written.
+    pub fn set_key_value(&self, key: &str, value: &str) -> anyhow::Result<()> {
+        let stores = self.stores.as_ref();
+        stores.context("no component has `key_value_stores`")?.set_default(key, value)
+    }
+
     /// Loads a component, compiled from the cache where it is there.
     ///
     /// # Errors

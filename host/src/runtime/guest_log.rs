@@ -11,6 +11,9 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+/// What the log calls lines of guests.
+pub const TARGET: &str = "guest";
+
 /// A request may log so much; what is more is lost, and the log says so.
 const MOST: usize = 64 << 10;
 
@@ -67,7 +70,7 @@ impl Lines {
         let text = String::from_utf8_lossy(line);
         let text = text.trim_end();
         if !text.is_empty() {
-            tracing::info!(target: "guest", component = self.component, stream = self.stream, "{text}");
+            tracing::info!(target: TARGET, component = self.component, stream = self.stream, "{text}");
         }
     }
 }

@@ -27,6 +27,17 @@ pub enum Handler {
 pub type Reply = oneshot::Sender<Result<Response<WasiBody>, String>>;
 
 impl Handler {
+    /// Makes an instance in `store`, and runs nothing.
+    ///
+    /// # Errors
+    /// Where there is no room for one, or its start fails.
+    pub async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<()> {
+        match self {
+            Self::Incoming(proxy) => proxy.instantiate_async(store).await.map(|_| ()),
+            Self::Async(service) => service.instantiate_async(store).await.map(|_| ()),
+        }
+    }
+
     /// Finds the interface that a component exports.
     ///
     /// # Errors

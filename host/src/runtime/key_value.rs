@@ -87,6 +87,12 @@ impl Stores {
         Ok(Self { database: Arc::new(Database::create(path).with_context(context)?) })
     }
 
+    /// Sets a value of the store `default`.
+    pub(super) fn set_default(&self, key: &str, value: &str) -> anyhow::Result<()> {
+        let set = self.store("default").set(key, Some(value.as_bytes()));
+        set.with_context(|| format!("cannot set {key:?} in the default store"))
+    }
+
     fn store(&self, label: &str) -> Store {
         Store { database: Arc::clone(&self.database), label: label.to_owned() }
     }

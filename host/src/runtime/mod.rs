@@ -3,7 +3,7 @@
 pub mod cache;
 pub mod config_file;
 pub mod engine;
-mod guest_log;
+pub mod guest_log;
 pub mod handler;
 pub mod instance;
 mod key_value;

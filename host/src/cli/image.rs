@@ -1,0 +1,40 @@
+//! `spotter image`: an application as a container image without a Linux in it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::AppArguments;
+use crate::app::check;
+use crate::registry::archive;
+
+/// Write an application as a container image, in an OCI archive for `ctr image import`
+#[derive(Args)]
+pub(super) struct Image {
+    #[command(flatten)]
+    app: AppArguments,
+    /// The archive to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// The image's name [default: the application's, and its version]
+    #[arg(long, value_name = "NAME:TAG")]
+    name: Option<String>,
+}
+
+impl Image {
+    #[allow(clippy::print_stdout, reason = "the digest is what was asked for")]
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let app = self.app.load()?;
+        for component in app.components.values() {
+            check::component(component)?;
+        }
+        let manifest = self.app.manifest()?;
+        let name = self.name.unwrap_or_else(|| {
+            let version = Some(&manifest.application.version).filter(|text| !text.is_empty());
+            format!("{}:{}", app.name, version.map_or("latest", String::as_str))
+        });
+        let digest = archive::write(manifest, &app, &name, &self.output)?;
+        println!("{digest}");
+        Ok(())
+    }
+}

@@ -1,0 +1,38 @@
+//! `spotter login`: who we are to a registry.
+
+use std::io::BufRead;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+
+use super::block_on;
+use crate::progress::say;
+use crate::registry::{self, credentials};
+
+/// Log in to an OCI registry; the password is read from standard input
+#[derive(Args)]
+pub(super) struct Login {
+    /// The registry, such as ghcr.io
+    registry: String,
+    #[arg(short, long, value_name = "NAME")]
+    username: String,
+    /// As Docker has it: the password always comes from there
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+impl Login {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        if !self.password_stdin {
+            say(&format!("Password for {} at {}:", self.username, self.registry));
+        }
+        let mut password = String::new();
+        std::io::stdin().lock().read_line(&mut password).context("cannot read the password")?;
+        let password = password.trim_end_matches(['\r', '\n']);
+        ensure!(!password.is_empty(), "the password is empty; give it on standard input");
+        block_on(registry::check_login(&self.registry, &self.username, password))?;
+        let file = credentials::keep(&self.registry, &self.username, password)?;
+        say(&format!("Logged in to {}; kept in {}", self.registry, file.display()));
+        Ok(())
+    }
+}

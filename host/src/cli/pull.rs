@@ -1,0 +1,43 @@
+//! `spotter pull`: an application out of a registry.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use walkdir::WalkDir;
+
+use super::block_on;
+use crate::registry;
+
+/// Pull an application from an OCI registry into the cache, or into a folder
+#[derive(Args)]
+pub(super) struct Pull {
+    /// Where from: REGISTRY/NAME:TAG or REGISTRY/NAME@DIGEST
+    reference: String,
+    /// A new folder for the application's manifest and files
+    #[arg(short, long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+}
+
+impl Pull {
+    #[allow(clippy::print_stdout, reason = "the digest is what was asked for")]
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let reference = registry::reference(&self.reference)?;
+        let (folder, digest) = block_on(registry::pull(&reference))?;
+        if let Some(output) = &self.output {
+            ensure!(!output.exists(), "{} is there already; name a new folder", output.display());
+            for entry in WalkDir::new(&folder).sort_by_file_name() {
+                let entry = entry?;
+                let target = output.join(entry.path().strip_prefix(&folder)?);
+                let made = if entry.file_type().is_dir() {
+                    std::fs::create_dir_all(&target)
+                } else {
+                    std::fs::copy(entry.path(), &target).map(drop)
+                };
+                made.with_context(|| format!("cannot write {}", target.display()))?;
+            }
+        }
+        println!("{digest}");
+        Ok(())
+    }
+}

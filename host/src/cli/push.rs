@@ -1,0 +1,38 @@
+//! `spotter push`: an application into a registry.
+
+use clap::Args;
+
+use super::{AppArguments, block_on};
+use crate::app::check;
+use crate::registry::{self, pack};
+
+/// Push an application to an OCI registry
+#[derive(Args)]
+pub(super) struct Push {
+    /// Where to: REGISTRY/NAME:TAG
+    reference: String,
+    #[command(flatten)]
+    app: AppArguments,
+    /// Push the only component as a WebAssembly artifact, instead of the application
+    #[arg(long)]
+    artifact: bool,
+}
+
+impl Push {
+    #[allow(clippy::print_stdout, reason = "the digest is what was asked for")]
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let reference = registry::reference(&self.reference)?;
+        let app = self.app.load()?;
+        for component in app.components.values() {
+            check::component(component)?;
+        }
+        let package = if self.artifact {
+            pack::artifact(&app)?
+        } else {
+            pack::application(self.app.manifest()?, &app)?
+        };
+        let digest = block_on(registry::push(&reference, package))?;
+        println!("{digest}");
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! Applications in OCI registries: pushed, pulled, and served from there.
+
+pub mod archive;
+pub mod credentials;
+pub mod locked;
+pub mod pack;
+pub mod unpack;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::manifest::OciImageManifest;
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Client, Reference, RegistryOperation};
+
+use crate::progress::{Bar, say};
+use crate::runtime::cache;
+use pack::Package;
+use unpack::Layer;
+
+/// The image configuration of OCI.
+const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+/// A Spin application's layers.
+const LOCKED_TYPE: &str = "application/vnd.fermyon.spin.application.v1+config";
+const WASM_LAYER_TYPE: &str = "application/vnd.wasm.content.layer.v1+wasm";
+const DATA_TYPE: &str = "application/vnd.wasm.content.layer.v1+data";
+/// A WebAssembly artifact's configuration and layer.
+const WASM_CONFIG_TYPE: &str = "application/vnd.wasm.config.v0+json";
+const WASM_TYPE: &str = "application/wasm";
+
+/// The largest image that is pulled, in bytes.
+const MOST: i64 = 2 << 30;
+
+/// Reads a reference such as `ghcr.io/me/detect:1`.
+///
+/// # Errors
+/// Text that is none, with what one looks like.
+pub fn reference(text: &str) -> anyhow::Result<Reference> {
+    text.parse().with_context(|| {
+        format!("{text:?} is no image reference; write REGISTRY/NAME:TAG or REGISTRY/NAME@DIGEST")
+    })
+}
+
+/// Pushes a package; gives the digest of its manifest.
+///
+/// # Errors
+/// What the registry refused, and how to log in where that is why.
+pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<String> {
+    let client = client(reference);
+    let auth = credentials::find(reference.resolve_registry())?;
+    client.store_auth_if_needed(reference.resolve_registry(), &auth).await;
+    let Package { config, layers } = package;
+    let manifest = OciImageManifest::build(&layers, &config, None);
+    let total = layers.iter().map(|layer| layer.data.len() as u64).sum();
+    let bar = Bar::start(format!("Pushing {reference}"), total);
+    let explain = || advice(reference);
+    for (layer, described) in layers.into_iter().zip(&manifest.layers) {
+        let length = layer.data.len() as u64;
+        if !client.blob_exists(reference, &described.digest).await.unwrap_or_default() {
+            client
+                .push_blob(reference, layer.data, &described.digest)
+                .await
+                .with_context(explain)?;
+        }
+        bar.advance(length);
+    }
+    client
+        .push_blob(reference, config.data, &manifest.config.digest)
+        .await
+        .with_context(explain)?;
+    client.push_manifest(reference, &manifest.into()).await.with_context(explain)?;
+    let digest = client.fetch_manifest_digest(reference, &auth).await.with_context(explain)?;
+    bar.done(format!("Pushed {reference}"));
+    Ok(digest)
+}
+
+/// Pulls an application into the cache, where it is not there yet; gives its folder and digest.
+///
+/// # Errors
+/// What the registry refused; an image that holds no application.
+pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
+    let client = client(reference);
+    let auth = credentials::find(reference.resolve_registry())?;
+    let explain = || advice(reference);
+    let (manifest, digest) =
+        client.pull_image_manifest(reference, &auth).await.with_context(explain)?;
+    let name = digest.trim_start_matches("sha256:");
+    ensure!(name.chars().all(|c| c.is_ascii_hexdigit()), "{digest:?} is no digest of SHA-256");
+    let folder = cache::folder("applications")?.join(name);
+    if folder.join("spin.toml").exists() {
+        return Ok((folder, digest));
+    }
+    let total: i64 = manifest.layers.iter().map(|layer| layer.size.max(0)).sum();
+    ensure!(total <= MOST, "the image has {total} bytes of layers; at most {MOST} are pulled");
+    let bar = Bar::start(format!("Pulling {reference}"), total.unsigned_abs());
+    let mut layers = Vec::new();
+    for described in &manifest.layers {
+        let mut bytes = Vec::new();
+        // Fails where the bytes are not those of the digest.
+        client.pull_blob(reference, described, &mut bytes).await.with_context(explain)?;
+        bar.advance(bytes.len() as u64);
+        layers.push(Layer { media_type: described.media_type.clone(), bytes });
+    }
+    unpack::unpack(&layers, &folder).with_context(|| format!("{reference} cannot be used"))?;
+    bar.done(format!("Pulled {reference}"));
+    say(&format!("  {digest}"));
+    Ok((folder, digest))
+}
+
+/// Checks a user's name and password with their registry.
+///
+/// # Errors
+/// Where the registry does not take them.
+pub async fn check_login(registry: &str, user: &str, password: &str) -> anyhow::Result<()> {
+    let reference = Reference::with_tag(registry.to_owned(), "spotter/login".into(), "none".into());
+    let auth = RegistryAuth::Basic(user.to_owned(), password.to_owned());
+    let client = client(&reference);
+    let asked = client.auth(&reference, &auth, RegistryOperation::Pull);
+    asked.await.with_context(|| format!("{registry} does not take this user and password"))?;
+    Ok(())
+}
+
+/// Plain HTTP is for registries on this machine only.
+fn client(reference: &Reference) -> Client {
+    // Without a provider of its own, the client uses this process's; the first one set counts.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+    let protocol = if is_loopback(reference.resolve_registry()) {
+        ClientProtocol::Http
+    } else {
+        ClientProtocol::Https
+    };
+    Client::new(ClientConfig { protocol, ..ClientConfig::default() })
+}
+
+fn is_loopback(registry: &str) -> bool {
+    let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn advice(reference: &Reference) -> String {
+    let registry = reference.resolve_registry();
+    format!(
+        "{registry} refused {reference}; is there such an image, and are you logged in (`spotter login {registry}`)?"
+    )
+}
+
+/// Whether `--from` means an image rather than a path: it names no file, and a registry before a `/`.
+pub fn is_reference(from: &Path) -> bool {
+    let Some(text) = from.to_str() else { return false };
+    let registry = text.split_once('/').map_or("", |(registry, _)| registry);
+    let has_registry = registry == "localhost" || registry.contains(['.', ':']);
+    !registry.starts_with('.')
+        && has_registry
+        && !from.exists()
+        && text.parse::<Reference>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_loopback, is_reference};
+    use std::path::Path;
+
+    #[test]
+    fn plain_http_is_for_this_machine_only() {
+        for registry in ["localhost", "localhost:5000", "127.0.0.1:5000", "[::1]:5000"] {
+            assert!(is_loopback(registry), "{registry}");
+        }
+        for registry in ["ghcr.io", "localhost.example.com", "10.0.0.1:5000", "127.0.0.1.nip.io"] {
+            assert!(!is_loopback(registry), "{registry}");
+        }
+    }
+
+    #[test]
+    fn an_image_is_told_from_a_path() {
+        for text in [
+            "ghcr.io/me/detect:1",
+            "localhost:5000/detect",
+            "registry.example.com/a/b@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+        ] {
+            assert!(is_reference(Path::new(text)), "{text}");
+        }
+        for text in ["spin.toml", "./a.b/c", "../a/b", "folder/spin.toml", "/etc/passwd"] {
+            assert!(!is_reference(Path::new(text)), "{text}");
+        }
+    }
+}

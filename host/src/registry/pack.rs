@@ -1,0 +1,122 @@
+//! An application as layers: each component and each of its files one, and the locked application.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use oci_client::client::{Config, ImageLayer};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
+
+use super::locked::{Content, LockedApp, LockedFile};
+use super::{CONFIG_TYPE, DATA_TYPE, LOCKED_TYPE, WASM_CONFIG_TYPE, WASM_LAYER_TYPE, WASM_TYPE};
+use crate::app::manifest::Manifest;
+use crate::app::{App, Component, files};
+
+/// What is pushed.
+pub struct Package {
+    pub config: Config,
+    pub layers: Vec<ImageLayer>,
+}
+
+/// An application in the form of `spin registry push`.
+///
+/// # Errors
+/// A component that is not built, a file that cannot be read.
+pub fn application(manifest: Manifest, app: &App) -> anyhow::Result<Package> {
+    let mut layers = Layers::default();
+    let mut contents = BTreeMap::new();
+    for (id, component) in &app.components {
+        let source = layers.add(read(component)?, WASM_LAYER_TYPE);
+        let files = add_files(component, &mut layers).with_context(|| format!("`{id}`"))?;
+        contents.insert(id.clone(), (source, files));
+    }
+    let locked = serde_json::to_vec(&LockedApp::of(manifest, contents)?)?;
+    layers.add(locked, LOCKED_TYPE);
+    let config = json!({
+        "architecture": "wasm",
+        "os": "wasip1",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": layers.digests},
+    });
+    let config = Config::new(config.to_string(), CONFIG_TYPE.to_owned(), None);
+    Ok(Package { config, layers: layers.layers })
+}
+
+/// An application's only component, as a WebAssembly artifact of OCI
+/// (<https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/>).
+///
+/// # Errors
+/// More than one component; one that is not built.
+pub fn artifact(app: &App) -> anyhow::Result<Package> {
+    let mut components = app.components.values();
+    let (Some(component), None) = (components.next(), components.next()) else {
+        anyhow::bail!(
+            "{} components: an artifact has one; push without --artifact",
+            app.components.len()
+        );
+    };
+    ensure!(
+        component.files.is_empty(),
+        "`{}` has files, and an artifact has none; push without --artifact",
+        component.id
+    );
+    let mut layers = Layers::default();
+    layers.add(read(component)?, WASM_TYPE);
+    let config = json!({
+        "architecture": "wasm",
+        "os": "wasip2",
+        "layerDigests": layers.digests,
+        "component": {"exports": [], "imports": []},
+    });
+    let config = Config::new(config.to_string(), WASM_CONFIG_TYPE.to_owned(), None);
+    Ok(Package { config, layers: layers.layers })
+}
+
+fn read(component: &Component) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(&component.source).with_context(|| {
+        let path = component.source.display();
+        format!("cannot read {path} of `{}`; build it with `spotter build`", component.id)
+    })
+}
+
+fn add_files(component: &Component, layers: &mut Layers) -> anyhow::Result<Vec<LockedFile>> {
+    let staged = files::stage(&component.root, &component.files, &component.exclude_files)?;
+    let Some(staged) = staged else { return Ok(Vec::new()) };
+    let mut locked = Vec::new();
+    for entry in WalkDir::new(staged.path()).sort_by_file_name() {
+        let entry = entry?;
+        if entry.file_type().is_file() {
+            let content = layers.add(std::fs::read(entry.path())?, DATA_TYPE);
+            let path = entry.path().strip_prefix(staged.path()).unwrap_or(Path::new(""));
+            locked.push(LockedFile { content, path: format!("/{}", path.display()) });
+        }
+    }
+    Ok(locked)
+}
+
+/// Layers, each once, by digest.
+#[derive(Default)]
+struct Layers {
+    layers: Vec<ImageLayer>,
+    digests: BTreeSet<String>,
+}
+
+impl Layers {
+    fn add(&mut self, bytes: Vec<u8>, media_type: &str) -> Content {
+        let digest = digest(&bytes);
+        if self.digests.insert(digest.clone()) {
+            self.layers.push(ImageLayer::new(Bytes::from(bytes), media_type.to_owned(), None));
+        }
+        Content { digest: Some(digest), inline: None }
+    }
+}
+
+/// The digest of bytes, as registries write it.
+pub fn digest(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hash}")
+}

@@ -1,0 +1,88 @@
+//! Layers as an application: a folder with a `spin.toml`, its components, and their files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::locked::{Content, LockedApp, inner_path};
+use super::{LOCKED_TYPE, WASM_LAYER_TYPE, WASM_TYPE, pack};
+use crate::runtime::cache::write_whole;
+
+/// One layer of an image.
+pub struct Layer {
+    pub media_type: String,
+    pub bytes: Vec<u8>,
+}
+
+/// Writes the application into `folder`, its manifest last: where that is, all is.
+///
+/// # Errors
+/// An image that holds no application; a layer that is missing; a path that leads out.
+pub fn unpack(layers: &[Layer], folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let locked = layers.iter().find(|layer| layer.media_type == LOCKED_TYPE);
+    let manifest = match locked {
+        Some(locked) => application(&locked.bytes, layers, folder)?,
+        None => component(layers, folder)?,
+    };
+    write_whole(&folder.join("spin.toml"), manifest.as_bytes())
+}
+
+fn application(locked: &[u8], layers: &[Layer], folder: &Path) -> anyhow::Result<String> {
+    let app: LockedApp =
+        serde_json::from_slice(locked).context("the image's locked application cannot be read")?;
+    let manifest = toml::to_string(&app.to_manifest()?)?;
+    let by_digest: BTreeMap<String, &[u8]> =
+        layers.iter().map(|layer| (pack::digest(&layer.bytes), layer.bytes.as_slice())).collect();
+    for component in &app.components {
+        let id = &component.id;
+        let source = bytes(&component.source.content, &by_digest)
+            .with_context(|| format!("the component `{id}`"))?;
+        write(&folder.join(format!("{id}.wasm")), &source)?;
+        for file in &component.files {
+            let path = folder.join("files").join(id).join(inner_path(&file.path)?);
+            let content = bytes(&file.content, &by_digest)
+                .with_context(|| format!("the file {} of `{id}`", file.path))?;
+            write(&path, &content)?;
+        }
+    }
+    Ok(manifest)
+}
+
+fn component(layers: &[Layer], folder: &Path) -> anyhow::Result<String> {
+    let is_wasm = |layer: &&Layer| [WASM_TYPE, WASM_LAYER_TYPE].contains(&&*layer.media_type);
+    let mut found = layers.iter().filter(is_wasm);
+    let (Some(component), None) = (found.next(), found.next()) else {
+        let types: Vec<&str> = layers.iter().map(|layer| layer.media_type.as_str()).collect();
+        bail!(
+            "the image is neither a Spin application nor one WebAssembly component; its layers are {}",
+            types.join(", ")
+        );
+    };
+    write(&folder.join("component.wasm"), &component.bytes)?;
+    Ok("spin_manifest_version = 2\n\n[application]\nname = \"component\"\n\n[[trigger.http]]\n\
+        route = \"/...\"\ncomponent = \"component\"\n\n[component.component]\n\
+        source = \"component.wasm\"\n"
+        .to_owned())
+}
+
+fn bytes(content: &Content, layers: &BTreeMap<String, &[u8]>) -> anyhow::Result<Vec<u8>> {
+    if let Some(inline) = &content.inline {
+        return BASE64.decode(inline).context("its inline bytes are not base64");
+    }
+    let digest = content.digest.as_ref().context("it has neither a digest nor inline bytes")?;
+    // Spin writes digests without their algorithm.
+    let digest = if digest.contains(':') { digest.clone() } else { format!("sha256:{digest}") };
+    let layer = layers.get(&digest);
+    Ok(layer.with_context(|| format!("the image has no layer {digest}"))?.to_vec())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    ensure!(!path.is_dir(), "{} is a folder and a file at once", path.display());
+    write_whole(path, bytes)
+}

@@ -1,0 +1,260 @@
+//! Applications in a real registry (Debian's docker-registry): pushed, pulled, served from there; and as
+//! an image without Docker.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use spotter_tests::server::Server;
+use spotter_tests::{client, guests, root, spotter, stderr, stdout, system};
+use tempfile::TempDir;
+
+/// A registry on a port of its own, with its data in a folder that goes with it.
+struct Registry {
+    process: Child,
+    address: String,
+    folder: TempDir,
+}
+
+/// `user` and `a secret`, as htpasswd writes them.
+const LOGIN: &str = "user:$2b$04$nw3Ku4vZ2CWQEEBT0BUc7OyAiLmkMgNCP99vqR6bNCRs9Tn585lR.";
+
+impl Registry {
+    fn start(login: Option<&str>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+        let address = socket.local_addr().expect("an address").to_string();
+        drop(socket);
+        let mut config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {0}/data}}, delete: {{enabled: true}}}}\nhttp: {{addr: '{address}'}}\n",
+            folder.path().display()
+        );
+        if let Some(login) = login {
+            let file = folder.path().join("htpasswd");
+            fs::write(&file, login).expect("a file");
+            config += &format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", file.display());
+        }
+        let file = folder.path().join("config.yml");
+        fs::write(&file, config).expect("a file");
+        let process = Command::new(system::program("docker-registry", "docker-registry"))
+            .arg("serve")
+            .arg(file)
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the registry starts");
+        let began = Instant::now();
+        while std::net::TcpStream::connect(&address).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(20), "the registry does not answer");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Self { process, address, folder }
+    }
+
+    fn reference(&self, name: &str) -> String {
+        format!("{}/{name}", self.address)
+    }
+
+    /// The file of a layer in its storage.
+    fn blob(&self, digest: &str) -> std::path::PathBuf {
+        let digest = digest.trim_start_matches("sha256:");
+        let blobs = self.folder.path().join("data/docker/registry/v2/blobs/sha256");
+        blobs.join(&digest[..2]).join(digest).join("data")
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// `spotter` with a cache and a configuration of its own.
+fn run_in(home: &Path, arguments: &[&str]) -> Output {
+    command_in(home).args(arguments).output().expect("spotter starts")
+}
+
+fn command_in(home: &Path) -> Command {
+    let mut command = Command::new(spotter());
+    command.current_dir(root());
+    command.env("XDG_CACHE_HOME", home.join("cache")).env("XDG_CONFIG_HOME", home.join("config"));
+    command
+}
+
+fn assert_ran(output: &Output) {
+    assert!(output.status.success(), "{}", stderr(output));
+}
+
+#[test]
+fn an_application_is_pushed_and_served_from_the_registry() {
+    guests();
+    let registry = Registry::start(None);
+    let home = tempfile::tempdir().expect("a folder");
+    let reference = registry.reference("team/guests:1");
+    let pushed = run_in(home.path(), &["push", &reference, "-f", "tests/guests"]);
+    assert_ran(&pushed);
+    let digest = stdout(&pushed).trim().to_owned();
+    assert!(digest.starts_with("sha256:"), "{digest}");
+
+    let mut command = command_in(home.path());
+    let state = home.path().join("state");
+    command.args([
+        "up",
+        "--from",
+        &reference,
+        "--listen",
+        "127.0.0.1:0",
+        "--variable",
+        "name=moon",
+    ]);
+    let server = Server::spawn({
+        command.arg("--state-dir").arg(&state);
+        command
+    });
+    let text = |path: &str| String::from_utf8(client::get(&server.url(path)).body).expect("text");
+    assert_eq!(text("/guest/hello"), "hello");
+    assert_eq!(text("/guest/environment"), "good morning");
+    assert_eq!(text("/guest/variable"), "hello moon");
+    assert_eq!(text("/guest/file"), "a file's text\n");
+    assert_eq!(text("/guest/store"), "1 [\"count\"]");
+    assert_eq!(client::get(&server.url("/teapot")).status, 418);
+    assert_eq!(client::get(&server.url("/hidden")).status, 404);
+
+    // By digest too, and into a folder that is an application like any other.
+    let by_digest = registry.reference(&format!("team/guests@{digest}"));
+    let folder = home.path().join("pulled");
+    let folder_name = folder.to_str().expect("a path");
+    let pulled = run_in(home.path(), &["pull", &by_digest, "-o", folder_name]);
+    assert_ran(&pulled);
+    assert_eq!(stdout(&pulled).trim(), digest);
+    assert_ran(&run_in(home.path(), &["check", "-f", folder_name]));
+    // What is pushed again is the same, byte for byte.
+    let again = run_in(home.path(), &["push", &reference, "-f", "tests/guests"]);
+    assert_eq!(stdout(&again).trim(), digest);
+}
+
+#[test]
+fn a_single_component_is_an_artifact() {
+    guests();
+    let registry = Registry::start(None);
+    let home = tempfile::tempdir().expect("a folder");
+    let reference = registry.reference("hello:latest");
+    let pushed =
+        run_in(home.path(), &["push", &reference, "--artifact", "-f", "target/spotter/hello.wasm"]);
+    assert_ran(&pushed);
+    let manifest = client::send(
+        "GET",
+        &format!("http://{}/v2/hello/manifests/latest", registry.address),
+        &[("accept", "application/vnd.oci.image.manifest.v1+json")],
+        b"",
+    )
+    .json();
+    assert_eq!(manifest["config"]["mediaType"], "application/vnd.wasm.config.v0+json");
+    assert_eq!(manifest["layers"][0]["mediaType"], "application/wasm");
+    let mut command = command_in(home.path());
+    command.args(["up", "--from", &reference, "--listen", "127.0.0.1:0"]);
+    let server = Server::spawn(command);
+    assert_eq!(client::get(&server.url("/any")).body, b"hello");
+
+    // A layer that is not what its digest says is not run.
+    let other = tempfile::tempdir().expect("a folder");
+    let layer = registry.blob(manifest["layers"][0]["digest"].as_str().expect("a digest"));
+    let mut bytes = fs::read(&layer).expect("a layer");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&layer, bytes).expect("a layer");
+    let pulled = run_in(other.path(), &["pull", &reference]);
+    assert_eq!(pulled.status.code(), Some(1), "{}", stdout(&pulled));
+    assert!(stderr(&pulled).to_lowercase().contains("digest"), "{}", stderr(&pulled));
+}
+
+#[test]
+fn a_registry_that_wants_a_login_gets_one() {
+    guests();
+    let registry = Registry::start(Some(LOGIN));
+    let home = tempfile::tempdir().expect("a folder");
+    let reference = registry.reference("private/hello:1");
+    let push = ["push", &reference, "-f", "target/spotter/hello.wasm"];
+    let refused = run_in(home.path(), &push);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("spotter login"), "{}", stderr(&refused));
+    let login = |password: &str| {
+        let mut command = command_in(home.path());
+        command.args(["login", &registry.address, "--username", "user", "--password-stdin"]);
+        let mut process =
+            command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("spotter starts");
+        let mut input = process.stdin.take().expect("standard input");
+        std::io::Write::write_all(&mut input, password.as_bytes()).expect("a password");
+        drop(input);
+        process.wait_with_output().expect("spotter ends")
+    };
+    assert_eq!(login("a guess\n").status.code(), Some(1));
+    assert_ran(&login("a secret\n"));
+    use std::os::unix::fs::PermissionsExt;
+    let kept = fs::metadata(home.path().join("config/spotter/logins.json")).expect("a file");
+    assert_eq!(kept.permissions().mode() & 0o777, 0o600);
+    assert_ran(&run_in(home.path(), &push));
+    assert_ran(&run_in(home.path(), &["pull", &reference]));
+}
+
+#[test]
+fn what_cannot_be_pulled_says_why() {
+    let registry = Registry::start(None);
+    let home = tempfile::tempdir().expect("a folder");
+    let missing = registry.reference("nothing:1");
+    let output = run_in(home.path(), &["up", "--from", &missing]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("is there such an image"), "{}", stderr(&output));
+    let output = run_in(home.path(), &["pull", "Not A Reference"]);
+    assert!(stderr(&output).contains("is no image reference"), "{}", stderr(&output));
+    let output = run_in(home.path(), &["push", &missing, "--artifact", "-f", "tests/guests"]);
+    assert!(stderr(&output).contains("an artifact has one"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_image_is_made_without_docker_and_holds_the_application_alone() {
+    guests();
+    let folder = tempfile::tempdir().expect("a folder");
+    let make = |name: &str| {
+        let archive = folder.path().join(name);
+        let path = archive.to_str().expect("a path");
+        let output = run_in(folder.path(), &["image", "-f", "tests/guests", "-o", path]);
+        assert_ran(&output);
+        (archive, stdout(&output).trim().to_owned())
+    };
+    let (archive, digest) = make("one.tar");
+    let (again, _) = make("two.tar");
+    assert_eq!(fs::read(&archive).expect("an archive"), fs::read(again).expect("an archive"));
+    let unpack = |archive: &Path, target: &Path| {
+        fs::create_dir_all(target).expect("a folder");
+        let status = Command::new("tar")
+            .arg("-xf")
+            .arg(archive)
+            .arg("-C")
+            .arg(target)
+            .status()
+            .expect("tar");
+        assert!(status.success());
+    };
+    let image = folder.path().join("image");
+    unpack(&archive, &image);
+    let json = |path: &Path| -> Value {
+        serde_json::from_slice(&fs::read(path).expect("a file")).expect("JSON")
+    };
+    let blob = |digest: &Value| {
+        image.join("blobs").join(digest.as_str().expect("a digest").replace(':', "/"))
+    };
+    let entry = json(&image.join("index.json"))["manifests"][0].clone();
+    assert_eq!(entry["digest"], digest);
+    assert_eq!(entry["annotations"]["io.containerd.image.name"], "docker.io/library/guests:0.1.0");
+    let manifest = json(&blob(&entry["digest"]));
+    let root_file_system = folder.path().join("rootfs");
+    unpack(&blob(&manifest["layers"][0]["digest"]), &root_file_system);
+    let mut command = command_in(folder.path());
+    command.arg("up").arg("-f").arg(&root_file_system).args(["--listen", "127.0.0.1:0"]);
+    let server = Server::spawn(command);
+    assert_eq!(client::get(&server.url("/guest/file")).body, b"a file's text\n");
+}
