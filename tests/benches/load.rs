@@ -1,4 +1,4 @@
-//! How the host carries load: `cargo bench -p spotter-tests --bench load`, which overloads it,
+//! How the host carries load: `cargo bench --bench load`, which overloads it,
 //! besets it with slow clients, and then loads it to 80 % for ten minutes; `-- --minutes 60` for longer, `-- --minutes 1` for a look.
 
 use std::io::Write;

@@ -1,5 +1,5 @@
 //! What the host adds to a component that does nothing, beside `wasmtime serve`:
-//! `cargo bench -p spotter-tests --bench overhead`.
+//! `cargo bench --bench overhead`.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! The README's figures: `cargo bench -p spotter-tests --bench report`, and with `-- --peers`
+//! The README's figures: `cargo bench --bench report`, and with `-- --peers`
 //! beside Flask and ONNX Runtime in the same run (installed with pip into the cache).
 
 use std::path::{Path, PathBuf};

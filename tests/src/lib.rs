@@ -24,8 +24,18 @@ pub fn spotter() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-        let build = Command::new(cargo)
-            .args(["build", "--release", "--quiet", "--package", "spotter", "--bins"])
+        let mut build = Command::new(cargo);
+        // What cargo tells this test of its own package would make build scripts run again.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                build.env_remove(&name);
+            }
+        }
+        let build = build
+            // Of the whole workspace, as the tests are: by itself, the package would have other features
+            // of its dependencies, and all would be built a second time.
+            .args(["build", "--release", "--quiet", "--workspace", "--bins"])
             .current_dir(root())
             .status()
             .expect("cargo starts");

@@ -97,7 +97,7 @@ fn check_tells_what_a_file_is_instead_of_a_component() {
     for (bytes, word) in [
         (b"text".to_vec(), "not WebAssembly"),
         (core, "is a core module"),
-        (b"\0asm\x0d\0\x01\0".to_vec(), "does not export wasi:http/incoming-handler"),
+        (b"\0asm\x0d\0\x01\0".to_vec(), "exports neither wasi:http/incoming-handler"),
     ] {
         let (success, said) = check(MANIFEST, &bytes);
         assert!(!success);

@@ -23,6 +23,7 @@ use crate::app::variables::Given;
 use crate::app::{App, Choices};
 use crate::progress::say;
 use crate::registry;
+use crate::server::tls::choose_cryptography;
 
 /// Wrong usage (`EX_USAGE` in sysexits.h).
 const EX_USAGE: u8 = 64;
@@ -107,6 +108,7 @@ pub fn run() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    choose_cryptography();
     let result = match cli.command {
         Command::Up(command) => command.run(),
         Command::Build(command) => command.run(),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::errors::OciDistributionError;
 use oci_client::manifest::OciImageManifest;
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
@@ -117,15 +118,22 @@ pub async fn check_login(registry: &str, user: &str, password: &str) -> anyhow::
     let reference = Reference::with_tag(registry.to_owned(), "spotter/login".into(), "none".into());
     let auth = RegistryAuth::Basic(user.to_owned(), password.to_owned());
     let client = client(&reference);
-    let asked = client.auth(&reference, &auth, RegistryOperation::Pull);
-    asked.await.with_context(|| format!("{registry} does not take this user and password"))?;
-    Ok(())
+    let refused = || format!("{registry} does not take this user and password");
+    client.auth(&reference, &auth, RegistryOperation::Pull).await.with_context(refused)?;
+    // Where there is no token to ask for, only a question shows whether they are taken; that
+    // there is no such image is a good answer.
+    match client.fetch_manifest_digest(&reference, &auth).await {
+        Err(
+            error @ (OciDistributionError::UnauthorizedError { .. }
+            | OciDistributionError::AuthenticationFailure(_)
+            | OciDistributionError::RequestError(_)),
+        ) => Err(error).with_context(refused),
+        _ => Ok(()),
+    }
 }
 
 /// Plain HTTP is for registries on this machine only.
 fn client(reference: &Reference) -> Client {
-    // Without a provider of its own, the client uses this process's; the first one set counts.
-    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let protocol = if is_loopback(reference.resolve_registry()) {
         ClientProtocol::Http
     } else {

@@ -9,6 +9,12 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+/// Chooses the cryptography of this whole process, for what it serves and for what it asks.
+pub fn choose_cryptography() {
+    // The first choice counts; a second one is the same.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+}
+
 /// Makes an acceptor of the files.
 ///
 /// # Errors
