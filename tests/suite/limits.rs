@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use spotter_tests::client::{self, Reply};
 use spotter_tests::server::Server;
-use spotter_tests::{raw, root, run, stderr};
+use spotter_tests::{pictures, raw, root, run, stderr};
 
 /// A `POST` to `/guest/length`, up to the body.
 fn post_head(headers: &str) -> Vec<u8> {
@@ -239,4 +239,28 @@ fn a_body_beyond_the_buffer_streams_to_its_guest() {
     let server = Server::guests(&["--body-buffer", "1KiB"]);
     let reply = client::post_picture(&server.url("/guest/length"), &vec![1; 1 << 20]);
     assert_eq!(reply.body, (1 << 20).to_string().as_bytes());
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_its_reply_is_cut_off() {
+    let server = Server::start(&["--instances", "1", "--body-idle", "500ms", "--queue-wait", "5s"]);
+    let picture = pictures::photograph();
+    let mut streams: Vec<_> = (0..2).map(|_| raw::connect(server.address())).collect();
+    for stream in &mut streams {
+        // More replies than the sockets' buffers hold, none of them read.
+        let head = format!(
+            "POST /detect?annotate=png HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n",
+            picture.len()
+        );
+        let requests = [head.as_bytes(), &picture].concat().repeat(40);
+        let mut stream = stream.try_clone().expect("a socket");
+        // The server stops reading once it cannot write.
+        std::thread::spawn(move || drop(stream.write_all(&requests)));
+    }
+    let began = Instant::now();
+    while !server.log().contains("whole=false") {
+        assert!(began.elapsed() < Duration::from_secs(60), "{}", server.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(get(&server, "/healthz").status, 200);
 }

@@ -4,7 +4,7 @@
 use std::path::{Component as PathPart, Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 use tempfile::TempDir;
 use walkdir::WalkDir;
@@ -89,7 +89,10 @@ fn globs<'p>(patterns: impl IntoIterator<Item = &'p str>) -> anyhow::Result<Glob
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
         set.add(
-            Glob::new(pattern).with_context(|| format!("`files` has the pattern {pattern:?}"))?,
+            GlobBuilder::new(pattern)
+                .literal_separator(true)
+                .build()
+                .with_context(|| format!("`files` has the pattern {pattern:?}"))?,
         );
     }
     Ok(set.build()?)

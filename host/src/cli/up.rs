@@ -88,12 +88,14 @@ impl Up {
             server.set_key_value(key, value)?;
         }
         // Guests keep as many threads busy as there are instances; two more keep the sockets going.
-        tokio::runtime::Builder::new_multi_thread()
+        let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(limits.instances + 2)
             .enable_all()
             .build()
-            .context("cannot start the server's threads")?
-            .block_on(self.serve(Arc::clone(&server)))?;
+            .context("cannot start the server's threads")?;
+        threads.block_on(self.serve(Arc::clone(&server)))?;
+        // What has not ended within the grace period is not waited for.
+        threads.shutdown_background();
         if let Some(traces) = server.traces() {
             traces.finish();
         }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use clap::Args;
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use notify_debouncer_mini::notify::{RecommendedWatcher, RecursiveMode};
 use notify_debouncer_mini::{DebounceEventResult, Debouncer, new_debouncer};
 
@@ -98,6 +98,8 @@ struct Sources {
     patterns: GlobSet,
     /// Where the patterns begin: only there are files watched, not in all of a target folder.
     folders: BTreeSet<PathBuf>,
+    /// When they began to be watched.
+    since: SystemTime,
 }
 
 impl Sources {
@@ -114,12 +116,12 @@ impl Sources {
             for pattern in &build.watch {
                 let path = base.join(pattern);
                 let path = path.to_string_lossy();
-                let glob = Glob::new(&path);
+                let glob = GlobBuilder::new(&path).literal_separator(true).build();
                 patterns.add(glob.with_context(|| format!("`watch` has {pattern:?}"))?);
                 folders.insert(literal_part(&path));
             }
         }
-        Ok(Self { manifest, patterns: patterns.build()?, folders })
+        Ok(Self { manifest, patterns: patterns.build()?, folders, since: SystemTime::now() })
     }
 
     fn watch(
@@ -149,15 +151,18 @@ impl Sources {
                 return Ok(None);
             };
             let changes = changes.context("the file watcher failed")?;
-            let changed = changes.into_iter().find(|change| self.contains(&change.path));
+            let changed = changes.into_iter().find(|change| self.has_changed(&change.path));
             if let Some(change) = changed {
                 return Ok(Some(change.path));
             }
         }
     }
 
-    fn contains(&self, path: &Path) -> bool {
-        path == self.manifest || self.patterns.is_match(path)
+    /// Whether a file is one of them, and was written or removed: to be read is an event too.
+    fn has_changed(&self, path: &Path) -> bool {
+        let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+        let is_newer = modified.map_or(true, |modified| modified > self.since);
+        is_newer && (path == self.manifest || self.patterns.is_match(path))
     }
 }
 

@@ -28,7 +28,7 @@ struct Login {
 /// Where the file of logins is there and cannot be read.
 pub fn find(registry: &str) -> anyhow::Result<RegistryAuth> {
     let mut logins = read(&path()?)?;
-    if let Some(Login { user, password }) = logins.registries.remove(registry) {
+    if let Some(Login { user, password }) = logins.registries.remove(resolved(registry)) {
         return Ok(RegistryAuth::Basic(user, password));
     }
     Ok(match docker_credential::get_credential(registry) {
@@ -47,7 +47,7 @@ pub fn keep(registry: &str, user: &str, password: &str) -> anyhow::Result<PathBu
     let path = path()?;
     let mut logins = read(&path)?;
     let login = Login { user: user.to_owned(), password: password.to_owned() };
-    logins.registries.insert(registry.to_owned(), login);
+    logins.registries.insert(resolved(registry).to_owned(), login);
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
@@ -63,6 +63,11 @@ fn read(path: &Path) -> anyhow::Result<Logins> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Logins::default()),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
+}
+
+/// Docker's registry goes by two names.
+fn resolved(registry: &str) -> &str {
+    if registry == "docker.io" { "index.docker.io" } else { registry }
 }
 
 fn path() -> anyhow::Result<PathBuf> {

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use futures_util::StreamExt;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
 use oci_client::manifest::OciImageManifest;
@@ -98,9 +99,23 @@ pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
     let bar = Bar::start(format!("Pulling {reference}"), total.unsigned_abs());
     let mut layers = Vec::new();
     for described in &manifest.layers {
+        let mut pieces =
+            client.pull_blob_stream(reference, described).await.with_context(explain)?;
         let mut bytes = Vec::new();
-        // Fails where the bytes are not those of the digest.
-        client.pull_blob(reference, described, &mut bytes).await.with_context(explain)?;
+        while let Some(piece) = pieces.stream.next().await {
+            bytes.extend_from_slice(&piece.with_context(explain)?);
+            ensure!(
+                bytes.len() as u64 <= described.size.unsigned_abs(),
+                "the layer {} is longer than the {} bytes it is said to have",
+                described.digest,
+                described.size
+            );
+        }
+        ensure!(
+            pack::digest(&bytes) == described.digest,
+            "the layer with the digest {} has other bytes: it is damaged, or not to be trusted",
+            described.digest
+        );
         bar.advance(bytes.len() as u64);
         layers.push(Layer { media_type: described.media_type.clone(), bytes });
     }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -17,7 +18,11 @@ use super::Server;
 /// Serves until its task is dropped.
 pub async fn serve(server: Arc<Server>, listener: TcpListener) {
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, most likely: the next try would fail as fast.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
         let server = Arc::clone(&server);
         let service = service_fn(move |request: Request<Incoming>| {
             let response = answer(&server, request.method(), request.uri().path());

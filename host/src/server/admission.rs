@@ -56,10 +56,12 @@ impl Admission {
     /// themselves hold, so that they cannot wait for each other.
     ///
     /// # Errors
-    /// [`Fault::QueueFull`] where all of those are taken.
-    pub fn enter_nested(&self) -> Result<Place, Fault> {
-        let permit = Arc::clone(&self.nested).try_acquire_owned();
-        let permit = permit.map_err(|_| Fault::QueueFull { length: 0 })?;
+    /// [`Fault::QueueTimeout`] where all of those stay taken.
+    pub async fn enter_nested(&self) -> Result<Place, Fault> {
+        let permit = Arc::clone(&self.nested).acquire_owned();
+        let Ok(Ok(permit)) = tokio::time::timeout(self.queue_wait, permit).await else {
+            return Err(Fault::QueueTimeout { waited: self.queue_wait });
+        };
         self.metrics.instances.inc();
         Ok(Place { _permit: permit, metrics: Arc::clone(&self.metrics) })
     }

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
+use super::stall::Impatient;
 use super::{Connection, Scheme, Server};
 
 /// Binds an address; port 0 takes any free one.
@@ -151,7 +152,7 @@ async fn converse<S>(
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     server.metrics().connections.inc();
-    let header_time = server.limits().header_time;
+    let (header_time, body_idle) = (server.limits().header_time, server.limits().body_idle);
     let answering = Arc::clone(&server);
     let service = service_fn(move |request: Request<Incoming>| {
         let server = Arc::clone(&answering);
@@ -163,7 +164,8 @@ async fn converse<S>(
     let mut conversation = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_time)
-        .serve_connection(TokioIo::new(stream), service);
+        .max_buf_size(64 << 10)
+        .serve_connection(TokioIo::new(Impatient::new(stream, body_idle)), service);
     let ended = tokio::select! {
         ended = &mut conversation => ended,
         () = async { drop(stopping.wait_for(|is_stopping| *is_stopping).await) } => {

@@ -11,6 +11,7 @@ pub mod listener;
 pub mod metrics;
 pub mod observe;
 pub mod spin_headers;
+pub mod stall;
 pub mod tls;
 pub mod traces;
 pub mod upload;
@@ -202,7 +203,10 @@ impl Server {
     ) -> Result<Response<WasiBody>, Fault> {
         let component = self.runtime.component(id).ok_or(Fault::Unloaded)?;
         body::check_length(request.headers(), &self.limits)?;
-        self.admission.check()?;
+        // A guest that is called waits for places of its own.
+        if hops == 0 {
+            self.admission.check()?;
+        }
         spin_headers::add(&mut request, found, connection);
         let breach = Breach::default();
         let (parts, body) = request.into_parts();
@@ -212,7 +216,7 @@ impl Server {
         let place = if hops == 0 {
             self.admission.enter().await?
         } else {
-            self.admission.enter_nested()?
+            self.admission.enter_nested().await?
         };
         let (limits, metrics) = (&self.limits, &self.metrics);
         let call = guest::Call { component, limits, metrics, place, hops };

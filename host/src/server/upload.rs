@@ -79,7 +79,7 @@ async fn collect(
     let mut held = Held { memory: Arc::clone(memory), bytes: 0 };
     let mut bytes = BytesMut::new();
     let mut trailers = None;
-    while (bytes.len() as u64) < limits.body_buffer {
+    while limits.body_buffer > 0 && bytes.len() as u64 <= limits.body_buffer {
         let frame = match body.frame().await {
             None => return Ok(ReceivedBody::whole(bytes.freeze(), trailers, held)),
             Some(Ok(frame)) => frame,
