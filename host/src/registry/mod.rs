@@ -17,7 +17,7 @@ use oci_client::manifest::OciImageManifest;
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
 
-use crate::progress::{Bar, say};
+use crate::progress::{Step, say};
 use crate::runtime::cache;
 use pack::Package;
 use unpack::Layer;
@@ -56,7 +56,7 @@ pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<Str
     let Package { config, layers } = package;
     let manifest = OciImageManifest::build(&layers, &config, None);
     let total = layers.iter().map(|layer| layer.data.len() as u64).sum();
-    let bar = Bar::start(format!("Pushing {reference}"), total);
+    let step = Step::of_bytes(format!("Pushing {reference}"), total);
     let explain = || advice(reference);
     for (layer, described) in layers.into_iter().zip(&manifest.layers) {
         let length = layer.data.len() as u64;
@@ -66,7 +66,7 @@ pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<Str
                 .await
                 .with_context(explain)?;
         }
-        bar.advance(length);
+        step.advance(length);
     }
     client
         .push_blob(reference, config.data, &manifest.config.digest)
@@ -74,7 +74,7 @@ pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<Str
         .with_context(explain)?;
     client.push_manifest(reference, &manifest.into()).await.with_context(explain)?;
     let digest = client.fetch_manifest_digest(reference, &auth).await.with_context(explain)?;
-    bar.done(format!("Pushed {reference}"));
+    step.done(format!("Pushed {reference}"));
     Ok(digest)
 }
 
@@ -96,7 +96,7 @@ pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
     }
     let total: i64 = manifest.layers.iter().map(|layer| layer.size.max(0)).sum();
     ensure!(total <= MOST, "the image has {total} bytes of layers; at most {MOST} are pulled");
-    let bar = Bar::start(format!("Pulling {reference}"), total.unsigned_abs());
+    let step = Step::of_bytes(format!("Pulling {reference}"), total.unsigned_abs());
     let mut layers = Vec::new();
     for described in &manifest.layers {
         let mut pieces =
@@ -116,11 +116,11 @@ pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
             "the layer with the digest {} has other bytes: it is damaged, or not to be trusted",
             described.digest
         );
-        bar.advance(bytes.len() as u64);
+        step.advance(bytes.len() as u64);
         layers.push(Layer { media_type: described.media_type.clone(), bytes });
     }
     unpack::unpack(&layers, &folder).with_context(|| format!("{reference} cannot be used"))?;
-    bar.done(format!("Pulled {reference}"));
+    step.done(format!("Pulled {reference}"));
     say(&format!("  {digest}"));
     Ok((folder, digest))
 }
