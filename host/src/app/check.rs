@@ -4,7 +4,7 @@
 use anyhow::{Context, bail, ensure};
 use wasmparser::{Encoding, Parser, Payload};
 
-use super::Component;
+use super::{App, Component};
 
 /// The exports that make a component a function.
 const HANDLERS: [&str; 2] = ["wasi:http/incoming-handler@0.2.", "wasi:http/handler@0.3."];
@@ -26,6 +26,14 @@ const GRANTED: [&str; 11] = [
     "wasi:random/",
     "wasi:sockets/",
 ];
+
+/// Checks the file of every component.
+///
+/// # Errors
+/// Those of [`component`].
+pub fn application(app: &App) -> anyhow::Result<()> {
+    app.components.values().try_for_each(component)
+}
 
 /// Checks the component's file.
 ///

@@ -16,9 +16,7 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let app = self.app.load()?;
-        for component in app.components.values() {
-            check::component(component)?;
-        }
+        check::application(&app)?;
         say(&format!("{}: {} component(s), no fault found", app.name, app.components.len()));
         Ok(())
     }

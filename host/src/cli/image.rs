@@ -25,9 +25,7 @@ impl Image {
     #[allow(clippy::print_stdout, reason = "the digest is what was asked for")]
     pub(super) fn run(self) -> anyhow::Result<()> {
         let app = self.app.load()?;
-        for component in app.components.values() {
-            check::component(component)?;
-        }
+        check::application(&app)?;
         let manifest = self.app.manifest()?;
         let name = self.name.unwrap_or_else(|| {
             let version = Some(&manifest.application.version).filter(|text| !text.is_empty());

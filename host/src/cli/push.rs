@@ -23,9 +23,7 @@ impl Push {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let reference = registry::reference(&self.reference)?;
         let app = self.app.load()?;
-        for component in app.components.values() {
-            check::component(component)?;
-        }
+        check::application(&app)?;
         let package = if self.artifact {
             pack::artifact(&app)?
         } else {
