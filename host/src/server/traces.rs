@@ -6,9 +6,10 @@
 
 use anyhow::Context as _;
 use http::{Method, Request};
-use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, KeyValue};
+use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -50,7 +51,7 @@ impl Traces {
     /// `traceparent`, so that what a guest calls is found under it.
     pub fn begin<B>(&self, request: &mut Request<B>) -> RequestSpan {
         let propagator = TraceContextPropagator::new();
-        let parent = propagator.extract_with_context(&Context::new(), &Headers(request.headers()));
+        let parent = propagator.extract_with_context(&Context::new(), &HeaderExtractor(request.headers()));
         let method = request.method().clone();
         let span = self
             .tracer
@@ -62,7 +63,7 @@ impl Traces {
             ])
             .start_with_context(&self.tracer, &parent);
         let own = Context::new().with_remote_span_context(span.span_context().clone());
-        propagator.inject_context(&own, &mut HeadersMut(request.headers_mut()));
+        propagator.inject_context(&own, &mut HeaderInjector(request.headers_mut()));
         RequestSpan(span)
     }
 
@@ -87,27 +88,5 @@ impl RequestSpan {
             self.0.set_status(Status::error(""));
         }
         self.0.end();
-    }
-}
-
-struct Headers<'a>(&'a http::HeaderMap);
-
-impl Extractor for Headers<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(http::HeaderName::as_str).collect()
-    }
-}
-
-struct HeadersMut<'a>(&'a mut http::HeaderMap);
-
-impl Injector for HeadersMut<'_> {
-    fn set(&mut self, key: &str, value: String) {
-        if let (Ok(name), Ok(value)) = (http::HeaderName::try_from(key), value.try_into()) {
-            self.0.insert(name, value);
-        }
     }
 }
