@@ -85,7 +85,7 @@ impl Up {
         let server = Server::new(app, limits, traces)?;
         for entry in &self.key_value {
             let (key, value) = pair("--key-value", entry)?;
-            server.set_key_value(key, value)?;
+            server.runtime().set_key_value(key, value)?;
         }
         // Guests keep as many threads busy as there are instances; two more keep the sockets going.
         let threads = tokio::runtime::Builder::new_multi_thread()

@@ -106,12 +106,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Sets a value of the application's default key-value store.
-    ///
-    /// # Errors
-    /// Where no component stores anything, or the database cannot be written.
-    pub fn set_key_value(&self, key: &str, value: &str) -> anyhow::Result<()> {
-        self.runtime.set_key_value(key, value)
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
     }
 
     pub fn app(&self) -> &App {
