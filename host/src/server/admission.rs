@@ -22,6 +22,16 @@ pub struct Admission {
     metrics: Arc<Metrics>,
 }
 
+/// Who asks for an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A client: it may have to queue.
+    Client,
+    /// A guest that waits for the one it calls. It gets a place that no client does, so that callers
+    /// and called cannot wait for each other.
+    Guest,
+}
+
 /// The right to run one instance; given back when dropped.
 pub struct Place {
     _permit: OwnedSemaphorePermit,
@@ -44,37 +54,26 @@ impl Admission {
     ///
     /// # Errors
     /// [`Fault::QueueFull`].
-    pub fn check(&self) -> Result<(), Fault> {
+    pub fn check(&self, caller: Caller) -> Result<(), Fault> {
         let is_full = self.waiting.load(Ordering::Relaxed) >= self.queue_length;
-        if is_full && self.places.available_permits() == 0 {
+        if caller == Caller::Client && is_full && self.places.available_permits() == 0 {
             return Err(Fault::QueueFull { length: self.queue_length });
         }
         Ok(())
-    }
-
-    /// A place for a guest that another guest calls, and waits for: never one that the callers
-    /// themselves hold, so that they cannot wait for each other.
-    ///
-    /// # Errors
-    /// [`Fault::QueueTimeout`] where all of those stay taken.
-    pub async fn enter_nested(&self) -> Result<Place, Fault> {
-        let permit = Arc::clone(&self.nested).acquire_owned();
-        let Ok(Ok(permit)) = tokio::time::timeout(self.queue_wait, permit).await else {
-            return Err(Fault::QueueTimeout { waited: self.queue_wait });
-        };
-        self.metrics.instances.inc();
-        Ok(Place { _permit: permit, metrics: Arc::clone(&self.metrics) })
     }
 
     /// Waits for a place.
     ///
     /// # Errors
     /// [`Fault::QueueFull`] at once, [`Fault::QueueTimeout`] after the longest wait.
-    pub async fn enter(&self) -> Result<Place, Fault> {
+    pub async fn enter(&self, caller: Caller) -> Result<Place, Fault> {
         let arrived = Instant::now();
-        let permit = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => self.wait().await?,
+        let permit = match caller {
+            Caller::Client => match Arc::clone(&self.places).try_acquire_owned() {
+                Ok(permit) => permit,
+                Err(_) => self.wait().await?,
+            },
+            Caller::Guest => self.permit(&self.nested).await?,
         };
         self.metrics.queue.observe(seconds(arrived.elapsed()));
         self.metrics.instances.inc();
@@ -86,7 +85,11 @@ impl Admission {
         if waiting.before >= self.queue_length {
             return Err(Fault::QueueFull { length: self.queue_length });
         }
-        let permit = Arc::clone(&self.places).acquire_owned();
+        self.permit(&self.places).await
+    }
+
+    async fn permit(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {
+        let permit = Arc::clone(of).acquire_owned();
         match tokio::time::timeout(self.queue_wait, permit).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(Fault::QueueTimeout { waited: self.queue_wait }),

@@ -28,7 +28,7 @@ use crate::app::App;
 use crate::app::routes::{Match, Target};
 use crate::runtime::outbound::{Internal, Siblings};
 use crate::runtime::{Limits, Runtime};
-use admission::Admission;
+use admission::{Admission, Caller};
 use body::{Breach, LimitedBody};
 use fault::Fault;
 use metrics::{Metrics, ReasonLabels};
@@ -199,21 +199,15 @@ impl Server {
     ) -> Result<Response<WasiBody>, Fault> {
         let component = self.runtime.component(id).ok_or(Fault::Unloaded)?;
         body::check_length(request.headers(), &self.limits)?;
-        // A guest that is called waits for places of its own.
-        if hops == 0 {
-            self.admission.check()?;
-        }
+        let caller = if hops == 0 { Caller::Client } else { Caller::Guest };
+        self.admission.check(caller)?;
         spin_headers::add(&mut request, found, connection);
         let breach = Breach::default();
         let (parts, body) = request.into_parts();
         let body = LimitedBody::new(body, &self.limits, Arc::clone(&breach));
         let body = upload::receive(body, &self.limits, &self.uploads).await?;
         let request = Request::from_parts(parts, body);
-        let place = if hops == 0 {
-            self.admission.enter().await?
-        } else {
-            self.admission.enter_nested().await?
-        };
+        let place = self.admission.enter(caller).await?;
         let (limits, metrics) = (&self.limits, &self.metrics);
         let call = guest::Call { component, limits, metrics, place, hops };
         let reply = call.run(self.runtime.engine(), request).await;
