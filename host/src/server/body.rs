@@ -1,4 +1,5 @@
-//! A request's body under its limits: no more than so many bytes, and no pause longer than so long.
+//! Bodies that are looked at as they pass: a request's under its limits (no more than so many bytes, no
+//! pause longer than so long), and any that somebody follows.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -8,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
+use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
@@ -59,10 +61,7 @@ impl Body for LimitedBody {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Step {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
             let waited = ready!(self.poll_pause(context));
             return Poll::Ready(Some(Err(self.break_off(Fault::BodyIdle { waited }))));
@@ -80,6 +79,48 @@ impl Body for LimitedBody {
             }
         }
         Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// One step of a body as it is polled.
+pub type Step = Poll<Option<Result<Frame<Bytes>, Error>>>;
+
+/// Whether a body has given all it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    UnderWay,
+    Over,
+}
+
+/// A body that shows each step to `watch`, and gives on what that makes of it.
+pub struct WatchedBody<F> {
+    body: WasiBody,
+    watch: F,
+}
+
+impl<F: FnMut(Step, Stage) -> Step + Send + Unpin + 'static> WatchedBody<F> {
+    /// Wraps a body.
+    pub fn wrap(body: WasiBody, watch: F) -> WasiBody {
+        Self { body, watch }.boxed_unsync()
+    }
+}
+
+impl<F: FnMut(Step, Stage) -> Step + Unpin> Body for WatchedBody<F> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Step {
+        let step = Pin::new(&mut self.body).poll_frame(context);
+        let is_over = matches!(step, Poll::Ready(None)) || self.body.is_end_stream();
+        (self.watch)(step, if is_over { Stage::Over } else { Stage::UnderWay })
     }
 
     fn is_end_stream(&self) -> bool {

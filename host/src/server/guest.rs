@@ -1,20 +1,17 @@
 //! One guest for one request: made, run under its limits, and dropped.
 
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::Engine;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::admission::Place;
+use super::body::{Stage, WatchedBody};
 use super::fault::Fault;
 use super::metrics::{Metrics, ReasonLabels, seconds};
 use crate::runtime::Limits;
@@ -98,9 +95,7 @@ async fn first_of(
     failure: Failure,
 ) -> Result<Response<WasiBody>, Fault> {
     match replied.await {
-        Ok(Ok(response)) => {
-            Ok(response.map(|body| GuestBody { body, guest: Some(task), failure }.boxed_unsync()))
-        }
+        Ok(Ok(response)) => Ok(response.map(|body| follow(body, task, failure))),
         Ok(Err(error)) => {
             tracing::warn!(error, "the guest replied with an error");
             Err(Fault::NoReply)
@@ -125,37 +120,16 @@ fn fault(error: &wasmtime::Error, state: &State, limits: &Limits, id: &str) -> F
 
 /// A reply's body as its guest writes it. Dropped before its end, it stops the guest; after its
 /// end, the guest may finish what it has still to do, within its limits.
-struct GuestBody {
-    body: WasiBody,
-    guest: Option<AbortOnDropHandle<()>>,
-    failure: Failure,
-}
-
-impl Body for GuestBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if matches!(polled, Poll::Ready(None)) && self.failure.get().is_some() {
+fn follow(body: WasiBody, guest: AbortOnDropHandle<()>, failure: Failure) -> WasiBody {
+    let mut guest = Some(guest);
+    WatchedBody::wrap(body, move |step, stage| {
+        if matches!(step, Poll::Ready(None)) && failure.get().is_some() {
             // Its end is where the guest was stopped: no client may take that for the whole.
             return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
         }
-        let is_over = matches!(polled, Poll::Ready(None)) || self.body.is_end_stream();
-        if let Some(guest) = self.guest.take_if(|_| is_over) {
+        if let Some(guest) = guest.take_if(|_| stage == Stage::Over) {
             drop(guest.detach());
         }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+        step
+    })
 }

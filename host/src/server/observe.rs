@@ -1,18 +1,15 @@
 //! What is told of each request when its reply has ended: one line in the log, and the metrics.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Instant, SystemTime};
 
-use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, SizeHint};
-use wasmtime_wasi_http::{Error, WasiBody};
+use wasmtime_wasi_http::WasiBody;
 
 use super::Connection;
+use super::body::{Stage, Step, WatchedBody};
 use super::metrics::{Metrics, RequestLabels, seconds};
 use super::traces::RequestSpan;
 
@@ -72,7 +69,14 @@ impl Observation {
     pub fn follow(mut self, mut response: Response<WasiBody>) -> Response<WasiBody> {
         self.status = response.status().as_u16();
         response.headers_mut().insert(REQUEST_ID, self.request_id.clone());
-        response.map(|body| ObservedBody { body, observation: self }.boxed_unsync())
+        let watch = move |step: Step, stage: Stage| {
+            if let Poll::Ready(Some(Ok(frame))) = &step {
+                self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
+            self.is_whole |= stage == Stage::Over;
+            step
+        };
+        response.map(|body| WatchedBody::wrap(body, watch))
     }
 }
 
@@ -99,37 +103,6 @@ impl Drop for Observation {
             request_id = self.request_id.to_str().unwrap_or_default(),
             traceparent = self.traceparent.as_ref().and_then(|parent| parent.to_str().ok()),
         );
-    }
-}
-
-struct ObservedBody {
-    body: WasiBody,
-    observation: Observation,
-}
-
-impl Body for ObservedBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            self.observation.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-        }
-        let is_end = matches!(polled, Poll::Ready(None)) || self.body.is_end_stream();
-        self.observation.is_whole |= is_end;
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::body::LimitedBody;
+use super::body::{LimitedBody, Step};
 use super::fault::Fault;
 use crate::runtime::Limits;
 
@@ -120,10 +120,7 @@ impl Body for ReceivedBody {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Step {
         if let Some(bytes) = self.beginning.take() {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
