@@ -122,7 +122,7 @@ fn traces_go_to_a_collector_under_the_callers_span() {
 }
 
 #[test]
-fn promtool_accepts_the_rules_and_the_metrics() {
+fn promtool_accepts_the_rules() {
     system::program("promtool", "prometheus");
     let rules = root().join("k8s/monitoring/spotter.rules.yaml");
     let checked =
