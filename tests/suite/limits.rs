@@ -196,8 +196,7 @@ fn clients_that_trickle_their_bodies_hold_up_nobody() {
     for stream in &mut tricklers {
         raw::send(stream, b"23");
         let reply = raw::read_to_end(stream);
-        // With one instance, and one that may wait, some of twenty at once are turned away.
-        assert!(reply.starts_with("HTTP/1.1 200") || reply.starts_with("HTTP/1.1 503"), "{reply}");
+        assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
     }
 }
 
@@ -259,7 +258,7 @@ fn a_client_that_takes_nothing_of_its_reply_is_cut_off() {
     }
     let began = Instant::now();
     while !server.log().contains("whole=false") {
-        assert!(began.elapsed() < Duration::from_secs(60), "{}", server.log());
+        assert!(began.elapsed() < Duration::from_secs(30), "{}", server.log());
         std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(get(&server, "/healthz").status, 200);
