@@ -83,8 +83,7 @@ fn ten_thousand_hostile_requests_leave_no_trace() {
     const REQUESTS: usize = 10_000;
     let server = Server::start(&["--queue-wait", "30s", "--queue-length", "1000"]);
     let small = small_pictures();
-    let good =
-        || assert_eq!(client::post_picture(&server.url("/detect"), &small[1]).status, 200);
+    let good = || assert_eq!(client::post_picture(&server.url("/detect"), &small[1]).status, 200);
     (0..20).for_each(|_| good());
     let before = server.resident();
     let attacks = |seed: u64| {

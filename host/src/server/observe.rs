@@ -69,14 +69,18 @@ impl Observation {
     pub fn follow(mut self, mut response: Response<WasiBody>) -> Response<WasiBody> {
         self.status = response.status().as_u16();
         response.headers_mut().insert(REQUEST_ID, self.request_id.clone());
-        let watch = move |step: Step, stage: Stage| {
-            if let Poll::Ready(Some(Ok(frame))) = &step {
-                self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-            }
-            self.is_whole |= stage == Stage::Over;
+        let watch = move |step, stage| {
+            self.saw(&step, stage);
             step
         };
         response.map(|body| WatchedBody::wrap(body, watch))
+    }
+
+    fn saw(&mut self, step: &Step, stage: Stage) {
+        if let Poll::Ready(Some(Ok(frame))) = step {
+            self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        self.is_whole |= stage == Stage::Over;
     }
 }
 

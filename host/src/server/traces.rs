@@ -51,7 +51,8 @@ impl Traces {
     /// `traceparent`, so that what a guest calls is found under it.
     pub fn begin<B>(&self, request: &mut Request<B>) -> RequestSpan {
         let propagator = TraceContextPropagator::new();
-        let parent = propagator.extract_with_context(&Context::new(), &HeaderExtractor(request.headers()));
+        let parent =
+            propagator.extract_with_context(&Context::new(), &HeaderExtractor(request.headers()));
         let method = request.method().clone();
         let span = self
             .tracer
