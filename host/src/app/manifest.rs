@@ -189,10 +189,17 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// Applies a profile to every component that has it.
+    pub fn apply_profile(&mut self, name: &str) {
+        self.component.values_mut().for_each(|component| component.apply_profile(name));
+    }
+}
+
 impl Component {
     /// Puts a profile's source and build in the place of the component's own, and adds its
     /// environment; a component without that profile stays as it is.
-    pub fn apply_profile(&mut self, name: &str) {
+    fn apply_profile(&mut self, name: &str) {
         let Some(profile) = self.profile.remove(name) else { return };
         if let Some(source) = profile.source {
             self.source = source;

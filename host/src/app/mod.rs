@@ -102,13 +102,13 @@ impl App {
     /// # Errors
     /// Says which key is at fault, and why.
     pub fn parse(text: &str, root: &Path, choices: &Choices) -> anyhow::Result<Self> {
-        let manifest = Manifest::parse(text)?;
+        let mut manifest = Manifest::parse(text)?;
+        if let Some(profile) = &choices.profile {
+            manifest.apply_profile(profile);
+        }
         let values = variables::resolve(&manifest.variables, &choices.variables)?;
         let mut components = BTreeMap::new();
-        for (id, mut raw) in manifest.component {
-            if let Some(profile) = &choices.profile {
-                raw.apply_profile(profile);
-            }
+        for (id, raw) in manifest.component {
             let component = Component::resolve(&id, raw, root, &values)
                 .with_context(|| format!("[component.{id}]"))?;
             components.insert(id, component);

@@ -24,6 +24,16 @@ pub struct Given {
     pub flags: BTreeMap<String, String>,
     /// From `SPIN_VARIABLE_NAME`, by name in lower case.
     pub environment: BTreeMap<String, String>,
+    pub missing: Missing,
+}
+
+/// What becomes of a required variable that nothing gives a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Missing {
+    #[default]
+    Refused,
+    /// Its name stands for its value, where the application is not run but shipped.
+    Named,
 }
 
 impl Given {
@@ -46,7 +56,7 @@ impl Given {
                 Some((name.strip_prefix("SPIN_VARIABLE_")?.to_lowercase(), value))
             })
             .collect();
-        Ok(Self { flags, environment })
+        Ok(Self { flags, environment, missing: Missing::Refused })
     }
 
     fn get(&self, name: &str) -> Option<&String> {
@@ -81,7 +91,9 @@ pub fn resolve(
                 declaration.required != declaration.default.is_some(),
                 "the variable `{name}` is either required = true, or has a default"
             );
-            let value = given.get(name).or(declaration.default.as_ref()).with_context(|| {
+            let stand_in = Some(name).filter(|_| given.missing == Missing::Named);
+            let value = given.get(name).or(declaration.default.as_ref()).or(stand_in);
+            let value = value.with_context(|| {
                 format!(
                     "the variable `{name}` is required and has no value: give it with --variable \
                      {name}=VALUE or SPIN_VARIABLE_{}",
@@ -120,7 +132,7 @@ pub fn expand(template: &str, values: &BTreeMap<String, String>) -> anyhow::Resu
 
 #[cfg(test)]
 mod tests {
-    use super::{Declaration, Given, expand, resolve};
+    use super::{Declaration, Given, Missing, expand, resolve};
     use std::collections::BTreeMap;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -133,8 +145,11 @@ mod tests {
 
     #[test]
     fn a_flag_goes_before_the_environment_and_that_before_the_default() {
-        let given =
-            Given { flags: map(&[("b", "flag")]), environment: map(&[("b", "env"), ("a", "env")]) };
+        let given = Given {
+            flags: map(&[("b", "flag")]),
+            environment: map(&[("b", "env"), ("a", "env")]),
+            ..Given::default()
+        };
         assert_eq!(resolve(&declared(), &given).unwrap(), map(&[("a", "env"), ("b", "flag")]));
     }
 
@@ -142,6 +157,8 @@ mod tests {
     fn a_required_variable_must_have_a_value() {
         let error = resolve(&declared(), &Given::default()).unwrap_err().to_string();
         assert!(error.contains("SPIN_VARIABLE_B"), "{error}");
+        let given = Given { missing: Missing::Named, ..Given::default() };
+        assert_eq!(resolve(&declared(), &given).unwrap(), map(&[("a", "1"), ("b", "b")]));
         let given = Given { flags: map(&[("bb", "1")]), ..Given::default() };
         assert!(resolve(&declared(), &given).unwrap_err().to_string().contains("names `bb`"));
     }

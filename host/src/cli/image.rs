@@ -24,9 +24,8 @@ pub(super) struct Image {
 impl Image {
     #[allow(clippy::print_stdout, reason = "the digest is what was asked for")]
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let app = self.app.load()?;
+        let (app, manifest) = self.app.load_to_ship()?;
         check::application(&app)?;
-        let manifest = self.app.manifest()?;
         let name = self.name.unwrap_or_else(|| {
             let version = Some(&manifest.application.version).filter(|text| !text.is_empty());
             format!("{}:{}", app.name, version.map_or("latest", String::as_str))

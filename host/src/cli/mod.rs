@@ -19,7 +19,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::manifest::Manifest;
-use crate::app::variables::Given;
+use crate::app::variables::{Given, Missing};
 use crate::app::{App, Choices};
 use crate::progress::say;
 use crate::registry;
@@ -71,23 +71,40 @@ struct AppArguments {
 }
 
 impl AppArguments {
+    /// The application, to be run here.
     fn load(&self) -> anyhow::Result<App> {
-        let variables = Given::read(&self.variable)?;
-        let choices = Choices { variables, profile: self.profile.clone() };
-        if !registry::is_reference(&self.from) {
-            return App::load(&self.from, &choices);
+        self.load_with(Given::read(&self.variable)?)
+    }
+
+    /// The application and its manifest, to be run elsewhere: what variables it will need is given
+    /// there.
+    fn load_to_ship(&self) -> anyhow::Result<(App, Manifest)> {
+        let given = Given { missing: Missing::Named, ..Given::read(&self.variable)? };
+        let app = self.load_with(given)?;
+        let mut manifest = App::manifest(&self.path()?)?;
+        if let Some(profile) = &self.profile {
+            manifest.apply_profile(profile);
         }
-        let reference = registry::reference(&self.from.to_string_lossy())?;
-        let (folder, _) = block_on(registry::pull(&reference))?;
-        let mut app = App::load(&folder, &choices)?;
-        // Every version of an image has the same state, and none is kept in the cache.
-        app.state = PathBuf::from(".spotter");
+        Ok((app, manifest))
+    }
+
+    fn load_with(&self, variables: Given) -> anyhow::Result<App> {
+        let choices = Choices { variables, profile: self.profile.clone() };
+        let mut app = App::load(&self.path()?, &choices)?;
+        if registry::is_reference(&self.from) {
+            // Every version of an image has the same state, and none is kept in the cache.
+            app.state = PathBuf::from(".spotter");
+        }
         Ok(app)
     }
 
-    /// The manifest as it is written, for what keeps its templates.
-    fn manifest(&self) -> anyhow::Result<Manifest> {
-        App::manifest(&self.from)
+    /// Where the application is; an image is pulled, where it is not there yet.
+    fn path(&self) -> anyhow::Result<PathBuf> {
+        if !registry::is_reference(&self.from) {
+            return Ok(self.from.clone());
+        }
+        let reference = registry::reference(&self.from.to_string_lossy())?;
+        Ok(block_on(registry::pull(&reference))?.0)
     }
 }
 

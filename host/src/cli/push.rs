@@ -22,13 +22,10 @@ impl Push {
     #[allow(clippy::print_stdout, reason = "the digest is what was asked for")]
     pub(super) fn run(self) -> anyhow::Result<()> {
         let reference = registry::reference(&self.reference)?;
-        let app = self.app.load()?;
+        let (app, manifest) = self.app.load_to_ship()?;
         check::application(&app)?;
-        let package = if self.artifact {
-            pack::artifact(&app)?
-        } else {
-            pack::application(self.app.manifest()?, &app)?
-        };
+        let package =
+            if self.artifact { pack::artifact(&app)? } else { pack::application(manifest, &app)? };
         let digest = block_on(registry::push(&reference, package))?;
         println!("{digest}");
         Ok(())

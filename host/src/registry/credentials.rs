@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use docker_credential::DockerCredential;
 use oci_client::secrets::RegistryAuth;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ struct Login {
 /// What to show a registry; nothing where nothing is known.
 ///
 /// # Errors
-/// Where the file of logins is there and cannot be read.
+/// Where the file of logins is there and cannot be read; a login of Docker's that is of no use here.
 pub fn find(registry: &str) -> anyhow::Result<RegistryAuth> {
     let mut logins = read(&path()?)?;
     if let Some(Login { user, password }) = logins.registries.remove(resolved(registry)) {
@@ -35,6 +35,10 @@ pub fn find(registry: &str) -> anyhow::Result<RegistryAuth> {
         Ok(DockerCredential::UsernamePassword(user, password)) => {
             RegistryAuth::Basic(user, password)
         }
+        Ok(DockerCredential::IdentityToken(_)) => bail!(
+            "Docker keeps an identity token for {registry}, which is of no use here: log in with \
+             `spotter login {registry}`"
+        ),
         _ => RegistryAuth::Anonymous,
     })
 }
