@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use spotter::app::{App, Choices};
-use spotter::runtime::instance::{self, CpuTime};
+use spotter::runtime::instance::{self, Usage};
 use spotter::runtime::{Limits, Runtime};
 use spotter_tests::server::Server;
 use spotter_tests::{client, component, native as native_detector, pictures, root, system};
@@ -89,7 +89,7 @@ fn instantiation() {
     let figures = (0..2000)
         .map(|_| {
             let wasi = loaded.wasi().expect("an environment");
-            let used = CpuTime::start();
+            let used = Usage::start();
             let mut store = instance::store(runtime.engine(), wasi, loaded, &limits, used, 0);
             let began = Instant::now();
             threads.block_on(loaded.handler().instantiate(&mut store)).expect("an instance");

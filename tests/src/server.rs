@@ -33,8 +33,20 @@ impl Server {
 
     /// Starts `spotter up` on the application of guests that misbehave, with an admin listener.
     pub fn guests(arguments: &[&str]) -> Self {
+        Self::guests_under(&[], arguments)
+    }
+
+    /// The same, started by another command, such as `prlimit --nofile=128`.
+    pub fn guests_under(wrapper: &[&str], arguments: &[&str]) -> Self {
         guests();
-        let mut command = Command::new(spotter());
+        let mut command = match wrapper {
+            [] => Command::new(spotter()),
+            [program, rest @ ..] => {
+                let mut command = Command::new(program);
+                command.args(rest).arg(spotter());
+                command
+            }
+        };
         command.args([
             "up",
             "-f",
@@ -128,6 +140,19 @@ impl Server {
         let text = String::from_utf8(text).expect("text");
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
+    /// Waits until a metric has this value.
+    pub fn wait_for_metric(&self, name: &str, value: f64) {
+        let began = Instant::now();
+        while self.metric(name) != value {
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "{name} is {}, not {value}",
+                self.metric(name)
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// What it has written to standard error so far.

@@ -83,17 +83,18 @@ fn a_client_that_goes_away_stops_its_guest() {
     let server = Server::guests(&[]);
     let mut stream = raw::connect(server.address());
     raw::send(&mut stream, b"GET /guest/never-reply HTTP/1.1\r\nhost: test\r\n\r\n");
-    wait_for_instances(&server, 1.0);
+    server.wait_for_metric("spotter_instances", 1.0);
     drop(stream);
-    wait_for_instances(&server, 0.0);
+    server.wait_for_metric("spotter_instances", 0.0);
+    server.wait_for_metric("spotter_guest_failures_total{reason=\"client_gone\"}", 1.0);
 }
 
-fn wait_for_instances(server: &Server, instances: f64) {
-    for _ in 0..500 {
-        if server.metric("spotter_instances") == instances {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("{} instances run, not {instances}", server.metric("spotter_instances"));
+#[test]
+fn a_reply_without_a_body_leaves_its_guest_at_work() {
+    let server = Server::guests(&[]);
+    let reply = client::send("HEAD", &server.url("/guest/work-on"), &[], b"");
+    assert_eq!((reply.status, reply.body.len()), (200, 0));
+    server.wait_for_log("worked on after its reply");
+    assert_eq!(server.metric("spotter_guest_failures_total{reason=\"client_gone\"}"), 0.0);
+    server.wait_for_log("whole=true");
 }

@@ -37,6 +37,8 @@ fn a_guest_that_waits_for_ever_is_stopped_with_504() {
     let reply = get(&server, "/guest/never-reply");
     assert_eq!((reply.status, reply.error_code().as_str()), (504, "request_timeout"));
     assert_good(&server);
+    let stopped = server.metric("spotter_guest_failures_total{reason=\"request_timeout\"}");
+    assert_eq!(stopped, 1.0);
 }
 
 #[test]
@@ -125,9 +127,9 @@ fn a_full_queue_and_a_long_wait_are_answered_with_503() {
         stream
     };
     let _running = busy("/guest/never-reply");
-    wait_until(|| server.metric("spotter_instances") == 1.0);
+    server.wait_for_metric("spotter_instances", 1.0);
     let mut waiting = busy("/guest/hello");
-    wait_until(|| server.metric("spotter_requests_queued") == 1.0);
+    server.wait_for_metric("spotter_requests_queued", 1.0);
     let full = get(&server, "/guest/hello");
     assert_eq!((full.status, full.error_code().as_str()), (503, "queue_full"));
     assert_eq!(full.header("retry-after"), "1");
@@ -136,14 +138,6 @@ fn a_full_queue_and_a_long_wait_are_answered_with_503() {
     // The admin listener and the health path do not queue.
     assert_eq!(client::get(&server.admin_url("/readyz")).status, 200);
     assert_eq!(get(&server, "/.well-known/spin/health").body, b"OK");
-}
-
-fn wait_until(is_so: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(10), "it never became so");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]
@@ -217,20 +211,29 @@ fn a_body_that_takes_too_long_is_told_so_with_408() {
 }
 
 #[test]
-fn the_bodies_of_all_requests_together_are_bounded() {
-    let server = Server::guests(&["--upload-memory", "100KiB"]);
-    let mut holder = raw::connect(server.address());
-    raw::send(&mut holder, &post_head("content-length: 80001\r\n"));
-    raw::send(&mut holder, &[1; 80_000]);
-    std::thread::sleep(Duration::from_millis(300));
-    let reply = client::post_picture(&server.url("/guest/length"), &[1; 80_000]);
+fn bodies_that_stall_make_room_for_those_that_do_not() {
+    let server = Server::guests(&["--upload-memory", "200KiB"]);
+    let mut holders: Vec<_> = (0..2).map(|_| raw::connect(server.address())).collect();
+    for holder in &mut holders {
+        raw::send(holder, &post_head("content-length: 80001\r\n"));
+        raw::send(holder, &[1; 80_000]);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let post = |bytes: usize| client::post_picture(&server.url("/guest/length"), &vec![1; bytes]);
+    assert_eq!(post(80_000).body, b"80000");
+    // The one that had stalled for longer was given up; the other may go on.
+    let given_up = raw::read_to_end(&mut holders[0]);
+    assert!(
+        given_up.starts_with("HTTP/1.1 503") && given_up.contains("upload_memory_full"),
+        "{given_up}"
+    );
+    raw::send(&mut holders[1], b"1");
+    let held = raw::read_to_end(&mut holders[1]);
+    assert!(held.contains("80001"), "{held}");
+    // What does not fit at all is told so.
+    let reply = post(300_000);
     assert_eq!((reply.status, reply.error_code().as_str()), (503, "upload_memory_full"));
     assert_good(&server);
-    raw::send(&mut holder, b"1");
-    let held = raw::read_to_end(&mut holder);
-    assert!(held.ends_with("80001") || held.contains("80001"), "{held}");
-    let reply = client::post_picture(&server.url("/guest/length"), &[1; 80_000]);
-    assert_eq!(reply.body, b"80000");
 }
 
 #[test]
@@ -242,7 +245,8 @@ fn a_body_beyond_the_buffer_streams_to_its_guest() {
 
 #[test]
 fn a_client_that_takes_nothing_of_its_reply_is_cut_off() {
-    let server = Server::start(&["--instances", "1", "--body-idle", "500ms", "--queue-wait", "5s"]);
+    let limits = ["--instances", "1", "--body-idle", "500ms", "--queue-wait", "5s"];
+    let server = Server::start(&[&limits[..], &["--admin", "127.0.0.1:0"]].concat());
     let picture = pictures::photograph();
     let mut streams: Vec<_> = (0..2).map(|_| raw::connect(server.address())).collect();
     for stream in &mut streams {
@@ -256,10 +260,71 @@ fn a_client_that_takes_nothing_of_its_reply_is_cut_off() {
         // The server stops reading once it cannot write.
         std::thread::spawn(move || drop(stream.write_all(&requests)));
     }
+    server.wait_for_metric("spotter_connections", 2.0);
+    server.wait_for_metric("spotter_connections", 0.0);
+    assert_eq!(get(&server, "/healthz").status, 200);
+}
+
+/// Asks for a reply of 16 MiB, more than sockets hold, and reads nothing of it.
+fn ask_for_much(server: &Server) -> std::net::TcpStream {
+    let mut stream = raw::connect(server.address());
+    raw::send(&mut stream, b"GET /guest/large HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    stream
+}
+
+fn assert_all_of_much(reply: &str) {
+    let (_, body) = reply.split_once("\r\n\r\n").expect("a header");
+    assert_eq!(body.matches('x').count(), 16 << 20);
+    assert!(body.ends_with("0\r\n\r\n"), "not the whole reply");
+}
+
+#[test]
+fn a_slow_reader_gives_its_instance_back() {
+    let server = Server::guests(&["--instances", "1", "--reply-buffer", "32MiB"]);
+    let mut slow: Vec<_> = (0..3).map(|_| ask_for_much(&server)).collect();
+    for _ in 0..10 {
+        assert_good(&server);
+    }
+    server.wait_for_metric("spotter_instances", 0.0);
+    for stream in &mut slow {
+        assert_all_of_much(&raw::read_to_end(stream));
+    }
+}
+
+#[test]
+fn beyond_what_replies_may_hold_an_instance_waits_for_its_client() {
+    let server = Server::guests(&["--instances", "1", "--reply-memory", "0"]);
+    let mut slow = ask_for_much(&server);
+    server.wait_for_metric("spotter_instances", 1.0);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(server.metric("spotter_instances"), 1.0);
+    assert_all_of_much(&raw::read_to_end(&mut slow));
+}
+
+#[test]
+fn a_client_that_takes_a_little_now_and_then_is_cut_off() {
+    let server = Server::guests(&["--body-idle", "500ms"]);
+    let mut slow = ask_for_much(&server);
     let began = Instant::now();
     while !server.log().contains("whole=false") {
         assert!(began.elapsed() < Duration::from_secs(30), "{}", server.log());
+        raw::read_some(&mut slow);
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert_eq!(get(&server, "/healthz").status, 200);
+    assert_good(&server);
+}
+
+#[test]
+fn where_few_files_may_be_open_there_are_fewer_connections_and_probes_still_answer() {
+    let server = Server::guests_under(&["prlimit", "--nofile=160:160"], &["--header-time", "60s"]);
+    server.wait_for_log("fewer connections than wanted");
+    let many: Vec<_> = (0..300).map(|_| raw::connect(server.address())).collect();
+    for _ in 0..20 {
+        assert_eq!(client::get(&server.admin_url("/readyz")).status, 200);
+    }
+    let open = server.metric("spotter_connections");
+    assert!(open > 50.0 && open < 160.0, "{open}");
+    drop(many);
+    assert_good(&server);
+    assert!(!server.log().contains("cannot accept"), "{}", server.log());
 }

@@ -70,3 +70,12 @@ fn the_grace_period_and_a_second_signal_end_the_wait() {
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
 }
+
+#[test]
+fn a_guest_that_works_on_after_its_reply_is_waited_for() {
+    let mut server = Server::guests(&[]);
+    assert_eq!(client::get(&server.url("/guest/work-on")).body, b"replied");
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    server.wait_for_log("worked on after its reply");
+}

@@ -1,7 +1,7 @@
 //! Spin's manifest: what other people's applications ask for, granted, or refused by name.
 
 use spotter_tests::server::Server;
-use spotter_tests::{client, component, run, stderr};
+use spotter_tests::{client, component, raw, run, stderr};
 
 fn text(server: &Server, path: &str) -> String {
     String::from_utf8(client::get(&server.url(path)).body).expect("text")
@@ -123,6 +123,32 @@ fn a_component_that_calls_itself_comes_to_an_end() {
     let server = Server::guests(&[]);
     assert!(text(&server, "/guest/call-myself").contains("LoopDetected"));
     assert_eq!(text(&server, "/guest/hello"), "hello");
+}
+
+#[test]
+fn a_component_of_wasi_0_3_passes_a_body_on_and_sees_a_client_go() {
+    let server = Server::guests(&[]);
+    let body: Vec<u8> = (0..1_u32 << 20).map(|index| (index % 251) as u8).collect();
+    let reply = client::post_picture(&server.url("/p3/echo"), &body);
+    assert_eq!(reply.status, 200);
+    assert!(reply.body == body, "{} bytes came back of {}", reply.body.len(), body.len());
+    let mut stream = raw::connect(server.address());
+    raw::send(&mut stream, b"GET /p3/wait HTTP/1.1\r\nhost: test\r\n\r\n");
+    server.wait_for_metric("spotter_instances", 1.0);
+    drop(stream);
+    server.wait_for_metric("spotter_instances", 0.0);
+}
+
+#[test]
+fn outgoing_requests_of_wasi_0_3_are_sent_where_the_manifest_allows() {
+    let other = Server::guests(&[]);
+    let port = other.address().rsplit(':').next().expect("a port");
+    let server = Server::guests(&["--variable", &format!("port={port}")]);
+    let fetch = |from: &str| client::post_picture(&server.url("/p3/fetch"), from.as_bytes());
+    assert_eq!(fetch(other.address()).body, b"hello");
+    let denied = fetch(server.address());
+    assert_eq!((denied.status, denied.error_code().as_str()), (500, "guest_gave_no_reply"));
+    server.wait_for_log("HttpRequestDenied");
 }
 
 #[test]

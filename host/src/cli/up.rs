@@ -96,9 +96,6 @@ impl Up {
         threads.block_on(self.serve(Arc::clone(&server)))?;
         // What has not ended within the grace period is not waited for.
         threads.shutdown_background();
-        if let Some(traces) = server.traces() {
-            traces.finish();
-        }
         Ok(())
     }
 

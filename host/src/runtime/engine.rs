@@ -224,7 +224,7 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
         .async_stack_keep_resident(KEPT)
         .pagemap_scan(Enabled::Auto)
         .table_elements(200_000)
-        .max_memory_size(limits.instance_memory)
+        .max_memory_size(usize::try_from(limits.instance_memory).unwrap_or(usize::MAX))
         .max_component_instance_size(8 << 20)
         .max_core_instance_size(8 << 20)
         .max_memories_per_component(4)

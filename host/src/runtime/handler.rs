@@ -1,10 +1,12 @@
 //! The two worlds a function may be of: `wasi:http/incoming-handler@0.2` and
 //! `wasi:http/handler@0.3`, called in the same way.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 
 use anyhow::bail;
 use http::{Request, Response};
+use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime::component::{Accessor, InstancePre};
@@ -23,8 +25,11 @@ pub enum Handler {
     Async(ServicePre<State>),
 }
 
-/// Where a guest's reply goes as soon as it begins; an error of the guest's own in words.
-pub type Reply = oneshot::Sender<Result<Response<WasiBody>, String>>;
+/// What a guest answers with; an error of its own in words.
+pub type GuestReply = Result<Response<WasiBody>, String>;
+
+/// Where a guest's reply goes as soon as it begins.
+pub type Reply = oneshot::Sender<GuestReply>;
 
 impl Handler {
     /// Makes an instance in `store`, and runs nothing.
@@ -92,7 +97,11 @@ impl Handler {
                         Ok(response) => {
                             let response =
                                 accessor.with(|store| response.into_http(store, sent))?;
+                            // A body that is not the guest's own, its request's for example, is
+                            // passed on by the store though no task of the guest is left.
+                            let (response, taken) = until_taken(response);
                             let _ = reply.send(Ok(response));
+                            taken.await;
                         }
                         Err(error) => drop(reply.send(Err(error.to_string()))),
                     }
@@ -103,4 +112,17 @@ impl Handler {
             }
         }
     }
+}
+
+/// A response, and what ends when its body has been taken to the end or given up.
+fn until_taken(response: Response<WasiBody>) -> (Response<WasiBody>, impl Future<Output = ()>) {
+    let (taken, waits) = oneshot::channel::<Infallible>();
+    let response = response.map(|body| {
+        body.map_frame(move |frame| {
+            let _lives_as_long = &taken;
+            frame
+        })
+        .boxed_unsync()
+    });
+    (response, async { drop(waits.await) })
 }

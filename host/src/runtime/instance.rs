@@ -53,7 +53,12 @@ impl std::fmt::Display for DeadlineExceeded {
 
 impl std::error::Error for DeadlineExceeded {}
 
-/// Makes the store for one instance. `used` counts its processor time: the future that runs the
+/// Handles of the system that one instance may have at once: each takes memory of the host's.
+const MOST_RESOURCES: usize = 4096;
+/// The largest set of header fields that a guest may build, in bytes.
+const MOST_FIELD_BYTES: usize = 64 << 10;
+
+/// Makes the store for one instance. `used` counts what it takes: the future that runs the
 /// guest must be wrapped in [`Metered`] with the same counter. `hops` is how many guests have called
 /// one another to come here.
 pub fn store(
@@ -61,24 +66,33 @@ pub fn store(
     wasi: WasiCtx,
     component: &Loaded,
     limits: &Limits,
-    used: Arc<CpuTime>,
+    used: Arc<Usage>,
     hops: u32,
 ) -> Store<State> {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(MOST_RESOURCES);
+    let mut http = WasiHttpCtx::new();
+    http.set_field_size_limit(MOST_FIELD_BYTES);
     let state = State {
         wasi,
-        http: WasiHttpCtx::new(),
-        table: ResourceTable::new(),
+        http,
+        table,
         outbound: component.outbound(hops),
         variables: component.variables(),
         key_value: component.key_value(),
-        memory: MemoryLimit { most: limits.instance_memory, peak: 0, refused: false },
+        memory: MemoryLimit {
+            most: limits.instance_memory,
+            sum: 0,
+            refused: false,
+            used: Arc::clone(&used),
+        },
     };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.memory);
     store.set_epoch_deadline(1);
     let limit = limits.request_cpu;
     store.epoch_deadline_callback(move |_| {
-        if used.total() > limit {
+        if used.cpu() > limit {
             return Err(wasmtime::Error::new(DeadlineExceeded));
         }
         // Lets the server's own work, and other guests, have the thread.
@@ -88,12 +102,6 @@ pub fn store(
 }
 
 impl State {
-    /// The most linear memory this instance had, in bytes.
-    #[allow(clippy::cast_precision_loss, reason = "memories are far below 2^53 bytes")]
-    pub fn memory_peak(&self) -> f64 {
-        self.memory.peak as f64
-    }
-
     pub(super) fn key_value(&self) -> (Option<&Stores>, &[String]) {
         (self.key_value.0.as_ref(), &self.key_value.1)
     }
@@ -113,24 +121,28 @@ impl State {
     }
 }
 
+/// Bounds all memories of an instance together: a component may have several.
 struct MemoryLimit {
-    most: usize,
-    peak: usize,
+    most: u64,
+    sum: u64,
     refused: bool,
+    used: Arc<Usage>,
 }
 
 impl ResourceLimiter for MemoryLimit {
     fn memory_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        if desired > self.most {
+        let sum = self.sum + desired.saturating_sub(current) as u64;
+        if sum > self.most {
             self.refused = true;
             return Ok(false);
         }
-        self.peak = self.peak.max(desired);
+        self.sum = sum;
+        self.used.memory_peak.fetch_max(sum, Ordering::Relaxed);
         Ok(true)
     }
 
@@ -144,26 +156,34 @@ impl ResourceLimiter for MemoryLimit {
     }
 }
 
-/// Processor time of one guest, as its thread spends it.
+/// What one guest uses: processor time, as its thread spends it, and memory.
 #[derive(Debug)]
-pub struct CpuTime {
+pub struct Usage {
     origin: Instant,
     spent_nanos: AtomicU64,
     /// When the poll under way began, in nanoseconds from `origin`, plus one; 0 between polls.
     running_since: AtomicU64,
+    memory_peak: AtomicU64,
 }
 
-impl CpuTime {
+impl Usage {
     pub fn start() -> Arc<Self> {
         Arc::new(Self {
             origin: Instant::now(),
             spent_nanos: AtomicU64::new(0),
             running_since: AtomicU64::new(0),
+            memory_peak: AtomicU64::new(0),
         })
     }
 
-    /// Time spent so far, the poll under way included.
-    pub fn total(&self) -> Duration {
+    /// The most linear memory the guest had, in bytes.
+    #[allow(clippy::cast_precision_loss, reason = "memories are far below 2^53 bytes")]
+    pub fn memory_peak(&self) -> f64 {
+        self.memory_peak.load(Ordering::Relaxed) as f64
+    }
+
+    /// Processor time so far, the poll under way included.
+    pub fn cpu(&self) -> Duration {
         let running = match self.running_since.load(Ordering::Relaxed) {
             0 => 0,
             since => self.now().saturating_sub(since),
@@ -179,11 +199,11 @@ impl CpuTime {
 /// A future whose polls are counted as its guest's processor time.
 pub struct Metered<F> {
     future: Pin<Box<F>>,
-    used: Arc<CpuTime>,
+    used: Arc<Usage>,
 }
 
 impl<F: Future> Metered<F> {
-    pub fn new(future: F, used: Arc<CpuTime>) -> Self {
+    pub fn new(future: F, used: Arc<Usage>) -> Self {
         Self { future: Box::pin(future), used }
     }
 }

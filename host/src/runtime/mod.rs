@@ -9,6 +9,7 @@ pub mod instance;
 mod key_value;
 pub mod limits;
 pub mod outbound;
+pub mod units;
 mod variables;
 
 pub use engine::Runtime;

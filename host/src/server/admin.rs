@@ -12,27 +12,41 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use super::Server;
+use super::stall::Impatient;
+
+/// Connections that are open at once: a scraper, some probes, a person.
+const CONNECTIONS: usize = 32;
+/// How long a connection may wait for its next request.
+const IDLE: Duration = Duration::from_secs(75);
 
 /// Serves until its task is dropped.
 pub async fn serve(server: Arc<Server>, listener: TcpListener) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
+        let place = Arc::clone(&places).acquire_owned().await;
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors, most likely: the next try would fail as fast.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let server = Arc::clone(&server);
+        let answering = Arc::clone(&server);
         let service = service_fn(move |request: Request<Incoming>| {
-            let response = answer(&server, request.method(), request.uri().path());
+            let response = answer(&answering, request.method(), request.uri().path());
             async { Ok::<_, Infallible>(response) }
         });
-        tokio::spawn(
-            http1::Builder::new()
+        let stream = TokioIo::new(Impatient::new(stream, server.limits().body_idle));
+        tokio::spawn(async move {
+            // A probe that breaks off is nobody's concern.
+            let _ = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service),
-        );
+                .header_read_timeout(IDLE)
+                .serve_connection(stream, service)
+                .await;
+            drop(place);
+        });
     }
 }
 

@@ -38,7 +38,7 @@ pub enum Fault {
     /// The request took longer, waiting included, than it may.
     Timeout { limit: Duration },
     /// The guest asked for more memory than it may have, and failed without it.
-    Memory { limit: usize },
+    Memory { limit: u64 },
     /// The guest trapped: a panic, or a fault of its own.
     Trap,
     /// The guest ended without a reply.

@@ -1,28 +1,35 @@
 //! One guest for one request: made, run under its limits, and dropped.
 
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
 use std::time::Instant;
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use tokio::sync::oneshot;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use wasmtime::Engine;
-use wasmtime_wasi_http::{Error, WasiBody};
+use wasmtime_wasi_http::WasiBody;
 
 use super::admission::Place;
-use super::body::{Stage, WatchedBody};
 use super::fault::Fault;
 use super::metrics::{Metrics, ReasonLabels, seconds};
+use super::relay::{self, Ended, ReplyMemory};
 use crate::runtime::Limits;
 use crate::runtime::engine::Loaded;
-use crate::runtime::instance::{self, CpuTime, DeadlineExceeded, Metered, State};
+use crate::runtime::handler::GuestReply;
+use crate::runtime::instance::{self, DeadlineExceeded, Metered, State, Usage};
 
-/// What is needed to run a guest.
+/// Runs guests: what all of them share.
+pub struct Guests {
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    replies: ReplyMemory,
+    /// Those that run, be it after their reply.
+    running: TaskTracker,
+}
+
+/// One guest to run.
 pub struct Call<'a> {
     pub component: &'a Arc<Loaded>,
-    pub limits: &'a Limits,
-    pub metrics: &'a Arc<Metrics>,
     pub place: Place,
     /// How many guests have called one another to come here.
     pub hops: u32,
@@ -31,20 +38,32 @@ pub struct Call<'a> {
 /// Why a guest ended early, if it did: known before its reply's body ends.
 type Failure = Arc<OnceLock<Fault>>;
 
-impl Call<'_> {
-    /// Runs the guest until its reply begins; the reply's body then streams from it. A client that
-    /// goes away before the end stops the guest.
+impl Guests {
+    pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
+        let replies = ReplyMemory::new(limits);
+        Self { limits: *limits, metrics, replies, running: TaskTracker::new() }
+    }
+
+    /// Waits until none runs; to be called when no more are to come.
+    pub async fn finish(&self) {
+        self.running.close();
+        self.running.wait().await;
+    }
+
+    /// Runs a guest until its reply begins; the reply's body follows as the guest writes it. A client
+    /// that goes away before the end stops the guest.
     ///
     /// # Errors
     /// What kept the guest from a reply.
     pub async fn run(
-        self,
+        self: &Arc<Self>,
         engine: &Engine,
+        call: Call<'_>,
         request: Request<WasiBody>,
     ) -> Result<Response<WasiBody>, Fault> {
-        let (limits, component) = (*self.limits, Arc::clone(self.component));
-        let (metrics, place) = (Arc::clone(self.metrics), self.place);
-        let used = CpuTime::start();
+        let Call { component, place, hops } = call;
+        let (limits, component) = (self.limits, Arc::clone(component));
+        let used = Usage::start();
         let wasi = component.wasi().map_err(|error| {
             tracing::error!(
                 component = component.id(),
@@ -53,57 +72,115 @@ impl Call<'_> {
             );
             Fault::Unloaded
         })?;
-        let mut store =
-            instance::store(engine, wasi, &component, &limits, Arc::clone(&used), self.hops);
+        let mut store = instance::store(engine, wasi, &component, &limits, Arc::clone(&used), hops);
+        let method = request.method().clone();
+        let mut account = Account::open(&self.metrics, &used);
+        let failure = Arc::clone(&account.failure);
         let (reply, replied) = oneshot::channel();
-        let counted = Arc::clone(&used);
-        let failure = Failure::default();
-        let guest_failure = Arc::clone(&failure);
+        let (metrics, failed) = (Arc::clone(&self.metrics), Arc::clone(&failure));
         let guest = async move {
-            let began = Instant::now();
-            let made = || metrics.instantiate.observe(seconds(began.elapsed()));
+            let made_from = Instant::now();
+            let made = || metrics.instantiate.observe(seconds(made_from.elapsed()));
             let called = component.handler().run(&mut store, request, reply, made);
             if let Err(error) = called.await {
-                let fault = fault(&error, store.data(), &limits, component.id());
-                metrics.guest_failures.get_or_create(&ReasonLabels { reason: fault.code() }).inc();
                 // Before the store is dropped, and with it the reply's body.
-                let _ = guest_failure.set(fault);
+                let _ = failed.set(fault(&error, store.data(), &limits, component.id()));
             }
-            metrics.guest.observe(seconds(counted.total()));
-            metrics.memory_peak.observe(store.data().memory_peak());
             drop(store);
             drop(place);
         };
-        let timed_failure = Arc::clone(&failure);
-        let task = AbortOnDropHandle::new(tokio::spawn(async move {
-            let mut timed = std::pin::pin!(tokio::time::timeout(
-                limits.request_time,
-                Metered::new(guest, used)
-            ));
-            if timed.as_mut().await.is_err() {
-                let _ = timed_failure.set(Fault::Timeout { limit: limits.request_time });
+        let (begun, begins) = oneshot::channel();
+        let relay = Arc::clone(self).relay(method, replied, begun, Arc::clone(&failure));
+        let task = AbortOnDropHandle::new(self.running.spawn(async move {
+            let both = run_both(Metered::new(guest, used), relay);
+            let mut both = std::pin::pin!(tokio::time::timeout(limits.request_time, both));
+            match both.as_mut().await {
+                Ok(ended) => account.close(ended),
+                Err(_) => drop(account.failure.set(Fault::Timeout { limit: limits.request_time })),
             }
         }));
-        first_of(replied, task, failure).await
+        let Ok(begun) = begins.await else {
+            // It ends without a reply: `failure` says why, once it has.
+            let _ = task.await;
+            return Err(failure.get().cloned().unwrap_or(Fault::NoReply));
+        };
+        // From here on, it is the relay that notices a client that goes away.
+        drop(task.detach());
+        begun.map_err(|error| {
+            tracing::warn!(error, "the guest replied with an error");
+            Fault::NoReply
+        })
+    }
+
+    /// Passes on the guest's reply: its header through `begun`, then its body.
+    async fn relay(
+        self: Arc<Self>,
+        method: Method,
+        replied: oneshot::Receiver<GuestReply>,
+        begun: oneshot::Sender<GuestReply>,
+        failure: Failure,
+    ) -> Ended {
+        let response = match replied.await {
+            Ok(Ok(response)) => response,
+            Ok(error) => {
+                let _ = begun.send(error);
+                return Ended::Whole;
+            }
+            Err(_) => return Ended::Whole,
+        };
+        let (response, relay) = relay::divide(response, &method, &self.replies);
+        match begun.send(Ok(response)) {
+            Ok(()) => relay.run(|| failure.get().is_some()).await,
+            Err(_) => Ended::ClientGone,
+        }
     }
 }
 
-/// The guest's reply, or the fault it ended with before it gave one.
-async fn first_of(
-    replied: oneshot::Receiver<Result<Response<WasiBody>, String>>,
-    task: AbortOnDropHandle<()>,
-    failure: Failure,
-) -> Result<Response<WasiBody>, Fault> {
-    match replied.await {
-        Ok(Ok(response)) => Ok(response.map(|body| follow(body, task, failure))),
-        Ok(Err(error)) => {
-            tracing::warn!(error, "the guest replied with an error");
-            Err(Fault::NoReply)
+/// Runs a guest and the relay of its reply to their ends; without its client, a guest is stopped.
+async fn run_both(guest: impl Future<Output = ()>, relay: impl Future<Output = Ended>) -> Ended {
+    let (mut guest, mut relay) = (std::pin::pin!(guest), std::pin::pin!(relay));
+    tokio::select! {
+        () = &mut guest => {
+            relay.await;
         }
-        Err(_) => match task.await {
-            Ok(()) => Err(failure.get().cloned().unwrap_or(Fault::NoReply)),
-            Err(_) => Err(Fault::Trap),
+        ended = &mut relay => match ended {
+            Ended::Whole => guest.await,
+            Ended::ClientGone => return Ended::ClientGone,
         },
+    }
+    Ended::Whole
+}
+
+/// What is counted of a guest, however it ends.
+struct Account {
+    metrics: Arc<Metrics>,
+    used: Arc<Usage>,
+    failure: Failure,
+    ended: Ended,
+}
+
+impl Account {
+    fn open(metrics: &Arc<Metrics>, used: &Arc<Usage>) -> Self {
+        let (metrics, used) = (Arc::clone(metrics), Arc::clone(used));
+        // Until the guest is known to have ended otherwise.
+        Self { metrics, used, failure: Failure::default(), ended: Ended::ClientGone }
+    }
+
+    fn close(&mut self, ended: Ended) {
+        self.ended = ended;
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.metrics.guest.observe(seconds(self.used.cpu()));
+        self.metrics.memory_peak.observe(self.used.memory_peak());
+        let reason = match (self.failure.get(), self.ended) {
+            (Some(fault), _) => fault.code(),
+            (None, Ended::ClientGone) => "client_gone",
+            (None, Ended::Whole) => return,
+        };
+        self.metrics.guest_failures.get_or_create(&ReasonLabels { reason }).inc();
     }
 }
 
@@ -116,20 +193,4 @@ fn fault(error: &wasmtime::Error, state: &State, limits: &Limits, id: &str) -> F
     } else {
         Fault::Trap
     }
-}
-
-/// A reply's body as its guest writes it. Dropped before its end, it stops the guest; after its
-/// end, the guest may finish what it has still to do, within its limits.
-fn follow(body: WasiBody, guest: AbortOnDropHandle<()>, failure: Failure) -> WasiBody {
-    let mut guest = Some(guest);
-    WatchedBody::wrap(body, move |step, stage| {
-        if matches!(step, Poll::Ready(None)) && failure.get().is_some() {
-            // Its end is where the guest was stopped: no client may take that for the whole.
-            return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
-        }
-        if let Some(guest) = guest.take_if(|_| stage == Stage::Over) {
-            drop(guest.detach());
-        }
-        step
-    })
 }

@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use super::stall::Impatient;
-use super::{Connection, Scheme, Server};
+use super::{Connection, Scheme, Server, descriptors};
 
 /// Binds an address; port 0 takes any free one.
 ///
@@ -74,7 +74,9 @@ pub struct Listener {
 pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: StopSignals) {
     let (stop, stopping) = watch::channel(false);
     let conversations = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(server.limits().connections));
+    let limits = server.limits();
+    let connections = descriptors::connections(limits.connections, limits.instances);
+    let places = Arc::new(Semaphore::new(connections));
     loop {
         // A connection waits in the kernel until there is a place for it.
         let place = Arc::clone(&places).acquire_owned();
@@ -108,8 +110,12 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: StopSig
     );
     stop.send_replace(true);
     conversations.close();
+    let finish = async {
+        conversations.wait().await;
+        server.finish().await;
+    };
     tokio::select! {
-        () = conversations.wait() => tracing::info!("stopped: all requests have finished"),
+        () = finish => tracing::info!("stopped: all requests have finished"),
         () = tokio::time::sleep(grace) => tracing::warn!(?grace, "stopped: not all requests have finished"),
         () = signals.next() => tracing::warn!("stopped at once: a second signal"),
     }

@@ -5,11 +5,13 @@
 pub mod admin;
 pub mod admission;
 pub mod body;
+mod descriptors;
 pub mod fault;
 pub mod guest;
 pub mod listener;
 pub mod metrics;
 pub mod observe;
+pub mod relay;
 pub mod spin_headers;
 pub mod stall;
 pub mod tls;
@@ -31,6 +33,7 @@ use crate::runtime::{Limits, Runtime};
 use admission::{Admission, Caller};
 use body::{Breach, LimitedBody};
 use fault::Fault;
+use guest::{Call, Guests};
 use metrics::{Metrics, ReasonLabels};
 use observe::Observation;
 use traces::Traces;
@@ -43,6 +46,7 @@ pub struct Server {
     limits: Limits,
     admission: Admission,
     uploads: Arc<UploadMemory>,
+    guests: Arc<Guests>,
     metrics: Arc<Metrics>,
     /// Where spans go, where they are wanted.
     traces: Option<Traces>,
@@ -99,8 +103,18 @@ impl Server {
         let admission = Admission::new(&limits, Arc::clone(&metrics));
         let stopping = AtomicBool::new(false);
         let uploads = UploadMemory::new(&limits);
-        let server = Self { app, runtime, limits, admission, uploads, metrics, traces, stopping };
-        let server = Arc::new(server);
+        let guests = Arc::new(Guests::new(&limits, Arc::clone(&metrics)));
+        let server = Arc::new(Self {
+            app,
+            runtime,
+            limits,
+            admission,
+            uploads,
+            guests,
+            metrics,
+            traces,
+            stopping,
+        });
         let siblings: std::sync::Weak<Self> = Arc::downgrade(&server);
         server.runtime.connect(siblings);
         Ok(server)
@@ -122,14 +136,17 @@ impl Server {
         &self.metrics
     }
 
-    /// Where spans go, where they are wanted.
-    pub fn traces(&self) -> Option<&Traces> {
-        self.traces.as_ref()
-    }
-
     /// From here on the server is not ready, though it goes on answering.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for guests that work on after their replies, and sends what is left of the traces; to be
+    /// called when no more requests are to come.
+    pub async fn finish(self: Arc<Self>) {
+        self.guests.finish().await;
+        // Sending waits on a thread of its own.
+        let _ = tokio::task::spawn_blocking(move || self.traces.as_ref().map(Traces::finish)).await;
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -208,9 +225,8 @@ impl Server {
         let body = upload::receive(body, &self.limits, &self.uploads).await?;
         let request = Request::from_parts(parts, body);
         let place = self.admission.enter(caller).await?;
-        let (limits, metrics) = (&self.limits, &self.metrics);
-        let call = guest::Call { component, limits, metrics, place, hops };
-        let reply = call.run(self.runtime.engine(), request).await;
+        let call = Call { component, place, hops };
+        let reply = self.guests.run(self.runtime.engine(), call, request).await;
         // Whatever the guest made of a body that was cut off, its client is told the cause.
         match breach.get() {
             Some(fault) => Err(fault.clone()),

@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::{Instant, SystemTime};
 
 use http::{HeaderValue, Method, Request, Response};
+use hyper::body::Body;
 use wasmtime_wasi_http::WasiBody;
 
 use super::Connection;
@@ -68,6 +69,8 @@ impl Observation {
     /// Goes along with the reply until its end.
     pub fn follow(mut self, mut response: Response<WasiBody>) -> Response<WasiBody> {
         self.status = response.status().as_u16();
+        // Nobody polls a body that has nothing to give.
+        self.is_whole = response.body().is_end_stream();
         response.headers_mut().insert(REQUEST_ID, self.request_id.clone());
         let watch = move |step, stage| {
             self.saw(&step, stage);

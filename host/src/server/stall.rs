@@ -1,4 +1,4 @@
-//! A connection that is given up when its client takes nothing of what it asked for.
+//! A connection that is given up when its client takes too little of what it asked for.
 
 use std::io;
 use std::pin::Pin;
@@ -8,34 +8,37 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// A stream whose writes fail when nothing of them goes out for so long.
+/// What a client has to take, in bytes, before its time begins anew.
+const LEAST: usize = 64 << 10;
+
+/// A stream whose writes fail when they wait, and less than [`LEAST`] goes out in `limit`: a client that
+/// takes a byte now and then is no better than one that takes none.
 pub struct Impatient<S> {
     stream: S,
     limit: Duration,
-    /// Set while a write waits for the client.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// Since when writes have had to wait for the client, and what it has taken since.
+    slow: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl<S> Impatient<S> {
     pub fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, stalled: None }
+        Self { stream, limit, slow: None }
     }
 
-    fn watch<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        polled: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
-            self.stalled = None;
-            return polled;
+    fn wrote(&mut self, bytes: usize) {
+        if let Some((_, taken)) = &mut self.slow {
+            *taken += bytes;
+            if *taken >= LEAST {
+                self.slow = None;
+            }
         }
+    }
+
+    fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let limit = self.limit;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        match stalled.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
+        let (patience, _) =
+            self.slow.get_or_insert_with(|| (Box::pin(tokio::time::sleep(limit)), 0));
+        patience.as_mut().poll(context).map(|()| io::ErrorKind::TimedOut.into())
     }
 }
 
@@ -55,17 +58,29 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch(context, polled)
+        match Pin::new(&mut self.stream).poll_write(context, bytes) {
+            Poll::Pending => self.poll_patience(context).map(Err),
+            Poll::Ready(wrote) => {
+                self.wrote(wrote.as_ref().map_or(0, |bytes| *bytes));
+                Poll::Ready(wrote)
+            }
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_flush(context);
-        self.watch(context, polled)
+        match Pin::new(&mut self.stream).poll_flush(context) {
+            Poll::Pending => self.poll_patience(context).map(Err),
+            flushed => {
+                self.slow = None;
+                flushed
+            }
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.watch(context, polled)
+        match Pin::new(&mut self.stream).poll_shutdown(context) {
+            Poll::Pending => self.poll_patience(context).map(Err),
+            shut => shut,
+        }
     }
 }

@@ -74,6 +74,20 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
             wait_for_ever();
         }
         "/never-reply" => wait_for_ever(),
+        "/large" => {
+            let response = OutgoingResponse::new(Fields::new());
+            let mut body = response.take_body();
+            out.set(response);
+            for _ in 0..256 {
+                // A client that is gone ends it.
+                let Ok(()) = body.send(vec![b'x'; 64 << 10]).await else { return };
+            }
+        }
+        "/work-on" => {
+            reply(out, "replied").await;
+            std::thread::sleep(std::time::Duration::from_millis(600));
+            eprintln!("worked on after its reply");
+        }
         _ => reply(out, "unknown").await,
     }
 }

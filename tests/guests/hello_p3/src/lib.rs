@@ -1,9 +1,11 @@
-//! Says how long the body is, in a reply that streams after the handler has returned; traps,
-//! loops or stays silent where its path says so.
+//! Says how long the body is, in a reply that streams after the handler has returned; on other paths it
+//! passes the body on, fetches what the body names, traps, loops or stays silent.
 
 #![cfg(target_arch = "wasm32")]
 
-use wasip3::http::types::{ErrorCode, Fields, Request, Response};
+use wasip3::clocks::monotonic_clock;
+use wasip3::http::client;
+use wasip3::http::types::{ErrorCode, Fields, Request, Response, Scheme};
 use wasip3::{wit_bindgen, wit_future, wit_stream};
 
 wasip3::http::service::export!(Hello);
@@ -17,6 +19,13 @@ impl wasip3::exports::http::handler::Guest for Hello {
             "/p3/loop" => loop {
                 std::hint::spin_loop();
             },
+            "/p3/wait" => monotonic_clock::wait_for(u64::MAX / 2).await,
+            "/p3/echo" => {
+                let (_, unread) = wit_future::new(|| Ok(()));
+                let (body, trailers) = Request::consume_body(request, unread);
+                return Ok(Response::new(Fields::new(), Some(body), trailers).0);
+            }
+            "/p3/fetch" => return fetch(request).await,
             "/p3/error" => return Err(ErrorCode::InternalError(None)),
             _ => {}
         }
@@ -33,4 +42,18 @@ impl wasip3::exports::http::handler::Guest for Hello {
         });
         Ok(response)
     }
+}
+
+/// The reply of `http://BODY/guest/hello`, passed on as it comes.
+async fn fetch(request: Request) -> Result<Response, ErrorCode> {
+    let (_, unread) = wit_future::new(|| Ok(()));
+    let (body, _) = Request::consume_body(request, unread);
+    let authority = String::from_utf8_lossy(&body.collect().await).into_owned();
+    let (_, no_trailers) = wit_future::new(|| Ok(None));
+    let (outgoing, _sent) = Request::new(Fields::new(), None, no_trailers, None);
+    let refused = |()| ErrorCode::HttpRequestUriInvalid;
+    outgoing.set_scheme(Some(&Scheme::Http)).map_err(refused)?;
+    outgoing.set_authority(Some(&authority)).map_err(refused)?;
+    outgoing.set_path_with_query(Some("/guest/hello")).map_err(refused)?;
+    client::send(outgoing).await
 }
