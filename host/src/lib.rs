@@ -3,8 +3,11 @@
 pub mod app;
 pub mod build;
 pub mod cli;
+pub mod node;
 pub mod progress;
 pub mod registry;
 pub mod runtime;
 pub mod server;
+#[cfg(feature = "shim")]
+pub mod shim;
 mod suggest;

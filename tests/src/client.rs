@@ -40,20 +40,30 @@ fn agent() -> Agent {
 
 /// Sends a request with these headers and this body.
 pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    try_send(method, url, headers, body).expect("a reply")
+}
+
+/// The same, where there may come no reply, or only a part of one.
+pub fn try_send(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Reply, ureq::Error> {
     let mut request = ureq::http::Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let request = request.body(body).expect("a request");
-    let mut response = agent().run(request).expect("a reply");
+    let mut response = agent().run(request)?;
     let headers = response
         .headers()
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned()))
         .collect();
     let status = response.status().as_u16();
-    let body = response.body_mut().with_config().limit(1 << 28).read_to_vec().expect("a body");
-    Reply { status, headers, body }
+    let body = response.body_mut().with_config().limit(1 << 28).read_to_vec()?;
+    Ok(Reply { status, headers, body })
 }
 
 /// `GET`.

@@ -1,8 +1,14 @@
 //! What the black-box tests share: the built binary, a running server, and a client.
 
 pub mod client;
+#[cfg(feature = "shim")]
+pub mod containerd;
+#[cfg(feature = "shim")]
+pub mod kubelet;
 pub mod load;
 pub mod native;
+#[cfg(feature = "shim")]
+pub mod oci;
 pub mod peer;
 pub mod pictures;
 pub mod raw;
@@ -36,6 +42,7 @@ pub fn spotter() -> &'static Path {
             // Of the whole workspace, as the tests are: by itself, the package would have other features
             // of its dependencies, and all would be built a second time.
             .args(["build", "--release", "--quiet", "--workspace", "--bins"])
+            .args(cfg!(feature = "shim").then_some("--features=shim"))
             .current_dir(root())
             .status()
             .expect("cargo starts");

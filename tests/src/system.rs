@@ -27,7 +27,8 @@ pub fn pip() -> Command {
     pip()
 }
 
-fn install(package: &str) {
+/// Installs one of Debian's packages.
+pub fn install(package: &str) {
     let apt = |arguments: &[&str]| {
         // What came of it shows in whether the program is there.
         let _ = Command::new("apt-get")

@@ -83,6 +83,9 @@ fn faulty_manifests_are_refused_with_the_fault() {
             format!("{MANIFEST}sqlite_databases = [\"default\"]\n"),
             "`sqlite_databases` is not supported",
         ),
+        (format!("{MANIFEST}ai_models = [\"llama2-chat\"]\n"), "`ai_models` is not supported"),
+        (format!("{MANIFEST}[[trigger.redis]]\nchannel = \"a\"\ncomponent = \"one\"\n"), "redis"),
+        (format!("{MANIFEST}[[trigger.mqtt]]\ntopic = \"a\"\ncomponent = \"one\"\n"), "mqtt"),
     ];
     for (manifest, word) in cases {
         let (success, said) = check(&manifest, b"");
@@ -165,7 +168,8 @@ fn the_compiled_code_is_for_its_owner_only() {
     assert_eq!(mode(&folder), 0o700);
     let entry =
         std::fs::read_dir(&folder).expect("a folder").next().expect("an entry").expect("an entry");
-    assert_eq!(mode(&entry.path()), 0o600);
+    // Nobody else gets past the folder; and none but its owner may write to it.
+    assert_eq!(mode(&entry.path()), 0o644);
     // From the cache now; and not from one that others may write to.
     assert_eq!(stderr(&detect()), "");
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).expect("permissions");

@@ -12,9 +12,13 @@ mod limits;
 mod observability;
 mod overload;
 mod parity;
+#[cfg(feature = "shim")]
+mod pods;
 mod portability;
 mod readme;
 mod registry;
+#[cfg(feature = "shim")]
+mod shim;
 mod shutdown;
 mod spin_manifest;
 mod tls;

@@ -119,9 +119,12 @@ fn components_call_each_other_by_name_and_only_where_the_manifest_allows() {
 }
 
 #[test]
-fn a_component_that_calls_itself_comes_to_an_end() {
-    let server = Server::guests(&[]);
-    assert!(text(&server, "/guest/call-myself").contains("LoopDetected"));
+fn a_component_that_calls_itself_comes_to_an_end_also_beside_another() {
+    let server = Server::guests(&["--instances", "2"]);
+    std::thread::scope(|scope| {
+        let call = || assert!(text(&server, "/guest/call-myself").contains("LoopDetected"));
+        (0..2).for_each(|_| drop(scope.spawn(call)));
+    });
     assert_eq!(text(&server, "/guest/hello"), "hello");
 }
 
@@ -167,4 +170,16 @@ fn components_of_wasi_0_3_run_beside_those_of_0_2() {
     }
     assert_eq!(post("/p3/any", b"").body, b"0 bytes, by WASI 0.3");
     assert_eq!(text(&server, "/guest/hello"), "hello");
+}
+
+#[test]
+fn a_host_cannot_change_the_path_that_a_guest_sees() {
+    let server = Server::guests(&[]);
+    let mut stream = raw::connect(server.address());
+    raw::send(
+        &mut stream,
+        b"GET /guest/headers HTTP/1.1\r\nhost: x/guest/canary?\r\nconnection: close\r\n\r\n",
+    );
+    let reply = raw::read_to_end(&mut stream);
+    assert!(reply.starts_with("HTTP/1.1 400") && reply.contains("is no host"), "{reply}");
 }

@@ -174,6 +174,22 @@ pub struct SpotterTool {
 }
 
 impl Manifest {
+    /// Applies a profile to every component that has it.
+    ///
+    /// # Errors
+    /// A profile that no component has.
+    pub fn apply_profile(&mut self, name: &str) -> anyhow::Result<()> {
+        let profiles = self.component.values().flat_map(|component| component.profile.keys());
+        let profiles: Vec<String> = profiles.cloned().collect();
+        if !profiles.iter().any(|profile| profile == name) {
+            let near = suggest::nearest(name, profiles.iter().map(String::as_str));
+            let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            bail!("no component has the profile `{name}`{hint}");
+        }
+        self.component.values_mut().for_each(|component| component.apply_profile(name));
+        Ok(())
+    }
+
     /// Parses a manifest.
     ///
     /// # Errors
@@ -186,13 +202,6 @@ impl Manifest {
             manifest.spin_manifest_version
         );
         Ok(manifest)
-    }
-}
-
-impl Manifest {
-    /// Applies a profile to every component that has it.
-    pub fn apply_profile(&mut self, name: &str) {
-        self.component.values_mut().for_each(|component| component.apply_profile(name));
     }
 }
 

@@ -16,7 +16,7 @@ use files::FileEntry;
 use manifest::Manifest;
 use outbound::AllowedHosts;
 use routes::{Pattern, RouteTable, StaticReply, Target};
-use variables::Given as GivenVariables;
+use variables::{Given as GivenVariables, Missing};
 
 /// What is chosen outside the manifest.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +47,8 @@ pub struct Component {
     pub root: PathBuf,
     /// The WebAssembly component to serve.
     pub source: PathBuf,
+    /// The same, compiled already, where whoever loaded the application has seen to that.
+    pub compiled: Option<PathBuf>,
     pub environment: BTreeMap<String, String>,
     /// What the component may ask for by name, with its values put in.
     pub variables: BTreeMap<String, String>,
@@ -104,12 +106,12 @@ impl App {
     pub fn parse(text: &str, root: &Path, choices: &Choices) -> anyhow::Result<Self> {
         let mut manifest = Manifest::parse(text)?;
         if let Some(profile) = &choices.profile {
-            manifest.apply_profile(profile);
+            manifest.apply_profile(profile)?;
         }
         let values = variables::resolve(&manifest.variables, &choices.variables)?;
         let mut components = BTreeMap::new();
         for (id, raw) in manifest.component {
-            let component = Component::resolve(&id, raw, root, &values)
+            let component = Component::resolve(&id, raw, root, &values, choices.variables.missing)
                 .with_context(|| format!("[component.{id}]"))?;
             components.insert(id, component);
         }
@@ -189,6 +191,7 @@ impl Component {
         raw: manifest::Component,
         root: &Path,
         values: &BTreeMap<String, String>,
+        missing: Missing,
     ) -> anyhow::Result<Self> {
         raw.refuse_unsupported()?;
         let manifest::Source::Local(source) = raw.source else {
@@ -208,13 +211,19 @@ impl Component {
             .into_iter()
             .map(|(name, template)| Ok((name, variables::expand(&template, values)?)))
             .collect::<anyhow::Result<_>>()?;
-        let expand = |host: &String| variables::expand(host, values);
-        let hosts =
-            raw.allowed_outbound_hosts.iter().map(expand).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut hosts = Vec::new();
+        for host in &raw.allowed_outbound_hosts {
+            let expanded = variables::expand(host, values)?;
+            // A variable's name in the place of its value need not make a host.
+            if missing == Missing::Refused || expanded == *host {
+                hosts.push(expanded);
+            }
+        }
         Ok(Self {
             id: id.to_owned(),
             root: root.to_owned(),
             source: root.join(source),
+            compiled: None,
             environment: raw.environment,
             variables,
             allowed_hosts: AllowedHosts::parse(&hosts)?,

@@ -37,11 +37,14 @@ pub enum Missing {
 }
 
 impl Given {
-    /// Reads flags, and the environment of this process.
+    /// Reads flags, and the environment that the application will have.
     ///
     /// # Errors
     /// A flag that is not `NAME=VALUE`.
-    pub fn read(flags: &[String]) -> anyhow::Result<Self> {
+    pub fn read(
+        flags: &[String],
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> anyhow::Result<Self> {
         let flags = flags
             .iter()
             .map(|flag| {
@@ -51,7 +54,7 @@ impl Given {
                 Ok((name.to_owned(), value.to_owned()))
             })
             .collect::<anyhow::Result<_>>()?;
-        let environment = std::env::vars()
+        let environment = environment
             .filter_map(|(name, value)| {
                 Some((name.strip_prefix("SPIN_VARIABLE_")?.to_lowercase(), value))
             })

@@ -7,8 +7,11 @@ mod detect;
 mod image;
 mod log;
 mod login;
+#[cfg(feature = "shim")]
+pub(crate) mod pod;
 mod pull;
 mod push;
+mod shim;
 mod up;
 mod watch;
 
@@ -48,6 +51,7 @@ enum Command {
     Pull(pull::Pull),
     Login(login::Login),
     Image(image::Image),
+    Shim(shim::Shim),
 }
 
 /// Which application a subcommand is about.
@@ -73,17 +77,23 @@ struct AppArguments {
 impl AppArguments {
     /// The application, to be run here.
     fn load(&self) -> anyhow::Result<App> {
-        self.load_with(Given::read(&self.variable)?)
+        self.load_for(environment())
+    }
+
+    /// The application, to be run in another environment.
+    fn load_for(&self, environment: impl Iterator<Item = (String, String)>) -> anyhow::Result<App> {
+        self.load_with(Given::read(&self.variable, environment)?)
     }
 
     /// The application and its manifest, to be run elsewhere: what variables it will need is given
     /// there.
     fn load_to_ship(&self) -> anyhow::Result<(App, Manifest)> {
-        let given = Given { missing: Missing::Named, ..Given::read(&self.variable)? };
+        let given = Given::read(&self.variable, environment())?;
+        let given = Given { missing: Missing::Named, ..given };
         let app = self.load_with(given)?;
         let mut manifest = App::manifest(&self.path()?)?;
         if let Some(profile) = &self.profile {
-            manifest.apply_profile(profile);
+            manifest.apply_profile(profile)?;
         }
         Ok((app, manifest))
     }
@@ -106,6 +116,12 @@ impl AppArguments {
         let reference = registry::reference(&self.from.to_string_lossy())?;
         Ok(block_on(registry::pull(&reference))?.0)
     }
+}
+
+/// This process's environment, as far as it is text.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// Runs what waits for the network, where nothing else goes on.
@@ -137,6 +153,7 @@ pub fn run() -> ExitCode {
         Command::Pull(command) => command.run(),
         Command::Login(command) => command.run(),
         Command::Image(command) => command.run(),
+        Command::Shim(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! `spotter up`: serves an application.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ pub(crate) struct Up {
     #[arg(long, short)]
     quiet: bool,
     /// Where the application keeps what outlives requests [default: .spotter beside the manifest]
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, env = "SPOTTER_STATE_DIR", value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
     /// A TOML file with a [limits] table
     #[arg(long, env = "RUNTIME_CONFIG_FILE", value_name = "FILE")]
@@ -67,12 +68,31 @@ pub(crate) struct Up {
     limits: LimitSettings,
 }
 
+/// Compiled code of components, by their names, where it is not to be looked for in the cache.
+pub(crate) type Compiled = BTreeMap<String, PathBuf>;
+
 impl Up {
     pub(crate) fn run(self) -> anyhow::Result<()> {
+        self.run_compiled(&Compiled::new())
+    }
+
+    /// The application, as it will be in another environment.
+    #[cfg(feature = "shim")]
+    pub(crate) fn load_for(
+        &self,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> anyhow::Result<App> {
+        self.app.load_for(environment)
+    }
+
+    pub(crate) fn run_compiled(self, compiled: &Compiled) -> anyhow::Result<()> {
         self.log_format.start(self.quiet.then_some(GUEST_TARGET))?;
         let file = ConfigFile::read(self.runtime_config_file.as_deref())?;
         let limits = self.limits.resolve(file.limits)?;
         let mut app = self.app.load()?;
+        for (id, component) in &mut app.components {
+            component.compiled = compiled.get(id).cloned();
+        }
         add_environment(&mut app, &self.env)?;
         if let Some(folder) = &self.state_dir {
             app.state.clone_from(folder);
@@ -110,7 +130,7 @@ impl Up {
         if let Some(address) = self.admin {
             let socket = listener::bind(address).await?;
             announce_admin(socket.local_addr()?);
-            tokio::spawn(admin::serve(Arc::clone(&server), socket));
+            admin::start(Arc::clone(&server), socket.into_std()?)?;
         }
         announce(server.app(), scheme, socket.local_addr()?);
         listener::serve(server, Listener { socket, tls }, signals).await;

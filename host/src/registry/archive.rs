@@ -33,7 +33,7 @@ pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow
     zipped.write_all(&tar)?;
     let zipped = zipped.finish()?;
     let config = json!({
-        "architecture": architecture(),
+        "architecture": pack::architecture(),
         "os": "linux",
         // What a container runtime asks for, though there is no program: the shim reads the manifest.
         "config": {"Entrypoint": ["/spin.toml"], "WorkingDir": "/"},
@@ -99,15 +99,6 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8]) -> anyhow::
 
 fn described(media_type: &str, bytes: &[u8]) -> Value {
     json!({"mediaType": media_type, "digest": digest(bytes), "size": bytes.len()})
-}
-
-/// As OCI names this machine's architecture; the image itself fits any.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }
 
 /// A name as containerd has it: with a registry.

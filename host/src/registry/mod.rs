@@ -32,6 +32,11 @@ const DATA_TYPE: &str = "application/vnd.wasm.content.layer.v1+data";
 const WASM_CONFIG_TYPE: &str = "application/vnd.wasm.config.v0+json";
 const WASM_TYPE: &str = "application/wasm";
 
+/// Whether a layer of this type is a component.
+pub(crate) fn is_component(media_type: &str) -> bool {
+    [WASM_TYPE, WASM_LAYER_TYPE].contains(&media_type)
+}
+
 /// The largest image that is pulled, in bytes.
 const MOST: i64 = 2 << 30;
 

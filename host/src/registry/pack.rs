@@ -120,3 +120,12 @@ pub fn digest(bytes: &[u8]) -> String {
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hash}")
 }
+
+/// As OCI names this machine's architecture; the image itself fits any.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}

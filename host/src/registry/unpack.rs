@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::locked::{Content, LockedApp, inner_path};
-use super::{LOCKED_TYPE, WASM_LAYER_TYPE, WASM_TYPE, pack};
+use super::{LOCKED_TYPE, is_component, pack};
 use crate::runtime::cache::write_whole;
 
 /// One layer of an image.
@@ -53,8 +53,7 @@ fn application(locked: &[u8], layers: &[Layer], folder: &Path) -> anyhow::Result
 }
 
 fn component(layers: &[Layer], folder: &Path) -> anyhow::Result<String> {
-    let is_wasm = |layer: &&Layer| [WASM_TYPE, WASM_LAYER_TYPE].contains(&&*layer.media_type);
-    let mut found = layers.iter().filter(is_wasm);
+    let mut found = layers.iter().filter(|layer| is_component(&layer.media_type));
     let (Some(component), None) = (found.next(), found.next()) else {
         let types: Vec<&str> = layers.iter().map(|layer| layer.media_type.as_str()).collect();
         bail!(

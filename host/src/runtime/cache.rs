@@ -3,11 +3,12 @@
 //! Compiled code is trusted as the program itself is: so the folder and its files must belong to
 //! this user and be writable by nobody else, or the cache is not used.
 
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, ensure};
 use wasmtime::Engine;
@@ -52,16 +53,41 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 /// # Errors
 /// A file that cannot be read, or that is no component.
 pub fn load(engine: &Engine, source: &Path) -> anyhow::Result<Component> {
+    Ok(find(engine, source)?.1)
+}
+
+/// Compiles the component in the file `source` into the cache, where it is not there; gives the file of
+/// compiled code, for [`open`].
+///
+/// # Errors
+/// As [`load`]'s.
+pub fn compile(engine: &Engine, source: &Path) -> anyhow::Result<PathBuf> {
+    Ok(find(engine, source)?.0)
+}
+
+/// Maps a file that [`compile`] gave, wherever it is mounted by now.
+///
+/// # Errors
+/// A file that cannot be read; code for an engine of other settings.
+pub fn open(engine: &Engine, compiled: &Path) -> anyhow::Result<Component> {
+    deserialize(engine, compiled).context("the compiled code cannot be used")
+}
+
+fn find(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, Component)> {
     let mut hasher = blake3::Hasher::new();
     hasher
         .update_mmap(source)
         .with_context(|| format!("cannot read the component {}; build it first: `spotter build`, or `spotter up --build`", source.display()))?;
     hasher.update(&engine_version(engine).to_le_bytes());
-    let path = folder("compiled")?.join(format!("{}.cwasm", hasher.finalize().to_hex()));
+    let folder = folder("compiled")?;
+    let path = folder.join(format!("{}.cwasm", hasher.finalize().to_hex()));
     if path.exists() {
         ensure_private(&path)?;
         match deserialize(engine, &path) {
-            Ok(component) => return Ok(component),
+            Ok(component) => {
+                note_use(&path);
+                return Ok((path, component));
+            }
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "recompiling a damaged cache entry");
             }
@@ -74,9 +100,34 @@ pub fn load(engine: &Engine, source: &Path) -> anyhow::Result<Component> {
         .precompile_component(&bytes)
         .map_err(anyhow::Error::from)
         .with_context(|| format!("{} is not a component that can be served", source.display()))?;
+    remove_unused(&folder);
     write_whole(&path, &code)?;
+    // All may read it, of those who get past its folder: a pod's user is seldom root.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
     step.done(format!("Compiled {name} ({} MiB of code and data)", code.len() >> 20));
-    deserialize(engine, &path)
+    let component = deserialize(engine, &path)?;
+    Ok((path, component))
+}
+
+/// Entries that nothing has loaded for so long are of versions that are gone.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+fn note_use(path: &Path) {
+    let noted = File::options().append(true).open(path);
+    // Where that fails, the entry is compiled again one day.
+    let _ = noted.and_then(|file| file.set_modified(SystemTime::now()));
+}
+
+/// Keeps the cache from growing with every version there ever was; who has one mapped keeps it.
+fn remove_unused(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let used = entry.metadata().and_then(|metadata| metadata.modified());
+        if used.is_ok_and(|used| used.elapsed().is_ok_and(|since| since > UNUSED)) {
+            // Another process may have been faster.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// What makes compiled code of one engine useless to another: wasmtime's version and settings,
@@ -90,8 +141,9 @@ fn engine_version(engine: &Engine) -> u64 {
 #[allow(unsafe_code, reason = "wasmtime maps compiled code from disk, which it cannot verify")]
 fn deserialize(engine: &Engine, path: &Path) -> anyhow::Result<Component> {
     // SAFETY: the file was written by `write_whole` above from `precompile_component`'s output;
-    // it and its folder belong to this user and are writable by nobody else (`ensure_private`),
-    // and files are replaced by renaming, never written in place.
+    // it and its folder belong to this user and are writable by nobody else (`ensure_private`), or
+    // it is that file under a read-only mount of the shim's (`open`); and files are replaced by
+    // renaming, never written in place.
     let component = unsafe { Component::deserialize_file(engine, path) };
     component.map_err(anyhow::Error::from)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 use wasmtime_wasi::{FsPerms, WasiCtx};
@@ -17,7 +18,7 @@ use super::handler::Handler;
 use super::instance::State;
 use super::key_value::{self, Stores};
 use super::limits::Limits;
-use super::outbound::{Outbound, Siblings};
+use super::outbound::{MOST_CONNECTIONS, Outbound, Siblings};
 use super::variables::{self, Values};
 use crate::app::outbound::AllowedHosts;
 use crate::app::{Component, files};
@@ -36,6 +37,7 @@ pub struct Runtime {
     /// What the application stores; `None` where it stores nothing.
     stores: Option<Stores>,
     siblings: SiblingsLater,
+    connections: Arc<Semaphore>,
 }
 
 /// One component, compiled and linked, with what its instances are given.
@@ -48,6 +50,7 @@ pub struct Loaded {
     stores: Option<Stores>,
     granted_stores: Arc<[String]>,
     siblings: SiblingsLater,
+    connections: Arc<Semaphore>,
     files: Option<TempDir>,
 }
 
@@ -66,8 +69,14 @@ impl Runtime {
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         variables::add_to_linker(&mut linker)?;
         key_value::add_to_linker(&mut linker)?;
-        let siblings = Arc::default();
-        Ok(Self { engine, linker, components: BTreeMap::new(), stores: None, siblings })
+        Ok(Self {
+            engine,
+            linker,
+            components: BTreeMap::new(),
+            stores: None,
+            siblings: Arc::default(),
+            connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+        })
     }
 
     /// Opens the database that components loaded from here on store in.
@@ -95,7 +104,10 @@ impl Runtime {
     /// answer HTTP.
     pub fn load(&mut self, component: &Component) -> anyhow::Result<()> {
         let id = &component.id;
-        let compiled = cache::load(&self.engine, &component.source)?;
+        let compiled = match &component.compiled {
+            Some(file) => cache::open(&self.engine, file)?,
+            None => cache::load(&self.engine, &component.source)?,
+        };
         let linked = self
             .linker
             .instantiate_pre(&compiled)
@@ -113,6 +125,7 @@ impl Runtime {
             stores: self.stores.clone(),
             granted_stores: component.key_value_stores.clone().into(),
             siblings: Arc::clone(&self.siblings),
+            connections: Arc::clone(&self.connections),
             files,
         };
         self.components.insert(id.clone(), Arc::new(loaded));
@@ -158,6 +171,7 @@ impl Loaded {
             component: self.id.clone(),
             siblings: self.siblings.get().cloned(),
             hops,
+            connections: Arc::clone(&self.connections),
         }
     }
 
@@ -176,6 +190,15 @@ impl Loaded {
         }
         Ok(wasi.build())
     }
+}
+
+/// An engine that only compiles, for those that [`Runtime::new`] makes.
+///
+/// # Errors
+/// Where wasmtime refuses the configuration.
+pub fn compiler(limits: &Limits) -> anyhow::Result<Engine> {
+    let engine = Engine::new(&config(limits, Allocation::OnDemand));
+    engine.map_err(anyhow::Error::from).context("cannot start wasmtime")
 }
 
 fn engine(limits: &Limits) -> anyhow::Result<Engine> {
@@ -215,7 +238,7 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
     pool.total_component_instances(slots)
         // A component may be made of several core modules: the adapter is one.
         .total_core_instances(slots * 8)
-        .total_memories(slots * 4)
+        .total_memories(slots * 2)
         .total_tables(slots * 8)
         .total_stacks(slots)
         // Zeroing a little costs less than giving it back to the system, which interrupts every core.

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
@@ -157,23 +157,17 @@ impl ResourceLimiter for MemoryLimit {
 }
 
 /// What one guest uses: processor time, as its thread spends it, and memory.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Usage {
-    origin: Instant,
     spent_nanos: AtomicU64,
-    /// When the poll under way began, in nanoseconds from `origin`, plus one; 0 between polls.
+    /// When the poll under way began, by the clock of its thread, plus one; 0 between polls.
     running_since: AtomicU64,
     memory_peak: AtomicU64,
 }
 
 impl Usage {
     pub fn start() -> Arc<Self> {
-        Arc::new(Self {
-            origin: Instant::now(),
-            spent_nanos: AtomicU64::new(0),
-            running_since: AtomicU64::new(0),
-            memory_peak: AtomicU64::new(0),
-        })
+        Arc::default()
     }
 
     /// The most linear memory the guest had, in bytes.
@@ -182,18 +176,20 @@ impl Usage {
         self.memory_peak.load(Ordering::Relaxed) as f64
     }
 
-    /// Processor time so far, the poll under way included.
+    /// Processor time so far; the poll under way is included where its own thread asks.
     pub fn cpu(&self) -> Duration {
         let running = match self.running_since.load(Ordering::Relaxed) {
             0 => 0,
-            since => self.now().saturating_sub(since),
+            since => thread_nanos().saturating_sub(since),
         };
         Duration::from_nanos(self.spent_nanos.load(Ordering::Relaxed) + running)
     }
+}
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX - 1) + 1
-    }
+/// Processor time of this thread so far, in nanoseconds, plus one.
+fn thread_nanos() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs() + 1
 }
 
 /// A future whose polls are counted as its guest's processor time.
@@ -212,11 +208,12 @@ impl<F: Future> Future for Metered<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let began = self.used.now();
+        let began = thread_nanos();
         self.used.running_since.store(began, Ordering::Relaxed);
         let polled = self.future.as_mut().poll(context);
         self.used.running_since.store(0, Ordering::Relaxed);
-        self.used.spent_nanos.fetch_add(self.used.now() - began, Ordering::Relaxed);
+        let spent = thread_nanos().saturating_sub(began);
+        self.used.spent_nanos.fetch_add(spent, Ordering::Relaxed);
         polled
     }
 }

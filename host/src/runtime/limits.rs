@@ -7,6 +7,7 @@ use anyhow::ensure;
 use clap::Args;
 use serde::Deserialize;
 
+use super::outbound::MOST_HOPS;
 use super::units::{Setting, Size, Time};
 
 /// Declares each limit once, with its documentation, the unit it is written in, its default and its
@@ -94,9 +95,10 @@ limits! {
 }
 
 impl Limits {
-    /// Instances that other instances may have called at once, beside [`Limits::instances`].
+    /// Instances that other instances may have called at once, beside [`Limits::instances`]: as many
+    /// again for each guest in a chain of calls.
     pub fn nested_instances(&self) -> usize {
-        self.instances * 4
+        self.instances * MOST_HOPS as usize
     }
 }
 
@@ -112,9 +114,26 @@ impl LimitSettings {
             ("instance_memory", limits.instance_memory),
             ("instances", limits.instances as u64),
             ("connections", limits.connections as u64),
+            ("body_size", limits.body_size),
         ] {
             ensure!(value > 0, "`{name}` is 0: nothing could be served; give it at least 1");
         }
+        for (name, value) in [
+            ("request_cpu", limits.request_cpu),
+            ("request_time", limits.request_time),
+            ("header_time", limits.header_time),
+            ("body_idle", limits.body_idle),
+            ("body_time", limits.body_time),
+        ] {
+            ensure!(!value.is_zero(), "`{name}` is 0: nothing could be served; give it some time");
+        }
+        let most_held = limits.body_size.min(limits.body_buffer);
+        ensure!(
+            limits.upload_memory >= most_held,
+            "`upload_memory` is {}, less than the {most_held} bytes that one body may take: raise it, \
+             or lower `body_size` or `body_buffer`",
+            limits.upload_memory
+        );
         for (name, value) in [
             ("instance_memory", limits.instance_memory),
             ("upload_memory", limits.upload_memory),
@@ -146,12 +165,14 @@ mod tests {
 
     #[test]
     fn a_server_that_could_serve_nothing_is_refused() {
-        let own = LimitSettings { instances: Some(0), ..LimitSettings::default() };
-        assert!(
-            own.resolve(LimitSettings::default())
-                .unwrap_err()
-                .to_string()
-                .contains("`instances` is 0")
-        );
+        for (text, reason) in [
+            ("instances = 0", "`instances` is 0"),
+            ("request_time = \"0s\"", "`request_time` is 0"),
+            ("upload_memory = \"1MiB\"", "`upload_memory` is 1048576"),
+        ] {
+            let settings: LimitSettings = toml::from_str(text).unwrap();
+            let refused = settings.resolve(LimitSettings::default()).unwrap_err().to_string();
+            assert!(refused.contains(reason), "{refused}");
+        }
     }
 }

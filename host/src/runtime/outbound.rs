@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
+use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
 
 use crate::app::outbound::{
@@ -21,10 +22,15 @@ pub(super) struct Outbound {
     pub(super) siblings: Option<Weak<dyn Siblings>>,
     /// How many guests have called one another to come here.
     pub(super) hops: u32,
+    /// Outgoing connections that may be open at once, of all guests.
+    pub(super) connections: Arc<Semaphore>,
 }
 
+/// Outgoing connections of all guests together: each is an open file of this process.
+pub const MOST_CONNECTIONS: usize = 256;
+
 /// Guests may call each other so many deep: a component that calls itself comes to an end.
-const MOST_HOPS: u32 = 8;
+pub const MOST_HOPS: u32 = 8;
 
 /// A request of one guest to its own application, which never leaves the process.
 pub struct Internal {
@@ -75,12 +81,22 @@ impl WasiHttpHooks for Outbound {
             let to = sibling_id(&host).map(str::to_owned);
             return Box::new(call_sibling(self.siblings.clone(), to, request, self.hops + 1));
         }
+        let connections = Arc::clone(&self.connections);
         Box::new(async move {
             if permission == Permission::ByWildcard {
                 keep_to_public_addresses(&mut request).await?;
             }
+            let place = connections.acquire_owned().await;
+            let place = place.map_err(|_| Error::ConnectionLimitReached)?;
             let (response, transmission) = default_send_request(request, options).await?;
-            Ok((response.map(BodyExt::boxed_unsync), Box::new(transmission) as Transmission))
+            let response = response.map(|body| {
+                body.map_frame(move |frame| {
+                    let _lives_as_long = &place;
+                    frame
+                })
+                .boxed_unsync()
+            });
+            Ok((response, Box::new(transmission) as Transmission))
         })
     }
 }

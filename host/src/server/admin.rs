@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -20,10 +21,32 @@ use super::stall::Impatient;
 /// Connections that are open at once: a scraper, some probes, a person.
 const CONNECTIONS: usize = 32;
 /// How long a connection may wait for its next request.
-const IDLE: Duration = Duration::from_secs(75);
+const IDLE: Duration = Duration::from_secs(5);
 
-/// Serves until its task is dropped.
-pub async fn serve(server: Arc<Server>, listener: TcpListener) {
+/// Serves until the process ends, on a thread of its own: guests may keep all others busy.
+///
+/// # Errors
+/// Where there can be no such thread.
+pub fn start(server: Arc<Server>, listener: std::net::TcpListener) -> anyhow::Result<()> {
+    let alone = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let alone = alone.context("cannot start the admin listener")?;
+    listener.set_nonblocking(true)?;
+    let run = move || {
+        alone.block_on(async {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => serve(server, listener).await,
+                Err(error) => tracing::error!(%error, "there is no admin listener"),
+            }
+        });
+    };
+    std::thread::Builder::new()
+        .name("admin".into())
+        .spawn(run)
+        .context("cannot start the admin listener")?;
+    Ok(())
+}
+
+async fn serve(server: Arc<Server>, listener: TcpListener) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let place = Arc::clone(&places).acquire_owned().await;

@@ -1,5 +1,4 @@
-//! Who may run now, who waits, and who is turned away, decided before a body is read or an
-//! instance made.
+//! Who may run now, who waits, and who is turned away.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,26 +9,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::fault::Fault;
 use super::metrics::{Metrics, seconds};
 use crate::runtime::Limits;
+use crate::runtime::outbound::MOST_HOPS;
 
-/// A fixed number of places, and a short queue before them.
+/// A fixed number of places, and a short queue before them: those of clients, and others for guests that
+/// guests call, by how many have called one another. So whoever waits, waits for none that waits for it.
 pub struct Admission {
-    places: Arc<Semaphore>,
-    /// For guests that other guests call.
-    nested: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    queues: Vec<Queue>,
     queue_length: usize,
     queue_wait: Duration,
     metrics: Arc<Metrics>,
 }
 
-/// Who asks for an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caller {
-    /// A client: it may have to queue.
-    Client,
-    /// A guest that waits for the one it calls. It gets a place that no client does, so that callers
-    /// and called cannot wait for each other.
-    Guest,
+struct Queue {
+    places: Arc<Semaphore>,
+    waiting: AtomicUsize,
 }
 
 /// The right to run one instance; given back when dropped.
@@ -40,24 +33,28 @@ pub struct Place {
 
 impl Admission {
     pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
-        Self {
+        let queue = |_| Queue {
             places: Arc::new(Semaphore::new(limits.instances)),
-            nested: Arc::new(Semaphore::new(limits.nested_instances())),
             waiting: AtomicUsize::new(0),
+        };
+        Self {
+            queues: (0..=MOST_HOPS).map(queue).collect(),
             queue_length: limits.queue_length,
             queue_wait: limits.queue_wait,
             metrics,
         }
     }
 
-    /// Whether a request could wait here if it came now: asked before its body is read.
+    /// Whether a request could wait here if it came now: asked before its body is read. It comes from a
+    /// guest that is the last of `hops`, or from a client (0).
     ///
     /// # Errors
     /// [`Fault::QueueFull`].
-    pub fn check(&self, caller: Caller) -> Result<(), Fault> {
-        let is_full = self.waiting.load(Ordering::Relaxed) >= self.queue_length;
-        if caller == Caller::Client && is_full && self.places.available_permits() == 0 {
-            return Err(Fault::QueueFull { length: self.queue_length });
+    pub fn check(&self, hops: u32) -> Result<(), Fault> {
+        let queue = self.queue(hops)?;
+        let is_full = queue.waiting.load(Ordering::Relaxed) >= self.queue_length;
+        if is_full && queue.places.available_permits() == 0 {
+            return Err(self.full());
         }
         Ok(())
     }
@@ -66,34 +63,36 @@ impl Admission {
     ///
     /// # Errors
     /// [`Fault::QueueFull`] at once, [`Fault::QueueTimeout`] after the longest wait.
-    pub async fn enter(&self, caller: Caller) -> Result<Place, Fault> {
+    pub async fn enter(&self, hops: u32) -> Result<Place, Fault> {
         let arrived = Instant::now();
-        let permit = match caller {
-            Caller::Client => match Arc::clone(&self.places).try_acquire_owned() {
-                Ok(permit) => permit,
-                Err(_) => self.wait().await?,
-            },
-            Caller::Guest => self.permit(&self.nested).await?,
+        let queue = self.queue(hops)?;
+        let permit = match Arc::clone(&queue.places).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.wait(queue).await?,
         };
         self.metrics.queue.observe(seconds(arrived.elapsed()));
         self.metrics.instances.inc();
         Ok(Place { _permit: permit, metrics: Arc::clone(&self.metrics) })
     }
 
-    async fn wait(&self) -> Result<OwnedSemaphorePermit, Fault> {
-        let waiting = Waiting::begin(self);
+    async fn wait(&self, queue: &Queue) -> Result<OwnedSemaphorePermit, Fault> {
+        let waiting = Waiting::begin(queue, &self.metrics);
         if waiting.before >= self.queue_length {
-            return Err(Fault::QueueFull { length: self.queue_length });
+            return Err(self.full());
         }
-        self.permit(&self.places).await
-    }
-
-    async fn permit(&self, of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {
-        let permit = Arc::clone(of).acquire_owned();
+        let permit = Arc::clone(&queue.places).acquire_owned();
         match tokio::time::timeout(self.queue_wait, permit).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(Fault::QueueTimeout { waited: self.queue_wait }),
         }
+    }
+
+    fn queue(&self, hops: u32) -> Result<&Queue, Fault> {
+        self.queues.get(hops as usize).ok_or_else(|| self.full())
+    }
+
+    fn full(&self) -> Fault {
+        Fault::QueueFull { length: self.queue_length }
     }
 }
 
@@ -105,21 +104,22 @@ impl Drop for Place {
 
 /// Counts one that waits, until it is dropped: whether it got in, gave up or went away.
 struct Waiting<'a> {
-    admission: &'a Admission,
+    queue: &'a Queue,
+    metrics: &'a Metrics,
     /// How many waited already.
     before: usize,
 }
 
 impl<'a> Waiting<'a> {
-    fn begin(admission: &'a Admission) -> Self {
-        admission.metrics.queued.inc();
-        Self { admission, before: admission.waiting.fetch_add(1, Ordering::Relaxed) }
+    fn begin(queue: &'a Queue, metrics: &'a Metrics) -> Self {
+        metrics.queued.inc();
+        Self { queue, metrics, before: queue.waiting.fetch_add(1, Ordering::Relaxed) }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.admission.metrics.queued.dec();
-        self.admission.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.queued.dec();
+        self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -2,9 +2,11 @@
 
 use rlimit::Resource;
 
+use crate::runtime::outbound::MOST_CONNECTIONS;
+
 /// Kept for what is not a client's connection: the log, the listeners, the database, the admin's
-/// connections, and what guests open.
-const RESERVE: u64 = 64;
+/// connections, and those that guests open.
+const RESERVE: u64 = 64 + MOST_CONNECTIONS as u64;
 
 /// Raises this process's limit of open files as far as it may, and gives how many connections, of those
 /// wanted, fit within it.
@@ -16,7 +18,7 @@ pub(super) fn connections(wanted: usize, instances: usize) -> usize {
             rlimit::getrlimit(Resource::NOFILE).map_or(1024, |(soft, _)| soft)
         }
     };
-    // A guest may have files and an outgoing connection open.
+    // A guest may have files open.
     let kept = RESERVE + 4 * instances as u64;
     // However little there is: with half of it, both clients and guests get on.
     let room = allowed.saturating_sub(kept).max(allowed / 2);

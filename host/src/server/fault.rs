@@ -19,6 +19,8 @@ pub enum Fault {
     NoRoute { path: String },
     /// The request cannot be given to a guest.
     BadRequest { reason: String },
+    /// The header was not complete in time.
+    HeaderTime { limit: Duration },
     /// The body is larger than it may be.
     BodyTooLarge { limit: u64 },
     /// The client paused for too long within the body.
@@ -35,7 +37,7 @@ pub enum Fault {
     QueueTimeout { waited: Duration },
     /// The guest used more processor time than it may.
     Deadline { limit: Duration },
-    /// The request took longer, waiting included, than it may.
+    /// The request took longer, from the start of its instance, than it may.
     Timeout { limit: Duration },
     /// The guest asked for more memory than it may have, and failed without it.
     Memory { limit: u64 },
@@ -51,6 +53,7 @@ impl Fault {
         match self {
             Self::NoRoute { .. } => "no_route",
             Self::BadRequest { .. } => "bad_request",
+            Self::HeaderTime { .. } => "header_timeout",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::BodyIdle { .. } | Self::BodyTime { .. } => "body_timeout",
             Self::UploadMemory { .. } => "upload_memory_full",
@@ -70,7 +73,9 @@ impl Fault {
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyIdle { .. } | Self::BodyTime { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::HeaderTime { .. } | Self::BodyIdle { .. } | Self::BodyTime { .. } => {
+                StatusCode::REQUEST_TIMEOUT
+            }
             Self::QueueFull { .. } | Self::QueueTimeout { .. } | Self::UploadMemory { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -85,6 +90,7 @@ impl Fault {
         match self {
             Self::NoRoute { path } => format!("no route of this application matches {path:?}"),
             Self::BadRequest { reason } => reason.clone(),
+            Self::HeaderTime { limit } => format!("the header was not complete after {limit:?}"),
             Self::BodyTooLarge { limit } => {
                 format!("the body is larger than the {limit} bytes it may have: send less")
             }
@@ -114,10 +120,14 @@ impl Fault {
         }
     }
 
-    /// The reply a client gets: `{"error":{"code","message"}}`.
+    /// The body a client gets: `{"error":{"code","message"}}`.
+    pub fn body(&self) -> String {
+        format!("{}\n", json!({"error": {"code": self.code(), "message": self.message()}}))
+    }
+
+    /// The reply a client gets.
     pub fn into_response(self) -> Response<WasiBody> {
-        let body = json!({"error": {"code": self.code(), "message": self.message()}});
-        let mut response = Response::new(full(format!("{body}\n")));
+        let mut response = Response::new(full(self.body()));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

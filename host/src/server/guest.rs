@@ -11,7 +11,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use super::admission::Place;
 use super::fault::Fault;
-use super::metrics::{Metrics, ReasonLabels, seconds};
+use super::metrics::{Metrics, seconds};
 use super::relay::{self, Ended, ReplyMemory};
 use crate::runtime::Limits;
 use crate::runtime::engine::Loaded;
@@ -180,7 +180,7 @@ impl Drop for Account {
             (None, Ended::ClientGone) => "client_gone",
             (None, Ended::Whole) => return,
         };
-        self.metrics.guest_failures.get_or_create(&ReasonLabels { reason }).inc();
+        self.metrics.guest_failed(reason);
     }
 }
 

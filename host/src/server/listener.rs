@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
+use super::fault::Fault;
 use super::stall::Impatient;
 use super::{Connection, Scheme, Server, descriptors};
 
@@ -135,11 +136,15 @@ async fn open(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     connection: Connection,
-    stopping: watch::Receiver<bool>,
+    mut stopping: watch::Receiver<bool>,
 ) {
     let Some(tls) = tls else { return converse(server, stream, connection, stopping).await };
     let handshake = tokio::time::timeout(server.limits().header_time, tls.accept(stream));
-    match handshake.await {
+    let handshake = tokio::select! {
+        handshake = handshake => handshake,
+        () = is_over(&mut stopping) => return,
+    };
+    match handshake {
         Ok(Ok(stream)) => {
             let connection = Connection { scheme: Scheme::Https, ..connection };
             converse(server, stream, connection, stopping).await;
@@ -157,7 +162,7 @@ async fn converse<S>(
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    server.metrics().connections.inc();
+    let _open = server.metrics().connection();
     let (header_time, body_idle) = (server.limits().header_time, server.limits().body_idle);
     let answering = Arc::clone(&server);
     let service = service_fn(move |request: Request<Incoming>| {
@@ -174,7 +179,7 @@ async fn converse<S>(
         .serve_connection(TokioIo::new(Impatient::new(stream, body_idle)), service);
     let ended = tokio::select! {
         ended = &mut conversation => ended,
-        () = async { drop(stopping.wait_for(|is_stopping| *is_stopping).await) } => {
+        () = is_over(&mut stopping) => {
             std::pin::Pin::new(&mut conversation).graceful_shutdown();
             (&mut conversation).await
         }
@@ -185,13 +190,23 @@ async fn converse<S>(
         tracing::debug!(client = %connection.client, %error, "a connection ended early");
         // A connection that was merely idle is closed without a word.
         if error.is_timeout() && !parts.read_buf.is_empty() {
-            tell_timeout(&mut stream, header_time).await;
+            let fault = Fault::HeaderTime { limit: header_time };
+            server.metrics().rejected(fault.code());
+            tell(&mut stream, &fault).await;
+        } else if error.is_parse() {
+            // hyper has answered that itself.
+            server.metrics().rejected("malformed_header");
         }
     }
     if !server.is_stopping() {
         linger(stream).await;
     }
-    server.metrics().connections.dec();
+}
+
+/// Waits until the server is told to stop.
+async fn is_over(stopping: &mut watch::Receiver<bool>) {
+    // An error is the end of the server itself.
+    let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
 }
 
 /// Reads on for a moment, and throws away what comes: a client that is still sending a body which was
@@ -205,13 +220,11 @@ async fn linger(mut stream: impl AsyncRead + Unpin) {
 }
 
 /// Tells a client that its header took too long: hyper ends such a connection in silence.
-async fn tell_timeout(stream: &mut (impl AsyncWrite + Unpin), limit: Duration) {
-    let body = format!(
-        "{{\"error\":{{\"code\":\"header_timeout\",\"message\":\"the header was not complete after {limit:?}\"}}}}\n"
-    );
+async fn tell(stream: &mut (impl AsyncWrite + Unpin), fault: &Fault) {
+    let (status, body) = (fault.status(), fault.body());
     let reply = format!(
-        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n\
-         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n\
+         content-length: {}\r\n\r\n{body}",
         body.len()
     );
     // The client may be gone, or not reading: no more is owed to it.

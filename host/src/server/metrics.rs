@@ -47,15 +47,15 @@ pub struct Metrics {
     pub requests: Family<RequestLabels, Counter>,
     pub in_flight: Gauge,
     pub queued: Gauge,
-    pub rejected: Family<ReasonLabels, Counter>,
-    pub guest_failures: Family<ReasonLabels, Counter>,
+    rejected: Family<ReasonLabels, Counter>,
+    guest_failures: Family<ReasonLabels, Counter>,
     pub queue: Histogram,
     pub instantiate: Histogram,
     pub guest: Histogram,
     pub total: Histogram,
     pub memory_peak: Histogram,
     pub instances: Gauge,
-    pub connections: Gauge,
+    connections: Gauge,
     detections: Family<DetectionLabels, Counter<u64, AtomicU64>>,
     detection_series: AtomicU64,
 }
@@ -137,6 +137,22 @@ impl Metrics {
         text
     }
 
+    /// Counts a request that the host itself answered, by its fault's code.
+    pub fn rejected(&self, reason: &'static str) {
+        self.rejected.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts a guest that was stopped or failed, by its fault's code.
+    pub fn guest_failed(&self, reason: &'static str) {
+        self.guest_failures.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts a connection until what is given is dropped.
+    pub fn connection(&self) -> Counted {
+        self.connections.inc();
+        Counted(self.connections.clone())
+    }
+
     /// Takes the detections header off a reply, and counts what it says.
     pub fn count_detections(&self, headers: &mut HeaderMap) {
         let Some(value) = headers.remove(DETECTIONS_HEADER) else { return };
@@ -162,6 +178,15 @@ impl Metrics {
             return None;
         }
         Some(self.detections.get_or_create_owned(labels))
+    }
+}
+
+/// One of those that a gauge counts.
+pub struct Counted(Gauge);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -30,11 +30,11 @@ use crate::app::App;
 use crate::app::routes::{Match, Target};
 use crate::runtime::outbound::{Internal, Siblings};
 use crate::runtime::{Limits, Runtime};
-use admission::{Admission, Caller};
+use admission::Admission;
 use body::{Breach, LimitedBody};
 use fault::Fault;
 use guest::{Call, Guests};
-use metrics::{Metrics, ReasonLabels};
+use metrics::Metrics;
 use observe::Observation;
 use traces::Traces;
 use upload::UploadMemory;
@@ -172,7 +172,7 @@ impl Server {
         let mut observation = Observation::begin(&self.metrics, &mut request, connection, span);
         let reply = self.answer(request, connection, origin, &mut observation).await;
         let mut response = reply.unwrap_or_else(|fault| {
-            self.metrics.rejected.get_or_create(&ReasonLabels { reason: fault.code() }).inc();
+            self.metrics.rejected(fault.code());
             fault.into_response()
         });
         self.metrics.count_detections(response.headers_mut());
@@ -189,6 +189,8 @@ impl Server {
         let path = request.uri().path().to_owned();
         let hops = match origin {
             Origin::Guest { to: Some(id), hops } => {
+                // Only names that are there, since each is a series of the metrics.
+                self.runtime.component(&id).ok_or(Fault::Unloaded)?;
                 observation.routed(format!("{id}.spin.internal"));
                 return self.call(&id, request, &Match::whole(&path), connection, hops).await;
             }
@@ -216,15 +218,14 @@ impl Server {
     ) -> Result<Response<WasiBody>, Fault> {
         let component = self.runtime.component(id).ok_or(Fault::Unloaded)?;
         body::check_length(request.headers(), &self.limits)?;
-        let caller = if hops == 0 { Caller::Client } else { Caller::Guest };
-        self.admission.check(caller)?;
-        spin_headers::add(&mut request, found, connection);
+        self.admission.check(hops)?;
+        spin_headers::add(&mut request, found, connection)?;
         let breach = Breach::default();
         let (parts, body) = request.into_parts();
         let body = LimitedBody::new(body, &self.limits, Arc::clone(&breach));
         let body = upload::receive(body, &self.limits, &self.uploads).await?;
         let request = Request::from_parts(parts, body);
-        let place = self.admission.enter(caller).await?;
+        let place = self.admission.enter(hops).await?;
         let call = Call { component, place, hops };
         let reply = self.guests.run(self.runtime.engine(), call, request).await;
         // Whatever the guest made of a body that was cut off, its client is told the cause.

@@ -23,8 +23,14 @@ pub struct ReplyMemory {
     of_each: u32,
 }
 
-/// What a reply may hold where there is no memory left for more, in KiB.
-const LEAST: u32 = 64;
+/// What every reply may hold, though there be no memory left for more, in KiB.
+const ALWAYS: u32 = 64;
+
+/// The largest piece that is passed on, in bytes: the socket's side takes whole pieces.
+const PIECE: usize = 64 << 10;
+
+/// What a piece takes at the least, in bytes, however few are in it.
+const PIECE_COST: usize = 256;
 
 impl ReplyMemory {
     pub fn new(limits: &Limits) -> Self {
@@ -32,14 +38,17 @@ impl ReplyMemory {
         let of_each = u32::try_from(limits.reply_buffer >> 10).unwrap_or(u32::MAX);
         Self {
             kibibytes: Arc::new(Semaphore::new(all.min(Semaphore::MAX_PERMITS))),
-            of_each: of_each.max(LEAST),
+            of_each: of_each.max(ALWAYS),
         }
     }
 
-    /// Room for one reply: as much as it may have, or what is always there.
-    fn reserve(&self) -> Room {
-        let reserved = Arc::clone(&self.kibibytes).try_acquire_many_owned(self.of_each).ok();
-        let kibibytes = if reserved.is_some() { self.of_each } else { LEAST };
+    /// Room for one reply: as much as it may have and, where it says its length, use; or what is always
+    /// there.
+    fn reserve(&self, length: Option<u64>) -> Room {
+        let of_use = length.map_or(u64::MAX, |length| length.div_ceil(1 << 10));
+        let wanted = u32::try_from(of_use).unwrap_or(u32::MAX).clamp(ALWAYS, self.of_each);
+        let reserved = Arc::clone(&self.kibibytes).try_acquire_many_owned(wanted).ok();
+        let kibibytes = if reserved.is_some() { wanted } else { ALWAYS };
         let size = u32::try_from(u64::from(kibibytes) << 10).unwrap_or(u32::MAX);
         Room { bytes: Arc::new(Semaphore::new(size as usize)), size, reserved }
     }
@@ -94,8 +103,11 @@ enum Next {
     ClientGone,
 }
 
-/// One step of a body; none at its end. The permit frees its room when the client's side takes it.
-type Piece = (Option<Result<Frame<Bytes>, Error>>, Option<OwnedSemaphorePermit>);
+/// One step of a body, none at its end, with the room it takes until the client's side has it.
+struct Piece {
+    frame: Option<Result<Frame<Bytes>, Error>>,
+    _room: Option<OwnedSemaphorePermit>,
+}
 
 /// Divides a guest's reply: the response is for its client, the relay has to be [run](Relay::run).
 pub fn divide(
@@ -107,7 +119,7 @@ pub fn divide(
     let length = reply.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     let length = length.and_then(|length| length.parse().ok());
     let (parts, body) = reply.into_parts();
-    let Room { bytes: room, size, reserved } = memory.reserve();
+    let Room { bytes: room, size, reserved } = memory.reserve(length);
     let (to, from) = unbounded_channel();
     let held = HeldBody {
         from,
@@ -125,21 +137,22 @@ impl Relay {
     /// where the guest was stopped: no client may take it for the whole.
     pub async fn run(mut self, is_cut: impl Fn() -> bool) -> Ended {
         loop {
-            let frame = match self.next().await {
-                Next::Frame(frame) => frame,
+            let passed = match self.next().await {
+                Next::Frame(Ok(frame)) => self.pass(frame).await,
+                Next::Frame(Err(error)) => {
+                    let _ = self.to.send(Piece { frame: Some(Err(error)), _room: None });
+                    return Ended::Whole;
+                }
                 Next::ClientGone => return Ended::ClientGone,
                 Next::End => break,
             };
-            let is_last = frame.is_err();
-            match self.pass(frame).await {
-                Ended::Whole if is_last => return Ended::Whole,
-                Ended::Whole => {}
-                Ended::ClientGone => return Ended::ClientGone,
+            if passed == Ended::ClientGone {
+                return Ended::ClientGone;
             }
         }
         let end = is_cut().then_some(Err(Error::HttpResponseIncomplete));
         // A client that has all it was promised need not wait for this.
-        let _ = self.to.send((end, None));
+        let _ = self.to.send(Piece { frame: end, _room: None });
         Ended::Whole
     }
 
@@ -155,18 +168,33 @@ impl Relay {
         }
     }
 
-    async fn pass(&mut self, frame: Result<Frame<Bytes>, Error>) -> Ended {
+    /// Passes a frame on, in pieces.
+    async fn pass(&mut self, frame: Frame<Bytes>) -> Ended {
         if self.wanted == Wanted::HeaderOnly {
             return Ended::Whole;
         }
-        let bytes = frame.as_ref().ok().and_then(Frame::data_ref).map_or(0, Bytes::len);
-        let room = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.size);
-        let permit = tokio::select! {
-            permit = Arc::clone(&self.room).acquire_many_owned(room) => permit.ok(),
-            () = self.to.closed() => None,
+        let mut data = match frame.into_data() {
+            Ok(data) => data,
+            Err(trailers) => return self.send(trailers, 0).await,
         };
-        self.passed += bytes as u64;
-        match self.to.send((Some(frame), permit)) {
+        while !data.is_empty() {
+            let piece = data.split_to(data.len().min(PIECE));
+            let length = piece.len();
+            if self.send(Frame::data(piece), length).await == Ended::ClientGone {
+                return Ended::ClientGone;
+            }
+        }
+        Ended::Whole
+    }
+
+    async fn send(&mut self, frame: Frame<Bytes>, length: usize) -> Ended {
+        let cost = u32::try_from(length.max(PIECE_COST)).unwrap_or(u32::MAX).min(self.size);
+        let room = tokio::select! {
+            room = Arc::clone(&self.room).acquire_many_owned(cost) => room.ok(),
+            () = self.to.closed() => return Ended::ClientGone,
+        };
+        self.passed += length as u64;
+        match self.to.send(Piece { frame: Some(Ok(frame)), _room: room }) {
             Ok(()) => Ended::Whole,
             Err(_) => Ended::ClientGone,
         }
@@ -191,7 +219,7 @@ impl Body for HeldBody {
         if self.is_over {
             return Poll::Ready(None);
         }
-        let Some((frame, _)) = ready!(self.from.poll_recv(context)) else {
+        let Some(Piece { frame, .. }) = ready!(self.from.poll_recv(context)) else {
             // The guest was stopped in the middle of it.
             self.is_over = true;
             return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));

@@ -1,16 +1,25 @@
 //! The `spin-*` headers a component of Spin finds on its request
 //! (<https://spinframework.dev/http-trigger#additional-request-information>).
 
+use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Request, Uri, header};
 
 use super::Connection;
+use super::fault::Fault;
 use crate::app::routes::Match;
 
 const PREFIX: &str = "spin-";
 
 /// Makes the URI absolute and adds the headers; any that a client sent itself are taken away first.
-pub fn add<B>(request: &mut Request<B>, found: &Match<'_>, connection: Connection) {
-    let full = full_url(request, connection);
+///
+/// # Errors
+/// A `Host` that is none: a guest must see the very path by which it was chosen.
+pub fn add<B>(
+    request: &mut Request<B>,
+    found: &Match<'_>,
+    connection: Connection,
+) -> Result<(), Fault> {
+    let full = full_url(request, connection)?;
     let headers = request.headers_mut();
     let forged: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with(PREFIX)).cloned().collect();
@@ -25,7 +34,7 @@ pub fn add<B>(request: &mut Request<B>, found: &Match<'_>, connection: Connectio
             headers.append(name, value);
         }
     };
-    add("full-url", &full);
+    add("full-url", &full.to_string());
     add("path-info", &found.path_info);
     add("matched-route", &pattern);
     add("raw-component-route", &pattern);
@@ -35,19 +44,25 @@ pub fn add<B>(request: &mut Request<B>, found: &Match<'_>, connection: Connectio
     for (name, value) in &found.parameters {
         add(&format!("path-match-{}", name.to_lowercase()), value);
     }
-    if let Ok(uri) = Uri::try_from(full) {
-        *request.uri_mut() = uri;
-    }
+    *request.uri_mut() = full;
+    Ok(())
 }
 
-fn full_url<B>(request: &Request<B>, connection: Connection) -> String {
-    let host = request
-        .headers()
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .map_or_else(|| connection.local.to_string(), str::to_owned);
+fn full_url<B>(request: &Request<B>, connection: Connection) -> Result<Uri, Fault> {
+    let refused = |host: &[u8]| Fault::BadRequest {
+        reason: format!("{:?} is no host", String::from_utf8_lossy(host)),
+    };
+    let authority = match request.headers().get(header::HOST).map(HeaderValue::as_bytes) {
+        None | Some([]) => connection.local.to_string(),
+        Some(host) => match Authority::try_from(host) {
+            // What is before an @ is nobody's business, and no part of a host.
+            Ok(authority) if !host.contains(&b'@') => authority.to_string(),
+            _ => return Err(refused(host)),
+        },
+    };
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    format!("{}://{host}{path}", connection.scheme.as_str())
+    let uri = Uri::builder().scheme(connection.scheme.as_str()).authority(authority.as_str());
+    uri.path_and_query(path).build().map_err(|_| refused(authority.as_bytes()))
 }
 
 #[cfg(test)]
@@ -74,7 +89,7 @@ mod tests {
             scheme: Scheme::Https,
         };
         let (_, found) = routes.find("/users/7/posts").unwrap();
-        add(&mut request, &found, connection);
+        add(&mut request, &found, connection).unwrap();
         let expected = [
             ("spin-full-url", "https://example.com/users/7/posts?page=2"),
             ("spin-path-info", "/posts"),
@@ -89,5 +104,21 @@ mod tests {
         assert_eq!(request.headers().get_all("spin-client-addr").iter().count(), 1);
         assert!(request.headers().get("spin-anything").is_none());
         assert_eq!(request.uri(), "https://example.com/users/7/posts?page=2");
+    }
+
+    #[test]
+    fn a_host_that_would_change_the_path_is_refused() {
+        let mut routes = RouteTable::default();
+        routes.insert(Pattern::parse("/public").unwrap(), Target::Component("a".into())).unwrap();
+        let (_, found) = routes.find("/public").unwrap();
+        let here = "127.0.0.1:3000".parse().unwrap();
+        let connection = Connection { client: here, local: here, scheme: Scheme::Http };
+        for host in ["x/admin?", "x?y", "x#y", "a b", "user@x", "x:y:z/"] {
+            let mut request = Request::get("/public").header("host", host).body(()).unwrap();
+            assert!(add(&mut request, &found, connection).is_err(), "{host}");
+        }
+        let mut request = Request::get("/public").header("host", "[::1]:80").body(()).unwrap();
+        add(&mut request, &found, connection).unwrap();
+        assert_eq!(request.uri(), "http://[::1]:80/public");
     }
 }

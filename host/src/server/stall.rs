@@ -9,9 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// What a client has to take, in bytes, before its time begins anew.
-const LEAST: usize = 64 << 10;
+const ENOUGH: usize = 64 << 10;
 
-/// A stream whose writes fail when they wait, and less than [`LEAST`] goes out in `limit`: a client that
+/// A stream whose writes fail when they wait, and less than [`ENOUGH`] goes out in `limit`: a client that
 /// takes a byte now and then is no better than one that takes none.
 pub struct Impatient<S> {
     stream: S,
@@ -25,13 +25,19 @@ impl<S> Impatient<S> {
         Self { stream, limit, slow: None }
     }
 
-    fn wrote(&mut self, bytes: usize) {
-        if let Some((_, taken)) = &mut self.slow {
+    fn watch_write(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let Poll::Ready(wrote) = polled else { return self.poll_patience(context).map(Err) };
+        if let (Some((_, taken)), Ok(bytes)) = (&mut self.slow, &wrote) {
             *taken += bytes;
-            if *taken >= LEAST {
+            if *taken >= ENOUGH {
                 self.slow = None;
             }
         }
+        Poll::Ready(wrote)
     }
 
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
@@ -58,13 +64,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write(context, bytes) {
-            Poll::Pending => self.poll_patience(context).map(Err),
-            Poll::Ready(wrote) => {
-                self.wrote(wrote.as_ref().map_or(0, |bytes| *bytes));
-                Poll::Ready(wrote)
-            }
-        }
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watch_write(context, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.watch_write(context, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

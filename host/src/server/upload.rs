@@ -1,104 +1,142 @@
 //! A request's body, received before an instance is made for it: a slow client holds up nobody but
 //! itself. What is held for all of them together is bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::body::{LimitedBody, Step};
 use super::fault::Fault;
 use crate::runtime::Limits;
 
-/// How many bytes of bodies may be held at once. Where they are all taken, the body that has been under
-/// way for the longest is given up for the others: whoever stalls pays for it.
+/// How many bytes of bodies may be held at once. Where they are all taken, the bodies that have made no
+/// progress for the longest are given up for the others.
 pub struct UploadMemory {
-    free: Arc<Semaphore>,
     most: u64,
-    under_way: Mutex<BTreeMap<u64, Arc<Notify>>>,
-    count: AtomicU64,
+    ledger: Mutex<Ledger>,
+}
+
+#[derive(Default)]
+struct Ledger {
+    /// What all bodies hold, the whole ones too that wait for their guests.
+    used: u64,
+    /// Those that are being received, by their number.
+    under_way: BTreeMap<u64, UnderWay>,
+    count: u64,
+}
+
+struct UnderWay {
+    held: u64,
+    progressed: Instant,
+    given_up: Arc<Notify>,
 }
 
 impl UploadMemory {
     pub fn new(limits: &Limits) -> Arc<Self> {
-        let most = limits.upload_memory;
-        let bytes = usize::try_from(most).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Arc::new(Self {
-            free: Arc::new(Semaphore::new(bytes)),
-            most,
-            under_way: Mutex::default(),
-            count: AtomicU64::new(0),
-        })
+        Arc::new(Self { most: limits.upload_memory, ledger: Mutex::default() })
     }
 
-    fn under_way(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Notify>>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A body that is being received; the bytes it holds go back when it is dropped.
+impl Ledger {
+    /// Gives up bodies other than `own`, until so many bytes are free; none where that would not do.
+    fn make_room(&mut self, own: u64, bytes: u64) -> bool {
+        let others =
+            self.under_way.iter().filter(|(number, body)| **number != own && body.held > 0);
+        let mut others: Vec<_> =
+            others.map(|(number, body)| (body.progressed, *number, body.held)).collect();
+        if others.iter().map(|(_, _, held)| held).sum::<u64>() < bytes {
+            return false;
+        }
+        others.sort_unstable();
+        let mut freed = 0;
+        for (_, number, held) in others {
+            if freed >= bytes {
+                break;
+            }
+            if let Some(body) = self.under_way.remove(&number) {
+                body.given_up.notify_one();
+            }
+            // It lets go of them as soon as its task runs.
+            self.used -= held;
+            freed += held;
+        }
+        true
+    }
+}
+
+/// A body that is being received.
 struct Upload {
     memory: Arc<UploadMemory>,
-    /// Its place in the order of arrival.
     number: u64,
     given_up: Arc<Notify>,
-    held: Option<OwnedSemaphorePermit>,
+}
+
+/// What a whole body holds, until its guest has it.
+struct Held {
+    memory: Arc<UploadMemory>,
+    bytes: u64,
 }
 
 impl Upload {
     fn begin(memory: &Arc<UploadMemory>) -> Self {
-        let number = memory.count.fetch_add(1, Ordering::Relaxed);
         let given_up = Arc::new(Notify::new());
-        memory.under_way().insert(number, Arc::clone(&given_up));
-        Self { memory: Arc::clone(memory), number, given_up, held: None }
+        let mut ledger = memory.ledger();
+        ledger.count += 1;
+        let number = ledger.count;
+        let body =
+            UnderWay { held: 0, progressed: Instant::now(), given_up: Arc::clone(&given_up) };
+        ledger.under_way.insert(number, body);
+        drop(ledger);
+        Self { memory: Arc::clone(memory), number, given_up }
     }
 
-    /// Takes room for more bytes, where need be that of the oldest body under way.
-    async fn more(&mut self, bytes: usize) -> Result<(), Fault> {
+    /// Takes room for more bytes, where need be that of others.
+    fn more(&self, bytes: u64) -> Result<(), Fault> {
         let full = || Fault::UploadMemory { limit: self.memory.most };
-        let bytes = u32::try_from(bytes).map_err(|_| full())?;
-        let free = || Arc::clone(&self.memory.free);
-        let permit = match free().try_acquire_many_owned(bytes) {
-            Ok(permit) => permit,
-            Err(_) => {
-                let oldest = self.memory.under_way().pop_first();
-                match oldest {
-                    Some((number, given_up)) if number != self.number => given_up.notify_one(),
-                    _ => return Err(full()),
-                }
-                // What it held is free as soon as its task has run.
-                let permit = tokio::time::timeout(SOON, free().acquire_many_owned(bytes)).await;
-                permit.ok().and_then(Result::ok).ok_or_else(full)?
-            }
-        };
-        match &mut self.held {
-            Some(held) => held.merge(permit),
-            None => self.held = Some(permit),
+        let mut ledger = self.memory.ledger();
+        let missing = (ledger.used + bytes).saturating_sub(self.memory.most);
+        if missing > 0 && !ledger.make_room(self.number, missing) {
+            return Err(full());
         }
+        let body = ledger.under_way.get_mut(&self.number).ok_or_else(full)?;
+        body.held += bytes;
+        body.progressed = Instant::now();
+        ledger.used += bytes;
         Ok(())
     }
 
-    /// The room that a received body holds; it is no longer under way.
-    fn done(mut self) -> Option<OwnedSemaphorePermit> {
-        self.held.take()
+    /// The body is whole: it can no longer be given up.
+    fn done(self) -> Held {
+        let body = self.memory.ledger().under_way.remove(&self.number);
+        Held { memory: Arc::clone(&self.memory), bytes: body.map_or(0, |body| body.held) }
     }
 }
 
-/// How long a body waits for the room of one that was given up.
-const SOON: Duration = Duration::from_secs(1);
-
 impl Drop for Upload {
     fn drop(&mut self) {
-        self.memory.under_way().remove(&self.number);
+        let mut ledger = self.memory.ledger();
+        if let Some(body) = ledger.under_way.remove(&self.number) {
+            ledger.used -= body.held;
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.memory.ledger().used -= self.bytes;
     }
 }
 
@@ -127,17 +165,19 @@ async fn collect(
     limits: &Limits,
     memory: &Arc<UploadMemory>,
 ) -> Result<ReceivedBody, Fault> {
-    let mut upload = Upload::begin(memory);
-    let given_up = Arc::clone(&upload.given_up);
-    let mut bytes = BytesMut::new();
+    let upload = Upload::begin(memory);
+    let mut blocks = Blocks::default();
     let mut trailers = None;
-    while limits.body_buffer > 0 && bytes.len() as u64 <= limits.body_buffer {
+    while limits.body_buffer > 0 && blocks.length <= limits.body_buffer {
         let frame = tokio::select! {
+            biased;
+            () = upload.given_up.notified() => {
+                return Err(Fault::UploadMemory { limit: memory.most });
+            }
             frame = body.frame() => frame,
-            () = given_up.notified() => return Err(Fault::UploadMemory { limit: memory.most }),
         };
         let frame = match frame {
-            None => return Ok(ReceivedBody::whole(bytes.freeze(), trailers, upload.done())),
+            None => return Ok(ReceivedBody::of(blocks, trailers, None, upload)),
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 let broken =
@@ -146,36 +186,72 @@ async fn collect(
             }
         };
         match frame.into_data() {
-            // Copied, since a small piece would keep the whole buffer of its connection.
-            Ok(data) => {
-                upload.more(data.len()).await?;
-                bytes.extend_from_slice(&data);
-            }
+            Ok(data) => blocks.add(&data, |bytes| upload.more(bytes))?,
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
     }
-    Ok(ReceivedBody {
-        rest: Some(body),
-        ..ReceivedBody::whole(bytes.freeze(), None, upload.done())
-    })
+    Ok(ReceivedBody::of(blocks, None, Some(body), upload))
+}
+
+/// Bytes in blocks of a fair size: copied, since a small piece would keep the whole buffer of its
+/// connection, and never moved again.
+#[derive(Default)]
+struct Blocks {
+    full: VecDeque<Bytes>,
+    last: BytesMut,
+    length: u64,
+}
+
+const BLOCK: usize = 64 << 10;
+
+impl Blocks {
+    /// Adds bytes; `more` is asked for each block before it is made.
+    fn add(
+        &mut self,
+        mut data: &[u8],
+        more: impl Fn(u64) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        self.length += data.len() as u64;
+        while !data.is_empty() {
+            let room = self.last.capacity() - self.last.len();
+            if room == 0 {
+                // Small bodies have small blocks.
+                let size = data.len().max(self.last.len() * 2).clamp(1 << 10, BLOCK);
+                more(size as u64)?;
+                let last = std::mem::replace(&mut self.last, BytesMut::with_capacity(size));
+                self.full.push_back(last.freeze());
+                continue;
+            }
+            let (now, later) = data.split_at(room.min(data.len()));
+            self.last.extend_from_slice(now);
+            data = later;
+        }
+        Ok(())
+    }
+
+    fn into_queue(mut self) -> VecDeque<Bytes> {
+        self.full.push_back(self.last.freeze());
+        self.full.retain(|block| !block.is_empty());
+        self.full
+    }
 }
 
 /// A body of which the beginning, or all, is there.
 struct ReceivedBody {
-    beginning: Option<Bytes>,
+    beginning: VecDeque<Bytes>,
     rest: Option<LimitedBody>,
     trailers: Option<HeaderMap>,
-    _held: Option<OwnedSemaphorePermit>,
+    _held: Held,
 }
 
 impl ReceivedBody {
-    fn whole(
-        bytes: Bytes,
+    fn of(
+        blocks: Blocks,
         trailers: Option<HeaderMap>,
-        held: Option<OwnedSemaphorePermit>,
+        rest: Option<LimitedBody>,
+        upload: Upload,
     ) -> Self {
-        let beginning = Some(bytes).filter(|bytes| !bytes.is_empty());
-        Self { beginning, rest: None, trailers, _held: held }
+        Self { beginning: blocks.into_queue(), rest, trailers, _held: upload.done() }
     }
 }
 
@@ -184,7 +260,7 @@ impl Body for ReceivedBody {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Step {
-        if let Some(bytes) = self.beginning.take() {
+        if let Some(bytes) = self.beginning.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         if let Some(rest) = &mut self.rest {
@@ -194,13 +270,14 @@ impl Body for ReceivedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.beginning.is_none() && self.rest.is_none() && self.trailers.is_none()
+        self.beginning.is_empty() && self.rest.is_none() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let there = self.beginning.as_ref().map_or(0, |bytes| bytes.len() as u64);
         match &self.rest {
-            None => SizeHint::with_exact(there),
+            None => {
+                SizeHint::with_exact(self.beginning.iter().map(|bytes| bytes.len() as u64).sum())
+            }
             Some(_) => SizeHint::default(),
         }
     }
@@ -208,17 +285,16 @@ impl Body for ReceivedBody {
 
 #[cfg(test)]
 mod tests {
-    use super::{UploadMemory, receive};
+    use super::{Blocks, Upload, UploadMemory, receive};
     use crate::runtime::Limits;
     use crate::server::body::{Breach, LimitedBody};
     use crate::server::fault::{Fault, full};
-    use bytes::Bytes;
-    use http_body_util::{BodyExt, StreamBody};
-    use hyper::body::Frame;
-    use std::sync::Arc;
+    use http_body_util::BodyExt;
+
+    const MOST: u64 = 100 << 10;
 
     fn limits() -> Limits {
-        Limits { upload_memory: 100, ..Limits::default() }
+        Limits { upload_memory: MOST, ..Limits::default() }
     }
 
     fn body(bytes: usize) -> LimitedBody {
@@ -228,47 +304,60 @@ mod tests {
     #[tokio::test]
     async fn bodies_share_one_memory_and_give_it_back() {
         let memory = UploadMemory::new(&limits());
-        let first = receive(body(60), &limits(), &memory).await.unwrap();
+        let first = receive(body(60 << 10), &limits(), &memory).await.unwrap();
         // Nobody stalls: the first is whole, and only waits for its guest.
-        let second = receive(body(60), &limits(), &memory).await;
-        assert_eq!(second.err(), Some(Fault::UploadMemory { limit: 100 }));
-        assert_eq!(memory.free.available_permits(), 40);
-        assert_eq!(first.collect().await.unwrap().to_bytes(), vec![7; 60]);
-        assert_eq!(memory.free.available_permits(), 100);
-        assert!(receive(body(60), &limits(), &memory).await.is_ok());
+        let second = receive(body(60 << 10), &limits(), &memory).await;
+        assert_eq!(second.err(), Some(Fault::UploadMemory { limit: MOST }));
+        assert_eq!(memory.ledger().used, 60 << 10);
+        assert_eq!(first.collect().await.unwrap().to_bytes(), vec![7; 60 << 10]);
+        assert_eq!(memory.ledger().used, 0);
+        assert!(receive(body(60 << 10), &limits(), &memory).await.is_ok());
     }
 
-    #[tokio::test]
-    async fn a_body_that_stalls_makes_room_for_one_that_does_not() {
+    #[test]
+    fn those_that_stall_for_the_longest_make_room_and_only_where_that_does() {
         let memory = UploadMemory::new(&limits());
-        let (pieces, stalls) = tokio::sync::mpsc::unbounded_channel::<Bytes>();
-        pieces.send(Bytes::from(vec![7; 60])).unwrap();
-        let stream = futures_util::stream::unfold(stalls, async |mut stalls| {
-            let piece = stalls.recv().await?;
-            Some((Ok(Frame::data(piece)), stalls))
-        });
-        let stalling =
-            LimitedBody::new(StreamBody::new(stream).boxed_unsync(), &limits(), Breach::default());
-        let shared = Arc::clone(&memory);
-        let stalled = tokio::spawn(async move { receive(stalling, &limits(), &shared).await });
-        while memory.free.available_permits() == 100 {
-            tokio::task::yield_now().await;
+        let uploads: Vec<_> = (0..4).map(|_| Upload::begin(&memory)).collect();
+        for (upload, bytes) in uploads.iter().zip([1, 40 << 10, 59 << 10]) {
+            upload.more(bytes).unwrap();
         }
-        assert!(receive(body(60), &limits(), &memory).await.is_ok());
-        let given_up = stalled.await.unwrap();
-        assert_eq!(given_up.err(), Some(Fault::UploadMemory { limit: 100 }));
-        assert_eq!(memory.free.available_permits(), 100);
-        drop(pieces);
+        uploads[0].more(1).unwrap();
+        // More than all the others hold: none of them is given up.
+        assert!(uploads[3].more(MOST + 1).is_err());
+        assert_eq!(memory.ledger().under_way.len(), 4);
+        // The second has waited for the longest.
+        uploads[3].more(30 << 10).unwrap();
+        let left: Vec<u64> = memory.ledger().under_way.keys().copied().collect();
+        assert_eq!(left, [1, 3, 4]);
+        assert!(uploads[1].more(1).is_err());
+        drop(uploads);
+        assert_eq!(memory.ledger().used, 0);
     }
 
     #[tokio::test]
     async fn what_is_beyond_the_buffer_streams() {
         let limits = Limits { body_buffer: 0, ..Limits::default() };
         let memory = UploadMemory::new(&limits);
-        let before = memory.free.available_permits();
         let body = LimitedBody::new(full("a body"), &limits, Breach::default());
         let received = receive(body, &limits, &memory).await.unwrap();
-        assert_eq!(memory.free.available_permits(), before);
+        assert_eq!(memory.ledger().used, 0);
         assert_eq!(received.collect().await.unwrap().to_bytes(), "a body");
+    }
+
+    #[test]
+    fn blocks_hold_what_they_are_given_and_little_more() {
+        let mut blocks = Blocks::default();
+        let asked = std::cell::Cell::new(0);
+        let bytes: Vec<u8> = (0..200_000_u32).map(|index| (index % 251) as u8).collect();
+        for piece in bytes.chunks(7) {
+            let more = |bytes| {
+                asked.set(asked.get() + bytes);
+                Ok(())
+            };
+            blocks.add(piece, more).unwrap();
+        }
+        assert_eq!(blocks.length, 200_000);
+        assert!(asked.get() < 200_000 + (64 << 10), "{}", asked.get());
+        assert_eq!(blocks.into_queue().into_iter().flatten().collect::<Vec<u8>>(), bytes);
     }
 }

@@ -1,6 +1,7 @@
 //! One component that does on each path what a good one never would, and on some what any may.
 
 #![cfg(target_arch = "wasm32")]
+#![feature(asm_experimental_arch)]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,8 +13,27 @@ use spin_sdk::http_component;
 use spin_sdk::key_value::Store;
 use spin_sdk::variables;
 
-/// In a global, in memory: 0 in every fresh instance.
+/// In memory: 0 in every fresh instance.
 static CANARY: AtomicU32 = AtomicU32::new(0);
+
+// The same in a global of WebAssembly, which Rust has no word for.
+std::arch::global_asm!(
+    ".globaltype canary_global, i32",
+    "canary_global:",
+    ".globl swap_canary_global",
+    ".type swap_canary_global,@function",
+    "swap_canary_global:",
+    ".functype swap_canary_global (i32) -> (i32)",
+    "global.get canary_global",
+    "local.get 0",
+    "global.set canary_global",
+    "end_function",
+);
+
+unsafe extern "C" {
+    /// Sets the global, and gives what it was.
+    safe fn swap_canary_global(value: i32) -> i32;
+}
 
 #[http_component]
 async fn handle(request: IncomingRequest, out: ResponseOutparam) {
@@ -128,12 +148,15 @@ async fn fetch(url: &str) -> String {
 /// Which traces of an earlier request this one sees; then leaves its own.
 fn canaries() -> String {
     let memory = CANARY.swap(1, Ordering::Relaxed) != 0;
+    let global = swap_canary_global(1) != 0;
     let environment = std::env::var("CANARY").is_ok();
     let file = std::fs::exists("/canary").unwrap_or(false);
     // SAFETY: a component has one thread.
     unsafe { std::env::set_var("CANARY", "1") };
     let written = std::fs::write("/canary", "1").is_ok();
-    format!("memory {memory} environment {environment} file {file} written {written}")
+    format!(
+        "memory {memory} global {global} environment {environment} file {file} written {written}"
+    )
 }
 
 async fn reply(out: ResponseOutparam, text: &str) {

@@ -1,0 +1,97 @@
+//! `spotter up` as the only program of a container: the same command line, with the defaults of a pod.
+
+use std::path::Path;
+
+use clap::Parser;
+
+use super::up::{Compiled, Up};
+use super::{EX_USAGE, choose_cryptography};
+use crate::app::App;
+use crate::progress::say;
+
+/// What holds in a pod where neither its arguments nor its environment say otherwise.
+const DEFAULTS: [(&str, &str, &str); 4] = [
+    ("--listen", "SPIN_HTTP_LISTEN_ADDR", "0.0.0.0:80"),
+    ("--admin", "SPOTTER_ADMIN", "0.0.0.0:3001"),
+    ("--log-format", "SPOTTER_LOG_FORMAT", "json"),
+    ("--state-dir", "SPOTTER_STATE_DIR", "/var/lib/spotter"),
+];
+
+/// The command line of a container, without its program.
+#[derive(Parser)]
+#[command(name = "spotter up", no_binary_name = true)]
+struct Pod {
+    #[command(flatten)]
+    up: Up,
+}
+
+/// Loads the application that a container will serve, as it will: with the arguments and the environment
+/// that it will have.
+///
+/// # Errors
+/// Wrong arguments; a manifest that is at fault.
+pub(crate) fn load(
+    manifest: &Path,
+    arguments: &[String],
+    environment: impl Iterator<Item = (String, String)>,
+) -> anyhow::Result<App> {
+    let pod = Pod::try_parse_from(command_line(manifest, arguments, |_| false))?;
+    pod.up.load_for(environment)
+}
+
+/// Serves an application until this process is told to stop; gives its exit status.
+pub(crate) fn serve(manifest: &Path, arguments: &[String], compiled: &Compiled) -> i32 {
+    let is_set = |name: &str| std::env::var_os(name).is_some();
+    choose_cryptography();
+    let served = match Pod::try_parse_from(command_line(manifest, arguments, is_set)) {
+        Ok(pod) => pod.up.run_compiled(compiled),
+        Err(error) => {
+            let _ = error.print();
+            return EX_USAGE.into();
+        }
+    };
+    match served {
+        Ok(()) => 0,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            1
+        }
+    }
+}
+
+fn command_line(
+    manifest: &Path,
+    arguments: &[String],
+    is_set: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let mut line = vec!["--from".to_owned(), manifest.display().to_string()];
+    for (flag, variable, value) in DEFAULTS {
+        let is_given = arguments.iter().any(|argument| argument.starts_with(flag));
+        if !is_given && !is_set(variable) {
+            line.extend([flag.to_owned(), value.to_owned()]);
+        }
+    }
+    line.extend_from_slice(arguments);
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DEFAULTS, command_line};
+    use std::path::Path;
+
+    #[test]
+    fn a_pods_own_arguments_and_environment_go_before_the_defaults() {
+        let line = |arguments: &[&str], set: &str| {
+            let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+            command_line(Path::new("/spin.toml"), &arguments, |name| name == set).join(" ")
+        };
+        let usual = line(&[], "");
+        for (flag, _, value) in DEFAULTS {
+            assert!(usual.contains(&format!("{flag} {value}")), "{usual}");
+        }
+        let own = line(&["--listen=0.0.0.0:8080", "--instances", "4"], "SPOTTER_ADMIN");
+        assert!(!own.contains("0.0.0.0:80 ") && !own.contains("--admin"), "{own}");
+        assert!(own.ends_with("--listen=0.0.0.0:8080 --instances 4"), "{own}");
+    }
+}

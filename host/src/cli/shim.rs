@@ -1,0 +1,166 @@
+//! `spotter shim`: containerd's shim for Spotter, put on a node and taken off it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use clap::{Args, Subcommand};
+use similar::TextDiff;
+
+use crate::node::containerd::{self, Runtime};
+use crate::progress::say;
+
+/// The name by which containerd finds it.
+const PROGRAM: &str = "containerd-shim-spotter-v1";
+
+/// Install the containerd shim on this node, or take it off
+#[derive(Args)]
+pub(super) struct Shim {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Put the shim on containerd's path and its runtime into containerd's configuration
+    Install(Install),
+    /// Take both away again
+    Uninstall(Place),
+}
+
+#[derive(Args)]
+struct Install {
+    #[command(flatten)]
+    place: Place,
+    /// The shim [default: the one beside this program]
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
+/// Where on the node.
+#[derive(Args)]
+struct Place {
+    /// containerd's configuration, of version 2 or 3; made where there is none
+    #[arg(long, value_name = "FILE", default_value = "/etc/containerd/config.toml")]
+    containerd_config: PathBuf,
+    /// A folder on containerd's PATH
+    #[arg(long, value_name = "FOLDER", default_value = "/usr/local/bin")]
+    bin_dir: PathBuf,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Shim {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Install(install) => install.run(),
+            Command::Uninstall(place) => place.uninstall(),
+        }
+    }
+}
+
+impl Install {
+    fn run(self) -> anyhow::Result<()> {
+        let source = match self.binary {
+            Some(binary) => binary,
+            None => std::env::current_exe()?.with_file_name(PROGRAM),
+        };
+        let place = self.place;
+        let bytes = std::fs::read(&source).with_context(|| {
+            format!(
+                "cannot read {}; build it with `cargo build --release --features shim`, or name it with --binary",
+                source.display()
+            )
+        })?;
+        ensure!(bytes.starts_with(b"\x7fELF"), "{} is no program", source.display());
+        let target = place.program();
+        let mut changed = false;
+        if std::fs::read(&target).ok().as_ref() != Some(&bytes) {
+            changed = true;
+            tell(&format!("{} {}", place.verb("write", "writes"), target.display()));
+            if !place.dry_run {
+                replace(&target, &bytes, 0o755)?;
+            }
+        }
+        changed |= place.configure(Runtime::Present)?;
+        place.conclude(changed);
+        Ok(())
+    }
+}
+
+impl Place {
+    fn uninstall(self) -> anyhow::Result<()> {
+        let target = self.program();
+        let mut changed = self.configure(Runtime::Absent)?;
+        if target.exists() {
+            changed = true;
+            tell(&format!("{} {}", self.verb("remove", "removes"), target.display()));
+            if !self.dry_run {
+                std::fs::remove_file(&target)
+                    .with_context(|| format!("cannot remove {}", target.display()))?;
+            }
+        }
+        self.conclude(changed);
+        Ok(())
+    }
+
+    /// Edits containerd's configuration; whether that changes it.
+    fn configure(&self, runtime: Runtime) -> anyhow::Result<bool> {
+        let path = &self.containerd_config;
+        let shown = path.display();
+        let before = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {shown}")),
+        };
+        let after = containerd::edit(&before, runtime).with_context(|| format!("in {shown}"))?;
+        if before == after {
+            return Ok(false);
+        }
+        let difference = TextDiff::from_lines(&before, &after);
+        let name = path.display().to_string();
+        tell(difference.unified_diff().header(&name, &name).to_string().trim_end());
+        if !self.dry_run {
+            replace(path, after.as_bytes(), 0o644)?;
+        }
+        Ok(true)
+    }
+
+    fn program(&self) -> PathBuf {
+        self.bin_dir.join(PROGRAM)
+    }
+
+    fn verb(&self, would: &'static str, does: &'static str) -> String {
+        if self.dry_run { format!("would {would}") } else { does.to_owned() }
+    }
+
+    fn conclude(&self, changed: bool) {
+        match (changed, self.dry_run) {
+            (false, _) => say("nothing to do"),
+            (true, true) => say("nothing was changed: this was a dry run"),
+            (true, false) => say("restart containerd: systemctl restart containerd"),
+        }
+    }
+}
+
+/// Puts a file in the place of another in one step: containerd may start the program at any time.
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    let context = || format!("cannot write {}", path.display());
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(folder).with_context(context)?;
+    let file = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
+    std::fs::write(file.path(), bytes).with_context(context)?;
+    let permissions = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.permissions(),
+        Err(_) => std::fs::Permissions::from_mode(mode),
+    };
+    std::fs::set_permissions(file.path(), permissions).with_context(context)?;
+    file.persist(path).with_context(context)?;
+    Ok(())
+}
+
+#[allow(clippy::print_stdout, reason = "what changes is what was asked for")]
+fn tell(text: &str) {
+    println!("{text}");
+}

@@ -1,0 +1,167 @@
+//! containerd's configuration, with Spotter's runtime in it or without: an edit that keeps all else as it
+//! is, comments too.
+
+use anyhow::{Context, bail};
+use toml_edit::{DocumentMut, Item, Table, TableLike, value};
+
+/// The name that Kubernetes' `RuntimeClass` has as its handler.
+pub const HANDLER: &str = "spotter";
+
+/// What containerd finds the shim by: `containerd-shim-spotter-v1`.
+pub const RUNTIME_TYPE: &str = "io.containerd.spotter.v1";
+
+/// Whether the runtime is to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    Present,
+    Absent,
+}
+
+/// Edits a configuration; an empty one is that of a containerd that has none.
+///
+/// # Errors
+/// Text that is no TOML; a version of the configuration that is not known, and what to do.
+pub fn edit(text: &str, runtime: Runtime) -> anyhow::Result<String> {
+    let mut document: DocumentMut =
+        text.parse().context("containerd's configuration is no TOML")?;
+    if document.is_empty() {
+        if runtime == Runtime::Absent {
+            return Ok(text.to_owned());
+        }
+        // containerd 2 reads version 2 as well.
+        document["version"] = value(2);
+    }
+    let plugin = match document.get("version").and_then(Item::as_integer) {
+        Some(2) => "io.containerd.grpc.v1.cri",
+        Some(3) => "io.containerd.cri.v1.runtime",
+        version => bail!(
+            "containerd's configuration has the version {}; 2 (containerd 1.6, 1.7) and 3 (containerd 2) \
+             are known: make a new one with `containerd config default`",
+            version.map_or("1".to_owned(), |version| version.to_string())
+        ),
+    };
+    let path = ["plugins", plugin, "containerd", "runtimes"];
+    match runtime {
+        Runtime::Present => {
+            let runtimes = descend(document.as_table_mut(), &path)?;
+            let systemd = uses_systemd(runtimes);
+            add(runtimes, systemd)?;
+        }
+        Runtime::Absent => remove(document.as_table_mut(), &path),
+    }
+    Ok(document.to_string())
+}
+
+/// The table at a path, made where it is not there.
+fn descend<'a>(
+    mut table: &'a mut dyn TableLike,
+    path: &[&str],
+) -> anyhow::Result<&'a mut dyn TableLike> {
+    for key in path {
+        let item = table.entry(key).or_insert_with(|| {
+            let mut made = Table::new();
+            made.set_implicit(true);
+            Item::Table(made)
+        });
+        table = item.as_table_like_mut().with_context(|| format!("`{key}` is no table"))?;
+    }
+    Ok(table)
+}
+
+/// Whether runc's cgroups are made by systemd: ours then have to be, too.
+fn uses_systemd(runtimes: &dyn TableLike) -> bool {
+    let runc = runtimes.get("runc").and_then(Item::as_table_like);
+    let options = runc.and_then(|runc| runc.get("options")).and_then(Item::as_table_like);
+    let systemd = options.and_then(|options| options.get("SystemdCgroup"));
+    systemd.and_then(Item::as_bool).unwrap_or(false)
+}
+
+fn add(runtimes: &mut dyn TableLike, systemd: bool) -> anyhow::Result<()> {
+    let ours = runtimes.entry(HANDLER).or_insert_with(|| Item::Table(Table::new()));
+    let ours = ours.as_table_like_mut().with_context(|| format!("`{HANDLER}` is no table"))?;
+    let is_there = |table: &dyn TableLike| {
+        table.get("runtime_type").and_then(Item::as_str) == Some(RUNTIME_TYPE)
+    };
+    if !is_there(ours) {
+        ours.insert("runtime_type", value(RUNTIME_TYPE));
+    }
+    if systemd && ours.get("options").is_none() {
+        let mut options = Table::new();
+        options.insert("SystemdCgroup", value(true));
+        ours.insert("options", Item::Table(options));
+    }
+    Ok(())
+}
+
+fn remove(mut table: &mut dyn TableLike, path: &[&str]) {
+    for key in path {
+        match table.get_mut(key).and_then(Item::as_table_like_mut) {
+            Some(inner) => table = inner,
+            None => return,
+        }
+    }
+    table.remove(HANDLER);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Runtime, edit};
+
+    const VERSION_2: &str = r#"# kept
+version = 2
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2" # as ever
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+    SystemdCgroup = true
+"#;
+
+    #[test]
+    fn the_runtime_is_added_once_and_taken_out_again() {
+        let added = edit(VERSION_2, Runtime::Present).unwrap();
+        assert!(added.starts_with(VERSION_2), "{added}");
+        assert!(added.contains(
+            "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.spotter]\n\
+             runtime_type = \"io.containerd.spotter.v1\"\n"
+        ));
+        assert!(added.ends_with("runtimes.spotter.options]\nSystemdCgroup = true\n"), "{added}");
+        assert_eq!(edit(&added, Runtime::Present).unwrap(), added);
+        assert_eq!(edit(&added, Runtime::Absent).unwrap(), VERSION_2);
+        assert_eq!(edit(VERSION_2, Runtime::Absent).unwrap(), VERSION_2);
+    }
+
+    #[test]
+    fn a_configuration_of_containerd_2_has_it_in_another_place() {
+        let added = edit("version = 3\n", Runtime::Present).unwrap();
+        assert!(
+            added
+                .contains("[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.spotter]")
+        );
+        assert!(!added.contains("Systemd"), "{added}");
+        assert_eq!(edit(&added, Runtime::Absent).unwrap(), "version = 3\n");
+    }
+
+    #[test]
+    fn where_there_is_no_configuration_there_is_one_after() {
+        let added = edit("", Runtime::Present).unwrap();
+        assert!(
+            added.starts_with("version = 2\n") && added.contains("runtimes.spotter]"),
+            "{added}"
+        );
+        assert_eq!(edit("", Runtime::Absent).unwrap(), "");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_left_alone() {
+        for (text, reason) in [
+            ("version = 1\n", "version 1"),
+            ("root = \"/x\"\n", "version 1"),
+            ("version = 4\n", "version 4"),
+            ("version", "no TOML"),
+            ("version = 2\nplugins = 7\n", "`plugins` is no table"),
+        ] {
+            let refused = edit(text, Runtime::Present).unwrap_err();
+            assert!(format!("{refused:#}").contains(reason), "{refused:#}");
+        }
+    }
+}

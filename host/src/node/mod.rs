@@ -1,0 +1,3 @@
+//! The machine that functions run on: what containerd there must know.
+
+pub mod containerd;

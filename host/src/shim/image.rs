@@ -1,0 +1,135 @@
+//! An application that comes as the layers of its container's image, read from containerd's content store.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use containerd_client::services::v1::containers_client::ContainersClient;
+use containerd_client::services::v1::content_client::ContentClient;
+use containerd_client::services::v1::images_client::ImagesClient;
+use containerd_client::services::v1::{GetContainerRequest, GetImageRequest, ReadContentRequest};
+use containerd_client::tonic::transport::Channel;
+use containerd_client::tonic::{Code, Request};
+use containerd_client::with_namespace;
+use containerd_shimkit::sandbox::InstanceConfig;
+use oci_client::manifest::{ImageIndexEntry, OciImageManifest, OciManifest};
+use walkdir::WalkDir;
+
+use crate::registry::unpack::{self, Layer};
+use crate::registry::{is_component, pack};
+use crate::runtime::cache;
+
+/// The folder of the application in a container's image, where its layers are one; none where the image,
+/// if there is any, is of the usual kind.
+///
+/// # Errors
+/// What containerd does not have, or has damaged; an application that cannot be unpacked.
+pub async fn application(id: &str, config: &InstanceConfig) -> anyhow::Result<Option<PathBuf>> {
+    let channel = containerd_client::connect(&config.containerd_address).await;
+    let address = &config.containerd_address;
+    let channel = channel.with_context(|| format!("cannot reach containerd on {address}"))?;
+    let store = Store { channel, namespace: config.namespace.clone() };
+    let Some(digest) = store.image_of(id).await? else { return Ok(None) };
+    let (digest, manifest) = store.manifest(digest).await?;
+    if !manifest.layers.iter().any(|layer| is_component(&layer.media_type)) {
+        return Ok(None);
+    }
+    let name = digest.trim_start_matches("sha256:");
+    ensure!(name.chars().all(|c| c.is_ascii_hexdigit()), "{digest:?} is no digest of SHA-256");
+    let folder = cache::folder("applications")?.join(name);
+    if !folder.join("spin.toml").exists() {
+        let mut layers = Vec::new();
+        for described in &manifest.layers {
+            let bytes = store.read(&described.digest).await?;
+            layers.push(Layer { media_type: described.media_type.clone(), bytes });
+        }
+        unpack::unpack(&layers, &folder).context("the image cannot be used")?;
+    }
+    let_all_read(&folder)?;
+    Ok(Some(folder))
+}
+
+/// A pod's user is seldom root, and may see what its own image holds.
+fn let_all_read(folder: &Path) -> anyhow::Result<()> {
+    for entry in WalkDir::new(folder) {
+        let entry = entry?;
+        let mode = if entry.file_type().is_dir() { 0o755 } else { 0o644 };
+        std::fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(mode))
+            .with_context(|| format!("cannot open {} to all", entry.path().display()))?;
+    }
+    Ok(())
+}
+
+/// What containerd holds in one of its namespaces.
+struct Store {
+    channel: Channel,
+    namespace: String,
+}
+
+impl Store {
+    /// The digest of a container's image; none where it has no image, or that is gone.
+    async fn image_of(&self, container: &str) -> anyhow::Result<Option<String>> {
+        let request = GetContainerRequest { id: container.to_owned() };
+        let mut containers = ContainersClient::new(self.channel.clone());
+        let found = containers.get(with_namespace!(request, self.namespace)).await;
+        let found = found.with_context(|| format!("containerd knows no container {container}"))?;
+        let name = found.into_inner().container.map(|container| container.image);
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+        let request = GetImageRequest { name: name.clone() };
+        let mut images = ImagesClient::new(self.channel.clone());
+        match images.get(with_namespace!(request, self.namespace)).await {
+            Ok(found) => {
+                let target = found.into_inner().image.and_then(|image| image.target);
+                Ok(Some(target.with_context(|| format!("{name} has no manifest"))?.digest))
+            }
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status).with_context(|| format!("containerd does not give {name}")),
+        }
+    }
+
+    /// The manifest of an image, or of that image in an index which is for WebAssembly.
+    async fn manifest(&self, digest: String) -> anyhow::Result<(String, OciImageManifest)> {
+        let parse = |digest: &str, bytes: &[u8]| {
+            serde_json::from_slice::<OciManifest>(bytes)
+                .with_context(|| format!("the image's manifest {digest} cannot be read"))
+        };
+        let index = match parse(&digest, &self.read(&digest).await?)? {
+            OciManifest::Image(manifest) => return Ok((digest, manifest)),
+            OciManifest::ImageIndex(index) => index,
+        };
+        let is_wasm = |entry: &&ImageIndexEntry| {
+            let platform = entry.platform.as_ref();
+            platform.is_some_and(|platform| platform.architecture.to_string() == "wasm")
+        };
+        let here = |entry: &&ImageIndexEntry| {
+            let platform = entry.platform.as_ref();
+            platform
+                .is_none_or(|platform| platform.architecture.to_string() == pack::architecture())
+        };
+        let entry = index.manifests.iter().find(is_wasm);
+        let entry = entry.or_else(|| index.manifests.iter().find(here));
+        let digest = entry.context("the image is for no machine like this")?.digest.clone();
+        match parse(&digest, &self.read(&digest).await?)? {
+            OciManifest::Image(manifest) => Ok((digest, manifest)),
+            OciManifest::ImageIndex(_) => anyhow::bail!("the image's index holds another index"),
+        }
+    }
+
+    /// Content by its digest, whole and undamaged.
+    async fn read(&self, digest: &str) -> anyhow::Result<Vec<u8>> {
+        let missing = || format!("containerd does not give the image's content {digest}");
+        let request = ReadContentRequest { digest: digest.to_owned(), ..Default::default() };
+        let mut content = ContentClient::new(self.channel.clone());
+        let read = content.read(with_namespace!(request, self.namespace)).await;
+        let mut pieces = read.with_context(missing)?.into_inner();
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces.message().await.with_context(missing)? {
+            bytes.extend_from_slice(&piece.data);
+        }
+        ensure!(
+            pack::digest(&bytes) == digest,
+            "the image's content {digest} has other bytes: it is damaged; pull the image again"
+        );
+        Ok(bytes)
+    }
+}

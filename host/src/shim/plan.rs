@@ -1,0 +1,165 @@
+//! What a container is to run, found out before it is made: whatever is wrong with an image is said then.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use containerd_shimkit::sandbox::InstanceConfig;
+use oci_spec::runtime::{Mount, MountBuilder, Spec};
+use serde::{Deserialize, Serialize};
+
+use super::{STATES, image};
+use crate::app::check;
+use crate::cli::pod;
+use crate::runtime::{Limits, cache, engine};
+
+/// What the process that makes a container has to know.
+#[derive(Deserialize, Serialize)]
+pub struct Plan {
+    pub id: String,
+    pub config: InstanceConfig,
+    /// The folder of all containers' states.
+    pub states: PathBuf,
+    pub program: Program,
+}
+
+/// What a container runs.
+#[derive(Clone, Deserialize, Serialize)]
+pub enum Program {
+    /// A program of Linux: a pod's sandbox, or a sidecar.
+    Linux,
+    Function(Function),
+}
+
+/// An application to be served, by its paths in the container.
+#[derive(Clone, Deserialize, Serialize)]
+pub struct Function {
+    pub manifest: PathBuf,
+    /// Further arguments, those of `spotter up`.
+    pub arguments: Vec<String>,
+    /// The compiled code of each component: one file of the node's, whose pages all its pods share.
+    pub compiled: BTreeMap<String, PathBuf>,
+}
+
+/// Where an application that comes as layers is mounted in its container.
+const APPLICATION: &str = "/.spotter/application";
+/// Where compiled code is.
+const COMPILED: &str = "/.spotter/compiled";
+
+impl Plan {
+    /// Plans a container of containerd's.
+    ///
+    /// # Errors
+    /// An image that holds no application, or one that cannot be served, and why.
+    pub async fn of(id: &str, config: &InstanceConfig) -> anyhow::Result<Self> {
+        let path = config.bundle.join("config.json");
+        let mut spec = Spec::load(&path).context("the container's configuration cannot be read")?;
+        let found = match image::application(id, config).await? {
+            Some(folder) => {
+                let mounted = Path::new(APPLICATION);
+                Some((folder, PathBuf::from("spin.toml"), mounted))
+            }
+            None => manifest_of(&spec)
+                .map(|manifest| (rootfs(&spec, &config.bundle), manifest, Path::new("/"))),
+        };
+        let program = match found {
+            None => Program::Linux,
+            Some((folder, manifest, inside)) => {
+                let mut mounts = spec.mounts().clone().unwrap_or_default();
+                if inside == Path::new(APPLICATION) {
+                    mounts.push(bind(&folder, inside, &["noexec"])?);
+                }
+                let function = function(&folder, &manifest, inside, &spec, &mut mounts)?;
+                spec.set_mounts(Some(mounts));
+                spec.save(&path).context("the container's configuration cannot be written")?;
+                Program::Function(function)
+            }
+        };
+        let states = Path::new(STATES).join(&config.namespace);
+        Ok(Self { id: id.to_owned(), config: config.clone(), states, program })
+    }
+}
+
+/// Checks and compiles the application whose manifest (or only component) is at `manifest` in `folder`,
+/// which the container sees at `inside`; adds what else it has to see.
+fn function(
+    folder: &Path,
+    manifest: &Path,
+    inside: &Path,
+    spec: &Spec,
+    mounts: &mut Vec<Mount>,
+) -> anyhow::Result<Function> {
+    let arguments = arguments(spec).get(1..).unwrap_or_default().to_vec();
+    let path = within(folder, &folder.join(manifest))?;
+    let app = pod::load(&path, &arguments, environment(spec))?;
+    let compiler = engine::compiler(&Limits::default())?;
+    let mut compiled = BTreeMap::new();
+    for (number, (id, component)) in app.components.iter().enumerate() {
+        within(folder, &component.source).with_context(|| format!("component `{id}`"))?;
+        check::component(component)?;
+        let code = cache::compile(&compiler, &component.source)?;
+        let mounted = Path::new(COMPILED).join(format!("{number}.cwasm"));
+        // Its pages are run.
+        mounts.push(bind(&code, &mounted, &[])?);
+        compiled.insert(id.clone(), mounted);
+    }
+    // Staged files go there, and a root file system of nothing has no such folder.
+    if !mounts.iter().any(|mount| mount.destination() == Path::new("/tmp")) {
+        let options = ["nosuid", "nodev", "noexec", "mode=1777", "size=64m"];
+        mounts.push(mount(Path::new("/tmp"), "tmpfs", Path::new("tmpfs"), &options)?);
+    }
+    Ok(Function { manifest: inside.join(manifest), arguments, compiled })
+}
+
+/// The manifest, or the component, that a container's arguments name within its root file system; none
+/// where they name a program.
+fn manifest_of(spec: &Spec) -> Option<PathBuf> {
+    let named = Path::new(arguments(spec).first()?);
+    let extension = named.extension()?;
+    let relative = named.strip_prefix("/").unwrap_or(named);
+    (extension == "toml" || extension == "wasm").then(|| relative.to_owned())
+}
+
+fn rootfs(spec: &Spec, bundle: &Path) -> PathBuf {
+    let root = spec.root().as_ref().map_or(Path::new("rootfs"), |root| root.path().as_path());
+    bundle.join(root)
+}
+
+/// The path, unless it, or a link on its way, leads out of `root`: an image must not name the node's files.
+fn within(root: &Path, path: &Path) -> anyhow::Result<PathBuf> {
+    let root = root.canonicalize().with_context(|| format!("no folder {}", root.display()))?;
+    let shown = path.strip_prefix(&root).unwrap_or(path);
+    let shown = Path::new("/").join(shown.file_name().unwrap_or_default());
+    let found =
+        path.canonicalize().with_context(|| format!("the image has no {}", shown.display()))?;
+    ensure!(found.starts_with(&root), "{} leads out of the image", shown.display());
+    let mut start = [0; 4];
+    let is_read = File::open(&found).and_then(|mut file| file.read_exact(&mut start));
+    is_read.with_context(|| format!("{} cannot be read", shown.display()))?;
+    Ok(found)
+}
+
+fn arguments(spec: &Spec) -> &[String] {
+    let process = spec.process().as_ref();
+    process.and_then(|process| process.args().as_deref()).unwrap_or_default()
+}
+
+fn environment(spec: &Spec) -> impl Iterator<Item = (String, String)> {
+    let process = spec.process().as_ref();
+    let entries = process.and_then(|process| process.env().as_deref()).unwrap_or_default();
+    entries.iter().filter_map(|entry| {
+        entry.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+    })
+}
+
+fn bind(source: &Path, at: &Path, options: &[&str]) -> anyhow::Result<Mount> {
+    mount(at, "bind", source, &[&["rbind", "ro", "nosuid", "nodev"], options].concat())
+}
+
+fn mount(at: &Path, kind: &str, source: &Path, options: &[&str]) -> anyhow::Result<Mount> {
+    let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+    let mount = MountBuilder::default().destination(at).typ(kind).source(source);
+    Ok(mount.options(options).build()?)
+}

@@ -1,0 +1,195 @@
+//! What a kubelet asks of containerd: pods, and containers in them, through the Container Runtime Interface
+//! (<https://github.com/kubernetes/cri-api>).
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use containerd_client::tonic::transport::Channel;
+use containerd_client::tonic::{Request, Status};
+use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
+use k8s_cri::v1::{
+    ContainerConfig, ContainerMetadata, ContainerStatsRequest, ContainerStatusRequest,
+    CreateContainerRequest, ImageSpec, KeyValue, LinuxContainerConfig, LinuxContainerResources,
+    LinuxContainerSecurityContext, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata,
+    PodSandboxStatusRequest, RemoveContainerRequest, RemovePodSandboxRequest, RunPodSandboxRequest,
+    StartContainerRequest, StopContainerRequest, StopPodSandboxRequest,
+};
+use tokio::runtime::Runtime;
+
+use crate::containerd::Containerd;
+
+/// A client of containerd's CRI.
+pub struct Kubelet {
+    runtime: Runtime,
+    client: RuntimeServiceClient<Channel>,
+    logs: PathBuf,
+}
+
+/// A pod that runs.
+pub struct Pod {
+    pub id: String,
+    pub address: String,
+    config: PodSandboxConfig,
+}
+
+/// What a container is to be.
+#[derive(Clone, Default)]
+pub struct Wanted<'a> {
+    pub image: &'a str,
+    pub environment: &'a [(&'a str, &'a str)],
+    /// In bytes; 0 for no limit.
+    pub memory: i64,
+    /// Of each 100 ms, in microseconds; 0 for no limit.
+    pub cpu_quota: i64,
+    /// 0 for root.
+    pub user: i64,
+}
+
+impl Kubelet {
+    pub fn of(containerd: &Containerd) -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let channel = runtime.block_on(containerd_client::connect(containerd.socket()));
+        let client = RuntimeServiceClient::new(channel.expect("containerd answers"));
+        Self { runtime, client, logs: containerd.path("logs") }
+    }
+
+    fn ask<T>(
+        &self,
+        what: impl AsyncFnOnce(RuntimeServiceClient<Channel>) -> Result<T, Status>,
+    ) -> Result<T, String> {
+        let answer = self.runtime.block_on(what(self.client.clone()));
+        answer.map_err(|status| status.message().to_owned())
+    }
+
+    /// Runs a pod of the runtime `spotter`, without containers yet.
+    pub fn run_pod(&self, name: &str) -> Pod {
+        let config = PodSandboxConfig {
+            metadata: Some(PodSandboxMetadata {
+                name: name.to_owned(),
+                uid: name.to_owned(),
+                namespace: "default".to_owned(),
+                attempt: 0,
+            }),
+            hostname: name.to_owned(),
+            log_directory: self.logs.join(name).display().to_string(),
+            linux: Some(LinuxPodSandboxConfig {
+                cgroup_parent: "/spotter-test".to_owned(),
+                ..LinuxPodSandboxConfig::default()
+            }),
+            ..PodSandboxConfig::default()
+        };
+        let request = RunPodSandboxRequest {
+            config: Some(config.clone()),
+            runtime_handler: "spotter".into(),
+        };
+        let run = self.ask(async |mut client| client.run_pod_sandbox(request).await);
+        let id = run.expect("a pod").into_inner().pod_sandbox_id;
+        let request = PodSandboxStatusRequest { pod_sandbox_id: id.clone(), verbose: false };
+        let status = self.ask(async |mut client| client.pod_sandbox_status(request).await);
+        let network =
+            status.expect("a status").into_inner().status.and_then(|status| status.network);
+        Pod { id, address: network.expect("a network").ip, config }
+    }
+
+    /// Creates a container in a pod; the error is what `kubectl describe` would show.
+    pub fn create(&self, pod: &Pod, wanted: &Wanted<'_>) -> Result<String, String> {
+        let key_value =
+            |(key, value): &(&str, &str)| KeyValue { key: (*key).into(), value: (*value).into() };
+        let config = ContainerConfig {
+            metadata: Some(ContainerMetadata { name: "detect".into(), attempt: 0 }),
+            image: Some(ImageSpec { image: wanted.image.to_owned(), ..ImageSpec::default() }),
+            envs: wanted.environment.iter().map(key_value).collect(),
+            log_path: "detect.log".into(),
+            linux: Some(LinuxContainerConfig {
+                resources: Some(LinuxContainerResources {
+                    memory_limit_in_bytes: wanted.memory,
+                    cpu_period: if wanted.cpu_quota > 0 { 100_000 } else { 0 },
+                    cpu_quota: wanted.cpu_quota,
+                    ..LinuxContainerResources::default()
+                }),
+                security_context: Some(LinuxContainerSecurityContext {
+                    run_as_user: Some(k8s_cri::v1::Int64Value { value: wanted.user }),
+                    ..LinuxContainerSecurityContext::default()
+                }),
+            }),
+            labels: HashMap::new(),
+            ..ContainerConfig::default()
+        };
+        let request = CreateContainerRequest {
+            pod_sandbox_id: pod.id.clone(),
+            config: Some(config),
+            sandbox_config: Some(pod.config.clone()),
+        };
+        let created = self.ask(async |mut client| client.create_container(request).await)?;
+        Ok(created.into_inner().container_id)
+    }
+
+    /// Starts a container.
+    pub fn start(&self, container: &str) -> Result<(), String> {
+        let request = StartContainerRequest { container_id: container.to_owned() };
+        self.ask(async |mut client| client.start_container(request).await).map(drop)
+    }
+
+    /// Creates and starts a container.
+    pub fn run(&self, pod: &Pod, wanted: &Wanted<'_>) -> String {
+        let container = self.create(pod, wanted).expect("a container");
+        self.start(&container).expect("a start");
+        container
+    }
+
+    /// Stops a container; it is killed when it has not ended after so many seconds.
+    pub fn stop(&self, container: &str, grace: i64) {
+        let request = StopContainerRequest { container_id: container.to_owned(), timeout: grace };
+        self.ask(async |mut client| client.stop_container(request).await).expect("a stop");
+    }
+
+    /// The exit status of a container that has ended.
+    pub fn exit_status(&self, container: &str) -> i32 {
+        let request = ContainerStatusRequest { container_id: container.to_owned(), verbose: false };
+        let status = self.ask(async |mut client| client.container_status(request).await);
+        status.expect("a status").into_inner().status.expect("a status").exit_code
+    }
+
+    /// Processor time, in nanoseconds, and memory, in bytes, as `kubectl top` has them.
+    pub fn stats(&self, container: &str) -> (u64, u64) {
+        let request = ContainerStatsRequest { container_id: container.to_owned() };
+        let stats =
+            self.ask(async |mut client| client.container_stats(Request::new(request)).await);
+        let stats = stats.expect("stats").into_inner().stats.expect("stats");
+        let cpu = stats.cpu.and_then(|cpu| cpu.usage_core_nano_seconds);
+        let memory = stats.memory.and_then(|memory| memory.working_set_bytes);
+        (cpu.map_or(0, |cpu| cpu.value), memory.map_or(0, |memory| memory.value))
+    }
+
+    /// What `kubectl logs` reads.
+    pub fn log(&self, pod: &Pod) -> String {
+        let folder = PathBuf::from(&pod.config.log_directory);
+        std::fs::read_to_string(folder.join("detect.log")).unwrap_or_default()
+    }
+
+    /// Removes a container that has ended.
+    pub fn remove(&self, container: &str) {
+        let request = RemoveContainerRequest { container_id: container.to_owned() };
+        self.ask(async |mut client| client.remove_container(request).await).expect("a removal");
+    }
+
+    /// Stops and removes a pod with all that is in it.
+    pub fn remove_pod(&self, pod: &Pod) {
+        let request = StopPodSandboxRequest { pod_sandbox_id: pod.id.clone() };
+        self.ask(async |mut client| client.stop_pod_sandbox(request).await).expect("a stop");
+        let request = RemovePodSandboxRequest { pod_sandbox_id: pod.id.clone() };
+        self.ask(async |mut client| client.remove_pod_sandbox(request).await).expect("a removal");
+    }
+}
+
+impl Pod {
+    /// The URL of a path on the port that pods listen on.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The URL of a path on the admin listener.
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://{}:3001{path}", self.address)
+    }
+}

@@ -1,0 +1,92 @@
+//! Images as OCI archives, of whatever layers a test wants.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// A layer: its media type and its bytes.
+pub type Layer = (&'static str, Vec<u8>);
+
+pub const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+pub const WASM: &str = "application/wasm";
+pub const SPIN_WASM: &str = "application/vnd.wasm.content.layer.v1+wasm";
+pub const SPIN_APPLICATION: &str = "application/vnd.fermyon.spin.application.v1+config";
+
+/// The digest of bytes.
+pub fn digest(bytes: &[u8]) -> String {
+    let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hash}")
+}
+
+/// Writes an image of these layers, whose configuration is of `config_type`.
+pub fn archive(path: &Path, name: &str, config: &Value, config_type: &str, layers: &[Layer]) {
+    let described = |media_type: &str, bytes: &[u8]| json!({"mediaType": media_type, "digest": digest(bytes), "size": bytes.len()});
+    let config = config.to_string().into_bytes();
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": described(config_type, &config),
+        "layers": layers.iter().map(|(kind, bytes)| described(kind, bytes)).collect::<Vec<_>>(),
+    })
+    .to_string()
+    .into_bytes();
+    let mut entry = described("application/vnd.oci.image.manifest.v1+json", &manifest);
+    entry["annotations"] = json!({"io.containerd.image.name": name});
+    let index = json!({"schemaVersion": 2, "manifests": [entry]}).to_string().into_bytes();
+    let mut blobs = vec![
+        ("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
+        ("index.json".to_owned(), index),
+    ];
+    let contents = layers.iter().map(|(_, bytes)| bytes.clone()).chain([config, manifest]);
+    blobs.extend(contents.map(|bytes| (blob(&digest(&bytes)), bytes)));
+    let files: Vec<(&str, u32, &[u8])> =
+        blobs.iter().map(|(name, bytes)| (name.as_str(), 0o644, bytes.as_slice())).collect();
+    std::fs::write(path, tar(&files)).expect("an archive");
+}
+
+fn blob(digest: &str) -> String {
+    format!("blobs/{}", digest.replace(':', "/"))
+}
+
+/// A tar of these files (name, mode, content).
+pub fn tar(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, mode, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(*mode);
+        tar.append_data(&mut header, name, *bytes).expect("a tar");
+    }
+    tar.into_inner().expect("a tar")
+}
+
+/// The usual configuration of an image of Linux with one layer.
+pub fn linux_config(entrypoint: &[&str], layer: &[u8]) -> Value {
+    json!({
+        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+        "os": "linux",
+        "config": {"Entrypoint": entrypoint, "Env": ["PATH=/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [digest(layer)]},
+    })
+}
+
+/// The type of that configuration.
+pub const LINUX_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+/// An image whose only program sleeps until it is killed, as a pod's sandbox wants it.
+pub fn pause(path: &Path, name: &str) -> PathBuf {
+    let source = path.with_extension("c");
+    let program = path.with_extension("elf");
+    std::fs::write(&source, "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n")
+        .expect("a source");
+    let mut compiler = Command::new("cc");
+    let compiled = compiler.args(["-static", "-Os", "-o"]).arg(&program).arg(&source).output();
+    let compiled = compiled.expect("cc starts");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let program = std::fs::read(program).expect("a program");
+    let layer = tar(&[("pause", 0o755, &program)]);
+    archive(path, name, &linux_config(&["/pause"], &layer), LINUX_CONFIG, &[(TAR, layer)]);
+    path.to_owned()
+}

@@ -1,0 +1,159 @@
+//! The shim as Kubernetes drives it: pods, through containerd's Container Runtime Interface.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use spotter_tests::containerd::{Containerd, SCRATCH, wait_until};
+use spotter_tests::kubelet::{Kubelet, Pod, Wanted};
+use spotter_tests::{client, pictures};
+
+const FUNCTION: Wanted<'static> =
+    Wanted { image: SCRATCH, environment: &[], memory: 0, cpu_quota: 0, user: 0 };
+
+fn wait_until_ready(kubelet: &Kubelet, pod: &Pod) {
+    let url = pod.admin_url("/readyz");
+    let is_ready =
+        || client::try_send("GET", &url, &[], &[]).is_ok_and(|reply| reply.status == 200);
+    let began = std::time::Instant::now();
+    while !is_ready() {
+        assert!(began.elapsed() < Duration::from_secs(30), "{}", kubelet.log(pod));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn detect(pod: &Pod) -> u16 {
+    client::post_picture(&pod.url("/detect"), &pictures::bytes("skimage_chelsea.png")).status
+}
+
+#[test]
+fn a_pod_serves_logs_and_reports_what_it_uses() {
+    let containerd = Containerd::start();
+    let kubelet = Kubelet::of(&containerd);
+    let pod = kubelet.run_pod("serves");
+    let wanted = Wanted {
+        // As the restricted level of Pod Security wants it; such a user may not take port 80 here.
+        user: 1000,
+        environment: &[("SPIN_HTTP_LISTEN_ADDR", "0.0.0.0:8080"), ("SPOTTER_INSTANCES", "1")],
+        memory: 256 << 20,
+        cpu_quota: 150_000,
+        ..FUNCTION
+    };
+    let container = kubelet.run(&pod, &wanted);
+    wait_until_ready(&kubelet, &pod);
+    let picture = pictures::bytes("skimage_chelsea.png");
+    for _ in 0..10 {
+        assert_eq!(client::post_picture(&pod.url(":8080/detect"), &picture).status, 200);
+    }
+    let log = kubelet.log(&pod);
+    assert!(log.contains("Serving http://0.0.0.0:8080") && log.contains("\"status\":200"), "{log}");
+    wait_until("stats", || kubelet.stats(&container).0 > 0);
+    let (cpu, memory) = kubelet.stats(&container);
+    println!("{} ms of processor time, {} MiB", cpu / 1_000_000, memory >> 20);
+    assert!(cpu > 500_000_000 && memory > 1 << 20, "{cpu} ns, {memory} bytes");
+    kubelet.stop(&container, 10);
+    assert_eq!(kubelet.exit_status(&container), 0);
+    kubelet.remove(&container);
+    kubelet.remove_pod(&pod);
+    wait_until("nothing is left", || containerd.leftovers().is_empty());
+}
+
+#[test]
+fn a_pod_that_is_stopped_under_load_loses_no_request() {
+    let containerd = Containerd::start();
+    let kubelet = Kubelet::of(&containerd);
+    let pod = kubelet.run_pod("stops");
+    let container = kubelet.run(&pod, &FUNCTION);
+    wait_until_ready(&kubelet, &pod);
+    let (stopping, answered) = (AtomicBool::new(false), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let url = pod.url("/detect");
+                let picture = pictures::bytes("skimage_chelsea.png");
+                loop {
+                    let is_late = stopping.load(Ordering::SeqCst);
+                    match client::try_send("POST", &url, &[], &picture) {
+                        Ok(reply) => {
+                            assert_eq!(reply.status, 200);
+                            answered.fetch_add(1, Ordering::SeqCst);
+                        }
+                        // Only one that came when it no longer took any.
+                        Err(error) => {
+                            assert!(is_late || stopping.load(Ordering::SeqCst), "{error}");
+                            assert!(error.to_string().contains("refused"), "{error}");
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+        wait_until("load", || answered.load(Ordering::SeqCst) > 8);
+        stopping.store(true, Ordering::SeqCst);
+        kubelet.stop(&container, 20);
+    });
+    assert_eq!(kubelet.exit_status(&container), 0);
+    kubelet.remove_pod(&pod);
+    wait_until("nothing is left", || containerd.leftovers().is_empty());
+}
+
+#[test]
+fn a_bad_image_is_described_in_full() {
+    let containerd = Containerd::start();
+    let kubelet = Kubelet::of(&containerd);
+    let pod = kubelet.run_pod("bad");
+    let wanted = Wanted { environment: &[("SPOTTER_INSTANCES", "none")], ..FUNCTION };
+    // What only the container's own environment can show is said in its log.
+    let container = kubelet.run(&pod, &wanted);
+    wait_until("its log", || kubelet.log(&pod).contains("invalid value 'none'"));
+    wait_until("its end", || kubelet.exit_status(&container) == 64);
+    kubelet.remove_pod(&pod);
+    wait_until("nothing is left", || containerd.leftovers().is_empty());
+}
+
+#[test]
+fn fifty_pods_on_one_node_all_answer_and_share_the_weights() {
+    const PODS: usize = 50;
+    let containerd = Containerd::start();
+    let kubelet = Kubelet::of(&containerd);
+    let pods: Vec<Pod> =
+        (0..PODS).map(|number| kubelet.run_pod(&format!("many-{number}"))).collect();
+    let containers: Vec<String> = pods.iter().map(|pod| kubelet.run(pod, &FUNCTION)).collect();
+    for pod in &pods {
+        wait_until_ready(&kubelet, pod);
+        assert_eq!(detect(pod), 200);
+    }
+    let memory: Vec<Memory> =
+        containers.iter().filter_map(|id| containerd.pid_of_pod(id)).map(Memory::of).collect();
+    assert_eq!(memory.len(), PODS);
+    let sum = |of: fn(&Memory) -> u64| memory.iter().map(of).sum::<u64>() / PODS as u64;
+    let (proportional, resident, shared) = (sum(|m| m.pss), sum(|m| m.rss), sum(|m| m.shared));
+    println!(
+        "each of {PODS} pods: {proportional} kB of its own share, {resident} kB resident, {shared} kB shared"
+    );
+    // The compiled code with its weights is in the memory once, whoever maps it.
+    assert!(shared > 10 << 10, "{shared} kB shared");
+    assert!(proportional < resident / 2, "{proportional} of {resident} kB");
+    for pod in &pods {
+        kubelet.remove_pod(pod);
+    }
+    wait_until("nothing is left", || containerd.leftovers().is_empty());
+}
+
+/// Memory of a process, in kB: its proportional share, all that is resident, and what of that is shared.
+struct Memory {
+    pss: u64,
+    rss: u64,
+    shared: u64,
+}
+
+impl Memory {
+    fn of(pid: u32) -> Self {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("smaps");
+        let field = |name: &str| -> u64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
+            line.trim().trim_end_matches("kB").trim().parse().expect("a number")
+        };
+        let shared = field("Shared_Clean:") + field("Shared_Dirty:");
+        Self { pss: field("Pss:"), rss: field("Rss:"), shared }
+    }
+}

@@ -1,0 +1,214 @@
+//! The shim under a real containerd, as `ctr` drives it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use spotter_tests::containerd::{Containerd, Network, SCRATCH, wait_until};
+use spotter_tests::oci::{self, LINUX_CONFIG, Layer};
+use spotter_tests::{client, component, pictures, root, stderr};
+
+/// Whether a pod at this URL finds the cat.
+fn finds_the_cat(url: &str) -> bool {
+    let reply = client::post_picture(url, &pictures::bytes("skimage_chelsea.png"));
+    reply.status == 200 && String::from_utf8_lossy(&reply.body).contains("\"cat\"")
+}
+
+/// Waits until a pod answers on its admin listener.
+fn wait_until_ready(network: &Network) {
+    let url = network.admin_url("/readyz");
+    wait_until("the pod is ready", || {
+        client::try_send("GET", &url, &[], &[]).is_ok_and(|reply| reply.status == 200)
+    });
+}
+
+#[test]
+fn a_photograph_posted_into_a_containers_network_comes_back_with_its_detections() {
+    let containerd = Containerd::start();
+    let network = Network::new(0);
+    let ran = containerd.run(SCRATCH, "spotter-test-1", &network, &["SPOTTER_INSTANCES=1"]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    wait_until_ready(&network);
+    assert!(
+        finds_the_cat(&network.url("/detect")),
+        "{}",
+        containerd.container_log("spotter-test-1")
+    );
+    let metrics = client::get(&network.admin_url("/metrics"));
+    assert!(String::from_utf8_lossy(&metrics.body).contains("label=\"cat\""));
+    let log = containerd.container_log("spotter-test-1");
+    assert!(log.contains("Serving http://0.0.0.0:80") && log.contains("\"status\":200"), "{log}");
+    // As the first process of its namespace it would not heed the signal without a handler.
+    let began = Instant::now();
+    assert_eq!(containerd.stop("spotter-test-1", "SIGTERM"), 0);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    wait_until("nothing is left", || containerd.leftovers().is_empty());
+}
+
+#[test]
+fn a_container_that_is_killed_says_so_and_leaves_nothing() {
+    let containerd = Containerd::start();
+    let network = Network::new(0);
+    let ran = containerd.run(SCRATCH, "spotter-test-1", &network, &[]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    wait_until_ready(&network);
+    assert_eq!(containerd.stop("spotter-test-1", "SIGKILL"), 128 + 9);
+    wait_until("nothing is left", || containerd.leftovers().is_empty());
+}
+
+/// An image of one component, as the OCI artifact for WebAssembly is.
+fn artifact(path: &std::path::Path, name: &str, layers: &[Layer]) {
+    let digests: Vec<String> = layers.iter().map(|(_, bytes)| oci::digest(bytes)).collect();
+    let config = json!({"architecture": "wasm", "os": "wasip2", "layerDigests": digests});
+    oci::archive(path, name, &config, "application/vnd.wasm.config.v0+json", layers);
+}
+
+/// The application as `spin registry push` packs it.
+fn spin_application(path: &std::path::Path, name: &str, component: Vec<u8>) {
+    let locked = json!({
+        "spin_lock_version": 1,
+        "metadata": {"name": "detect"},
+        "triggers": [{
+            "id": "trigger--detect",
+            "trigger_type": "http",
+            "trigger_config": {"component": "detect", "route": "/..."},
+        }],
+        "components": [{
+            "id": "detect",
+            "source": {"content_type": "application/wasm", "digest": oci::digest(&component)},
+        }],
+    });
+    let config = json!({"architecture": "wasm", "os": "wasip1", "config": {}, "rootfs": {"type": "layers", "diff_ids": []}});
+    let layers =
+        [(oci::SPIN_WASM, component), (oci::SPIN_APPLICATION, locked.to_string().into_bytes())];
+    oci::archive(path, name, &config, LINUX_CONFIG, &layers);
+}
+
+#[test]
+fn layers_of_webassembly_are_read_from_containerds_content_store() {
+    let containerd = Containerd::start();
+    let component = std::fs::read(component()).expect("the component");
+    let archive = containerd.path("image.tar");
+    // containerd 1.6.20 cannot unpack such layers; the shim does not need it to.
+    let images = ["docker.io/library/detect:artifact", "docker.io/library/detect:spin"];
+    artifact(&archive, images[0], &[(oci::WASM, component.clone())]);
+    containerd.import_packed(&archive);
+    spin_application(&archive, images[1], component);
+    containerd.import_packed(&archive);
+    for (number, image) in (1..).zip(images) {
+        let network = Network::new(number);
+        let id = format!("spotter-test-{number}");
+        containerd.run_unpacked(image, &id, &network, &["/"]).expect("a container");
+        wait_until_ready(&network);
+        assert!(finds_the_cat(&network.url("/detect")), "{image}");
+        assert_eq!(containerd.stop(&id, "SIGTERM"), 0);
+    }
+    wait_until("nothing is left", || containerd.leftovers().is_empty());
+}
+
+#[test]
+fn a_bad_image_is_refused_when_it_is_created_and_the_error_says_why() {
+    let containerd = Containerd::start();
+    let network = Network::new(0);
+    let archive = containerd.path("image.tar");
+    let core = std::fs::read(spotter_tests::unbaked()).expect("a module");
+    let whole = std::fs::read(component()).expect("the component");
+    let cut = whole[..whole.len() / 2].to_vec();
+    let manifest = std::fs::read(root().join("spin.toml")).expect("a manifest");
+    let scratch = |files: &[(&str, u32, &[u8])]| {
+        let layer = oci::tar(files);
+        let config = oci::linux_config(&["/spin.toml"], &layer);
+        oci::archive(
+            &archive,
+            "docker.io/library/bad:1",
+            &config,
+            LINUX_CONFIG,
+            &[(oci::TAR, layer)],
+        );
+        let archive = archive.to_str().expect("a path");
+        containerd.ctr(&["images", "import", archive]);
+        let refused = containerd.run("docker.io/library/bad:1", "spotter-test-bad", &network, &[]);
+        containerd.ctr(&["containers", "delete", "spotter-test-bad"]);
+        containerd.ctr(&["images", "delete", "--sync", "docker.io/library/bad:1"]);
+        assert!(!refused.status.success());
+        stderr(&refused)
+    };
+    let path = "target/spotter/detector.wasm";
+    let imports = wat_component_with_a_foreign_import();
+    for (files, reason) in [
+        (vec![("other.txt", b"text".as_slice())], "the image has no /spin.toml"),
+        (vec![("spin.toml", b"spin_manifest_version = 7")], "spin_manifest_version"),
+        (vec![("spin.toml", &manifest)], "the image has no /detector.wasm"),
+        (vec![("spin.toml", &manifest), (path, &core)], "it is a core module, not a component"),
+        (vec![("spin.toml", &manifest), (path, &cut)], "detector"),
+        (vec![("spin.toml", &manifest), (path, &imports)], "other:host/thing"),
+    ] {
+        let files: Vec<_> = files.into_iter().map(|(name, bytes)| (name, 0o644, bytes)).collect();
+        let said = scratch(&files);
+        assert!(said.contains(reason), "{said} lacks {reason}");
+    }
+    wait_until("nothing is left", || containerd.leftovers().is_empty());
+}
+
+/// A component that answers HTTP, were it not for what it asks for.
+fn wat_component_with_a_foreign_import() -> Vec<u8> {
+    wat::parse_str(
+        r#"(component
+            (import "other:host/thing" (instance))
+            (instance $empty)
+            (export "wasi:http/incoming-handler@0.2.0" (instance $empty))
+        )"#,
+    )
+    .expect("a component")
+}
+
+#[test]
+fn a_shim_that_is_killed_is_cleaned_up_after_and_containerd_starts_again() {
+    let mut containerd = Containerd::start();
+    let network = Network::new(0);
+    assert!(containerd.run(SCRATCH, "spotter-test-1", &network, &[]).status.success());
+    wait_until_ready(&network);
+    let (shim, pid) =
+        (containerd.shim("spotter-test-1").expect("a shim"), containerd.pid("spotter-test-1"));
+    kill(shim);
+    wait_until("containerd notices", || containerd.pid("spotter-test-1").is_none());
+    containerd.ctr(&["tasks", "delete", "--force", "spotter-test-1"]);
+    containerd.ctr(&["containers", "delete", "spotter-test-1"]);
+    let pid = pid.expect("a process");
+    wait_until("its container ends", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
+    wait_until("nothing is left", || containerd.leftovers().is_empty());
+
+    // Once more, while containerd is away: it must not wait for ever for the shim that is no more.
+    assert!(containerd.run(SCRATCH, "spotter-test-2", &network, &[]).status.success());
+    wait_until_ready(&network);
+    let shim = containerd.shim("spotter-test-2").expect("a shim");
+    containerd.kill();
+    kill(shim);
+    containerd.launch();
+    containerd.ctr(&["tasks", "delete", "--force", "spotter-test-2"]);
+    containerd.ctr(&["containers", "delete", "spotter-test-2"]);
+    wait_until("nothing is left", || containerd.leftovers().is_empty());
+    let network = Network::new(1);
+    assert!(containerd.run(SCRATCH, "spotter-test-3", &network, &[]).status.success());
+    wait_until_ready(&network);
+    assert!(finds_the_cat(&network.url("/detect")));
+}
+
+#[test]
+fn containers_go_on_while_containerd_is_away() {
+    let mut containerd = Containerd::start();
+    let network = Network::new(0);
+    assert!(containerd.run(SCRATCH, "spotter-test-1", &network, &[]).status.success());
+    wait_until_ready(&network);
+    containerd.kill();
+    assert!(finds_the_cat(&network.url("/detect")));
+    containerd.launch();
+    assert!(containerd.pid("spotter-test-1").is_some());
+    assert!(finds_the_cat(&network.url("/detect")));
+    assert_eq!(containerd.stop("spotter-test-1", "SIGTERM"), 0);
+    wait_until("nothing is left", || containerd.leftovers().is_empty());
+}
+
+fn kill(pid: u32) {
+    let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
+    assert!(killed.is_ok_and(|status| status.success()), "kill -9 {pid}");
+}
