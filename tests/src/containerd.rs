@@ -78,6 +78,8 @@ state = "{state}"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "{cni}"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.spotter]
     runtime_type = "io.containerd.spotter.v1"
 "#,
@@ -296,11 +298,25 @@ state = "{state}"
         wait_until("the container ends", || self.pid(id).is_none());
         let deleted = self.ctr(&["tasks", "delete", id]);
         self.ctr(&["containers", "delete", id]);
-        deleted.status.code().unwrap_or(-1)
+        let said = stderr(&deleted);
+        let status = said.split("exit code ").nth(1).map(|rest| rest.trim_end_matches(['"', '\n']));
+        status.map_or(0, |status| status.parse().expect("an exit code"))
     }
 
-    /// What is left on this machine of anything it started.
-    pub fn leftovers(&self) -> Vec<String> {
+    /// Waits until nothing is left on this machine of anything it started.
+    pub fn assert_nothing_left(&self) {
+        let began = Instant::now();
+        while !self.leftovers().is_empty() {
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "left behind: {:#?}",
+                self.leftovers()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn leftovers(&self) -> Vec<String> {
         let folder = self.folder.path().display().to_string();
         let processes = processes().into_iter();
         let processes = processes

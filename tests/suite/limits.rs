@@ -321,7 +321,7 @@ fn a_client_that_takes_a_little_now_and_then_is_cut_off() {
 fn where_few_files_may_be_open_there_are_fewer_connections_and_probes_still_answer() {
     let server = Server::guests_under(&["prlimit", "--nofile=160:160"], &["--header-time", "60s"]);
     server.wait_for_log("fewer connections than wanted");
-    let many: Vec<_> = (0..300).map(|_| raw::connect(server.address())).collect();
+    let many: Vec<_> = (0..150).map(|_| raw::connect(server.address())).collect();
     for _ in 0..20 {
         assert_eq!(client::get(&server.admin_url("/readyz")).status, 200);
     }

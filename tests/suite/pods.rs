@@ -54,7 +54,7 @@ fn a_pod_serves_logs_and_reports_what_it_uses() {
     assert_eq!(kubelet.exit_status(&container), 0);
     kubelet.remove(&container);
     kubelet.remove_pod(&pod);
-    wait_until("nothing is left", || containerd.leftovers().is_empty());
+    containerd.assert_nothing_left();
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_pod_that_is_stopped_under_load_loses_no_request() {
     });
     assert_eq!(kubelet.exit_status(&container), 0);
     kubelet.remove_pod(&pod);
-    wait_until("nothing is left", || containerd.leftovers().is_empty());
+    containerd.assert_nothing_left();
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_bad_image_is_described_in_full() {
     wait_until("its log", || kubelet.log(&pod).contains("invalid value 'none'"));
     wait_until("its end", || kubelet.exit_status(&container) == 64);
     kubelet.remove_pod(&pod);
-    wait_until("nothing is left", || containerd.leftovers().is_empty());
+    containerd.assert_nothing_left();
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn fifty_pods_on_one_node_all_answer_and_share_the_weights() {
     for pod in &pods {
         kubelet.remove_pod(pod);
     }
-    wait_until("nothing is left", || containerd.leftovers().is_empty());
+    containerd.assert_nothing_left();
 }
 
 /// Memory of a process, in kB: its proportional share, all that is resident, and what of that is shared.

@@ -10,7 +10,9 @@ use spotter_tests::{client, component, pictures, root, stderr};
 /// Whether a pod at this URL finds the cat.
 fn finds_the_cat(url: &str) -> bool {
     let reply = client::post_picture(url, &pictures::bytes("skimage_chelsea.png"));
-    reply.status == 200 && String::from_utf8_lossy(&reply.body).contains("\"cat\"")
+    let body = String::from_utf8_lossy(&reply.body);
+    assert_eq!(reply.status, 200, "{body}");
+    body.contains("\"cat\"")
 }
 
 /// Waits until a pod answers on its admin listener.
@@ -41,7 +43,7 @@ fn a_photograph_posted_into_a_containers_network_comes_back_with_its_detections(
     let began = Instant::now();
     assert_eq!(containerd.stop("spotter-test-1", "SIGTERM"), 0);
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
-    wait_until("nothing is left", || containerd.leftovers().is_empty());
+    containerd.assert_nothing_left();
 }
 
 #[test]
@@ -52,7 +54,7 @@ fn a_container_that_is_killed_says_so_and_leaves_nothing() {
     assert!(ran.status.success(), "{}", stderr(&ran));
     wait_until_ready(&network);
     assert_eq!(containerd.stop("spotter-test-1", "SIGKILL"), 128 + 9);
-    wait_until("nothing is left", || containerd.leftovers().is_empty());
+    containerd.assert_nothing_left();
 }
 
 /// An image of one component, as the OCI artifact for WebAssembly is.
@@ -102,7 +104,7 @@ fn layers_of_webassembly_are_read_from_containerds_content_store() {
         assert!(finds_the_cat(&network.url("/detect")), "{image}");
         assert_eq!(containerd.stop(&id, "SIGTERM"), 0);
     }
-    wait_until("nothing is left", || containerd.leftovers().is_empty());
+    containerd.assert_nothing_left();
 }
 
 #[test]
@@ -146,7 +148,7 @@ fn a_bad_image_is_refused_when_it_is_created_and_the_error_says_why() {
         let said = scratch(&files);
         assert!(said.contains(reason), "{said} lacks {reason}");
     }
-    wait_until("nothing is left", || containerd.leftovers().is_empty());
+    containerd.assert_nothing_left();
 }
 
 /// A component that answers HTTP, were it not for what it asks for.
@@ -175,7 +177,7 @@ fn a_shim_that_is_killed_is_cleaned_up_after_and_containerd_starts_again() {
     containerd.ctr(&["containers", "delete", "spotter-test-1"]);
     let pid = pid.expect("a process");
     wait_until("its container ends", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
-    wait_until("nothing is left", || containerd.leftovers().is_empty());
+    containerd.assert_nothing_left();
 
     // Once more, while containerd is away: it must not wait for ever for the shim that is no more.
     assert!(containerd.run(SCRATCH, "spotter-test-2", &network, &[]).status.success());
@@ -186,7 +188,7 @@ fn a_shim_that_is_killed_is_cleaned_up_after_and_containerd_starts_again() {
     containerd.launch();
     containerd.ctr(&["tasks", "delete", "--force", "spotter-test-2"]);
     containerd.ctr(&["containers", "delete", "spotter-test-2"]);
-    wait_until("nothing is left", || containerd.leftovers().is_empty());
+    containerd.assert_nothing_left();
     let network = Network::new(1);
     assert!(containerd.run(SCRATCH, "spotter-test-3", &network, &[]).status.success());
     wait_until_ready(&network);
@@ -205,7 +207,7 @@ fn containers_go_on_while_containerd_is_away() {
     assert!(containerd.pid("spotter-test-1").is_some());
     assert!(finds_the_cat(&network.url("/detect")));
     assert_eq!(containerd.stop("spotter-test-1", "SIGTERM"), 0);
-    wait_until("nothing is left", || containerd.leftovers().is_empty());
+    containerd.assert_nothing_left();
 }
 
 fn kill(pid: u32) {

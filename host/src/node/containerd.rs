@@ -45,7 +45,11 @@ pub fn edit(text: &str, runtime: Runtime) -> anyhow::Result<String> {
         Runtime::Present => {
             let runtimes = descend(document.as_table_mut(), &path)?;
             let systemd = uses_systemd(runtimes);
-            add(runtimes, systemd)?;
+            if runtimes.is_empty() {
+                // A table of runtimes takes the place of containerd's own, the usual one with it.
+                add(runtimes, "runc", "io.containerd.runc.v2", Cgroups::Own)?;
+            }
+            add(runtimes, HANDLER, RUNTIME_TYPE, systemd)?;
         }
         Runtime::Absent => remove(document.as_table_mut(), &path),
     }
@@ -68,27 +72,39 @@ fn descend<'a>(
     Ok(table)
 }
 
-/// Whether runc's cgroups are made by systemd: ours then have to be, too.
-fn uses_systemd(runtimes: &dyn TableLike) -> bool {
-    let runc = runtimes.get("runc").and_then(Item::as_table_like);
-    let options = runc.and_then(|runc| runc.get("options")).and_then(Item::as_table_like);
-    let systemd = options.and_then(|options| options.get("SystemdCgroup"));
-    systemd.and_then(Item::as_bool).unwrap_or(false)
+/// Who makes the cgroups of containers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cgroups {
+    Own,
+    Systemd,
 }
 
-fn add(runtimes: &mut dyn TableLike, systemd: bool) -> anyhow::Result<()> {
-    let ours = runtimes.entry(HANDLER).or_insert_with(|| Item::Table(Table::new()));
-    let ours = ours.as_table_like_mut().with_context(|| format!("`{HANDLER}` is no table"))?;
-    let is_there = |table: &dyn TableLike| {
-        table.get("runtime_type").and_then(Item::as_str) == Some(RUNTIME_TYPE)
-    };
-    if !is_there(ours) {
-        ours.insert("runtime_type", value(RUNTIME_TYPE));
+/// Who makes those of runc's: ours then have to be made so, too.
+fn uses_systemd(runtimes: &dyn TableLike) -> Cgroups {
+    let runc = runtimes.get("runc").and_then(Item::as_table_like);
+    let options = runc.and_then(|runc| runc.get("options")).and_then(Item::as_table_like);
+    match options.and_then(|options| options.get("SystemdCgroup")).and_then(Item::as_bool) {
+        Some(true) => Cgroups::Systemd,
+        _ => Cgroups::Own,
     }
-    if systemd && ours.get("options").is_none() {
+}
+
+fn add(
+    runtimes: &mut dyn TableLike,
+    handler: &str,
+    kind: &str,
+    cgroups: Cgroups,
+) -> anyhow::Result<()> {
+    let runtime = runtimes.entry(handler).or_insert_with(|| Item::Table(Table::new()));
+    let runtime =
+        runtime.as_table_like_mut().with_context(|| format!("`{handler}` is no table"))?;
+    if runtime.get("runtime_type").and_then(Item::as_str) != Some(kind) {
+        runtime.insert("runtime_type", value(kind));
+    }
+    if cgroups == Cgroups::Systemd && runtime.get("options").is_none() {
         let mut options = Table::new();
         options.insert("SystemdCgroup", value(true));
-        ours.insert("options", Item::Table(options));
+        runtime.insert("options", Item::Table(options));
     }
     Ok(())
 }
@@ -138,7 +154,13 @@ version = 2
                 .contains("[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.spotter]")
         );
         assert!(!added.contains("Systemd"), "{added}");
-        assert_eq!(edit(&added, Runtime::Absent).unwrap(), "version = 3\n");
+        // containerd's own table of runtimes is no more: what it had is written out, and stays.
+        assert!(
+            added.contains("runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n"),
+            "{added}"
+        );
+        let removed = edit(&added, Runtime::Absent).unwrap();
+        assert!(removed.contains("runtimes.runc]") && !removed.contains("spotter"), "{removed}");
     }
 
     #[test]

@@ -4,10 +4,11 @@
 //! one before its threads start, a zygote, and that one another for each container.
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use containerd_shimkit::zygote::Zygote;
 use libcontainer::container::Container as Libcontainer;
 use libcontainer::container::builder::ContainerBuilder;
@@ -113,14 +114,13 @@ fn build(plan: Plan) -> anyhow::Result<Libcontainer> {
     let mut builder = ContainerBuilder::new(id, SyscallType::Linux)
         .with_executor(program)
         .with_root_path(states)?;
-    // A stream that is not wanted has no path.
-    if let Ok(stream) = config.open_stdin() {
+    if let Some(stream) = stream(&config.stdin)? {
         builder = builder.with_stdin(stream);
     }
-    if let Ok(stream) = config.open_stdout() {
+    if let Some(stream) = stream(&config.stdout)? {
         builder = builder.with_stdout(stream);
     }
-    if let Ok(stream) = config.open_stderr() {
+    if let Some(stream) = stream(&config.stderr)? {
         builder = builder.with_stderr(stream);
     }
     let container = builder
@@ -130,6 +130,20 @@ fn build(plan: Plan) -> anyhow::Result<Libcontainer> {
         .with_systemd(config.config.systemd_cgroup)
         .build()?;
     Ok(container)
+}
+
+/// Opens a stream as containerd names it: a pipe's path, or a file's URL; none where it wants none
+/// (<https://github.com/containerd/containerd/blob/main/core/runtime/v2/README.md#logging>).
+fn stream(name: &Path) -> anyhow::Result<Option<File>> {
+    let Some(name) = name.to_str().filter(|name| !name.is_empty()) else { return Ok(None) };
+    let opened = match name.split_once("://") {
+        None => File::options().read(true).write(true).open(name),
+        Some(("file", path)) => File::options().create(true).append(true).open(path),
+        Some((scheme, _)) => {
+            bail!("the log {name} is of the kind {scheme}://, which is not supported")
+        }
+    };
+    opened.map(Some).with_context(|| format!("cannot open the stream {name}"))
 }
 
 /// Kills and removes the container of which this is the state, whoever made it; nothing where there is
