@@ -44,12 +44,11 @@ pub fn edit(text: &str, runtime: Runtime) -> anyhow::Result<String> {
     match runtime {
         Runtime::Present => {
             let runtimes = descend(document.as_table_mut(), &path)?;
-            let systemd = uses_systemd(runtimes);
             if runtimes.is_empty() {
                 // A table of runtimes takes the place of containerd's own, the usual one with it.
-                add(runtimes, "runc", "io.containerd.runc.v2", Cgroups::Own)?;
+                add(runtimes, "runc", "io.containerd.runc.v2")?;
             }
-            add(runtimes, HANDLER, RUNTIME_TYPE, systemd)?;
+            add(runtimes, HANDLER, RUNTIME_TYPE)?;
         }
         Runtime::Absent => remove(document.as_table_mut(), &path),
     }
@@ -72,39 +71,12 @@ fn descend<'a>(
     Ok(table)
 }
 
-/// Who makes the cgroups of containers.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cgroups {
-    Own,
-    Systemd,
-}
-
-/// Who makes those of runc's: ours then have to be made so, too.
-fn uses_systemd(runtimes: &dyn TableLike) -> Cgroups {
-    let runc = runtimes.get("runc").and_then(Item::as_table_like);
-    let options = runc.and_then(|runc| runc.get("options")).and_then(Item::as_table_like);
-    match options.and_then(|options| options.get("SystemdCgroup")).and_then(Item::as_bool) {
-        Some(true) => Cgroups::Systemd,
-        _ => Cgroups::Own,
-    }
-}
-
-fn add(
-    runtimes: &mut dyn TableLike,
-    handler: &str,
-    kind: &str,
-    cgroups: Cgroups,
-) -> anyhow::Result<()> {
+fn add(runtimes: &mut dyn TableLike, handler: &str, kind: &str) -> anyhow::Result<()> {
     let runtime = runtimes.entry(handler).or_insert_with(|| Item::Table(Table::new()));
     let runtime =
         runtime.as_table_like_mut().with_context(|| format!("`{handler}` is no table"))?;
     if runtime.get("runtime_type").and_then(Item::as_str) != Some(kind) {
         runtime.insert("runtime_type", value(kind));
-    }
-    if cgroups == Cgroups::Systemd && runtime.get("options").is_none() {
-        let mut options = Table::new();
-        options.insert("SystemdCgroup", value(true));
-        runtime.insert("options", Item::Table(options));
     }
     Ok(())
 }
@@ -140,7 +112,6 @@ version = 2
             "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.spotter]\n\
              runtime_type = \"io.containerd.spotter.v1\"\n"
         ));
-        assert!(added.ends_with("runtimes.spotter.options]\nSystemdCgroup = true\n"), "{added}");
         assert_eq!(edit(&added, Runtime::Present).unwrap(), added);
         assert_eq!(edit(&added, Runtime::Absent).unwrap(), VERSION_2);
         assert_eq!(edit(VERSION_2, Runtime::Absent).unwrap(), VERSION_2);
@@ -153,7 +124,6 @@ version = 2
             added
                 .contains("[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.spotter]")
         );
-        assert!(!added.contains("Systemd"), "{added}");
         // containerd's own table of runtimes is no more: what it had is written out, and stays.
         assert!(
             added.contains("runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n"),

@@ -9,15 +9,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use containerd_shimkit::zygote::Zygote;
 use libcontainer::container::Container as Libcontainer;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::signal::Signal;
 use libcontainer::syscall::syscall::SyscallType;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zygote::Zygote;
 
-use super::plan::Plan;
+use super::plan::{Cgroups, Plan};
 
 thread_local! {
     /// The container of this process, where it is one that holds one.
@@ -110,32 +110,34 @@ fn held<T>(what: impl FnOnce(&mut Libcontainer) -> anyhow::Result<T>) -> Outcome
 }
 
 fn build(plan: Plan) -> anyhow::Result<Libcontainer> {
-    let Plan { id, config, states, program } = plan;
-    let mut builder = ContainerBuilder::new(id, SyscallType::Linux)
+    let Plan { request, states, cgroups, program } = plan;
+    let mut builder = ContainerBuilder::new(request.id, SyscallType::Linux)
         .with_executor(program)
         .with_root_path(states)?;
-    if let Some(stream) = stream(&config.stdin)? {
+    if let Some(stream) = stream(&request.stdin)? {
         builder = builder.with_stdin(stream);
     }
-    if let Some(stream) = stream(&config.stdout)? {
+    if let Some(stream) = stream(&request.stdout)? {
         builder = builder.with_stdout(stream);
     }
-    if let Some(stream) = stream(&config.stderr)? {
+    if let Some(stream) = stream(&request.stderr)? {
         builder = builder.with_stderr(stream);
     }
     let container = builder
-        .as_init(&config.bundle)
+        .as_init(&request.bundle)
         // The shim's child, and not this process's: the shim waits for it.
         .as_sibling(true)
-        .with_systemd(config.config.systemd_cgroup)
+        .with_systemd(cgroups == Cgroups::Systemd)
         .build()?;
     Ok(container)
 }
 
 /// Opens a stream as containerd names it: a pipe's path, or a file's URL; none where it wants none
 /// (<https://github.com/containerd/containerd/blob/main/core/runtime/v2/README.md#logging>).
-fn stream(name: &Path) -> anyhow::Result<Option<File>> {
-    let Some(name) = name.to_str().filter(|name| !name.is_empty()) else { return Ok(None) };
+fn stream(name: &str) -> anyhow::Result<Option<File>> {
+    if name.is_empty() {
+        return Ok(None);
+    }
     let opened = match name.split_once("://") {
         None => File::options().read(true).write(true).open(name),
         Some(("file", path)) => File::options().create(true).append(true).open(path),

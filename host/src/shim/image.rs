@@ -11,7 +11,6 @@ use containerd_client::services::v1::{GetContainerRequest, GetImageRequest, Read
 use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Code, Request};
 use containerd_client::with_namespace;
-use containerd_shimkit::sandbox::InstanceConfig;
 use oci_client::manifest::{ImageIndexEntry, OciImageManifest, OciManifest};
 use walkdir::WalkDir;
 
@@ -24,12 +23,12 @@ use crate::runtime::cache;
 ///
 /// # Errors
 /// What containerd does not have, or has damaged; an application that cannot be unpacked.
-pub async fn application(id: &str, config: &InstanceConfig) -> anyhow::Result<Option<PathBuf>> {
-    let channel = containerd_client::connect(&config.containerd_address).await;
-    let address = &config.containerd_address;
+pub async fn application(request: &super::plan::Request) -> anyhow::Result<Option<PathBuf>> {
+    let address = &request.containerd;
+    let channel = containerd_client::connect(address).await;
     let channel = channel.with_context(|| format!("cannot reach containerd on {address}"))?;
-    let store = Store { channel, namespace: config.namespace.clone() };
-    let Some(digest) = store.image_of(id).await? else { return Ok(None) };
+    let store = Store { channel, namespace: request.namespace.clone() };
+    let Some(digest) = store.image_of(&request.id).await? else { return Ok(None) };
     let (digest, manifest) = store.manifest(digest).await?;
     if !manifest.layers.iter().any(|layer| is_component(&layer.media_type)) {
         return Ok(None);

@@ -1,6 +1,6 @@
 //! Spotter as a containerd shim: each container is a `spotter up` in the pod's namespaces.
 //!
-//! containerd speaks to [`task::Task`], which [`plan`]s what a container is to run: a function, found in
+//! containerd speaks to the [`service`], which [`plan`]s what a container is to run: a function, found in
 //! its image's layers or in its root file system, compiled once for the node; or, for the sandbox and for
 //! sidecars, a Linux program. A process forked early ([`container`]) then makes the container and runs it
 //! ([`workload`]).
@@ -8,43 +8,120 @@
 pub mod container;
 pub mod image;
 pub mod plan;
+pub mod service;
 pub mod task;
+pub mod usage;
 pub mod workload;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
-use containerd_shim::Flags;
-use containerd_shimkit::Config;
-use containerd_shimkit::sandbox::cli::{Version, shim_main};
+use containerd_shim::api::DeleteResponse;
+use containerd_shim::protos::protobuf::Message;
+use containerd_shim::protos::types::introspection::{RuntimeInfo, RuntimeVersion};
+use containerd_shim::publisher::RemotePublisher;
+use containerd_shim::util::{timestamp, write_address};
+use containerd_shim::{Config, Error, ExitSignal, Flags, Shim, StartOpts, run, spawn};
+use oci_spec::runtime::Spec;
+use service::{Events, Service};
+use zygote::Zygote;
 
-/// The name of the runtime, `io.containerd.spotter.v1`, without what all have in common.
-const NAME: &str = "spotter";
+/// The runtime's name in full.
+const RUNTIME: &str = "io.containerd.spotter.v1";
 
 /// Where the states of containers are, a folder for each of containerd's namespaces.
 const STATES: &str = "/run/containerd/spotter";
 
+/// Containers of one pod share one shim.
+const SANDBOX: &str = "io.kubernetes.cri.sandbox-id";
+
 /// Does what containerd asks for on the command line.
+#[allow(clippy::print_stdout, reason = "the answer is what was asked for")]
 pub fn main() {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let flags = containerd_shim::parse(&arguments).unwrap_or_default();
-    let is_delete = flags.action == "delete";
-    if is_delete {
-        clean_up(&flags);
+    if flags.version {
+        println!("containerd-shim-spotter-v1 {}", env!("CARGO_PKG_VERSION"));
+        return;
     }
-    let version = Version { version: env!("CARGO_PKG_VERSION"), revision: "" };
-    let config = Config {
-        // containerd calls `delete` for a shim that has died, and nobody reads the log's pipe then:
-        // opening it would block this call, and containerd's start with it, for ever.
-        no_setup_logger: is_delete,
-        ..Config::default()
-    };
-    shim_main::<task::Task>(NAME, version, Some(config));
+    if flags.info {
+        let mut version = RuntimeVersion::new();
+        version.version = env!("CARGO_PKG_VERSION").to_owned();
+        let mut info = RuntimeInfo::new();
+        info.name = RUNTIME.to_owned();
+        info.version = Some(version).into();
+        // Nobody reads it who is not there.
+        let _ = info.write_to_writer(&mut std::io::stdout());
+        return;
+    }
+    if !flags.socket.is_empty() {
+        // While there is one thread.
+        Zygote::init();
+    }
+    run::<Pod>(RUNTIME, Some(Config::default()));
 }
 
-/// Ends what a shim that was killed has left behind.
-fn clean_up(flags: &Flags) {
-    let state = PathBuf::from(STATES).join(&flags.namespace).join(&flags.id);
-    if let Err(error) = container::remove(&state) {
-        log::warn!("{} is not cleaned up: {error:#}", state.display());
+/// The shim of a pod.
+struct Pod {
+    flags: Flags,
+    exit: Arc<ExitSignal>,
+}
+
+impl Shim for Pod {
+    type T = Service;
+
+    fn new(_: &str, flags: &Flags, _: &mut Config) -> Self {
+        let flags = Flags {
+            namespace: flags.namespace.clone(),
+            id: flags.id.clone(),
+            address: flags.address.clone(),
+            bundle: flags.bundle.clone(),
+            ..Flags::default()
+        };
+        Self { flags, exit: Arc::default() }
+    }
+
+    fn start_shim(&mut self, options: StartOpts) -> containerd_shim::Result<String> {
+        let spec = Spec::load(self.bundle().join("config.json"))
+            .map_err(|error| Error::InvalidArgument(format!("config.json: {error}")))?;
+        let annotations = spec.annotations().clone().unwrap_or_default();
+        let group = annotations.get(SANDBOX).unwrap_or(&options.id).clone();
+        let (_, address) = spawn(options, &group, Vec::new())?;
+        write_address(&address)?;
+        Ok(address)
+    }
+
+    /// Ends what a shim that was killed has left behind.
+    fn delete_shim(&mut self) -> containerd_shim::Result<DeleteResponse> {
+        let state = PathBuf::from(STATES).join(&self.flags.namespace).join(&self.flags.id);
+        container::remove(&state)
+            .map_err(|error| Error::Other(format!("{}: {error:#}", state.display())))?;
+        Ok(DeleteResponse {
+            exit_status: task::KILLED,
+            exited_at: Some(timestamp()?).into(),
+            ..DeleteResponse::default()
+        })
+    }
+
+    fn wait(&mut self) {
+        self.exit.wait();
+    }
+
+    fn create_task_service(&self, publisher: RemotePublisher) -> Service {
+        let namespace = self.flags.namespace.clone();
+        Service {
+            namespace: namespace.clone(),
+            containerd: self.flags.address.clone(),
+            events: Arc::new(Events { publisher, namespace }),
+            exit: Arc::clone(&self.exit),
+            tasks: Mutex::default(),
+        }
+    }
+}
+
+impl Pod {
+    /// The folder that containerd has made for the container: this process is started in it.
+    fn bundle(&self) -> &Path {
+        Path::new(if self.flags.bundle.is_empty() { "." } else { &self.flags.bundle })
     }
 }

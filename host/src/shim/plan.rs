@@ -6,7 +6,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use containerd_shimkit::sandbox::InstanceConfig;
 use oci_spec::runtime::{Mount, MountBuilder, Spec};
 use serde::{Deserialize, Serialize};
 
@@ -15,14 +14,48 @@ use crate::app::check;
 use crate::cli::pod;
 use crate::runtime::{Limits, cache, engine};
 
+/// What containerd asks for.
+#[derive(Clone, Deserialize, Serialize)]
+pub struct Request {
+    pub id: String,
+    /// containerd's namespace.
+    pub namespace: String,
+    /// Where containerd listens.
+    pub containerd: String,
+    /// The folder of the container's configuration and root file system.
+    pub bundle: PathBuf,
+    /// Pipes, or the URLs of files; empty where there is to be none.
+    pub stdin: String,
+    pub stdout: String,
+    pub stderr: String,
+}
+
 /// What the process that makes a container has to know.
 #[derive(Deserialize, Serialize)]
 pub struct Plan {
-    pub id: String,
-    pub config: InstanceConfig,
+    pub request: Request,
     /// The folder of all containers' states.
     pub states: PathBuf,
+    pub cgroups: Cgroups,
     pub program: Program,
+}
+
+/// Who makes the container's cgroup.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub enum Cgroups {
+    Own,
+    Systemd,
+}
+
+impl Cgroups {
+    /// By the path's form: containerd writes `SLICE:PREFIX:NAME` for systemd.
+    fn of(spec: &Spec) -> Self {
+        let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+        let is_slice = path.and_then(|path| path.to_str()).is_some_and(|path| {
+            path.split_once(':').is_some_and(|(slice, _)| slice.ends_with(".slice"))
+        });
+        if is_slice { Self::Systemd } else { Self::Own }
+    }
 }
 
 /// What a container runs.
@@ -53,16 +86,16 @@ impl Plan {
     ///
     /// # Errors
     /// An image that holds no application, or one that cannot be served, and why.
-    pub async fn of(id: &str, config: &InstanceConfig) -> anyhow::Result<Self> {
-        let path = config.bundle.join("config.json");
+    pub async fn of(request: &Request) -> anyhow::Result<Self> {
+        let path = request.bundle.join("config.json");
         let mut spec = Spec::load(&path).context("the container's configuration cannot be read")?;
-        let found = match image::application(id, config).await? {
+        let found = match image::application(request).await? {
             Some(folder) => {
                 let mounted = Path::new(APPLICATION);
                 Some((folder, PathBuf::from("spin.toml"), mounted))
             }
             None => manifest_of(&spec)
-                .map(|manifest| (rootfs(&spec, &config.bundle), manifest, Path::new("/"))),
+                .map(|manifest| (rootfs(&spec, &request.bundle), manifest, Path::new("/"))),
         };
         let program = match found {
             None => Program::Linux,
@@ -77,8 +110,8 @@ impl Plan {
                 Program::Function(function)
             }
         };
-        let states = Path::new(STATES).join(&config.namespace);
-        Ok(Self { id: id.to_owned(), config: config.clone(), states, program })
+        let states = Path::new(STATES).join(&request.namespace);
+        Ok(Self { request: request.clone(), states, cgroups: Cgroups::of(&spec), program })
     }
 }
 
@@ -162,4 +195,54 @@ fn mount(at: &Path, kind: &str, source: &Path, options: &[&str]) -> anyhow::Resu
     let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
     let mount = MountBuilder::default().destination(at).typ(kind).source(source);
     Ok(mount.options(options).build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cgroups, manifest_of, within};
+    use oci_spec::runtime::{LinuxBuilder, ProcessBuilder, Spec};
+
+    #[test]
+    fn systemd_is_told_by_the_cgroups_path() {
+        for (path, expected) in [
+            ("/kubepods/pod1/a", Cgroups::Own),
+            ("kubepods-pod1.slice:cri-containerd:a", Cgroups::Systemd),
+            ("/a:b:c", Cgroups::Own),
+        ] {
+            let mut spec = Spec::default();
+            spec.set_linux(Some(LinuxBuilder::default().cgroups_path(path).build().unwrap()));
+            assert_eq!(Cgroups::of(&spec), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_function_is_told_from_a_program() {
+        for (argument, expected) in [
+            ("/spin.toml", Some("spin.toml")),
+            ("app/detect.wasm", Some("app/detect.wasm")),
+            ("/pause", None),
+            ("sh", None),
+        ] {
+            let mut spec = Spec::default();
+            let process = ProcessBuilder::default().args([argument.to_owned()]).cwd("/");
+            spec.set_process(Some(process.build().unwrap()));
+            assert_eq!(manifest_of(&spec).as_deref(), expected.map(std::path::Path::new));
+        }
+    }
+
+    #[test]
+    fn no_link_of_an_image_leads_to_the_nodes_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("rootfs");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(folder.path().join("secret"), "of the node").unwrap();
+        std::fs::write(root.join("good.wasm"), "\0asm").unwrap();
+        std::os::unix::fs::symlink("../secret", root.join("spin.toml")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", root.join("a.wasm")).unwrap();
+        assert!(within(&root, &root.join("good.wasm")).is_ok());
+        for name in ["spin.toml", "a.wasm", "../secret", "nothing"] {
+            let refused = within(&root, &root.join(name)).unwrap_err().to_string();
+            assert!(!refused.contains("of the node"), "{refused}");
+        }
+    }
 }

@@ -1,71 +1,129 @@
-//! One container as containerd sees it: created, started, killed, waited for, deleted.
+//! One container as containerd sees it: created, started, waited for.
 
-use chrono::{DateTime, Utc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
 use containerd_shim::monitor::{ExitEvent, Subject, Subscription, Topic, monitor_subscribe};
-use containerd_shimkit::sandbox::sync::WaitableCell;
-use containerd_shimkit::sandbox::{Error, Instance, InstanceConfig};
+use containerd_shim::protos::protobuf::well_known_types::timestamp::Timestamp;
+use containerd_shim::util::timestamp;
 
 use super::container::Container;
-use super::plan::Plan;
+use super::plan::{Plan, Request};
 
 /// What a process ends with that is killed.
-const KILLED: u32 = 128 + 9;
+pub const KILLED: u32 = 128 + 9;
 
-/// One container.
+/// One container, made.
 pub struct Task {
-    id: String,
-    container: Container,
-    ended: WaitableCell<(u32, DateTime<Utc>)>,
+    pub request: Request,
+    pub container: Container,
+    pub pid: u32,
+    progress: Arc<Progress>,
 }
 
-impl Instance for Task {
-    /// Whatever is wrong with an image is found here, so that containerd, and `kubectl describe`, say
-    /// what.
-    async fn new(id: String, config: &InstanceConfig) -> Result<Self, Error> {
-        let plan = Plan::of(&id, config).await.map_err(in_words)?;
-        let container = Container::create(plan).map_err(in_words)?;
-        Ok(Self { id, container, ended: WaitableCell::new() })
+/// How far a container has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Created,
+    Running,
+    Stopped,
+}
+
+/// How its process ended, and when.
+#[derive(Clone)]
+pub struct Ended {
+    pub status: u32,
+    pub at: Timestamp,
+}
+
+#[derive(Default)]
+struct Progress {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    is_started: bool,
+    ended: Option<Ended>,
+}
+
+impl Progress {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Task {
+    /// Makes a container; `tell` is called when its process has ended.
+    ///
+    /// # Errors
+    /// Whatever is wrong with its image, or with what it is to be given.
+    pub fn create(
+        request: Request,
+        tell: impl FnOnce(u32, &Ended) + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        // containerd is asked for the image: the only thing here that waits for others.
+        let waits = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let plan = waits.block_on(Plan::of(&request))?;
+        // Before there is a process that could end.
+        let ends = monitor_subscribe(Topic::Pid)?;
+        let container = Container::create(plan)?;
+        let pid = container.pid()?;
+        let progress = Arc::new(Progress::default());
+        let watched = Arc::clone(&progress);
+        let watch = move || {
+            let ended = Ended {
+                status: status_of(pid, &ends).unwrap_or(KILLED),
+                at: timestamp().unwrap_or_default(),
+            };
+            watched.state().ended = Some(ended.clone());
+            watched.changed.notify_all();
+            tell(pid.unsigned_abs(), &ended);
+        };
+        std::thread::Builder::new().spawn(watch).context("cannot watch the container")?;
+        Ok(Self { request, container, pid: pid.unsigned_abs(), progress })
     }
 
-    async fn start(&self) -> Result<u32, Error> {
-        let pid = self.container.pid().map_err(in_words)?;
-        // Before it can end.
-        let ends = monitor_subscribe(Topic::Pid).map_err(in_words)?;
-        let ended = self.ended.clone().set_guard_with(|| (KILLED, Utc::now()));
-        self.container.start().map_err(in_words)?;
-        let cell = self.ended.clone();
-        tokio::task::spawn_blocking(move || {
-            let _ended = ended;
-            if let Some(status) = status_of(pid, &ends) {
-                let _ = cell.set((status, Utc::now()));
+    /// Starts the container's program.
+    ///
+    /// # Errors
+    /// Where it has been started before.
+    pub fn start(&self) -> anyhow::Result<()> {
+        self.container.start()?;
+        self.progress.state().is_started = true;
+        Ok(())
+    }
+
+    pub fn stage(&self) -> Stage {
+        match &*self.progress.state() {
+            State { ended: Some(_), .. } => Stage::Stopped,
+            State { is_started: true, .. } => Stage::Running,
+            State { is_started: false, .. } => Stage::Created,
+        }
+    }
+
+    /// How its process ended, if it has.
+    pub fn ended(&self) -> Option<Ended> {
+        self.progress.state().ended.clone()
+    }
+
+    /// Waits until its process has ended.
+    pub fn wait(&self) -> Ended {
+        let mut state = self.progress.state();
+        loop {
+            if let Some(ended) = &state.ended {
+                return ended.clone();
             }
-        });
-        log::info!("{} is process {pid}", self.id);
-        Ok(pid.unsigned_abs())
-    }
-
-    async fn kill(&self, signal: u32) -> Result<(), Error> {
-        self.container.kill(signal).map_err(in_words)
-    }
-
-    async fn delete(&self) -> Result<(), Error> {
-        self.container.delete().map_err(in_words)
-    }
-
-    async fn wait(&self) -> (u32, DateTime<Utc>) {
-        *self.ended.wait().await
+            state = self.progress.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
 /// Waits until the shim's reaper has seen this process end.
 fn status_of(pid: i32, ends: &Subscription) -> Option<u32> {
-    let mut events = ends.rx.iter();
-    events.find_map(|ExitEvent { subject, exit_code }| match subject {
+    ends.rx.iter().find_map(|ExitEvent { subject, exit_code }| match subject {
         Subject::Pid(ended) if ended == pid => Some(exit_code.unsigned_abs()),
         _ => None,
     })
-}
-
-fn in_words(error: impl Into<anyhow::Error>) -> Error {
-    Error::Others(format!("{:#}", error.into()))
 }

@@ -1,0 +1,244 @@
+//! What containerd asks of a shim, over its socket: the Task service, version 2
+//! (<https://github.com/containerd/containerd/blob/main/core/runtime/v2/README.md>).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use containerd_shim::api::{
+    ConnectRequest, ConnectResponse, CreateTaskRequest, CreateTaskResponse, DeleteRequest,
+    DeleteResponse, Empty, KillRequest, PidsRequest, PidsResponse, ShutdownRequest, StartRequest,
+    StartResponse, StateRequest, StateResponse, StatsRequest, StatsResponse, WaitRequest,
+    WaitResponse,
+};
+use containerd_shim::event::Event;
+use containerd_shim::mount::mount_rootfs;
+use containerd_shim::protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskIO, TaskStart};
+use containerd_shim::protos::ttrpc::{self, context::Context};
+use containerd_shim::protos::types::task::ProcessInfo;
+use containerd_shim::publisher::RemotePublisher;
+use containerd_shim::{ExitSignal, Task as TaskService, TtrpcContext, TtrpcResult, api};
+
+use super::plan::Request;
+use super::task::{Stage, Task};
+use super::usage;
+
+/// The tasks of one pod.
+pub struct Service {
+    pub namespace: String,
+    /// Where containerd listens.
+    pub containerd: String,
+    pub events: Arc<Events>,
+    pub exit: Arc<ExitSignal>,
+    pub tasks: Mutex<BTreeMap<String, Arc<Task>>>,
+}
+
+/// Where containerd hears of what happens.
+pub struct Events {
+    pub publisher: RemotePublisher,
+    pub namespace: String,
+}
+
+impl Events {
+    fn send(&self, event: impl Event) {
+        let topic = event.topic();
+        let sent =
+            self.publisher.publish(Context::default(), &topic, &self.namespace, Box::new(event));
+        if let Err(error) = sent {
+            log::warn!("containerd did not hear of {topic}: {error}");
+        }
+    }
+}
+
+impl Service {
+    fn tasks(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Task>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A container's task; processes beside its first there are none.
+    fn task(&self, id: &str, exec_id: &str) -> TtrpcResult<Arc<Task>> {
+        if !exec_id.is_empty() {
+            let reason = "nothing can be executed in a container that holds no programs";
+            return Err(status(ttrpc::Code::UNIMPLEMENTED, reason));
+        }
+        let found = self.tasks().get(id).cloned();
+        found.ok_or_else(|| status(ttrpc::Code::NOT_FOUND, format!("there is no task {id}")))
+    }
+
+    fn create_task(&self, request: &CreateTaskRequest) -> anyhow::Result<Task> {
+        let root = Path::new(&request.bundle).join("rootfs");
+        std::fs::create_dir_all(&root)?;
+        for mount in &request.rootfs {
+            let named = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            mount_rootfs(
+                named(&mount.type_).as_deref(),
+                named(&mount.source).as_deref(),
+                &mount.options,
+                &root,
+            )?;
+        }
+        let request = Request {
+            id: request.id.clone(),
+            namespace: self.namespace.clone(),
+            containerd: self.containerd.clone(),
+            bundle: request.bundle.clone().into(),
+            stdin: request.stdin.clone(),
+            stdout: request.stdout.clone(),
+            stderr: request.stderr.clone(),
+        };
+        let events = Arc::clone(&self.events);
+        let id = request.id.clone();
+        Task::create(request, move |pid, ended| {
+            events.send(TaskExit {
+                container_id: id.clone(),
+                id: id.clone(),
+                pid,
+                exit_status: ended.status,
+                exited_at: Some(ended.at.clone()).into(),
+                ..TaskExit::default()
+            });
+        })
+    }
+}
+
+fn status(code: ttrpc::Code, reason: impl ToString) -> ttrpc::Error {
+    ttrpc::Error::RpcStatus(ttrpc::get_status(code, reason))
+}
+
+fn failed(error: &anyhow::Error) -> ttrpc::Error {
+    status(ttrpc::Code::UNKNOWN, format!("{error:#}"))
+}
+
+impl TaskService for Service {
+    /// Whatever is wrong with an image is found here, so that containerd, and `kubectl describe`, say
+    /// what.
+    fn create(
+        &self,
+        _: &TtrpcContext,
+        request: CreateTaskRequest,
+    ) -> TtrpcResult<CreateTaskResponse> {
+        if request.terminal {
+            let reason = "there are no terminals here: leave out `tty`";
+            return Err(status(ttrpc::Code::INVALID_ARGUMENT, reason));
+        }
+        if !request.checkpoint.is_empty() {
+            return Err(status(ttrpc::Code::UNIMPLEMENTED, "there are no checkpoints here"));
+        }
+        if self.tasks().contains_key(&request.id) {
+            let reason = format!("there is a task {} already", request.id);
+            return Err(status(ttrpc::Code::ALREADY_EXISTS, reason));
+        }
+        let task = self.create_task(&request).map_err(|error| failed(&error))?;
+        let pid = task.pid;
+        self.tasks().insert(request.id.clone(), Arc::new(task));
+        self.events.send(TaskCreate {
+            container_id: request.id,
+            bundle: request.bundle,
+            rootfs: request.rootfs,
+            io: Some(TaskIO {
+                stdin: request.stdin,
+                stdout: request.stdout,
+                stderr: request.stderr,
+                ..TaskIO::default()
+            })
+            .into(),
+            pid,
+            ..TaskCreate::default()
+        });
+        Ok(CreateTaskResponse { pid, ..CreateTaskResponse::default() })
+    }
+
+    fn start(&self, _: &TtrpcContext, request: StartRequest) -> TtrpcResult<StartResponse> {
+        let task = self.task(&request.id, &request.exec_id)?;
+        task.start().map_err(|error| failed(&error))?;
+        let pid = task.pid;
+        self.events.send(TaskStart { container_id: request.id, pid, ..TaskStart::default() });
+        Ok(StartResponse { pid, ..StartResponse::default() })
+    }
+
+    fn kill(&self, _: &TtrpcContext, request: KillRequest) -> TtrpcResult<Empty> {
+        let task = self.task(&request.id, &request.exec_id)?;
+        if task.stage() == Stage::Stopped {
+            return Err(status(ttrpc::Code::NOT_FOUND, "the process has already ended"));
+        }
+        task.container.kill(request.signal).map_err(|error| failed(&error))?;
+        Ok(Empty::new())
+    }
+
+    fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> TtrpcResult<DeleteResponse> {
+        let task = self.task(&request.id, &request.exec_id)?;
+        task.container.delete().map_err(|error| failed(&error))?;
+        let ended = task.wait();
+        self.tasks().remove(&request.id);
+        let exited_at = Some(ended.at);
+        self.events.send(TaskDelete {
+            container_id: request.id,
+            pid: task.pid,
+            exit_status: ended.status,
+            exited_at: exited_at.clone().into(),
+            ..TaskDelete::default()
+        });
+        Ok(DeleteResponse {
+            pid: task.pid,
+            exit_status: ended.status,
+            exited_at: exited_at.into(),
+            ..DeleteResponse::default()
+        })
+    }
+
+    fn wait(&self, _: &TtrpcContext, request: WaitRequest) -> TtrpcResult<WaitResponse> {
+        let ended = self.task(&request.id, &request.exec_id)?.wait();
+        Ok(WaitResponse {
+            exit_status: ended.status,
+            exited_at: Some(ended.at).into(),
+            ..WaitResponse::default()
+        })
+    }
+
+    fn state(&self, _: &TtrpcContext, request: StateRequest) -> TtrpcResult<StateResponse> {
+        let task = self.task(&request.id, &request.exec_id)?;
+        let ended = task.ended();
+        Ok(StateResponse {
+            id: task.request.id.clone(),
+            bundle: task.request.bundle.display().to_string(),
+            stdin: task.request.stdin.clone(),
+            stdout: task.request.stdout.clone(),
+            stderr: task.request.stderr.clone(),
+            pid: task.pid,
+            status: match task.stage() {
+                Stage::Created => api::Status::CREATED,
+                Stage::Running => api::Status::RUNNING,
+                Stage::Stopped => api::Status::STOPPED,
+            }
+            .into(),
+            exit_status: ended.as_ref().map_or(0, |ended| ended.status),
+            exited_at: ended.map(|ended| ended.at).into(),
+            ..StateResponse::default()
+        })
+    }
+
+    fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> TtrpcResult<PidsResponse> {
+        let pid = self.task(&request.id, "")?.pid;
+        let process = ProcessInfo { pid, ..ProcessInfo::default() };
+        Ok(PidsResponse { processes: vec![process], ..PidsResponse::default() })
+    }
+
+    fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> TtrpcResult<StatsResponse> {
+        let task = self.task(&request.id, "")?;
+        let used = usage::of(task.pid).map_err(|error| failed(&error))?;
+        Ok(StatsResponse { stats: Some(used).into(), ..StatsResponse::default() })
+    }
+
+    fn connect(&self, _: &TtrpcContext, request: ConnectRequest) -> TtrpcResult<ConnectResponse> {
+        let task_pid = self.task(&request.id, "")?.pid;
+        let shim_pid = std::process::id();
+        Ok(ConnectResponse { shim_pid, task_pid, ..ConnectResponse::default() })
+    }
+
+    fn shutdown(&self, _: &TtrpcContext, _: ShutdownRequest) -> TtrpcResult<Empty> {
+        if self.tasks().is_empty() {
+            self.exit.signal();
+        }
+        Ok(Empty::new())
+    }
+}
