@@ -334,7 +334,12 @@ state = "{state}"
             .filter_map(|path| std::fs::read_dir(path).ok())
             .flatten()
             .flatten()
-            .map(|entry| format!("state {}", entry.path().display()));
+            .map(|entry| entry.path())
+            .filter(|path| {
+                let state = std::fs::read_to_string(path.join("state.json"));
+                state.is_ok_and(|state| state.contains(&folder))
+            })
+            .map(|path| format!("state {}", path.display()));
         processes.chain(mounts).chain(states).chain(cgroups()).collect()
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn connections(wanted: usize, instances: usize) -> usize {
     let room = allowed.saturating_sub(kept).max(allowed / 2);
     let room = usize::try_from(room).unwrap_or(usize::MAX);
     if room < wanted {
-        tracing::warn!(
+        tracing::info!(
             connections = room,
             wanted,
             open_files = allowed,

@@ -54,8 +54,8 @@ pub fn main() {
         let _ = info.write_to_writer(&mut std::io::stdout());
         return;
     }
-    if !flags.socket.is_empty() {
-        // While there is one thread.
+    if flags.action.is_empty() {
+        // To serve a pod. While there is one thread.
         Zygote::init();
     }
     run::<Pod>(RUNTIME, Some(Config::default()));
