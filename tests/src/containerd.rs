@@ -33,6 +33,8 @@ pub const PAUSE: &str = "docker.io/library/pause:test";
 pub struct Containerd {
     process: Option<Child>,
     folder: TempDir,
+    /// What was there before it, of a run that was broken off.
+    before: Vec<String>,
     /// One at a time: what is left behind can be told from what is still in use.
     _alone: MutexGuard<'static, ()>,
 }
@@ -49,7 +51,7 @@ impl Containerd {
         }
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a folder");
-        let mut containerd = Self { process: None, folder, _alone: alone };
+        let mut containerd = Self { process: None, folder, before: cgroups(), _alone: alone };
         std::fs::write(containerd.path("config.toml"), containerd.configuration()).expect("a file");
         containerd.network();
         containerd.launch();
@@ -340,7 +342,8 @@ state = "{state}"
                 state.is_ok_and(|state| state.contains(&folder))
             })
             .map(|path| format!("state {}", path.display()));
-        processes.chain(mounts).chain(states).chain(cgroups()).collect()
+        let cgroups = cgroups().into_iter().filter(|cgroup| !self.before.contains(cgroup));
+        processes.chain(mounts).chain(states).chain(cgroups).collect()
     }
 }
 
