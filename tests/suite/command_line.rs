@@ -241,3 +241,38 @@ fn up_says_how_to_build_what_is_not_built() {
         stderr(&output)
     );
 }
+
+#[test]
+fn the_shim_is_installed_once_and_taken_off_again() {
+    let node = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| node.path().join(name).display().to_string();
+    let (configuration, folder) = (path("config.toml"), path("bin"));
+    let before = "# ours\nversion = 2\n\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\n  runtime_type = \"io.containerd.runc.v2\"\n";
+    std::fs::write(&configuration, before).expect("a file");
+    // Any program stands for the shim here.
+    let program = spotter().display().to_string();
+    let shim = |command: &str, further: &[&str]| {
+        let arguments =
+            ["shim", command, "--containerd-config", &configuration, "--bin-dir", &folder];
+        let output = run(&[&arguments, further].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output) + &stderr(&output)
+    };
+    let read = || std::fs::read_to_string(&configuration).expect("a file");
+    let installed = node.path().join("bin/containerd-shim-spotter-v1");
+
+    let said = shim("install", &["--binary", &program, "--dry-run"]);
+    assert!(said.contains("+runtime_type = \"io.containerd.spotter.v1\""), "{said}");
+    assert!(read() == before && !installed.exists());
+
+    let said = shim("install", &["--binary", &program]);
+    assert!(said.contains("restart containerd"), "{said}");
+    assert!(read().starts_with(before) && read().contains("runtimes.spotter]"), "{}", read());
+    let length = |path: &Path| std::fs::metadata(path).expect("a file").len();
+    assert_eq!(length(&installed), length(spotter()));
+    assert!(shim("install", &["--binary", &program]).contains("nothing to do"));
+
+    shim("uninstall", &[]);
+    assert!(read() == before && !installed.exists());
+    assert!(shim("uninstall", &[]).contains("nothing to do"));
+}

@@ -1,5 +1,7 @@
 //! The shim under a real containerd, as `ctr` drives it.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -53,7 +55,13 @@ fn a_container_that_is_killed_says_so_and_leaves_nothing() {
     let ran = containerd.run(SCRATCH, "spotter-test-1", &network, &[]);
     assert!(ran.status.success(), "{}", stderr(&ran));
     wait_until_ready(&network);
-    assert_eq!(containerd.stop("spotter-test-1", "SIGKILL"), 128 + 9);
+    let answered = under_load(&network, || {
+        assert_eq!(containerd.stop("spotter-test-1", "SIGKILL"), 128 + 9);
+    });
+    assert!(
+        answered.iter().all(|status| status.is_none_or(|status| status == 200)),
+        "{answered:?}"
+    );
     containerd.assert_nothing_left();
 }
 
@@ -201,13 +209,40 @@ fn containers_go_on_while_containerd_is_away() {
     let network = Network::new(0);
     assert!(containerd.run(SCRATCH, "spotter-test-1", &network, &[]).status.success());
     wait_until_ready(&network);
-    containerd.kill();
-    assert!(finds_the_cat(&network.url("/detect")));
-    containerd.launch();
+    let answered = under_load(&network, || {
+        containerd.kill();
+        std::thread::sleep(Duration::from_millis(500));
+        containerd.launch();
+    });
+    assert!(answered.iter().all(|status| *status == Some(200)), "{answered:?}");
     assert!(containerd.pid("spotter-test-1").is_some());
     assert!(finds_the_cat(&network.url("/detect")));
     assert_eq!(containerd.stop("spotter-test-1", "SIGTERM"), 0);
     containerd.assert_nothing_left();
+}
+
+/// What became of the requests of two clients that post pictures while something happens.
+fn under_load(network: &Network, what: impl FnOnce()) -> Vec<Option<u16>> {
+    let (is_over, answered) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    let (url, picture) = (network.url("/detect"), pictures::bytes("skimage_chelsea.png"));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::SeqCst) {
+                    let reply = client::try_send("POST", &url, &[], &picture);
+                    let status = reply.ok().map(|reply| reply.status);
+                    answered.lock().expect("a list").push(status);
+                    if status.is_none() {
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                }
+            });
+        }
+        wait_until("load", || answered.lock().expect("a list").len() > 4);
+        what();
+        is_over.store(true, Ordering::SeqCst);
+    });
+    answered.into_inner().expect("a list")
 }
 
 fn kill(pid: u32) {
