@@ -9,7 +9,7 @@ use spotter::app::{App, Choices};
 use spotter::runtime::instance::{self, Usage};
 use spotter::runtime::{Limits, Runtime};
 use spotter_tests::server::Server;
-use spotter_tests::{client, component, native as native_detector, pictures, root, system};
+use spotter_tests::{client, component, native as native_detector, peer, pictures, root};
 
 fn main() {
     let picture = pictures::photograph();
