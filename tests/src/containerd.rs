@@ -51,7 +51,8 @@ impl Containerd {
         }
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a folder");
-        let mut containerd = Self { process: None, folder, before: cgroups(), _alone: alone };
+        let mut containerd =
+            Self { process: None, folder, before: [cgroups(), sockets()].concat(), _alone: alone };
         std::fs::write(containerd.path("config.toml"), containerd.configuration()).expect("a file");
         containerd.network();
         containerd.launch();
@@ -175,7 +176,8 @@ state = "{state}"
         command.output().expect("ctr starts")
     }
 
-    fn import(&self, namespace: &str, archive: &Path) {
+    /// Imports an image, and unpacks it.
+    pub fn import(&self, namespace: &str, archive: &Path) {
         let archive = archive.to_str().expect("a path");
         let imported = self.ctr_in(namespace, &["images", "import", archive]);
         assert!(imported.status.success(), "{}", stderr(&imported));
@@ -342,8 +344,9 @@ state = "{state}"
                 state.is_ok_and(|state| state.contains(&folder))
             })
             .map(|path| format!("state {}", path.display()));
-        let cgroups = cgroups().into_iter().filter(|cgroup| !self.before.contains(cgroup));
-        processes.chain(mounts).chain(states).chain(cgroups).collect()
+        let others = cgroups().into_iter().chain(sockets());
+        let others = others.filter(|other| !self.before.contains(other));
+        processes.chain(mounts).chain(states).chain(others).collect()
     }
 }
 
@@ -394,6 +397,12 @@ fn cgroups() -> Vec<String> {
     // The parent of the pods' cgroups is the kubelet's, and stays.
     let of_containers = found.lines().filter(|line| !line.ends_with("/spotter-test"));
     of_containers.map(|line| format!("cgroup {line}")).collect()
+}
+
+/// The sockets of shims.
+fn sockets() -> Vec<String> {
+    let entries = std::fs::read_dir("/run/containerd/s").into_iter().flatten().flatten();
+    entries.map(|entry| format!("socket {}", entry.path().display())).collect()
 }
 
 /// A network namespace with one link to the outside.

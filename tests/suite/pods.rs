@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use spotter_tests::containerd::{Containerd, SCRATCH, wait_until};
+use spotter_tests::containerd::{Containerd, KUBERNETES, SCRATCH, wait_until};
 use spotter_tests::kubelet::{Kubelet, Pod, Wanted};
+use spotter_tests::oci::{self, LINUX_CONFIG};
 use spotter_tests::{client, pictures};
 
 const FUNCTION: Wanted<'static> =
@@ -44,6 +45,9 @@ fn a_pod_serves_logs_and_reports_what_it_uses() {
     for _ in 0..10 {
         assert_eq!(client::post_picture(&pod.url(":8080/detect"), &picture).status, 200);
     }
+    let pid = containerd.pid_of_pod(&container).expect("a process");
+    assert_eq!(limit(pid, "memory", "memory.limit_in_bytes"), 256 << 20);
+    assert_eq!(limit(pid, "cpu", "cpu.cfs_quota_us"), 150_000);
     let log = kubelet.log(&pod);
     assert!(log.contains("Serving http://0.0.0.0:8080") && log.contains("\"status\":200"), "{log}");
     wait_until("stats", || kubelet.stats(&container).0 > 0);
@@ -55,6 +59,15 @@ fn a_pod_serves_logs_and_reports_what_it_uses() {
     kubelet.remove(&container);
     kubelet.remove_pod(&pod);
     containerd.assert_nothing_left();
+}
+
+/// A limit of a process's cgroup, of version 1.
+fn limit(pid: u32, controller: &str, file: &str) -> i64 {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroups");
+    let of = |line: &str| Some(line.split_once(&format!(":{controller}:"))?.1.to_owned());
+    let path = groups.lines().find_map(of).expect("a cgroup");
+    let path = format!("/sys/fs/cgroup/{controller}{path}/{file}");
+    std::fs::read_to_string(path).expect("a limit").trim().parse().expect("a number")
 }
 
 #[test]
@@ -97,11 +110,22 @@ fn a_pod_that_is_stopped_under_load_loses_no_request() {
 }
 
 #[test]
-fn a_bad_image_is_described_in_full() {
+fn what_is_wrong_is_described_in_full() {
     let containerd = Containerd::start();
     let kubelet = Kubelet::of(&containerd);
     let pod = kubelet.run_pod("bad");
     let wanted = Wanted { environment: &[("SPOTTER_INSTANCES", "none")], ..FUNCTION };
+    // What is wrong with an image is the container's own event.
+    let manifest = b"spin_manifest_version = 7";
+    let layer = oci::tar(&[("spin.toml", 0o644, manifest)]);
+    let config = oci::linux_config(&["/spin.toml"], &layer);
+    let (archive, name) = (containerd.path("bad.tar"), "docker.io/library/bad:1");
+    oci::archive(&archive, name, &config, LINUX_CONFIG, &[(oci::TAR, layer)]);
+    containerd.import(KUBERNETES, &archive);
+    let bad = kubelet.create(&pod, &Wanted { image: name, ..FUNCTION }).expect("a container");
+    let described = kubelet.start(&bad).expect_err("a refusal");
+    assert!(described.contains("spin_manifest_version"), "{described}");
+    kubelet.remove(&bad);
     // What only the container's own environment can show is said in its log.
     let container = kubelet.run(&pod, &wanted);
     wait_until("its log", || kubelet.log(&pod).contains("invalid value 'none'"));

@@ -11,7 +11,7 @@ use spotter_tests::{client, component, pictures, root, stderr};
 
 /// Whether a pod at this URL finds the cat.
 fn finds_the_cat(url: &str) -> bool {
-    let reply = client::post_picture(url, &pictures::bytes("skimage_chelsea.png"));
+    let reply = client::post_picture(url, &pictures::jpeg(&pictures::cat()));
     let body = String::from_utf8_lossy(&reply.body);
     assert_eq!(reply.status, 200, "{body}");
     body.contains("\"cat\"")
@@ -179,8 +179,10 @@ fn a_shim_that_is_killed_is_cleaned_up_after_and_containerd_starts_again() {
     wait_until_ready(&network);
     let (shim, pid) =
         (containerd.shim("spotter-test-1").expect("a shim"), containerd.pid("spotter-test-1"));
-    kill(shim);
-    wait_until("containerd notices", || containerd.pid("spotter-test-1").is_none());
+    under_load(&network, || {
+        kill(shim);
+        wait_until("containerd notices", || containerd.pid("spotter-test-1").is_none());
+    });
     containerd.ctr(&["tasks", "delete", "--force", "spotter-test-1"]);
     containerd.ctr(&["containers", "delete", "spotter-test-1"]);
     let pid = pid.expect("a process");

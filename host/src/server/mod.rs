@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod admission;
+pub mod blocks;
 pub mod body;
 mod descriptors;
 pub mod fault;
@@ -17,6 +18,7 @@ pub mod stall;
 pub mod tls;
 pub mod traces;
 pub mod upload;
+pub mod upload_memory;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -37,7 +39,7 @@ use guest::{Call, Guests};
 use metrics::Metrics;
 use observe::Observation;
 use traces::Traces;
-use upload::UploadMemory;
+use upload_memory::UploadMemory;
 
 /// An application with its components loaded, ready to answer.
 pub struct Server {

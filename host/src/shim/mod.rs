@@ -13,6 +13,7 @@ pub mod task;
 pub mod usage;
 pub mod workload;
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -96,6 +97,7 @@ impl Shim for Pod {
         let state = PathBuf::from(STATES).join(&self.flags.namespace).join(&self.flags.id);
         container::remove(&state)
             .map_err(|error| Error::Other(format!("{}: {error:#}", state.display())))?;
+        self.remove_dead_socket();
         Ok(DeleteResponse {
             exit_status: task::KILLED,
             exited_at: Some(timestamp()?).into(),
@@ -120,6 +122,17 @@ impl Shim for Pod {
 }
 
 impl Pod {
+    /// Removes the socket of a shim that no longer listens; where another container of the pod is served,
+    /// it does.
+    fn remove_dead_socket(&self) {
+        let Ok(address) = std::fs::read_to_string(self.bundle().join("address")) else { return };
+        let path = address.trim().trim_start_matches("unix://");
+        if UnixStream::connect(path).is_err() {
+            // Gone already, then.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
     /// The folder that containerd has made for the container: this process is started in it.
     fn bundle(&self) -> &Path {
         Path::new(if self.flags.bundle.is_empty() { "." } else { &self.flags.bundle })

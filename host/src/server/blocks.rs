@@ -1,0 +1,79 @@
+//! Bytes as they come in, kept in blocks.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+/// Bytes in blocks of a fair size: copied, since a small piece would keep the whole buffer of its
+/// connection, and never moved again.
+#[derive(Default)]
+pub struct Blocks {
+    full: VecDeque<Bytes>,
+    last: BytesMut,
+    length: u64,
+}
+
+const BLOCK: usize = 64 << 10;
+
+impl Blocks {
+    /// How many bytes there are.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Adds bytes; `more` is asked for each block before it is made.
+    ///
+    /// # Errors
+    /// Those of `more`: what is over then is left out.
+    pub fn add<E>(
+        &mut self,
+        mut data: &[u8],
+        more: impl Fn(u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.length += data.len() as u64;
+        while !data.is_empty() {
+            let room = self.last.capacity() - self.last.len();
+            if room == 0 {
+                // Small bodies have small blocks.
+                let size = data.len().max(self.last.len() * 2).clamp(1 << 10, BLOCK);
+                more(size as u64)?;
+                let last = std::mem::replace(&mut self.last, BytesMut::with_capacity(size));
+                self.full.push_back(last.freeze());
+                continue;
+            }
+            let (now, later) = data.split_at(room.min(data.len()));
+            self.last.extend_from_slice(now);
+            data = later;
+        }
+        Ok(())
+    }
+
+    /// All blocks, none of them empty.
+    pub fn into_queue(mut self) -> VecDeque<Bytes> {
+        self.full.push_back(self.last.freeze());
+        self.full.retain(|block| !block.is_empty());
+        self.full
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Blocks;
+
+    #[test]
+    fn blocks_hold_what_they_are_given_and_little_more() {
+        let mut blocks = Blocks::default();
+        let asked = std::cell::Cell::new(0);
+        let bytes: Vec<u8> = (0..200_000_u32).map(|index| (index % 251) as u8).collect();
+        for piece in bytes.chunks(7) {
+            let more = |bytes| {
+                asked.set(asked.get() + bytes);
+                Ok::<(), ()>(())
+            };
+            blocks.add(piece, more).unwrap();
+        }
+        assert_eq!(blocks.length(), 200_000);
+        assert!(asked.get() < 200_000 + (64 << 10), "{}", asked.get());
+        assert_eq!(blocks.into_queue().into_iter().flatten().collect::<Vec<u8>>(), bytes);
+    }
+}
