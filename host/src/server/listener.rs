@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
@@ -78,20 +78,21 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: StopSig
     let limits = server.limits();
     let connections = descriptors::connections(limits.connections, limits.instances);
     let places = Arc::new(Semaphore::new(connections));
+    let Listener { socket, tls } = listener;
+    let welcome = |place, stream, connection| {
+        let (server, tls, stopping) = (Arc::clone(&server), tls.clone(), stopping.clone());
+        conversations.spawn(async move {
+            open(server, stream, tls, connection, stopping).await;
+            drop::<OwnedSemaphorePermit>(place);
+        });
+    };
     loop {
         // A connection waits in the kernel until there is a place for it.
         let place = Arc::clone(&places).acquire_owned();
-        let accepted = async { (place.await, listener.socket.accept().await) };
+        let accepted = async { (place.await, socket.accept().await) };
         tokio::select! {
             (Ok(place), accepted) = accepted => match identify(accepted) {
-                Ok((stream, connection)) => {
-                    let (server, stopping) = (Arc::clone(&server), stopping.clone());
-                    let tls = listener.tls.clone();
-                    conversations.spawn(async move {
-                        open(server, stream, tls, connection, stopping).await;
-                        drop(place);
-                    });
-                }
+                Ok((stream, connection)) => welcome(place, stream, connection),
                 Err(error) => {
                     // Out of descriptors, most likely: the next try would fail as fast.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -102,7 +103,13 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: StopSig
         }
     }
     server.stop();
-    drop(listener);
+    // The kernel has connections whose clients know of no refusal: to close would reset them.
+    for accepted in waiting(socket) {
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
+        if let Ok((stream, connection)) = identify(accepted) {
+            welcome(place, stream, connection);
+        }
+    }
     let grace = server.limits().grace;
     tracing::info!(
         connections = conversations.len(),
@@ -120,6 +127,16 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: StopSig
         () = tokio::time::sleep(grace) => tracing::warn!(?grace, "stopped: not all requests have finished"),
         () = signals.next() => tracing::warn!("stopped at once: a second signal"),
     }
+}
+
+/// The connections that wait to be accepted, without waiting for more; then the socket is closed.
+fn waiting(socket: TcpListener) -> impl Iterator<Item = io::Result<(TcpStream, SocketAddr)>> {
+    let socket = socket.into_std().ok();
+    std::iter::from_fn(move || {
+        let (stream, client) = socket.as_ref()?.accept().ok()?;
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        Some(stream.map(|stream| (stream, client)))
+    })
 }
 
 fn identify(accepted: io::Result<(TcpStream, SocketAddr)>) -> io::Result<(TcpStream, Connection)> {
