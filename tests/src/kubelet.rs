@@ -8,7 +8,7 @@ use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Request, Status};
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
-    ContainerConfig, ContainerMetadata, ContainerStatsRequest, ContainerStatusRequest,
+    Capability, ContainerConfig, ContainerMetadata, ContainerStatsRequest, ContainerStatusRequest,
     CreateContainerRequest, ImageSpec, KeyValue, LinuxContainerConfig, LinuxContainerResources,
     LinuxContainerSecurityContext, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata,
     PodSandboxStatusRequest, RemoveContainerRequest, RemovePodSandboxRequest, RunPodSandboxRequest,
@@ -41,7 +41,7 @@ pub struct Wanted<'a> {
     pub memory: i64,
     /// Of each 100 ms, in microseconds; 0 for no limit.
     pub cpu_quota: i64,
-    /// 0 for root.
+    /// 0 for root; any other is restricted as Pod Security has it.
     pub user: i64,
 }
 
@@ -109,6 +109,12 @@ impl Kubelet {
                 }),
                 security_context: Some(LinuxContainerSecurityContext {
                     run_as_user: Some(k8s_cri::v1::Int64Value { value: wanted.user }),
+                    readonly_rootfs: wanted.user != 0,
+                    no_new_privs: wanted.user != 0,
+                    capabilities: (wanted.user != 0).then(|| Capability {
+                        drop_capabilities: vec!["ALL".into()],
+                        ..Capability::default()
+                    }),
                     ..LinuxContainerSecurityContext::default()
                 }),
             }),

@@ -10,10 +10,12 @@ use crate::app::App;
 use crate::progress::say;
 
 /// What holds in a pod where neither its arguments nor its environment say otherwise.
-const DEFAULTS: [(&str, &str, &str); 4] = [
+const DEFAULTS: [(&str, &str, &str); 5] = [
     ("--listen", "SPIN_HTTP_LISTEN_ADDR", "0.0.0.0:80"),
     ("--admin", "SPOTTER_ADMIN", "0.0.0.0:3001"),
     ("--log-format", "SPOTTER_LOG_FORMAT", "json"),
+    // Less than the 30 s after which Kubernetes kills.
+    ("--grace", "SPOTTER_GRACE", "25s"),
     ("--state-dir", "SPOTTER_STATE_DIR", "/var/lib/spotter"),
 ];
 

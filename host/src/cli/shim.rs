@@ -76,11 +76,13 @@ impl Install {
         ensure!(bytes.starts_with(b"\x7fELF"), "{} is no program", source.display());
         let target = place.program();
         let mut changed = false;
-        if std::fs::read(&target).ok().as_ref() != Some(&bytes) {
+        let is_runnable = std::fs::metadata(&target)
+            .is_ok_and(|metadata| metadata.permissions().mode() & 0o111 == 0o111);
+        if !is_runnable || std::fs::read(&target).ok().as_ref() != Some(&bytes) {
             changed = true;
             tell(&format!("{} {}", place.verb("write", "writes"), target.display()));
             if !place.dry_run {
-                replace(&target, &bytes, 0o755)?;
+                replace(&target, &bytes, std::fs::Permissions::from_mode(0o755))?;
             }
         }
         changed |= place.configure(Runtime::Present)?;
@@ -122,7 +124,13 @@ impl Place {
         let name = path.display().to_string();
         tell(difference.unified_diff().header(&name, &name).to_string().trim_end());
         if !self.dry_run {
-            replace(path, after.as_bytes(), 0o644)?;
+            // What a link leads to, and not the link.
+            let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+            let permissions = match std::fs::metadata(&path) {
+                Ok(metadata) => metadata.permissions(),
+                Err(_) => std::fs::Permissions::from_mode(0o644),
+            };
+            replace(&path, after.as_bytes(), permissions)?;
         }
         Ok(true)
     }
@@ -145,16 +153,12 @@ impl Place {
 }
 
 /// Puts a file in the place of another in one step: containerd may start the program at any time.
-fn replace(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+fn replace(path: &Path, bytes: &[u8], permissions: std::fs::Permissions) -> anyhow::Result<()> {
     let context = || format!("cannot write {}", path.display());
     let folder = path.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(folder).with_context(context)?;
     let file = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
     std::fs::write(file.path(), bytes).with_context(context)?;
-    let permissions = match std::fs::metadata(path) {
-        Ok(metadata) => metadata.permissions(),
-        Err(_) => std::fs::Permissions::from_mode(mode),
-    };
     std::fs::set_permissions(file.path(), permissions).with_context(context)?;
     file.persist(path).with_context(context)?;
     Ok(())

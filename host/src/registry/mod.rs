@@ -38,7 +38,7 @@ pub(crate) fn is_component(media_type: &str) -> bool {
 }
 
 /// The largest image that is pulled, in bytes.
-const MOST: i64 = 2 << 30;
+pub(crate) const MOST: i64 = 2 << 30;
 
 /// Reads a reference such as `ghcr.io/me/detect:1`.
 ///

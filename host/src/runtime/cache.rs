@@ -40,10 +40,15 @@ pub fn folder(name: &str) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// Any I/O error, with the path.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write_with_mode(path, bytes, 0o600)
+}
+
+fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let context = || format!("cannot write {}", path.display());
     let mut file = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
     file.write_all(bytes).with_context(context)?;
+    fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).with_context(context)?;
     file.persist(path).with_context(context)?;
     Ok(())
 }
@@ -93,6 +98,12 @@ fn find(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, Component)> 
             }
         }
     }
+    // One compiles, the others wait for it: what they then map is one file.
+    let lock = File::create(path.with_extension("lock"))?;
+    lock.lock()?;
+    if let Ok(component) = deserialize(engine, &path) {
+        return Ok((path, component));
+    }
     let name = source.file_name().unwrap_or(source.as_os_str()).to_string_lossy();
     let step = Step::start(format!("Compiling {name}"));
     let bytes = fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
@@ -101,9 +112,8 @@ fn find(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, Component)> 
         .map_err(anyhow::Error::from)
         .with_context(|| format!("{} is not a component that can be served", source.display()))?;
     remove_unused(&folder);
-    write_whole(&path, &code)?;
     // All may read it, of those who get past its folder: a pod's user is seldom root.
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+    write_with_mode(&path, &code, 0o644)?;
     step.done(format!("Compiled {name} ({} MiB of code and data)", code.len() >> 20));
     let component = deserialize(engine, &path)?;
     Ok((path, component))

@@ -13,8 +13,8 @@ use libcontainer::container::Container as Libcontainer;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::signal::Signal;
 use libcontainer::syscall::syscall::SyscallType;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use zygote::Zygote;
 
 use super::plan::{Cgroups, Plan};
@@ -26,6 +26,13 @@ thread_local! {
 
 /// The process that holds a container.
 pub struct Container(Zygote);
+
+/// Which of a container's processes a signal is for.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub enum Receivers {
+    First,
+    All,
+}
 
 /// What went wrong in the other process, in words.
 type Outcome<T> = Result<T, String>;
@@ -63,19 +70,19 @@ impl Container {
         self.with(|_: ()| held(|container| Ok(container.start()?)), ())
     }
 
-    /// Sends a signal to all its processes.
+    /// Sends a signal.
     ///
     /// # Errors
     /// A number that is no signal; a container that has ended.
-    pub fn kill(&self, signal: u32) -> anyhow::Result<()> {
-        let kill = |signal: u32| {
+    pub fn kill(&self, signal: u32, receivers: Receivers) -> anyhow::Result<()> {
+        let kill = |(signal, receivers): (u32, Receivers)| {
             held(|container| {
                 let signal = Signal::try_from(signal.cast_signed())
                     .map_err(|_| anyhow!("{signal} is no signal"))?;
-                Ok(container.kill(signal, true)?)
+                Ok(container.kill(signal, receivers == Receivers::All)?)
             })
         };
-        self.with(kill, signal)
+        self.with(kill, (signal, receivers))
     }
 
     /// Removes its cgroup and its state; its program is killed, where it still runs.
@@ -160,7 +167,8 @@ pub fn remove(state: &Path) -> anyhow::Result<()> {
     }
     let mut container = Libcontainer::load(state.to_owned())?;
     let pid = container.pid();
-    container.delete(true)?;
+    // One that has ended cannot be killed.
+    let _ = container.kill(Signal::try_from("SIGKILL")?, true);
     // Its cgroup can only go when its last process has.
     let began = Instant::now();
     while pid.is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists())
@@ -168,5 +176,6 @@ pub fn remove(state: &Path) -> anyhow::Result<()> {
     {
         std::thread::sleep(Duration::from_millis(10));
     }
+    container.delete(true)?;
     Ok(())
 }

@@ -15,7 +15,7 @@ use oci_client::manifest::{ImageIndexEntry, OciImageManifest, OciManifest};
 use walkdir::WalkDir;
 
 use crate::registry::unpack::{self, Layer};
-use crate::registry::{is_component, pack};
+use crate::registry::{MOST, is_component, pack};
 use crate::runtime::cache;
 
 /// The folder of the application in a container's image, where its layers are one; none where the image,
@@ -37,14 +37,23 @@ pub async fn application(request: &super::plan::Request) -> anyhow::Result<Optio
     ensure!(name.chars().all(|c| c.is_ascii_hexdigit()), "{digest:?} is no digest of SHA-256");
     let folder = cache::folder("applications")?.join(name);
     if !folder.join("spin.toml").exists() {
+        let total: i64 = manifest.layers.iter().map(|layer| layer.size.max(0)).sum();
+        ensure!(total <= MOST, "the image has {total} bytes of layers; at most {MOST} are read");
         let mut layers = Vec::new();
         for described in &manifest.layers {
             let bytes = store.read(&described.digest).await?;
             layers.push(Layer { media_type: described.media_type.clone(), bytes });
         }
-        unpack::unpack(&layers, &folder).context("the image cannot be used")?;
+        // Whole, and readable by all, before any pod sees it: others may be doing the same.
+        let parent = folder.parent().unwrap_or(Path::new("/"));
+        let unpacked = tempfile::tempdir_in(parent).context("cannot unpack the image")?;
+        unpack::unpack(&layers, unpacked.path()).context("the image cannot be used")?;
+        let_all_read(unpacked.path())?;
+        if std::fs::rename(unpacked.path(), &folder).is_ok() {
+            drop(unpacked.keep());
+        }
+        ensure!(folder.join("spin.toml").exists(), "cannot write {}", folder.display());
     }
-    let_all_read(&folder)?;
     Ok(Some(folder))
 }
 

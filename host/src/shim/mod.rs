@@ -114,7 +114,11 @@ impl Shim for Pod {
         Service {
             namespace: namespace.clone(),
             containerd: self.flags.address.clone(),
-            events: Arc::new(Events { publisher, namespace }),
+            events: Arc::new(Events {
+                publisher: Mutex::new(publisher),
+                address: std::env::var("TTRPC_ADDRESS").unwrap_or_default(),
+                namespace,
+            }),
             exit: Arc::clone(&self.exit),
             tasks: Mutex::default(),
         }

@@ -1,8 +1,6 @@
 //! What a container is to run, found out before it is made: whatever is wrong with an image is said then.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -124,7 +122,11 @@ fn function(
     spec: &Spec,
     mounts: &mut Vec<Mount>,
 ) -> anyhow::Result<Function> {
-    let arguments = arguments(spec).get(1..).unwrap_or_default().to_vec();
+    // What comes as layers need not name a program, and its first argument may be a flag already.
+    let mut arguments = arguments(spec).to_vec();
+    if arguments.first().is_some_and(|first| !first.starts_with('-')) {
+        arguments.remove(0);
+    }
     let path = within(folder, &folder.join(manifest))?;
     let app = pod::load(&path, &arguments, environment(spec))?;
     let compiler = engine::compiler(&Limits::default())?;
@@ -160,7 +162,11 @@ fn rootfs(spec: &Spec, bundle: &Path) -> PathBuf {
     bundle.join(root)
 }
 
-/// The path, unless it, or a link on its way, leads out of `root`: an image must not name the node's files.
+/// The largest file of an application that is read, in bytes.
+const MOST: u64 = 512 << 20;
+
+/// The path, unless it, or a link on its way, leads out of `root`, or to what is no file: an image must not
+/// name the node's files or devices, nor make the shim wait for a pipe.
 fn within(root: &Path, path: &Path) -> anyhow::Result<PathBuf> {
     let root = root.canonicalize().with_context(|| format!("no folder {}", root.display()))?;
     let shown = path.strip_prefix(&root).unwrap_or(path);
@@ -168,9 +174,10 @@ fn within(root: &Path, path: &Path) -> anyhow::Result<PathBuf> {
     let found =
         path.canonicalize().with_context(|| format!("the image has no {}", shown.display()))?;
     ensure!(found.starts_with(&root), "{} leads out of the image", shown.display());
-    let mut start = [0; 4];
-    let is_read = File::open(&found).and_then(|mut file| file.read_exact(&mut start));
-    is_read.with_context(|| format!("{} cannot be read", shown.display()))?;
+    let metadata = found.metadata()?;
+    ensure!(metadata.is_file(), "{} is no file", shown.display());
+    let length = metadata.len();
+    ensure!(length <= MOST, "{} has {length} bytes; at most {MOST} are read", shown.display());
     Ok(found)
 }
 
@@ -240,7 +247,9 @@ mod tests {
         std::os::unix::fs::symlink("../secret", root.join("spin.toml")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", root.join("a.wasm")).unwrap();
         assert!(within(&root, &root.join("good.wasm")).is_ok());
-        for name in ["spin.toml", "a.wasm", "../secret", "nothing"] {
+        let pipe = std::process::Command::new("mkfifo").arg(root.join("pipe.wasm")).status();
+        assert!(pipe.is_ok_and(|status| status.success()));
+        for name in ["spin.toml", "a.wasm", "../secret", "nothing", "pipe.wasm", "."] {
             let refused = within(&root, &root.join(name)).unwrap_err().to_string();
             assert!(!refused.contains("of the node"), "{refused}");
         }

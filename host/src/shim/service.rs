@@ -7,18 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use containerd_shim::api::{
     ConnectRequest, ConnectResponse, CreateTaskRequest, CreateTaskResponse, DeleteRequest,
-    DeleteResponse, Empty, KillRequest, PidsRequest, PidsResponse, ShutdownRequest, StartRequest,
-    StartResponse, StateRequest, StateResponse, StatsRequest, StatsResponse, WaitRequest,
-    WaitResponse,
+    DeleteResponse, Empty, ExecProcessRequest, KillRequest, PidsRequest, PidsResponse,
+    ShutdownRequest, StartRequest, StartResponse, StateRequest, StateResponse, StatsRequest,
+    StatsResponse, UpdateTaskRequest, WaitRequest, WaitResponse,
 };
 use containerd_shim::event::Event;
 use containerd_shim::mount::mount_rootfs;
 use containerd_shim::protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskIO, TaskStart};
-use containerd_shim::protos::ttrpc::{self, context::Context};
+use containerd_shim::protos::ttrpc::{self, context::with_timeout};
 use containerd_shim::protos::types::task::ProcessInfo;
 use containerd_shim::publisher::RemotePublisher;
 use containerd_shim::{ExitSignal, Task as TaskService, TtrpcContext, TtrpcResult, api};
 
+use super::container::Receivers;
 use super::plan::Request;
 use super::task::{Stage, Task};
 use super::usage;
@@ -35,16 +36,32 @@ pub struct Service {
 
 /// Where containerd hears of what happens.
 pub struct Events {
-    pub publisher: RemotePublisher,
+    pub publisher: Mutex<RemotePublisher>,
+    /// Where that connects to.
+    pub address: String,
     pub namespace: String,
 }
 
+/// How long containerd may take to hear of something, in nanoseconds.
+const PATIENCE: i64 = 5_000_000_000;
+
 impl Events {
-    fn send(&self, event: impl Event) {
+    fn send(&self, event: impl Event + Clone) {
         let topic = event.topic();
-        let sent =
-            self.publisher.publish(Context::default(), &topic, &self.namespace, Box::new(event));
-        if let Err(error) = sent {
+        let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
+        let publish = |publisher: &RemotePublisher| {
+            let event = Box::new(event.clone());
+            publisher.publish(with_timeout(PATIENCE), &topic, &self.namespace, event)
+        };
+        if publish(&publisher).is_ok() {
+            return;
+        }
+        // containerd was started anew, most likely.
+        let again = RemotePublisher::new(&self.address).and_then(|anew| {
+            *publisher = anew;
+            publish(&publisher)
+        });
+        if let Err(error) = again {
             log::warn!("containerd did not hear of {topic}: {error}");
         }
     }
@@ -58,8 +75,7 @@ impl Service {
     /// A container's task; processes beside its first there are none.
     fn task(&self, id: &str, exec_id: &str) -> TtrpcResult<Arc<Task>> {
         if !exec_id.is_empty() {
-            let reason = "nothing can be executed in a container that holds no programs";
-            return Err(status(ttrpc::Code::UNIMPLEMENTED, reason));
+            return Err(no_exec());
         }
         let found = self.tasks().get(id).cloned();
         found.ok_or_else(|| status(ttrpc::Code::NOT_FOUND, format!("there is no task {id}")))
@@ -103,6 +119,11 @@ impl Service {
 
 fn status(code: ttrpc::Code, reason: impl ToString) -> ttrpc::Error {
     ttrpc::Error::RpcStatus(ttrpc::get_status(code, reason))
+}
+
+fn no_exec() -> ttrpc::Error {
+    let reason = "commands cannot be executed in containers of this runtime: probe them over HTTP";
+    status(ttrpc::Code::UNIMPLEMENTED, reason)
 }
 
 fn failed(error: &anyhow::Error) -> ttrpc::Error {
@@ -161,12 +182,17 @@ impl TaskService for Service {
         if task.stage() == Stage::Stopped {
             return Err(status(ttrpc::Code::NOT_FOUND, "the process has already ended"));
         }
-        task.container.kill(request.signal).map_err(|error| failed(&error))?;
+        let receivers = if request.all { Receivers::All } else { Receivers::First };
+        task.container.kill(request.signal, receivers).map_err(|error| failed(&error))?;
         Ok(Empty::new())
     }
 
     fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> TtrpcResult<DeleteResponse> {
         let task = self.task(&request.id, &request.exec_id)?;
+        if task.stage() == Stage::Running {
+            let reason = "the container still runs: stop it first";
+            return Err(status(ttrpc::Code::FAILED_PRECONDITION, reason));
+        }
         task.container.delete().map_err(|error| failed(&error))?;
         let ended = task.wait();
         self.tasks().remove(&request.id);
@@ -225,8 +251,21 @@ impl TaskService for Service {
 
     fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> TtrpcResult<StatsResponse> {
         let task = self.task(&request.id, "")?;
+        if task.stage() == Stage::Stopped {
+            return Err(status(ttrpc::Code::NOT_FOUND, "the process has ended"));
+        }
         let used = usage::of(task.pid).map_err(|error| failed(&error))?;
         Ok(StatsResponse { stats: Some(used).into(), ..StatsResponse::default() })
+    }
+
+    fn exec(&self, _: &TtrpcContext, _: ExecProcessRequest) -> TtrpcResult<Empty> {
+        Err(no_exec())
+    }
+
+    /// Where it is not answered, containerd takes the container for ended and the change for made.
+    fn update(&self, _: &TtrpcContext, _: UpdateTaskRequest) -> TtrpcResult<Empty> {
+        let reason = "limits cannot be changed while a container runs: replace the pod";
+        Err(status(ttrpc::Code::UNIMPLEMENTED, reason))
     }
 
     fn connect(&self, _: &TtrpcContext, request: ConnectRequest) -> TtrpcResult<ConnectResponse> {

@@ -22,6 +22,9 @@ pub fn of(pid: u32) -> anyhow::Result<Any> {
     let mut cpu = metrics.cpu.take().unwrap_or_else(CPUStat::new);
     cpu.set_usage(usage);
     metrics.set_cpu(cpu);
+    if let (Some(inactive), Some(memory)) = (inactive_file(&groups), metrics.memory.as_mut()) {
+        memory.set_total_inactive_file(inactive);
+    }
     Ok(convert_to_any(Box::new(metrics))?)
 }
 
@@ -44,6 +47,17 @@ fn processor_time(root: &Path, groups: &str) -> anyhow::Result<u64> {
     let text = read(&root.join(path).join("cpu.stat"))?;
     let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
     Ok(number(usage.context("cpu.stat has no usage_usec")?)? * 1000)
+}
+
+/// Cached pages that can go at once, of version 2, which are no part of a working set.
+fn inactive_file(groups: &str) -> Option<u64> {
+    if accounting(groups).is_some() {
+        return None;
+    }
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let file = Path::new("/sys/fs/cgroup").join(path).join("memory.stat");
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("inactive_file "))?.parse().ok()
 }
 
 /// The controllers that `cpuacct` is mounted with, and the group's path below them.

@@ -19,11 +19,25 @@ impl Executor for Program {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         match self {
             Self::Linux => DefaultExecutor {}.exec(spec),
-            Self::Function(function) => std::process::exit(pod::serve(
-                &function.manifest,
-                &function.arguments,
-                &function.compiled,
-            )),
+            Self::Function(function) => {
+                close_all_but_streams();
+                std::process::exit(pod::serve(
+                    &function.manifest,
+                    &function.arguments,
+                    &function.compiled,
+                ))
+            }
         }
+    }
+}
+
+/// Closes what this process has of the shim's, its sockets among them: other programs lose them when they
+/// are executed, and this one never is.
+fn close_all_but_streams() {
+    let (most, _) = rlimit::getrlimit(rlimit::Resource::NOFILE).unwrap_or((1024, 1024));
+    let most = i32::try_from(most.min(1 << 16)).unwrap_or(1024);
+    for descriptor in 3..most {
+        // Most are not open.
+        let _ = nix::unistd::close(descriptor);
     }
 }
