@@ -51,8 +51,12 @@ impl Containerd {
         }
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a folder");
-        let mut containerd =
-            Self { process: None, folder, before: [cgroups(), sockets()].concat(), _alone: alone };
+        let mut containerd = Self {
+            process: None,
+            folder,
+            before: [cgroups(), sockets(), namespaces()].concat(),
+            _alone: alone,
+        };
         std::fs::write(containerd.path("config.toml"), containerd.configuration()).expect("a file");
         containerd.network();
         containerd.launch();
@@ -344,7 +348,7 @@ state = "{state}"
                 state.is_ok_and(|state| state.contains(&folder))
             })
             .map(|path| format!("state {}", path.display()));
-        let others = cgroups().into_iter().chain(sockets());
+        let others = cgroups().into_iter().chain(sockets()).chain(namespaces());
         let others = others.filter(|other| !self.before.contains(other));
         processes.chain(mounts).chain(states).chain(others).collect()
     }
@@ -403,6 +407,13 @@ fn cgroups() -> Vec<String> {
 fn sockets() -> Vec<String> {
     let entries = std::fs::read_dir("/run/containerd/s").into_iter().flatten().flatten();
     entries.map(|entry| format!("socket {}", entry.path().display())).collect()
+}
+
+/// The network namespaces that containerd makes for pods.
+fn namespaces() -> Vec<String> {
+    let entries = std::fs::read_dir("/var/run/netns").into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path().display().to_string());
+    paths.filter(|path| path.contains("/cni-")).map(|path| format!("namespace {path}")).collect()
 }
 
 /// A network namespace with one link to the outside.

@@ -63,6 +63,11 @@ fn a_container_that_is_killed_says_so_and_leaves_nothing() {
         "{answered:?}"
     );
     containerd.assert_nothing_left();
+    // And the next one starts.
+    assert!(containerd.run(SCRATCH, "spotter-test-1", &network, &[]).status.success());
+    wait_until_ready(&network);
+    assert_eq!(containerd.stop("spotter-test-1", "SIGTERM"), 0);
+    containerd.assert_nothing_left();
 }
 
 /// An image of one component, as the OCI artifact for WebAssembly is.
