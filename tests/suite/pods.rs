@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use spotter_tests::containerd::{Containerd, KUBERNETES, PAUSE, SCRATCH, wait_until};
+use spotter_tests::containerd::{Containerd, KUBERNETES, SCRATCH, wait_until};
 use spotter_tests::kubelet::{Kubelet, Pod, Wanted};
 use spotter_tests::oci::{self, LINUX_CONFIG};
 use spotter_tests::{client, pictures};
@@ -110,11 +110,10 @@ fn a_pod_that_is_stopped_under_load_loses_no_request() {
 }
 
 #[test]
-fn a_pod_may_hold_a_program_of_linux_beside_its_function_and_start_it_anew() {
+fn a_pod_may_start_its_function_anew() {
     let containerd = Containerd::start();
     let kubelet = Kubelet::of(&containerd);
-    let pod = kubelet.run_pod("sidecar");
-    let sidecar = kubelet.run(&pod, &Wanted { image: PAUSE, ..FUNCTION });
+    let pod = kubelet.run_pod("anew");
     for _ in 0..2 {
         let container = kubelet.run(&pod, &FUNCTION);
         wait_until_ready(&kubelet, &pod);
@@ -123,8 +122,6 @@ fn a_pod_may_hold_a_program_of_linux_beside_its_function_and_start_it_anew() {
         assert_eq!(kubelet.exit_status(&container), 0);
         kubelet.remove(&container);
     }
-    assert!(containerd.pid_of_pod(&sidecar).is_some());
-    kubelet.stop(&sidecar, 0);
     kubelet.remove_pod(&pod);
     containerd.assert_nothing_left();
 }
