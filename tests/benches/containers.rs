@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use spotter_tests::containerd::{Containerd, Network, SCRATCH, scratch_image};
+use spotter_tests::containerd::{Containerd, SCRATCH, scratch_image};
+use spotter_tests::network::Network;
 use spotter_tests::{client, peer, pictures, root, stderr, system};
 
 /// Turns, each with both, so that what else the machine does meets both.

@@ -4,9 +4,15 @@ pub mod client;
 #[cfg(feature = "shim")]
 pub mod containerd;
 #[cfg(feature = "shim")]
+mod containers;
+#[cfg(feature = "shim")]
 pub mod kubelet;
+#[cfg(feature = "shim")]
+pub mod leftovers;
 pub mod load;
 pub mod native;
+#[cfg(feature = "shim")]
+pub mod network;
 #[cfg(feature = "shim")]
 pub mod oci;
 pub mod peer;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use spotter_tests::containerd::{Containerd, Network, SCRATCH, wait_until};
+use spotter_tests::containerd::{Containerd, SCRATCH, wait_until};
+use spotter_tests::network::Network;
 use spotter_tests::oci::{self, LINUX_CONFIG, Layer};
 use spotter_tests::{client, component, pictures, root, stderr};
 
@@ -23,6 +24,13 @@ fn wait_until_ready(network: &Network) {
     wait_until("the pod is ready", || {
         client::try_send("GET", &url, &[], &[]).is_ok_and(|reply| reply.status == 200)
     });
+}
+
+/// Starts a container of the application, and waits until it answers.
+fn serve(containerd: &Containerd, id: &str, network: &Network) {
+    let ran = containerd.run(SCRATCH, id, network, &[]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    wait_until_ready(network);
 }
 
 #[test]
@@ -52,9 +60,7 @@ fn a_photograph_posted_into_a_containers_network_comes_back_with_its_detections(
 fn a_container_that_is_killed_says_so_and_leaves_nothing() {
     let containerd = Containerd::start();
     let network = Network::new(0);
-    let ran = containerd.run(SCRATCH, "spotter-test-1", &network, &[]);
-    assert!(ran.status.success(), "{}", stderr(&ran));
-    wait_until_ready(&network);
+    serve(&containerd, "spotter-test-1", &network);
     let answered = under_load(&network, || {
         assert_eq!(containerd.stop("spotter-test-1", "SIGKILL"), 128 + 9);
     });
@@ -64,8 +70,7 @@ fn a_container_that_is_killed_says_so_and_leaves_nothing() {
     );
     containerd.assert_nothing_left();
     // And the next one starts.
-    assert!(containerd.run(SCRATCH, "spotter-test-1", &network, &[]).status.success());
-    wait_until_ready(&network);
+    serve(&containerd, "spotter-test-1", &network);
     assert_eq!(containerd.stop("spotter-test-1", "SIGTERM"), 0);
     containerd.assert_nothing_left();
 }
@@ -180,8 +185,7 @@ fn wat_component_with_a_foreign_import() -> Vec<u8> {
 fn a_shim_that_is_killed_is_cleaned_up_after_and_containerd_starts_again() {
     let mut containerd = Containerd::start();
     let network = Network::new(0);
-    assert!(containerd.run(SCRATCH, "spotter-test-1", &network, &[]).status.success());
-    wait_until_ready(&network);
+    serve(&containerd, "spotter-test-1", &network);
     let (shim, pid) =
         (containerd.shim("spotter-test-1").expect("a shim"), containerd.pid("spotter-test-1"));
     under_load(&network, || {
@@ -195,8 +199,7 @@ fn a_shim_that_is_killed_is_cleaned_up_after_and_containerd_starts_again() {
     containerd.assert_nothing_left();
 
     // Once more, while containerd is away: it must not wait for ever for the shim that is no more.
-    assert!(containerd.run(SCRATCH, "spotter-test-2", &network, &[]).status.success());
-    wait_until_ready(&network);
+    serve(&containerd, "spotter-test-2", &network);
     let shim = containerd.shim("spotter-test-2").expect("a shim");
     containerd.kill();
     kill(shim);
@@ -205,8 +208,7 @@ fn a_shim_that_is_killed_is_cleaned_up_after_and_containerd_starts_again() {
     containerd.ctr(&["containers", "delete", "spotter-test-2"]);
     containerd.assert_nothing_left();
     let network = Network::new(1);
-    assert!(containerd.run(SCRATCH, "spotter-test-3", &network, &[]).status.success());
-    wait_until_ready(&network);
+    serve(&containerd, "spotter-test-3", &network);
     assert!(finds_the_cat(&network.url("/detect")));
 }
 
@@ -214,8 +216,7 @@ fn a_shim_that_is_killed_is_cleaned_up_after_and_containerd_starts_again() {
 fn containers_go_on_while_containerd_is_away() {
     let mut containerd = Containerd::start();
     let network = Network::new(0);
-    assert!(containerd.run(SCRATCH, "spotter-test-1", &network, &[]).status.success());
-    wait_until_ready(&network);
+    serve(&containerd, "spotter-test-1", &network);
     let answered = under_load(&network, || {
         containerd.kill();
         std::thread::sleep(Duration::from_millis(500));
