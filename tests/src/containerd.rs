@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{component, leftovers, oci, spotter, stderr, system};
+use crate::{component, leftovers, oci, stderr, system};
 
 /// The namespace that `ctr` works in, and the one that Kubernetes does.
 pub const DEFAULT: &str = "default";
@@ -45,6 +45,7 @@ impl Containerd {
         let mut containerd =
             Self { process: None, folder, before: leftovers::shared(), _alone: alone };
         std::fs::write(containerd.path("config.toml"), containerd.configuration()).expect("a file");
+        containerd.install();
         containerd.network();
         containerd.launch();
         for namespace in [DEFAULT, KUBERNETES] {
@@ -74,14 +75,21 @@ state = "{state}"
     conf_dir = "{cni}"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.spotter]
-    runtime_type = "io.containerd.spotter.v1"
 "#,
             root = at("root"),
             state = at("state"),
             socket = self.socket().display(),
             cni = at("cni"),
         )
+    }
+
+    /// The shim and its runtime, put there by the command that the README has for it.
+    fn install(&self) {
+        let (config, folder) = (self.path("config.toml"), self.path("bin"));
+        let (config, folder) = (config.to_str().expect("a path"), folder.to_str().expect("a path"));
+        let arguments = ["shim", "install", "--containerd-config", config, "--bin-dir", folder];
+        let installed = crate::run(&arguments);
+        assert!(installed.status.success(), "{}", stderr(&installed));
     }
 
     /// A bridge for pods, with a name and a network of this process's own.
@@ -116,7 +124,6 @@ state = "{state}"
 
     /// Starts the process, anew where it was killed, and waits until it answers.
     pub fn launch(&mut self) {
-        let binaries = spotter().parent().expect("a folder");
         let path = std::env::var("PATH").unwrap_or_default();
         let log = std::fs::File::options()
             .create(true)
@@ -126,7 +133,7 @@ state = "{state}"
         let process = Command::new("containerd")
             .arg("-c")
             .arg(self.path("config.toml"))
-            .env("PATH", format!("{}:{path}", binaries.display()))
+            .env("PATH", format!("{}:{path}", self.path("bin").display()))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();
@@ -186,7 +193,7 @@ state = "{state}"
         let began = Instant::now();
         while !self.leftovers().is_empty() {
             assert!(
-                began.elapsed() < Duration::from_secs(20),
+                began.elapsed() < Duration::from_secs(60),
                 "left behind: {:#?}",
                 self.leftovers()
             );

@@ -8,11 +8,12 @@ use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Request, Status};
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
-    Capability, ContainerConfig, ContainerMetadata, ContainerStatsRequest, ContainerStatusRequest,
-    CreateContainerRequest, ImageSpec, KeyValue, LinuxContainerConfig, LinuxContainerResources,
-    LinuxContainerSecurityContext, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata,
-    PodSandboxStatusRequest, RemoveContainerRequest, RemovePodSandboxRequest, RunPodSandboxRequest,
-    StartContainerRequest, StopContainerRequest, StopPodSandboxRequest,
+    Capability, ContainerConfig, ContainerMetadata, ContainerStatsRequest, ContainerStatus,
+    ContainerStatusRequest, CreateContainerRequest, ImageSpec, KeyValue, LinuxContainerConfig,
+    LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig,
+    PodSandboxConfig, PodSandboxMetadata, PodSandboxStatusRequest, RemoveContainerRequest,
+    RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest, StopContainerRequest,
+    StopPodSandboxRequest,
 };
 use tokio::runtime::Runtime;
 
@@ -35,6 +36,8 @@ pub struct Pod {
 /// What a container is to be.
 #[derive(Clone, Default)]
 pub struct Wanted<'a> {
+    /// Of its pod's containers.
+    pub name: &'a str,
     pub image: &'a str,
     pub environment: &'a [(&'a str, &'a str)],
     /// In bytes; 0 for no limit.
@@ -96,10 +99,10 @@ impl Kubelet {
         let key_value =
             |(key, value): &(&str, &str)| KeyValue { key: (*key).into(), value: (*value).into() };
         let config = ContainerConfig {
-            metadata: Some(ContainerMetadata { name: "detect".into(), attempt: 0 }),
+            metadata: Some(ContainerMetadata { name: wanted.name.into(), attempt: 0 }),
             image: Some(ImageSpec { image: wanted.image.to_owned(), ..ImageSpec::default() }),
             envs: wanted.environment.iter().map(key_value).collect(),
-            log_path: "detect.log".into(),
+            log_path: format!("{}.log", wanted.name),
             linux: Some(LinuxContainerConfig {
                 resources: Some(LinuxContainerResources {
                     memory_limit_in_bytes: wanted.memory,
@@ -151,9 +154,18 @@ impl Kubelet {
 
     /// The exit status of a container that has ended.
     pub fn exit_status(&self, container: &str) -> i32 {
+        self.status(container).exit_code
+    }
+
+    /// Why a container has ended, as `kubectl describe` has it.
+    pub fn reason(&self, container: &str) -> String {
+        self.status(container).reason
+    }
+
+    fn status(&self, container: &str) -> ContainerStatus {
         let request = ContainerStatusRequest { container_id: container.to_owned(), verbose: false };
         let status = self.ask(async |mut client| client.container_status(request).await);
-        status.expect("a status").into_inner().status.expect("a status").exit_code
+        status.expect("a status").into_inner().status.expect("a status")
     }
 
     /// Processor time, in nanoseconds, and memory, in bytes, as `kubectl top` has them.
@@ -169,8 +181,13 @@ impl Kubelet {
 
     /// What `kubectl logs` reads.
     pub fn log(&self, pod: &Pod) -> String {
+        self.log_of(pod, "detect")
+    }
+
+    /// What `kubectl logs -c` reads.
+    pub fn log_of(&self, pod: &Pod, name: &str) -> String {
         let folder = PathBuf::from(&pod.config.log_directory);
-        std::fs::read_to_string(folder.join("detect.log")).unwrap_or_default()
+        std::fs::read_to_string(folder.join(format!("{name}.log"))).unwrap_or_default()
     }
 
     /// Removes a container that has ended.

@@ -19,6 +19,7 @@ pub mod peer;
 pub mod pictures;
 pub mod raw;
 pub mod reference;
+pub mod registry;
 pub mod server;
 pub mod system;
 

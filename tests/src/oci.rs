@@ -75,12 +75,20 @@ pub fn linux_config(entrypoint: &[&str], layer: &[u8]) -> Value {
 /// The type of that configuration.
 pub const LINUX_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
+/// A program that says that it has started, and then does nothing.
+const PAUSE: &str = r#"
+#include <unistd.h>
+int main(void) {
+    write(1, "paused\n", 7);
+    for (;;) pause();
+}
+"#;
+
 /// An image whose only program sleeps until it is killed, as a pod's sandbox wants it.
 pub fn pause(path: &Path, name: &str) -> PathBuf {
     let source = path.with_extension("c");
     let program = path.with_extension("elf");
-    std::fs::write(&source, "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n")
-        .expect("a source");
+    std::fs::write(&source, PAUSE).expect("a source");
     let mut compiler = Command::new("cc");
     let compiled = compiler.args(["-static", "-Os", "-o"]).arg(&program).arg(&source).output();
     let compiled = compiled.expect("cc starts");

@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use spotter_tests::containerd::{Containerd, KUBERNETES, SCRATCH, wait_until};
+use spotter_tests::containerd::{Containerd, KUBERNETES, PAUSE, SCRATCH, wait_until};
 use spotter_tests::kubelet::{Kubelet, Pod, Wanted};
 use spotter_tests::oci::{self, LINUX_CONFIG};
 use spotter_tests::{client, pictures};
 
 const FUNCTION: Wanted<'static> =
-    Wanted { image: SCRATCH, environment: &[], memory: 0, cpu_quota: 0, user: 0 };
+    Wanted { name: "detect", image: SCRATCH, environment: &[], memory: 0, cpu_quota: 0, user: 0 };
 
 fn wait_until_ready(kubelet: &Kubelet, pod: &Pod) {
     let url = pod.admin_url("/readyz");
@@ -122,6 +122,51 @@ fn a_pod_may_start_its_function_anew() {
         assert_eq!(kubelet.exit_status(&container), 0);
         kubelet.remove(&container);
     }
+    kubelet.remove_pod(&pod);
+    containerd.assert_nothing_left();
+}
+
+#[test]
+fn a_pod_may_have_sidecars_of_linux_and_other_functions() {
+    let containerd = Containerd::start();
+    let kubelet = Kubelet::of(&containerd);
+    let pod = kubelet.run_pod("sidecars");
+    let sidecar = kubelet.run(&pod, &Wanted { name: "sidecar", image: PAUSE, ..FUNCTION });
+    let container = kubelet.run(&pod, &FUNCTION);
+    let elsewhere = [("SPIN_HTTP_LISTEN_ADDR", "0.0.0.0:8080"), ("SPOTTER_ADMIN", "0.0.0.0:3002")];
+    let second = kubelet.run(&pod, &Wanted { name: "second", environment: &elsewhere, ..FUNCTION });
+    wait_until_ready(&kubelet, &pod);
+    assert_eq!(detect(&pod), 200);
+    let picture = pictures::bytes("skimage_chelsea.png");
+    let url = pod.url(":8080/detect");
+    wait_until("the second function", || client::try_send("GET", &url, &[], &[]).is_ok());
+    assert_eq!(client::post_picture(&url, &picture).status, 200);
+    wait_until("its log", || kubelet.log_of(&pod, "sidecar").contains("paused"));
+    // Each ends by itself, and the others go on.
+    kubelet.stop(&sidecar, 1);
+    assert_eq!(kubelet.exit_status(&sidecar), 143);
+    kubelet.remove(&sidecar);
+    kubelet.stop(&second, 10);
+    assert_eq!(kubelet.exit_status(&second), 0);
+    assert_eq!(detect(&pod), 200);
+    kubelet.stop(&container, 10);
+    kubelet.remove_pod(&pod);
+    containerd.assert_nothing_left();
+}
+
+#[test]
+fn a_pod_without_memory_enough_is_said_to_have_been_killed_for_it() {
+    let containerd = Containerd::start();
+    let kubelet = Kubelet::of(&containerd);
+    let pod = kubelet.run_pod("small");
+    let container = kubelet.run(&pod, &Wanted { memory: 16 << 20, ..FUNCTION });
+    let picture = pictures::bytes("skimage_chelsea.png");
+    wait_until("its end", || {
+        let _ = client::try_send("POST", &pod.url("/detect"), &[], &picture);
+        kubelet.exit_status(&container) == 137
+    });
+    assert_eq!(kubelet.reason(&container), "OOMKilled");
+    kubelet.remove(&container);
     kubelet.remove_pod(&pod);
     containerd.assert_nothing_left();
 }

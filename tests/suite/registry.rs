@@ -3,74 +3,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use spotter_tests::registry::Registry;
 use spotter_tests::server::Server;
-use spotter_tests::{client, guests, root, spotter, stderr, stdout, system};
-use tempfile::TempDir;
-
-/// A registry on a port of its own, with its data in a folder that goes with it.
-struct Registry {
-    process: Child,
-    address: String,
-    folder: TempDir,
-}
+use spotter_tests::{client, guests, root, spotter, stderr, stdout};
 
 /// `user` and `a secret`, as htpasswd writes them.
 const LOGIN: &str = "user:$2b$04$nw3Ku4vZ2CWQEEBT0BUc7OyAiLmkMgNCP99vqR6bNCRs9Tn585lR.";
-
-impl Registry {
-    fn start(login: Option<&str>) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
-        let address = socket.local_addr().expect("an address").to_string();
-        drop(socket);
-        let mut config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {0}/data}}, delete: {{enabled: true}}}}\nhttp: {{addr: '{address}'}}\n",
-            folder.path().display()
-        );
-        if let Some(login) = login {
-            let file = folder.path().join("htpasswd");
-            fs::write(&file, login).expect("a file");
-            config += &format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", file.display());
-        }
-        let file = folder.path().join("config.yml");
-        fs::write(&file, config).expect("a file");
-        let process = Command::new(system::program("docker-registry", "docker-registry"))
-            .arg("serve")
-            .arg(file)
-            .stderr(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("the registry starts");
-        let began = Instant::now();
-        while std::net::TcpStream::connect(&address).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(20), "the registry does not answer");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Self { process, address, folder }
-    }
-
-    fn reference(&self, name: &str) -> String {
-        format!("{}/{name}", self.address)
-    }
-
-    /// The file of a layer in its storage.
-    fn blob(&self, digest: &str) -> std::path::PathBuf {
-        let digest = digest.trim_start_matches("sha256:");
-        let blobs = self.folder.path().join("data/docker/registry/v2/blobs/sha256");
-        blobs.join(&digest[..2]).join(digest).join("data")
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 /// `spotter` with a cache and a configuration of its own.
 fn run_in(home: &Path, arguments: &[&str]) -> Output {

@@ -8,7 +8,8 @@ use serde_json::json;
 use spotter_tests::containerd::{Containerd, SCRATCH, wait_until};
 use spotter_tests::network::Network;
 use spotter_tests::oci::{self, LINUX_CONFIG, Layer};
-use spotter_tests::{client, component, pictures, root, stderr};
+use spotter_tests::registry::Registry;
+use spotter_tests::{client, component, pictures, root, run, stderr};
 
 /// Whether a pod at this URL finds the cat.
 fn finds_the_cat(url: &str) -> bool {
@@ -126,6 +127,43 @@ fn layers_of_webassembly_are_read_from_containerds_content_store() {
 }
 
 #[test]
+fn a_layer_that_is_cut_short_on_the_node_is_refused() {
+    let containerd = Containerd::start();
+    let network = Network::new(0);
+    // Of its own, so that no earlier test has left it unpacked.
+    let mut component = std::fs::read(component()).expect("the component");
+    component.extend_from_slice(b"\0\x04\x03cut");
+    let (archive, image) = (containerd.path("image.tar"), "docker.io/library/detect:cut");
+    artifact(&archive, image, &[(oci::WASM, component.clone())]);
+    containerd.import_packed(&archive);
+    let digest = oci::digest(&component);
+    let blobs = containerd.path("root/io.containerd.content.v1.content/blobs");
+    let blob = std::fs::File::options().write(true).open(blobs.join(digest.replace(':', "/")));
+    blob.expect("the layer").set_len(1 << 20).expect("a cut");
+    let refused = containerd.run_unpacked(image, "spotter-test-cut", &network, &["/"]);
+    let said = refused.expect_err("a refusal");
+    assert!(said.contains(&digest) && said.contains("pull the image again"), "{said}");
+    containerd.assert_nothing_left();
+}
+
+#[test]
+fn what_is_pushed_is_pulled_and_runs() {
+    let containerd = Containerd::start();
+    let registry = Registry::start(None);
+    let reference = registry.reference("team/detect:1");
+    let pushed = run(&["push", &reference]);
+    assert!(pushed.status.success(), "{}", stderr(&pushed));
+    let fetched = containerd.ctr(&["content", "fetch", "--plain-http", &reference]);
+    assert!(fetched.status.success(), "{}", stderr(&fetched));
+    let network = Network::new(0);
+    containerd.run_unpacked(&reference, "spotter-test-1", &network, &["/"]).expect("a container");
+    wait_until_ready(&network);
+    assert!(finds_the_cat(&network.url("/detect")));
+    assert_eq!(containerd.stop("spotter-test-1", "SIGTERM"), 0);
+    containerd.assert_nothing_left();
+}
+
+#[test]
 fn a_bad_image_is_refused_when_it_is_created_and_the_error_says_why() {
     let containerd = Containerd::start();
     let network = Network::new(0);
@@ -182,8 +220,8 @@ fn wat_component_with_a_foreign_import() -> Vec<u8> {
 }
 
 #[test]
-fn a_shim_that_is_killed_is_cleaned_up_after_and_containerd_starts_again() {
-    let mut containerd = Containerd::start();
+fn a_shim_that_is_killed_is_cleaned_up_after() {
+    let containerd = Containerd::start();
     let network = Network::new(0);
     serve(&containerd, "spotter-test-1", &network);
     let (shim, pid) =
@@ -197,12 +235,17 @@ fn a_shim_that_is_killed_is_cleaned_up_after_and_containerd_starts_again() {
     let pid = pid.expect("a process");
     wait_until("its container ends", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
     containerd.assert_nothing_left();
+}
 
-    // Once more, while containerd is away: it must not wait for ever for the shim that is no more.
+#[test]
+fn a_shim_that_died_while_containerd_was_away_does_not_keep_it_from_starting() {
+    let mut containerd = Containerd::start();
+    let network = Network::new(0);
     serve(&containerd, "spotter-test-2", &network);
     let shim = containerd.shim("spotter-test-2").expect("a shim");
     containerd.kill();
     kill(shim);
+    // It asks for what is left of the shim to be deleted, and must not wait for that for ever.
     containerd.launch();
     containerd.ctr(&["tasks", "delete", "--force", "spotter-test-2"]);
     containerd.ctr(&["containers", "delete", "spotter-test-2"]);

@@ -13,7 +13,9 @@ use containerd_shim::api::{
 };
 use containerd_shim::event::Event;
 use containerd_shim::mount::mount_rootfs;
-use containerd_shim::protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskIO, TaskStart};
+use containerd_shim::protos::events::task::{
+    TaskCreate, TaskDelete, TaskExit, TaskIO, TaskOOM, TaskStart,
+};
 use containerd_shim::protos::ttrpc::{self, context::with_timeout};
 use containerd_shim::protos::types::task::ProcessInfo;
 use containerd_shim::publisher::RemotePublisher;
@@ -21,7 +23,7 @@ use containerd_shim::{ExitSignal, Task as TaskService, TtrpcContext, TtrpcResult
 
 use super::container::Receivers;
 use super::plan::Request;
-use super::task::{Stage, Task};
+use super::task::{Reason, Stage, Task};
 use super::usage;
 
 /// The tasks of one pod.
@@ -105,6 +107,10 @@ impl Service {
         let events = Arc::clone(&self.events);
         let id = request.id.clone();
         Task::create(request, move |pid, ended| {
+            if ended.reason == Reason::OutOfMemory {
+                // Before its end, which it explains.
+                events.send(TaskOOM { container_id: id.clone(), ..TaskOOM::default() });
+            }
             events.send(TaskExit {
                 container_id: id.clone(),
                 id: id.clone(),

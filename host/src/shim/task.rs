@@ -9,6 +9,7 @@ use containerd_shim::util::timestamp;
 
 use super::container::Container;
 use super::plan::{Plan, Request};
+use super::usage::OutOfMemory;
 
 /// What a process ends with that is killed.
 pub const KILLED: u32 = 128 + 9;
@@ -33,7 +34,18 @@ pub enum Stage {
 #[derive(Clone)]
 pub struct Ended {
     pub status: u32,
+    /// Why, where the system ended it.
+    pub reason: Reason,
     pub at: Timestamp,
+}
+
+/// Why a process has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Its own affair, or a signal's.
+    Usual,
+    /// Its container had no more memory.
+    OutOfMemory,
 }
 
 #[derive(Default)]
@@ -72,11 +84,16 @@ impl Task {
         let pid = container.pid()?;
         let progress = Arc::new(Progress::default());
         let watched = Arc::clone(&progress);
+        // Found while the process is there to ask for its cgroup.
+        let memory = OutOfMemory::of(pid.unsigned_abs());
         let watch = move || {
-            let ended = Ended {
-                status: status_of(pid, &ends).unwrap_or(KILLED),
-                at: timestamp().unwrap_or_default(),
+            let status = status_of(pid, &ends).unwrap_or(KILLED);
+            let at = timestamp().unwrap_or_default();
+            let reason = match memory {
+                Some(memory) if status == KILLED && memory.has_killed() => Reason::OutOfMemory,
+                _ => Reason::Usual,
             };
+            let ended = Ended { status, reason, at };
             watched.state().ended = Some(ended.clone());
             watched.changed.notify_all();
             tell(pid.unsigned_abs(), &ended);

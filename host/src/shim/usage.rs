@@ -1,6 +1,6 @@
 //! What a container uses, in the shape that containerd passes on to the kubelet.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use containerd_shim::cgroup::collect_metrics;
@@ -62,17 +62,80 @@ fn inactive_file(groups: &str) -> Option<u64> {
 
 /// The controllers that `cpuacct` is mounted with, and the group's path below them.
 fn accounting(groups: &str) -> Option<(&str, &str)> {
+    version_1(groups, "cpuacct")
+}
+
+/// The controllers that one of version 1 is mounted with, and the group's path below them.
+fn version_1<'a>(groups: &'a str, wanted: &str) -> Option<(&'a str, &'a str)> {
     groups.lines().find_map(|line| {
         let (_, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
-        let accounts = controllers.split(',').any(|controller| controller == "cpuacct");
-        accounts.then_some((controllers, path.trim_start_matches('/')))
+        let is_wanted = controllers.split(',').any(|controller| controller == wanted);
+        is_wanted.then_some((controllers, path.trim_start_matches('/')))
     })
+}
+
+/// Where the kernel counts the processes of a container that it has killed for want of memory: outlives
+/// them (<https://docs.kernel.org/admin-guide/cgroup-v1/memory.html>, `memory.oom_control`, and
+/// <https://docs.kernel.org/admin-guide/cgroup-v2.html>, `memory.events`).
+pub struct OutOfMemory(PathBuf);
+
+impl OutOfMemory {
+    /// Of the container of this process; none where memory is not accounted.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        Self::among(Path::new("/sys/fs/cgroup"), &groups)
+    }
+
+    fn among(root: &Path, groups: &str) -> Option<Self> {
+        if let Some((controllers, path)) = version_1(groups, "memory") {
+            return Some(Self(root.join(controllers).join(path).join("memory.oom_control")));
+        }
+        let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        Some(Self(root.join(path).join("memory.events")))
+    }
+
+    /// Whether it has killed any.
+    #[must_use]
+    pub fn has_killed(&self) -> bool {
+        let text = std::fs::read_to_string(&self.0).unwrap_or_default();
+        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        count.is_some_and(|count| count.trim() != "0")
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::processor_time;
+    use super::{OutOfMemory, processor_time};
+
+    #[test]
+    fn kills_for_want_of_memory_are_found_in_both_versions_of_cgroups() {
+        let root = tempfile::tempdir().unwrap();
+        for (groups, file, before, after) in [
+            (
+                "4:memory:/kubepods/a\n0::/\n",
+                "memory/kubepods/a/memory.oom_control",
+                "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n",
+                "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
+            ),
+            (
+                "0::/kubepods.slice/b\n",
+                "kubepods.slice/b/memory.events",
+                "max 4\noom 0\noom_kill 0\noom_group_kill 0\n",
+                "max 9\noom 1\noom_kill 2\noom_group_kill 0\n",
+            ),
+        ] {
+            let path = root.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let watch = OutOfMemory::among(root.path(), groups).unwrap();
+            assert!(!watch.has_killed());
+            std::fs::write(&path, before).unwrap();
+            assert!(!watch.has_killed());
+            std::fs::write(&path, after).unwrap();
+            assert!(watch.has_killed());
+        }
+    }
 
     #[test]
     fn processor_time_is_found_in_both_versions_of_cgroups() {
