@@ -5,11 +5,13 @@ pub mod client;
 pub mod containerd;
 #[cfg(feature = "shim")]
 mod containers;
+pub mod energy;
 #[cfg(feature = "shim")]
 pub mod kubelet;
 #[cfg(feature = "shim")]
 pub mod leftovers;
 pub mod load;
+pub mod manifests;
 pub mod native;
 #[cfg(feature = "shim")]
 pub mod network;
@@ -17,6 +19,7 @@ pub mod network;
 pub mod oci;
 pub mod peer;
 pub mod pictures;
+pub mod policy;
 pub mod raw;
 pub mod reference;
 pub mod registry;

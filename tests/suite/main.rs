@@ -9,9 +9,12 @@ mod formats;
 mod hostile;
 mod isolation;
 mod limits;
+mod manifests;
+mod node;
 mod observability;
 mod overload;
 mod parity;
+mod placement;
 #[cfg(feature = "shim")]
 mod pods;
 mod portability;

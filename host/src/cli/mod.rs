@@ -7,6 +7,7 @@ mod detect;
 mod image;
 mod log;
 mod login;
+mod node;
 #[cfg(feature = "shim")]
 pub(crate) mod pod;
 mod pull;
@@ -52,6 +53,7 @@ enum Command {
     Login(login::Login),
     Image(image::Image),
     Shim(shim::Shim),
+    Node(node::Node),
 }
 
 /// Which application a subcommand is about.
@@ -154,6 +156,8 @@ pub fn run() -> ExitCode {
         Command::Login(command) => command.run(),
         Command::Image(command) => command.run(),
         Command::Shim(command) => command.run(),
+        // Its answer is its exit status.
+        Command::Node(command) => return command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,3 +1,7 @@
-//! The machine that functions run on: what containerd there must know.
+//! The machine that functions run on: its bonds, what containerd there must know, what is wrong with it.
 
+pub mod bond;
+pub mod check;
 pub mod containerd;
+pub mod metrics;
+pub mod state;

@@ -4,6 +4,7 @@
 //! `spotter-detections: MODEL; LABEL=NUMBER, LABEL=NUMBER` is taken off and added to
 //! `spotter_detections_total{model,label}`.
 
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::node::metrics::BondCollector;
 
 /// The header by which a function has its detections counted.
 pub const DETECTIONS_HEADER: &str = "spotter-detections";
@@ -114,6 +117,7 @@ impl Metrics {
         registry.register("instances", "Instances that run", self.instances.clone());
         registry.register("connections", "Connections that are open", self.connections.clone());
         registry.register("detections", "Objects that functions found", self.detections.clone());
+        registry.register_collector(Box::new(BondCollector::of(Path::new("/"))));
         let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         };

@@ -1,0 +1,96 @@
+//! `spotter node`: whether a machine is fit to be a node, and what its bonds do.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::node::check::{Bonds, Finding, Verdict, findings};
+use crate::node::metrics;
+use crate::node::state::State;
+
+/// Check a machine that is to be a node: its bond, containerd, cgroups and MTUs
+#[derive(Args)]
+pub(super) struct Node {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say, line by line, what is right, what is wrong, and the command that mends it
+    ///
+    /// Exits with 0 where nothing is wrong, and with 1 where something is.
+    Check(Check),
+    /// Write the bonds' metrics, for the textfile collector of Prometheus' node exporter
+    Metrics(Machine),
+}
+
+#[derive(Args)]
+struct Check {
+    /// Write one object of JSON
+    #[arg(long)]
+    json: bool,
+    /// Say that it is wrong where there is no bond, as on the host of LXC nodes
+    #[arg(long)]
+    bond: bool,
+    /// containerd's configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/containerd/config.toml")]
+    containerd_config: PathBuf,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+#[derive(Args)]
+struct Machine {
+    /// Where the machine's files are
+    #[arg(long, value_name = "FOLDER", default_value = "/")]
+    root: PathBuf,
+}
+
+impl Node {
+    pub(super) fn run(self) -> ExitCode {
+        match self.command {
+            Command::Check(check) => check.run(),
+            Command::Metrics(machine) => {
+                print(&metrics::text(&machine.root));
+                ExitCode::SUCCESS
+            }
+        }
+    }
+}
+
+impl Check {
+    fn run(self) -> ExitCode {
+        let state = State::read(&self.machine.root, &self.containerd_config);
+        let bonds = if self.bond { Bonds::Required } else { Bonds::Optional };
+        let findings = findings(&state, bonds);
+        let is_right = findings.iter().all(|finding| finding.verdict != Verdict::Wrong);
+        if self.json {
+            let all = json!({"ok": is_right, "findings": findings, "bonds": state.bonds, "links": state.links});
+            print(&format!("{all:#}\n"));
+        } else {
+            print(&findings.iter().map(line).collect::<String>());
+        }
+        if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+fn line(finding: &Finding) -> String {
+    let verdict = match finding.verdict {
+        Verdict::Right => "right   ",
+        Verdict::Doubtful => "doubtful",
+        Verdict::Wrong => "WRONG   ",
+    };
+    let mend = finding.mend.iter().map(|mend| format!("         mend: {mend}\n"));
+    let mend: String = mend.collect();
+    format!("{verdict} {}: {} [{}]\n{mend}", finding.subject, finding.message, finding.code)
+}
+
+#[allow(clippy::print_stdout, reason = "the answer is what was asked for")]
+fn print(text: &str) {
+    use std::io::Write;
+    // A reader that has gone away has read enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

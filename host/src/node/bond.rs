@@ -1,0 +1,220 @@
+//! Bonds as the kernel's driver describes them in `/proc/net/bonding`
+//! (<https://docs.kernel.org/networking/bonding.html>, "Querying Bonding Configuration").
+
+use serde::Serialize;
+
+/// The address of a partner that has never spoken.
+pub const NO_PARTNER: &str = "00:00:00:00:00:00";
+
+/// One bond.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Bond {
+    pub name: String,
+    /// As the driver writes it: `IEEE 802.3ad Dynamic link aggregation`.
+    pub mode: String,
+    /// `layer2`, `layer3+4` and so on; empty in modes that have none.
+    pub hash_policy: String,
+    /// Whether it carries anything at all.
+    pub is_up: bool,
+    /// How often ports' links are looked at, in milliseconds; 0 for never.
+    pub miimon: u32,
+    /// `slow` (a frame every 30 s) or `fast` (every second).
+    pub lacp_rate: String,
+    /// Ports that must be up for the bond to be.
+    pub min_links: u32,
+    /// What has been agreed with the other side; none in other modes.
+    pub aggregator: Option<Aggregator>,
+    pub ports: Vec<Port>,
+}
+
+/// The aggregator through which a bond sends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Aggregator {
+    pub id: u32,
+    pub ports: u32,
+    /// The other side's address; [`NO_PARTNER`] where it does not speak LACP.
+    pub partner: String,
+}
+
+/// One port of a bond.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Port {
+    pub name: String,
+    pub is_up: bool,
+    /// In Mbit/s; none where the driver does not know.
+    pub speed: Option<u32>,
+    pub duplex: String,
+    pub failures: u64,
+    pub aggregator: Option<u32>,
+    /// `none`, `monitoring`, or `churned`: LACP's two sides do not come to terms.
+    pub actor_churn: String,
+    pub partner_churn: String,
+}
+
+impl Bond {
+    /// Whether it is of IEEE 802.3ad.
+    #[must_use]
+    pub fn is_lacp(&self) -> bool {
+        self.mode.contains("802.3ad")
+    }
+
+    /// The ports that carry its traffic: up, and in its aggregator where it has one.
+    pub fn active_ports(&self) -> impl Iterator<Item = &Port> {
+        let id = self.aggregator.as_ref().map(|aggregator| aggregator.id);
+        self.ports.iter().filter(move |port| port.is_up && (id.is_none() || port.aggregator == id))
+    }
+
+    /// Whether the other side speaks LACP.
+    #[must_use]
+    pub fn has_partner(&self) -> bool {
+        self.aggregator.as_ref().is_some_and(|aggregator| aggregator.partner != NO_PARTNER)
+    }
+
+    /// Reads the driver's description of the bond of this name; what is not in it stays at its default.
+    #[must_use]
+    pub fn parse(name: &str, text: &str) -> Self {
+        let mut bond = Self { name: name.to_owned(), ..Self::default() };
+        // Each port has a paragraph, or some, that begins with its name.
+        let mut sections = text.split("\nSlave Interface: ");
+        for (key, value) in entries(sections.next().unwrap_or_default()) {
+            bond.set(key, value);
+        }
+        bond.ports = sections.map(Port::parse).collect();
+        bond
+    }
+
+    fn set(&mut self, key: &str, value: &str) {
+        match key {
+            "Bonding Mode" => self.mode = value.to_owned(),
+            "Transmit Hash Policy" => self.hash_policy = first_word(value).to_owned(),
+            "MII Status" => self.is_up = value == "up",
+            "MII Polling Interval (ms)" => self.miimon = value.parse().unwrap_or_default(),
+            "LACP rate" => self.lacp_rate = value.to_owned(),
+            "Min links" => self.min_links = value.parse().unwrap_or_default(),
+            "Aggregator ID" => self.agreed().id = value.parse().unwrap_or_default(),
+            "Number of ports" => self.agreed().ports = value.parse().unwrap_or_default(),
+            "Partner Mac Address" => self.agreed().partner = value.to_owned(),
+            _ => {}
+        }
+    }
+
+    fn agreed(&mut self) -> &mut Aggregator {
+        self.aggregator.get_or_insert_default()
+    }
+}
+
+impl Port {
+    fn parse(section: &str) -> Self {
+        let mut lines = section.splitn(2, '\n');
+        let name = lines.next().unwrap_or_default().trim().to_owned();
+        let mut port = Self { name, ..Self::default() };
+        for (key, value) in entries(lines.next().unwrap_or_default()) {
+            match key {
+                "MII Status" => port.is_up = value == "up",
+                "Speed" => port.speed = first_word(value).parse().ok(),
+                "Duplex" => port.duplex = value.to_owned(),
+                "Link Failure Count" => port.failures = value.parse().unwrap_or_default(),
+                "Aggregator ID" => port.aggregator = value.parse().ok(),
+                "Actor Churn State" => port.actor_churn = value.to_owned(),
+                "Partner Churn State" => port.partner_churn = value.to_owned(),
+                _ => {}
+            }
+        }
+        port
+    }
+}
+
+fn entries(section: &str) -> impl Iterator<Item = (&str, &str)> {
+    section.lines().filter_map(|line| line.trim().split_once(": "))
+}
+
+fn first_word(text: &str) -> &str {
+    text.split(' ').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::Bond;
+
+    /// Two ports in one aggregator, and a partner: as Linux 6.1 writes it.
+    pub(crate) const GOOD: &str = "\
+Ethernet Channel Bonding Driver: v6.1.0
+
+Bonding Mode: IEEE 802.3ad Dynamic link aggregation
+Transmit Hash Policy: layer3+4 (1)
+MII Status: up
+MII Polling Interval (ms): 100
+Up Delay (ms): 0
+Down Delay (ms): 0
+Peer Notification Delay (ms): 0
+
+802.3ad info
+LACP active: on
+LACP rate: fast
+Min links: 1
+Aggregator selection policy (ad_select): bandwidth
+System priority: 65535
+System MAC address: 32:a5:0b:11:22:33
+Active Aggregator Info:
+\tAggregator ID: 1
+\tNumber of ports: 2
+\tActor Key: 15
+\tPartner Key: 15
+\tPartner Mac Address: 9a:1e:00:44:55:66
+
+Slave Interface: eno1
+MII Status: up
+Speed: 1000 Mbps
+Duplex: full
+Link Failure Count: 0
+Permanent HW addr: 32:a5:0b:11:22:33
+Slave queue ID: 0
+Aggregator ID: 1
+Actor Churn State: none
+Partner Churn State: none
+Actor Churned Count: 0
+Partner Churned Count: 0
+details actor lacp pdu:
+    system priority: 65535
+    port state: 63
+details partner lacp pdu:
+    system priority: 65535
+    port state: 63
+
+Slave Interface: eno2
+MII Status: up
+Speed: 1000 Mbps
+Duplex: full
+Link Failure Count: 3
+Permanent HW addr: 32:a5:0b:11:22:34
+Slave queue ID: 0
+Aggregator ID: 1
+Actor Churn State: none
+Partner Churn State: none
+";
+
+    #[test]
+    fn a_bond_is_read_with_its_ports() {
+        let bond = Bond::parse("bond0", GOOD);
+        assert!(bond.is_lacp() && bond.is_up && bond.has_partner());
+        assert_eq!((bond.miimon, bond.min_links), (100, 1));
+        assert_eq!((bond.hash_policy.as_str(), bond.lacp_rate.as_str()), ("layer3+4", "fast"));
+        let aggregator = bond.aggregator.as_ref().unwrap();
+        assert_eq!((aggregator.id, aggregator.ports), (1, 2));
+        assert_eq!(aggregator.partner, "9a:1e:00:44:55:66");
+        let names: Vec<&str> = bond.active_ports().map(|port| port.name.as_str()).collect();
+        assert_eq!(names, ["eno1", "eno2"]);
+        assert_eq!((bond.ports[1].speed, bond.ports[1].failures), (Some(1000), 3));
+    }
+
+    #[test]
+    fn other_modes_and_nonsense_are_read_too() {
+        let text = "Bonding Mode: fault-tolerance (active-backup)\nPrimary Slave: None\nMII Status: down\n\
+             \nSlave Interface: eno1\nMII Status: up\nSpeed: Unknown\nDuplex: Unknown\n";
+        let bond = Bond::parse("bond1", text);
+        assert!(!bond.is_lacp() && !bond.is_up && bond.aggregator.is_none());
+        assert_eq!(bond.ports[0].speed, None);
+        assert_eq!(bond.active_ports().count(), 1);
+        assert_eq!(Bond::parse("x", "\u{0}: : \nSlave Interface: \n").ports.len(), 1);
+    }
+}

@@ -1,0 +1,162 @@
+//! What is right on a machine that is to be a node, what is wrong, and the command that mends it.
+
+mod bond;
+mod machine;
+mod mtu;
+
+use serde::Serialize;
+
+use super::state::State;
+
+/// How much it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Right,
+    /// It works, and might work better or last longer.
+    Doubtful,
+    Wrong,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub verdict: Verdict,
+    /// A code that stays the same from version to version.
+    pub code: &'static str,
+    /// What it is about: `bond0`, `bond0/eno1`, `containerd`.
+    pub subject: String,
+    /// What is so.
+    pub message: String,
+    /// What to do about it; none where it is right.
+    pub mend: Option<String>,
+}
+
+/// Whether a machine is expected to have a bond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bonds {
+    /// As of an LXC container, whose host has it.
+    Optional,
+    Required,
+}
+
+/// Looks at everything.
+#[must_use]
+pub fn findings(state: &State, bonds: Bonds) -> Vec<Finding> {
+    let mut findings = bond::findings(state, bonds);
+    findings.extend(mtu::findings(&state.links));
+    findings.extend(machine::findings(state));
+    findings
+}
+
+fn right(code: &'static str, subject: &str, message: impl Into<String>) -> Finding {
+    let (verdict, subject) = (Verdict::Right, subject.to_owned());
+    Finding { verdict, code, subject, message: message.into(), mend: None }
+}
+
+fn wrong(
+    code: &'static str,
+    subject: &str,
+    message: impl Into<String>,
+    mend: impl Into<String>,
+) -> Finding {
+    let (verdict, subject, mend) = (Verdict::Wrong, subject.to_owned(), Some(mend.into()));
+    Finding { verdict, code, subject, message: message.into(), mend }
+}
+
+fn doubtful(
+    code: &'static str,
+    subject: &str,
+    message: impl Into<String>,
+    mend: impl Into<String>,
+) -> Finding {
+    Finding { verdict: Verdict::Doubtful, ..wrong(code, subject, message, mend) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bonds, Verdict, findings};
+    use crate::node::bond::tests::GOOD;
+    use crate::node::bond::{Bond, NO_PARTNER};
+    use crate::node::state::{Link, State};
+
+    /// The codes of what is wrong or doubtful with a bond.
+    fn faults(text: &str) -> Vec<&'static str> {
+        let state = State { bonds: vec![Bond::parse("bond0", text)], ..State::default() };
+        let found = findings(&state, Bonds::Required).into_iter();
+        let faults = found.filter(|finding| finding.verdict != Verdict::Right);
+        faults.map(|finding| finding.code).filter(|code| code.starts_with("bond")).collect()
+    }
+
+    #[test]
+    fn each_fault_of_a_bond_is_found_by_itself() {
+        assert_eq!(faults(GOOD), [""; 0]);
+        for (from, to, code) in [
+            ("Polling Interval (ms): 100", "Polling Interval (ms): 0", "bond-miimon"),
+            ("LACP rate: fast", "LACP rate: slow", "bond-lacp-rate"),
+            ("layer3+4 (1)", "layer2 (0)", "bond-hash-policy"),
+            ("Min links: 1", "Min links: 0", "bond-min-links"),
+            ("Min links: 1", "Min links: 2", "bond-min-links"),
+            ("9a:1e:00:44:55:66", NO_PARTNER, "bond-partner"),
+            ("Speed: 1000 Mbps", "Speed: 100 Mbps", "bond-port-speed"),
+            ("Duplex: full", "Duplex: half", "bond-port-duplex"),
+            ("Actor Churn State: none", "Actor Churn State: churned", "bond-port-churn"),
+        ] {
+            let changed = GOOD.replacen(from, to, 1);
+            assert_ne!(changed, GOOD, "{from}");
+            assert_eq!(faults(&changed), [code], "{to}");
+        }
+        let second = "queue ID: 0\nAggregator ID: ";
+        let elsewhere = GOOD.replacen(&format!("{second}1"), &format!("{second}2"), 1);
+        assert_eq!(faults(&elsewhere), ["bond-port-aggregator"]);
+        let (head, ports) = GOOD.split_once("Slave Interface").unwrap();
+        let dead = format!(
+            "{head}Slave Interface{}",
+            ports.replacen("MII Status: up", "MII Status: down", 1)
+        );
+        assert_eq!(faults(&dead), ["bond-port-link"]);
+        assert!(faults("Bonding Mode: load balancing (round-robin)\n").contains(&"bond-mode"));
+        let state = State::default();
+        assert!(
+            findings(&state, Bonds::Required)
+                .iter()
+                .any(|finding| { finding.code == "bond" && finding.verdict == Verdict::Wrong })
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_comes_with_what_mends_it() {
+        for found in findings(&State::default(), Bonds::Required) {
+            assert_eq!(found.mend.is_none(), found.verdict == Verdict::Right, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn links_that_carry_the_same_frames_have_the_same_mtu() {
+        let link = |name: &str, kind: &str, mtu: u32, master: Option<&str>| Link {
+            name: name.into(),
+            kind: kind.into(),
+            mtu,
+            master: master.map(str::to_owned),
+            ..Link::default()
+        };
+        let mut links = vec![
+            link("eno1", "", 9000, Some("bond0")),
+            link("bond0", "bond", 9000, Some("br0")),
+            link("br0", "bridge", 9000, None),
+            link("veth1", "veth", 9000, Some("br0")),
+            link("vxlan0", "vxlan", 8950, None),
+        ];
+        let faults = |links: &[Link]| -> Vec<String> {
+            let found = super::mtu::findings(links).into_iter();
+            found.filter(|f| f.verdict != Verdict::Right).map(|f| f.subject).collect()
+        };
+        assert_eq!(faults(&links), [""; 0]);
+        links[3].mtu = 1500;
+        assert_eq!(faults(&links), ["br0/veth1"]);
+        links[0].mtu = 1500;
+        assert_eq!(faults(&links), ["bond0/eno1", "br0/veth1"]);
+        links[4].mtu = 9000;
+        assert_eq!(faults(&links), ["bond0/eno1", "br0/veth1", "vxlan0"]);
+    }
+}

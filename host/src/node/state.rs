@@ -1,0 +1,222 @@
+//! What there is on this machine: its links, bonds, cgroups, file systems and containerd, as the kernel's
+//! files and containerd's have them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::bond::Bond;
+
+/// A machine's state.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub bonds: Vec<Bond>,
+    pub links: Vec<Link>,
+    pub cgroups: Cgroups,
+    /// Kinds of file systems that the kernel has.
+    pub file_systems: Vec<String>,
+    pub containerd: Containerd,
+    /// Whether packets are passed on between links.
+    pub forwards: bool,
+    /// Whether mounts below `/` are seen by containers.
+    pub shares_mounts: bool,
+    pub has_kernel_log: bool,
+    /// `5.10.0-28-amd64`.
+    pub kernel: String,
+}
+
+/// A network link.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Link {
+    pub name: String,
+    /// As `ip link` has it: `bond`, `bridge`, `veth`, `vxlan`; empty for others.
+    pub kind: String,
+    /// In bytes.
+    pub mtu: u32,
+    /// The bond or bridge that it is a port of.
+    pub master: Option<String>,
+    pub received: u64,
+    pub sent: u64,
+}
+
+/// How the kernel groups processes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cgroups {
+    /// 1 or 2; 0 where there are none.
+    pub version: u8,
+    pub controllers: Vec<String>,
+}
+
+/// What containerd has.
+#[derive(Clone, Debug, Default)]
+pub struct Containerd {
+    /// The file, and its text; none where there is no such file.
+    pub config: (PathBuf, Option<String>),
+    /// The shim on containerd's path, where it is there and may be run.
+    pub shim: Option<PathBuf>,
+}
+
+/// Where containerd's services look for programs.
+const PATH: [&str; 6] = ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"];
+
+impl State {
+    /// Reads the state of the machine whose root is `root`, and containerd's configuration at `config`
+    /// below that; what cannot be read is as if it were not there.
+    #[must_use]
+    pub fn read(root: &Path, config: &Path) -> Self {
+        let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
+        let mount_information = text("proc/self/mountinfo");
+        let file_systems = text("proc/filesystems");
+        Self {
+            bonds: bonds(root),
+            links: links(root),
+            cgroups: cgroups(root),
+            file_systems: file_systems
+                .lines()
+                .filter_map(|line| Some(line.split_whitespace().next_back()?.to_owned()))
+                .collect(),
+            containerd: containerd(root, config),
+            forwards: text("proc/sys/net/ipv4/ip_forward").trim() == "1",
+            shares_mounts: shares_mounts(&mount_information),
+            has_kernel_log: root.join("dev/kmsg").exists(),
+            kernel: text("proc/sys/kernel/osrelease").trim().to_owned(),
+        }
+    }
+}
+
+/// The bonds of this network namespace.
+#[must_use]
+pub fn bonds(root: &Path) -> Vec<Bond> {
+    named_files(&root.join("proc/net/bonding"))
+        .into_iter()
+        .filter_map(|(name, path)| Some(Bond::parse(&name, &fs::read_to_string(path).ok()?)))
+        .collect()
+}
+
+/// The links of this network namespace.
+#[must_use]
+pub fn links(root: &Path) -> Vec<Link> {
+    named_files(&root.join("sys/class/net"))
+        .into_iter()
+        .filter(|(_, path)| path.join("mtu").exists())
+        .map(|(name, path)| link(name, &path))
+        .collect()
+}
+
+fn link(name: String, path: &Path) -> Link {
+    let number = |file: &str| {
+        let text = fs::read_to_string(path.join(file)).unwrap_or_default();
+        text.trim().parse::<u64>().unwrap_or_default()
+    };
+    let event = fs::read_to_string(path.join("uevent")).unwrap_or_default();
+    let declared = event.lines().find_map(|line| line.strip_prefix("DEVTYPE="));
+    let kind = match declared {
+        Some(kind) => kind,
+        // A link of its own machine, whose other end is another link, has no type of device.
+        None if number("iflink") != number("ifindex") => "veth",
+        None => "",
+    };
+    let master = fs::read_link(path.join("master")).ok();
+    let master = master.and_then(|to| Some(to.file_name()?.to_string_lossy().into_owned()));
+    Link {
+        kind: kind.to_owned(),
+        mtu: number("mtu").try_into().unwrap_or_default(),
+        master,
+        received: number("statistics/rx_bytes"),
+        sent: number("statistics/tx_bytes"),
+        name,
+    }
+}
+
+fn cgroups(root: &Path) -> Cgroups {
+    let unified = root.join("sys/fs/cgroup/cgroup.controllers");
+    if let Ok(text) = fs::read_to_string(unified) {
+        let controllers = text.split_whitespace().map(str::to_owned).collect();
+        return Cgroups { version: 2, controllers };
+    }
+    let controllers: Vec<String> = named_files(&root.join("sys/fs/cgroup"))
+        .into_iter()
+        .filter(|(_, path)| path.join("cgroup.procs").exists())
+        .flat_map(|(name, _)| name.split(',').map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    Cgroups { version: u8::from(!controllers.is_empty()), controllers }
+}
+
+fn containerd(root: &Path, config: &Path) -> Containerd {
+    let text = fs::read_to_string(root.join(config.strip_prefix("/").unwrap_or(config))).ok();
+    let is_runnable = |path: &Path| {
+        path.metadata()
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    let shim = PATH
+        .iter()
+        .map(|folder| root.join(folder).join("containerd-shim-spotter-v1"))
+        .find(|path| is_runnable(path));
+    Containerd { config: (config.to_owned(), text), shim }
+}
+
+/// Whether the mount at `/` is shared (<https://docs.kernel.org/filesystems/sharedsubtree.html>).
+fn shares_mounts(mount_information: &str) -> bool {
+    let root = mount_information.lines().find(|line| line.split(' ').nth(4) == Some("/"));
+    root.is_some_and(|line| line.split(' ').any(|field| field.starts_with("shared:")))
+}
+
+/// What is in a folder, by name; nothing where it is not there.
+fn named_files(folder: &Path) -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{State, shares_mounts};
+
+    #[test]
+    fn a_machine_is_read_from_its_files() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("proc/net/bonding/bond0", crate::node::bond::tests::GOOD);
+        write("proc/filesystems", "nodev\tsysfs\nnodev\toverlay\n\text4\n");
+        write("proc/sys/net/ipv4/ip_forward", "1\n");
+        write("sys/class/net/eno1/mtu", "9000\n");
+        write("sys/class/net/eno1/statistics/rx_bytes", "77\n");
+        write("sys/class/net/br0/mtu", "1500\n");
+        write("sys/class/net/br0/uevent", "DEVTYPE=bridge\nINTERFACE=br0\n");
+        write("sys/class/net/bonding_masters", "bond0\n");
+        write("sys/fs/cgroup/cpu,cpuacct/cgroup.procs", "");
+        write("sys/fs/cgroup/memory/cgroup.procs", "");
+        std::os::unix::fs::symlink("../../br0", root.path().join("sys/class/net/eno1/master"))
+            .unwrap();
+        write("etc/containerd/config.toml", "version = 2\n");
+        let state = State::read(root.path(), Path::new("/etc/containerd/config.toml"));
+        assert_eq!(state.bonds.len(), 1);
+        assert!(state.forwards && !state.has_kernel_log && state.containerd.shim.is_none());
+        assert!(state.file_systems.contains(&"overlay".to_owned()));
+        assert_eq!(state.cgroups.version, 1);
+        assert_eq!(state.cgroups.controllers, ["cpu", "cpuacct", "memory"]);
+        assert_eq!(state.links.len(), 2);
+        let [bridge, port] = &state.links[..] else { panic!("{:?}", state.links) };
+        assert_eq!((bridge.kind.as_str(), bridge.mtu), ("bridge", 1500));
+        assert_eq!((port.mtu, port.received, port.master.as_deref()), (9000, 77, Some("br0")));
+        assert_eq!(state.containerd.config.1.as_deref(), Some("version = 2\n"));
+    }
+
+    #[test]
+    fn shared_mounts_are_told_from_private_ones() {
+        assert!(shares_mounts("25 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda rw\n"));
+        assert!(!shares_mounts("25 1 8:1 / / rw,relatime - ext4 /dev/sda rw\n"));
+        assert!(!shares_mounts("26 25 0:5 / /dev rw shared:2 - devtmpfs udev rw\n"));
+    }
+}

