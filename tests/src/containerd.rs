@@ -30,7 +30,11 @@ pub struct Containerd {
     _alone: MutexGuard<'static, ()>,
 }
 
-static ALONE: Mutex<()> = Mutex::new(());
+/// Waits until no other test of this process uses containers.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Containerd {
     /// Starts one that has the application's image, in both namespaces, and a sandbox's.
@@ -40,7 +44,7 @@ impl Containerd {
         {
             system::program(program, package);
         }
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let folder = tempfile::tempdir().expect("a folder");
         let mut containerd =
             Self { process: None, folder, before: leftovers::shared(), _alone: alone };

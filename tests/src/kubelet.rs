@@ -2,7 +2,7 @@
 //! (<https://github.com/kubernetes/cri-api>).
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Request, Status};
@@ -10,10 +10,10 @@ use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
     Capability, ContainerConfig, ContainerMetadata, ContainerStatsRequest, ContainerStatus,
     ContainerStatusRequest, CreateContainerRequest, ImageSpec, KeyValue, LinuxContainerConfig,
-    LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig,
-    PodSandboxConfig, PodSandboxMetadata, PodSandboxStatusRequest, RemoveContainerRequest,
-    RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest, StopContainerRequest,
-    StopPodSandboxRequest,
+    LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig, NamespaceMode,
+    NamespaceOption, PodSandboxConfig, PodSandboxMetadata, PodSandboxStatusRequest,
+    RemoveContainerRequest, RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest,
+    StopContainerRequest, StopPodSandboxRequest,
 };
 use tokio::runtime::Runtime;
 
@@ -46,14 +46,30 @@ pub struct Wanted<'a> {
     pub cpu_quota: i64,
     /// 0 for root; any other is restricted as Pod Security has it.
     pub user: i64,
+    pub processes: Processes,
+}
+
+/// Whose processes a container sees.
+#[derive(Clone, Copy, Default)]
+pub enum Processes {
+    /// Its own, as by Kubernetes' default.
+    #[default]
+    Own,
+    /// All of its pod, by `shareProcessNamespace`.
+    Pods,
 }
 
 impl Kubelet {
     pub fn of(containerd: &Containerd) -> Self {
+        Self::connect(&containerd.socket(), containerd.path("logs"))
+    }
+
+    /// A client of the containerd that listens on `socket`, and writes pods' logs to a folder.
+    pub fn connect(socket: &Path, logs: PathBuf) -> Self {
         let runtime = Runtime::new().expect("a runtime");
-        let channel = runtime.block_on(containerd_client::connect(containerd.socket()));
+        let channel = runtime.block_on(containerd_client::connect(socket));
         let client = RuntimeServiceClient::new(channel.expect("containerd answers"));
-        Self { runtime, client, logs: containerd.path("logs") }
+        Self { runtime, client, logs }
     }
 
     fn ask<T>(
@@ -112,6 +128,13 @@ impl Kubelet {
                 }),
                 security_context: Some(LinuxContainerSecurityContext {
                     run_as_user: Some(k8s_cri::v1::Int64Value { value: wanted.user }),
+                    namespace_options: Some(NamespaceOption {
+                        pid: match wanted.processes {
+                            Processes::Own => NamespaceMode::Container as i32,
+                            Processes::Pods => NamespaceMode::Pod as i32,
+                        },
+                        ..NamespaceOption::default()
+                    }),
                     readonly_rootfs: wanted.user != 0,
                     no_new_privs: wanted.user != 0,
                     capabilities: (wanted.user != 0).then(|| Capability {

@@ -16,6 +16,7 @@ pub mod native;
 #[cfg(feature = "shim")]
 pub mod network;
 #[cfg(feature = "shim")]
+pub mod node;
 pub mod oci;
 pub mod peer;
 pub mod pictures;
@@ -24,7 +25,10 @@ pub mod raw;
 pub mod reference;
 pub mod registry;
 pub mod server;
+#[cfg(feature = "shim")]
+pub mod switch;
 pub mod system;
+pub mod virtual_machine;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

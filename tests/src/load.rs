@@ -1,6 +1,7 @@
 //! Load from many clients at once, and what became of it.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::client;
@@ -59,6 +60,24 @@ pub fn post(url: &str, body: &[u8], clients: usize, duration: Duration) -> Outco
                         // As `Retry-After` asks, though sooner.
                         std::thread::sleep(Duration::from_millis(20));
                     }
+                }
+            });
+        }
+    });
+    Outcome::of(outcome, began)
+}
+
+/// Posts `body` to `url` so many times in all, from so many clients.
+pub fn batch(url: &str, body: &[u8], clients: usize, count: usize) -> Outcome {
+    let outcome = Mutex::new(Outcome::default());
+    let (began, next) = (Instant::now(), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..clients {
+            scope.spawn(|| {
+                while next.fetch_add(1, Ordering::Relaxed) < count {
+                    let sent = Instant::now();
+                    let status = client::post_picture(url, body).status;
+                    Outcome::add(&outcome, status, sent.elapsed().as_secs_f64() * 1000.0);
                 }
             });
         }

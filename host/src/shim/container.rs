@@ -17,7 +17,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zygote::Zygote;
 
-use super::plan::{Cgroups, Plan};
+use super::cgroups::Cgroups;
+use super::plan::Plan;
 
 thread_local! {
     /// The container of this process, where it is one that holds one.

@@ -5,6 +5,7 @@
 //! sidecars, a Linux program. A process forked early ([`container`]) then makes the container and runs it
 //! ([`workload`]).
 
+pub mod cgroups;
 pub mod container;
 pub mod image;
 pub mod plan;

@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use oci_spec::runtime::{Mount, MountBuilder, Spec};
 use serde::{Deserialize, Serialize};
 
+use super::cgroups::{self, Cgroups};
 use super::{STATES, image};
 use crate::app::check;
 use crate::cli::pod;
@@ -36,24 +37,6 @@ pub struct Plan {
     pub states: PathBuf,
     pub cgroups: Cgroups,
     pub program: Program,
-}
-
-/// Who makes the container's cgroup.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub enum Cgroups {
-    Own,
-    Systemd,
-}
-
-impl Cgroups {
-    /// By the path's form: containerd writes `SLICE:PREFIX:NAME` for systemd.
-    fn of(spec: &Spec) -> Self {
-        let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
-        let is_slice = path.and_then(|path| path.to_str()).is_some_and(|path| {
-            path.split_once(':').is_some_and(|(slice, _)| slice.ends_with(".slice"))
-        });
-        if is_slice { Self::Systemd } else { Self::Own }
-    }
 }
 
 /// What a container runs.
@@ -87,6 +70,7 @@ impl Plan {
     pub async fn of(request: &Request) -> anyhow::Result<Self> {
         let path = request.bundle.join("config.json");
         let mut spec = Spec::load(&path).context("the container's configuration cannot be read")?;
+        let mut changed = cgroups::write_out(&mut spec, Path::new("/sys/fs/cgroup"))?;
         let found = match image::application(request).await? {
             Some(folder) => {
                 let mounted = Path::new(APPLICATION);
@@ -104,10 +88,13 @@ impl Plan {
                 }
                 let function = function(&folder, &manifest, inside, &spec, &mut mounts)?;
                 spec.set_mounts(Some(mounts));
-                spec.save(&path).context("the container's configuration cannot be written")?;
+                changed = true;
                 Program::Function(function)
             }
         };
+        if changed {
+            spec.save(&path).context("the container's configuration cannot be written")?;
+        }
         let states = Path::new(STATES).join(&request.namespace);
         Ok(Self { request: request.clone(), states, cgroups: Cgroups::of(&spec), program })
     }
@@ -206,21 +193,8 @@ fn mount(at: &Path, kind: &str, source: &Path, options: &[&str]) -> anyhow::Resu
 
 #[cfg(test)]
 mod tests {
-    use super::{Cgroups, manifest_of, within};
-    use oci_spec::runtime::{LinuxBuilder, ProcessBuilder, Spec};
-
-    #[test]
-    fn systemd_is_told_by_the_cgroups_path() {
-        for (path, expected) in [
-            ("/kubepods/pod1/a", Cgroups::Own),
-            ("kubepods-pod1.slice:cri-containerd:a", Cgroups::Systemd),
-            ("/a:b:c", Cgroups::Own),
-        ] {
-            let mut spec = Spec::default();
-            spec.set_linux(Some(LinuxBuilder::default().cgroups_path(path).build().unwrap()));
-            assert_eq!(Cgroups::of(&spec), expected, "{path}");
-        }
-    }
+    use super::{manifest_of, within};
+    use oci_spec::runtime::{ProcessBuilder, Spec};
 
     #[test]
     fn a_function_is_told_from_a_program() {

@@ -1,17 +1,17 @@
 //! What a bond of IEEE 802.3ad needs to carry more than one of its links, and to survive the loss of one
 //! (<https://docs.kernel.org/networking/bonding.html>).
 
-use super::{Bonds, Finding, doubtful, right, wrong};
+use super::{Finding, Role, doubtful, right, wrong};
 use crate::node::bond::{Bond, Port};
 use crate::node::state::State;
 
-pub(super) fn findings(state: &State, bonds: Bonds) -> Vec<Finding> {
+pub(super) fn findings(state: &State, role: Role) -> Vec<Finding> {
     if state.bonds.is_empty() {
-        return vec![match bonds {
-            Bonds::Optional => {
+        return vec![match role {
+            Role::Node => {
                 right("bond", "network", "no bond here (an LXC container's is on its host)")
             }
-            Bonds::Required => wrong(
+            Role::Host => wrong(
                 "bond",
                 "network",
                 "there is no bond in /proc/net/bonding",

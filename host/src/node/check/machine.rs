@@ -10,50 +10,61 @@ const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// The first kernel with `PAGEMAP_SCAN`, by which instances are reset at little cost.
 const FAST_RESET: (u32, u32) = (6, 7);
 
-pub(super) fn findings(state: &State) -> Vec<Finding> {
-    let mut findings = vec![shim(state), configuration(state), cgroups(state)];
-    findings.push(if state.file_systems.iter().any(|kind| kind == "overlay") {
-        right("overlay", "kernel", "overlay file systems are there")
-    } else {
-        wrong(
-            "overlay",
-            "kernel",
-            "there are no overlay file systems, which containerd's usual snapshots are",
-            "modprobe overlay (in LXC: on the host)",
-        )
-    });
-    findings.push(if state.forwards {
-        right("ip-forward", "network", "packets are forwarded to pods")
-    } else {
-        wrong(
-            "ip-forward",
-            "network",
-            "net.ipv4.ip_forward is 0: pods cannot be reached",
-            "sysctl -w net.ipv4.ip_forward=1",
-        )
-    });
-    findings.push(if state.shares_mounts {
-        right("mount-propagation", "mounts", "/ is shared")
-    } else {
-        wrong(
-            "mount-propagation",
-            "mounts",
-            "/ is not a shared mount: volumes do not reach pods",
-            "mount --make-rshared /",
-        )
-    });
-    findings.push(if state.has_kernel_log {
-        right("kmsg", "kernel", "/dev/kmsg is there")
-    } else {
-        wrong(
-            "kmsg",
-            "kernel",
-            "there is no /dev/kmsg, without which a kubelet does not start",
-            "in LXC: lxc.mount.entry = /dev/kmsg dev/kmsg none bind,create=file 0 0",
-        )
-    });
-    findings.push(kernel(&state.kernel));
-    findings
+/// What a host of nodes needs too.
+pub(super) fn of_any(state: &State) -> Vec<Finding> {
+    let has_overlay = state.file_systems.iter().any(|kind| kind == "overlay");
+    vec![
+        cgroups(state),
+        if has_overlay {
+            right("overlay", "kernel", "overlay file systems are there")
+        } else {
+            wrong(
+                "overlay",
+                "kernel",
+                "there are no overlay file systems, which containerd's usual snapshots are",
+                "modprobe overlay (in LXC: on the host)",
+            )
+        },
+        if state.forwards {
+            right("ip-forward", "network", "packets are forwarded to pods")
+        } else {
+            wrong(
+                "ip-forward",
+                "network",
+                "net.ipv4.ip_forward is 0: pods cannot be reached",
+                "sysctl -w net.ipv4.ip_forward=1",
+            )
+        },
+        kernel(&state.kernel),
+    ]
+}
+
+/// What containerd, the shim and the kubelet need.
+pub(super) fn of_node(state: &State) -> Vec<Finding> {
+    vec![
+        shim(state),
+        configuration(state),
+        if state.shares_mounts {
+            right("mount-propagation", "mounts", "/ is shared")
+        } else {
+            wrong(
+                "mount-propagation",
+                "mounts",
+                "/ is not a shared mount: volumes do not reach pods",
+                "mount --make-rshared /",
+            )
+        },
+        if state.has_kernel_log {
+            right("kmsg", "kernel", "/dev/kmsg is there")
+        } else {
+            wrong(
+                "kmsg",
+                "kernel",
+                "there is no /dev/kmsg, without which a kubelet does not start",
+                "in LXC: lxc.mount.entry = /dev/kmsg dev/kmsg none bind,create=file 0 0",
+            )
+        },
+    ]
 }
 
 fn shim(state: &State) -> Finding {

@@ -32,20 +32,24 @@ pub struct Finding {
     pub mend: Option<String>,
 }
 
-/// Whether a machine is expected to have a bond.
+/// What a machine is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bonds {
-    /// As of an LXC container, whose host has it.
-    Optional,
-    Required,
+pub enum Role {
+    /// A node, with containerd; an LXC container's bond is its host's.
+    Node,
+    /// The host of nodes, with the bond.
+    Host,
 }
 
 /// Looks at everything.
 #[must_use]
-pub fn findings(state: &State, bonds: Bonds) -> Vec<Finding> {
-    let mut findings = bond::findings(state, bonds);
+pub fn findings(state: &State, role: Role) -> Vec<Finding> {
+    let mut findings = bond::findings(state, role);
     findings.extend(mtu::findings(&state.links));
-    findings.extend(machine::findings(state));
+    findings.extend(machine::of_any(state));
+    if role == Role::Node {
+        findings.extend(machine::of_node(state));
+    }
     findings
 }
 
@@ -75,7 +79,7 @@ fn doubtful(
 
 #[cfg(test)]
 mod tests {
-    use super::{Bonds, Verdict, findings};
+    use super::{Role, Verdict, findings};
     use crate::node::bond::tests::GOOD;
     use crate::node::bond::{Bond, NO_PARTNER};
     use crate::node::state::{Link, State};
@@ -83,7 +87,7 @@ mod tests {
     /// The codes of what is wrong or doubtful with a bond.
     fn faults(text: &str) -> Vec<&'static str> {
         let state = State { bonds: vec![Bond::parse("bond0", text)], ..State::default() };
-        let found = findings(&state, Bonds::Required).into_iter();
+        let found = findings(&state, Role::Host).into_iter();
         let faults = found.filter(|finding| finding.verdict != Verdict::Right);
         faults.map(|finding| finding.code).filter(|code| code.starts_with("bond")).collect()
     }
@@ -118,7 +122,7 @@ mod tests {
         assert!(faults("Bonding Mode: load balancing (round-robin)\n").contains(&"bond-mode"));
         let state = State::default();
         assert!(
-            findings(&state, Bonds::Required)
+            findings(&state, Role::Host)
                 .iter()
                 .any(|finding| { finding.code == "bond" && finding.verdict == Verdict::Wrong })
         );
@@ -126,7 +130,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_comes_with_what_mends_it() {
-        for found in findings(&State::default(), Bonds::Required) {
+        let state = State::default();
+        for found in [Role::Node, Role::Host].into_iter().flat_map(|role| findings(&state, role)) {
             assert_eq!(found.mend.is_none(), found.verdict == Verdict::Right, "{found:?}");
         }
     }

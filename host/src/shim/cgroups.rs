@@ -1,0 +1,186 @@
+//! A container's cgroup: who makes it, and how the container sees it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use oci_spec::runtime::{LinuxNamespaceType, Mount, MountBuilder, Spec};
+use serde::{Deserialize, Serialize};
+
+/// Who makes the container's cgroup.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub enum Cgroups {
+    Own,
+    Systemd,
+}
+
+impl Cgroups {
+    /// By the path's form: containerd writes `SLICE:PREFIX:NAME` for systemd.
+    #[must_use]
+    pub fn of(spec: &Spec) -> Self {
+        let is_slice = path(spec).and_then(Path::to_str).is_some_and(|path| {
+            path.split_once(':').is_some_and(|(slice, _)| slice.ends_with(".slice"))
+        });
+        if is_slice { Self::Systemd } else { Self::Own }
+    }
+}
+
+fn path(spec: &Spec) -> Option<&Path> {
+    spec.linux().as_ref()?.cgroups_path().as_deref()
+}
+
+/// Whether the container's processes are numbered in another's namespace: its pod's, with
+/// `shareProcessNamespace`.
+fn joins_processes(spec: &Spec) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    namespaces
+        .into_iter()
+        .flatten()
+        .any(|namespace| namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_some())
+}
+
+/// Writes the mount of cgroups of version 1 out, controller by controller, where the container joins a
+/// namespace of processes: libcontainer 0.6 then looks for its parent's number among the node's processes,
+/// and fails where there is none of that number. What becomes of other mounts is its affair.
+///
+/// `root` is where the node has its cgroups. Whether anything was changed.
+///
+/// # Errors
+/// None in practice: mounts that cannot be described.
+pub fn write_out(spec: &mut Spec, root: &Path) -> anyhow::Result<bool> {
+    let is_version_2 = root.join("cgroup.controllers").exists();
+    let Some(path) = path(spec).map(Path::to_owned) else { return Ok(false) };
+    if is_version_2 || Cgroups::of(spec) == Cgroups::Systemd || !joins_processes(spec) {
+        return Ok(false);
+    }
+    let mounts = spec.mounts().clone().unwrap_or_default();
+    let mut changed = false;
+    let mut written = Vec::new();
+    for mount in mounts {
+        if mount.typ().as_deref() == Some("cgroup") {
+            written.extend(controllers(&mount, root, &path)?);
+            changed = true;
+        } else {
+            written.push(mount);
+        }
+    }
+    spec.set_mounts(Some(written));
+    Ok(changed)
+}
+
+/// A folder in memory, and in it each controller's folder of this container alone.
+fn controllers(mount: &Mount, root: &Path, path: &Path) -> anyhow::Result<Vec<Mount>> {
+    let place = mount.destination();
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    let options = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let folder = MountBuilder::default()
+        .destination(place)
+        .typ("tmpfs")
+        .source("tmpfs")
+        .options(options(&["noexec", "nosuid", "nodev", "mode=755"]))
+        .build()?;
+    let mut mounts = vec![folder];
+    for controller in controllers_of(root)? {
+        let mount = MountBuilder::default()
+            .destination(place.join(&controller))
+            .typ("bind")
+            .source(root.join(&controller).join(relative))
+            .options(options(&["rbind", "ro", "noexec", "nosuid", "nodev"]))
+            .build()?;
+        mounts.push(mount);
+    }
+    Ok(mounts)
+}
+
+/// The folders of the controllers that libcontainer makes a cgroup in
+/// (<https://docs.kernel.org/admin-guide/cgroup-v1/cgroups.html>).
+fn controllers_of(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    const KNOWN: [&str; 10] = [
+        "cpu",
+        "cpuacct",
+        "cpuset",
+        "devices",
+        "hugetlb",
+        "memory",
+        "pids",
+        "perf_event",
+        "blkio",
+        "freezer",
+    ];
+    let entries =
+        std::fs::read_dir(root).with_context(|| format!("cannot read {}", root.display()))?;
+    let is_known = |name: &Path| {
+        let name = name.to_string_lossy();
+        name.split(',').all(|controller| KNOWN.contains(&controller))
+    };
+    // systemd leaves empty folders where it could mount nothing.
+    let names = entries.flatten().filter(|entry| entry.path().join("cgroup.procs").exists());
+    let mut names: Vec<PathBuf> = names
+        .map(|entry| entry.file_name().into())
+        .filter(|name: &PathBuf| is_known(name))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use oci_spec::runtime::{
+        LinuxBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, MountBuilder, Spec,
+    };
+
+    use super::{Cgroups, write_out};
+
+    fn with_path(path: &str) -> LinuxBuilder {
+        LinuxBuilder::default().cgroups_path(path)
+    }
+
+    #[test]
+    fn systemd_is_told_by_the_cgroups_path() {
+        for (path, expected) in [
+            ("/kubepods/pod1/a", Cgroups::Own),
+            ("kubepods-pod1.slice:cri-containerd:a", Cgroups::Systemd),
+            ("/a:b:c", Cgroups::Own),
+        ] {
+            let mut spec = Spec::default();
+            spec.set_linux(Some(with_path(path).build().unwrap()));
+            assert_eq!(Cgroups::of(&spec), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn cgroups_of_version_1_are_written_out_where_processes_are_shared() {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["cpu,cpuacct", "memory", "systemd", "unified"] {
+            std::fs::create_dir(root.path().join(folder)).unwrap();
+            std::fs::write(root.path().join(folder).join("cgroup.procs"), "").unwrap();
+        }
+        std::fs::create_dir(root.path().join("cpu")).unwrap();
+        let mount =
+            MountBuilder::default().destination("/sys/fs/cgroup").typ("cgroup").build().unwrap();
+        let shared = |path: Option<&str>| {
+            let mut namespace = LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Pid);
+            if let Some(path) = path {
+                namespace = namespace.path(path);
+            }
+            let linux = with_path("/kubepods/a").namespaces([namespace.build().unwrap()]);
+            let mut spec = Spec::default();
+            spec.set_linux(Some(linux.build().unwrap()));
+            spec.set_mounts(Some(vec![mount.clone()]));
+            spec
+        };
+        assert!(!write_out(&mut shared(None), root.path()).unwrap());
+        let mut spec = shared(Some("/proc/7/ns/pid"));
+        assert!(write_out(&mut spec, root.path()).unwrap());
+        let mounts = spec.mounts().clone().unwrap();
+        let destinations: Vec<&Path> =
+            mounts.iter().map(|mount| mount.destination().as_path()).collect();
+        let expected = ["/sys/fs/cgroup", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory"];
+        assert_eq!(destinations, expected.map(Path::new));
+        assert_eq!(mounts[2].source().as_deref(), Some(&*root.path().join("memory/kubepods/a")));
+        // Version 2 has one folder for all.
+        std::fs::write(root.path().join("cgroup.controllers"), "cpu memory").unwrap();
+        assert!(!write_out(&mut shared(Some("/proc/7/ns/pid")), root.path()).unwrap());
+    }
+}

@@ -1,0 +1,224 @@
+//! A switch and a host, joined by two links in one LACP group: Open vSwitch's userspace datapath, which
+//! needs no driver for bonds. Behind the host is a bridge; at the switch, a client in a namespace of its own.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::node::{Bridge, ip, sure};
+use crate::system;
+
+/// The two ends of the bond.
+const SWITCH: &str = "switch";
+const HOST: &str = "host";
+
+/// A switch, two links, and a host.
+pub struct Switch {
+    folder: TempDir,
+    number: u32,
+}
+
+impl Switch {
+    /// Joins a client to this bridge; each of the links takes as much as `rate` (of `tc`: `100mbit`), or what
+    /// there is. Returns when LACP has come to terms on both.
+    pub fn join(bridge: &Bridge, rate: Option<&str>) -> Self {
+        system::program("ovs-vswitchd", "openvswitch-switch");
+        system::program("ethtool", "ethtool");
+        let folder = tempfile::tempdir().expect("a folder");
+        let switch = Self { folder, number: std::process::id() % 10_000 };
+        switch.start();
+        for end in [SWITCH, HOST] {
+            switch.vsctl(&format!(
+                "add-br {0} -- set bridge {0} datapath_type=netdev",
+                switch.name(end, 0)
+            ));
+        }
+        switch.links(rate);
+        // The host's way to its bridge, and the client's to the switch.
+        let (host, inner) = (switch.name(HOST, 9), switch.name("bridge", 9));
+        ip(&format!("link add {host} type veth peer name {inner} mtu 1500"));
+        without_offload(&inner);
+        ip(&format!("link set {inner} master {} up", bridge.name));
+        switch.plug(HOST, &host);
+        let (port, client) = (switch.name(SWITCH, 9), switch.client());
+        ip(&format!("netns add {client}"));
+        ip(&format!("link add {port} type veth peer name eth0 netns {client}"));
+        switch.plug(SWITCH, &port);
+        for words in [
+            format!("-n {client} address add {}.250/24 dev eth0", bridge.network),
+            format!("-n {client} link set eth0 up"),
+            format!("-n {client} link set lo up"),
+            format!("-n {client} route add default via {}.1", bridge.network),
+        ] {
+            ip(&words);
+        }
+        sure(
+            Command::new("ip")
+                .args(["netns", "exec", &client, "ethtool", "-K", "eth0", "tx", "off"]),
+        );
+        switch.wait_for_members(2);
+        switch
+    }
+
+    /// A link's name: at most fifteen characters.
+    fn name(&self, end: &str, link: u32) -> String {
+        format!("sp{}{}{link}", self.number, &end[..2])
+    }
+
+    /// The namespace in which the client is.
+    pub fn client(&self) -> String {
+        format!("spotter-client{}", self.number)
+    }
+
+    fn start(&self) {
+        let folder = self.folder.path();
+        let database = folder.join("conf.db");
+        let schema = "/usr/share/openvswitch/vswitch.ovsschema";
+        sure(Command::new("ovsdb-tool").arg("create").arg(&database).arg(schema));
+        let socket = format!("--remote=punix:{}", folder.join("db.sock").display());
+        self.daemon("ovsdb-server", &[&socket, database.to_str().expect("a path")]);
+        self.vsctl("--no-wait init");
+        self.daemon("ovs-vswitchd", &[&self.database()]);
+    }
+
+    fn database(&self) -> String {
+        format!("unix:{}", self.folder.path().join("db.sock").display())
+    }
+
+    fn daemon(&self, program: &str, arguments: &[&str]) {
+        let folder = self.folder.path();
+        let at = |option: &str, suffix: &str| {
+            format!("--{option}={}", folder.join(format!("{program}.{suffix}")).display())
+        };
+        let control = at("unixctl", "ctl");
+        let started = Command::new(program)
+            .args(arguments)
+            .args([
+                "--detach",
+                "--no-chdir",
+                &control,
+                &at("pidfile", "pid"),
+                &at("log-file", "log"),
+            ])
+            .env("OVS_RUNDIR", folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        assert!(started.is_ok_and(|status| status.success()), "{program} does not start");
+    }
+
+    fn vsctl(&self, words: &str) {
+        let database = format!("--db={}", self.database());
+        sure(Command::new("ovs-vsctl").args([&database, "--timeout=20"]).args(words.split(' ')));
+    }
+
+    fn plug(&self, end: &str, link: &str) {
+        without_offload(link);
+        self.vsctl(&format!("add-port {} {link}", self.name(end, 0)));
+        ip(&format!("link set {link} up"));
+    }
+
+    fn links(&self, rate: Option<&str>) {
+        for link in [1, 2] {
+            let ends = [self.name(SWITCH, link), self.name(HOST, link)];
+            ip(&format!("link add {} type veth peer name {}", ends[0], ends[1]));
+            for end in &ends {
+                without_offload(end);
+                ip(&format!("link set {end} up"));
+            }
+        }
+        for end in [SWITCH, HOST] {
+            self.vsctl(&format!(
+                "add-bond {} {} {} {} lacp=active bond_mode=balance-tcp other_config:lacp-time=fast",
+                self.name(end, 0),
+                self.name(end, 8),
+                self.name(end, 1),
+                self.name(end, 2),
+            ));
+            // After that: what plugs them in takes their queues away.
+            for link in [1, 2] {
+                if let Some(rate) = rate {
+                    let link = self.name(end, link);
+                    let words = format!(
+                        "qdisc add dev {link} root tbf rate {rate} burst 64kb latency 100ms"
+                    );
+                    sure(Command::new("tc").args(words.split(' ')));
+                }
+            }
+        }
+    }
+
+    /// Takes a link (1 or 2) down at the switch's end.
+    pub fn cut(&self, link: u32) {
+        ip(&format!("link set {} down", self.name(SWITCH, link)));
+    }
+
+    /// Brings it up again, and waits until it is in the group.
+    pub fn restore(&self, link: u32) {
+        ip(&format!("link set {} up", self.name(SWITCH, link)));
+        self.wait_for_members(2);
+    }
+
+    /// What has come to the host and gone from it, in bytes, by each link.
+    pub fn bytes(&self) -> [(u64, u64); 2] {
+        [1, 2].map(|link| {
+            let read = |file: &str| -> u64 {
+                let folder = Path::new("/sys/class/net").join(self.name(HOST, link));
+                let text =
+                    std::fs::read_to_string(folder.join("statistics").join(file)).expect("a link");
+                text.trim().parse().expect("a number")
+            };
+            (read("rx_bytes"), read("tx_bytes"))
+        })
+    }
+
+    fn wait_for_members(&self, wanted: usize) {
+        let began = Instant::now();
+        while self.members() != [wanted; 2] {
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "LACP: {:?} of {wanted} links",
+                self.members()
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// The links that carry traffic, as each end has it.
+    fn members(&self) -> [usize; 2] {
+        let control = self.folder.path().join("ovs-vswitchd.ctl");
+        [SWITCH, HOST].map(|end| {
+            let bond = self.name(end, 8);
+            let shown =
+                sure(Command::new("ovs-appctl").arg("-t").arg(&control).args(["bond/show", &bond]));
+            if !shown.contains("lacp_status: negotiated") {
+                return 0;
+            }
+            let enabled = |line: &&str| line.contains(": enabled") && line.starts_with("member");
+            shown.lines().filter(enabled).count()
+        })
+    }
+}
+
+/// Packets between processes of one machine have no checksums otherwise, and the userspace datapath adds none.
+fn without_offload(link: &str) {
+    sure(Command::new("ethtool").args(["-K", link, "tx", "off"]));
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        for program in ["ovs-vswitchd", "ovsdb-server"] {
+            let pid = std::fs::read_to_string(self.folder.path().join(format!("{program}.pid")));
+            let _ = Command::new("kill").arg(pid.unwrap_or_default().trim()).status();
+        }
+        let client = self.client();
+        let _ = Command::new("ip").args(["netns", "delete", &client]).output();
+        let links =
+            [self.name(SWITCH, 1), self.name(SWITCH, 2), self.name(HOST, 9), self.name(SWITCH, 9)];
+        for link in links {
+            let _ = Command::new("ip").args(["link", "delete", &link]).output();
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Nodes in LXC containers, as k8s/node makes them, and the whole path to a detector in one of them.
+
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use spotter_tests::containerd::{SCRATCH, wait_until};
+use spotter_tests::kubelet::{Kubelet, Pod, Processes, Wanted};
+use spotter_tests::node::{Bridge, Node};
+use spotter_tests::switch::Switch;
+use spotter_tests::{client, pictures, root, stderr, stdout};
+
+const FUNCTION: Wanted<'static> = Wanted {
+    name: "detect",
+    image: SCRATCH,
+    environment: &[("SPIN_HTTP_LISTEN_ADDR", "0.0.0.0:8080")],
+    memory: 0,
+    cpu_quota: 0,
+    user: 1000,
+    processes: Processes::Own,
+};
+
+fn serve(kubelet: &Kubelet, name: &str, processes: Processes) -> (Pod, String) {
+    let pod = kubelet.run_pod(name);
+    let container = kubelet.run(&pod, &Wanted { processes, ..FUNCTION });
+    let url = pod.admin_url("/readyz");
+    wait_until("the pod is ready", || {
+        client::try_send("GET", &url, &[], &[]).is_ok_and(|reply| reply.status == 200)
+    });
+    (pod, container)
+}
+
+fn finds_the_cat(pod: &Pod) -> bool {
+    let reply =
+        client::post_picture(&pod.url(":8080/detect"), &pictures::bytes("skimage_chelsea.png"));
+    reply.status == 200 && String::from_utf8_lossy(&reply.body).contains("\"cat\"")
+}
+
+#[test]
+fn a_container_becomes_a_node_that_serves_and_serves_again_when_it_was_stopped() {
+    let bridge = Bridge::new();
+    let node = Node::make(&bridge, 11);
+    let kubelet = node.kubelet();
+    let (pod, container) = serve(&kubelet, "first", Processes::Own);
+    assert!(finds_the_cat(&pod));
+
+    // Made again, it is left as it is, and its pods serve on.
+    let again = node.make_again(&[]);
+    let said = stdout(&again);
+    assert!(
+        again.status.success() && said.contains("is as it should be"),
+        "{said}{}",
+        stderr(&again)
+    );
+    assert!(!said.contains("WRONG"), "{said}");
+    assert!(finds_the_cat(&pod));
+    let changed = stdout(&node.make_again(&["--mtu", "1400", "--dry-run"]));
+    assert!(changed.contains("write") && changed.contains("lxc-stop"), "{changed}");
+    assert!(finds_the_cat(&pod));
+
+    // Stopped, as with its host: its pods end by themselves.
+    node.stop();
+    assert!(client::try_send("GET", &pod.url(":8080/healthz"), &[], &[]).is_err());
+    let started = node.make_again(&[]);
+    assert!(started.status.success(), "{}{}", stdout(&started), stderr(&started));
+    let kubelet = node.kubelet();
+    assert_ne!(kubelet.exit_status(&container), 137, "the function was killed");
+    kubelet.remove_pod(&pod);
+    let (pod, _) = serve(&kubelet, "second", Processes::Pods);
+    assert!(finds_the_cat(&pod));
+    kubelet.remove_pod(&pod);
+}
+
+#[test]
+fn make_node_says_what_is_wrong_with_its_arguments() {
+    for (arguments, reason) in [
+        (vec!["Node"], "small letters"),
+        (vec!["node1"], "--address wants an address"),
+        (vec!["node1", "--address"], "needs a value"),
+        (vec!["node1", "--what"], "there is no option --what"),
+        (vec!["node1", "node2"], "one node at a time"),
+        (vec!["node1", "--address", "10.0.0.2/24", "--spotter", "/nowhere"], "no spotter"),
+    ] {
+        let refused = Command::new(root().join("k8s/node/make-node")).args(&arguments).output();
+        let refused = refused.expect("make-node starts");
+        assert_eq!(refused.status.code(), Some(64), "{arguments:?}");
+        assert!(stderr(&refused).contains(reason), "{}", stderr(&refused));
+    }
+}
+
+#[test]
+fn from_a_client_through_bond_bridge_node_and_shim_to_the_detections_and_no_link_is_missed() {
+    let bridge = Bridge::new();
+    let node = Node::make(&bridge, 12);
+    let switch = Switch::join(&bridge, Some("100mbit"));
+    let kubelet = node.kubelet();
+    let (pod, _) = serve(&kubelet, "whole", Processes::Own);
+    let url = pod.url(":8080/detect");
+    let picture = root().join("tests/pictures/skimage_chelsea.png");
+    let post = || -> Option<Value> {
+        let mut curl = Command::new("ip");
+        curl.args(["netns", "exec", &switch.client(), "curl", "-sf", "-m", "20", "--data-binary"]);
+        curl.arg(format!("@{}", picture.display())).args(["-H", "content-type: image/png", &url]);
+        let answer = curl.stderr(Stdio::null()).output().expect("curl starts");
+        serde_json::from_slice(&answer.stdout).ok()
+    };
+    let reply = post().expect("detections");
+    assert_eq!(reply["detections"][0]["label"], "cat", "{reply}");
+
+    let is_over = AtomicBool::new(false);
+    let before = switch.bytes();
+    let (answered, failed) = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut answered, mut failed) = (0, 0);
+                    while !is_over.load(Ordering::SeqCst) {
+                        if post().is_some_and(|reply| reply["detections"][0]["label"] == "cat") {
+                            answered += 1;
+                        } else {
+                            failed += 1;
+                        }
+                    }
+                    (answered, failed)
+                })
+            })
+            .collect();
+        for link in [1, 2] {
+            std::thread::sleep(Duration::from_secs(2));
+            switch.cut(link);
+            std::thread::sleep(Duration::from_secs(3));
+            switch.restore(link);
+        }
+        is_over.store(true, Ordering::SeqCst);
+        let sums = clients.into_iter().map(|client| client.join().expect("a client"));
+        sums.fold((0, 0), |sum, one: (u32, u32)| (sum.0 + one.0, sum.1 + one.1))
+    });
+    let after = switch.bytes();
+    println!("{answered} answers while each link went down in turn, {failed} failed");
+    assert!(answered > 20 && failed == 0, "{answered} answered, {failed} failed");
+    for link in 0..2 {
+        assert!(
+            after[link].0 - before[link].0 > 100_000,
+            "link {} carried nothing: {after:?}",
+            link + 1
+        );
+    }
+    kubelet.remove_pod(&pod);
+}
