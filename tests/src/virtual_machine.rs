@@ -3,9 +3,8 @@
 //! same root file system runs on that, in namespaces.
 
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -101,12 +100,14 @@ fn emulated(work: &Path, extra: &Path) -> String {
         archives = archives.display(),
         extra = extra.display()
     ));
-    let mut machine = Command::new("timeout")
+    let console = work.join("console");
+    let machine = Command::new("timeout")
         .arg(PATIENCE)
         .arg(qemu)
         // KVM is not everywhere, and hangs on some machines that seem to have it.
         .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-M", "q35", "-smp", "2", "-m", "2048"])
-        .args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"])
+        .args(["-nodefaults", "-no-reboot", "-display", "none"])
+        .args(["-serial", &format!("file:{}", console.display())])
         .arg("-kernel")
         .arg(base.join("vmlinuz"))
         .arg("-initrd")
@@ -115,14 +116,9 @@ fn emulated(work: &Path, extra: &Path) -> String {
             "-append",
             "console=ttyS0 quiet no_timer_check mitigations=off panic=-1 rdinit=/init",
         ])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("qemu starts");
-    let mut text = Vec::new();
-    let console = machine.stdout.as_mut().expect("a console");
-    console.read_to_end(&mut text).expect("its text");
-    let _ = machine.wait();
+        .output();
+    let said = machine.expect("qemu starts");
+    let text = fs::read(&console).unwrap_or_else(|error| panic!("{error}: {}", stderr(&said)));
     String::from_utf8_lossy(&text).into_owned()
 }
 
