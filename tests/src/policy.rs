@@ -44,6 +44,7 @@ fn of_pod(pod: &PodSpec) -> Vec<String> {
             seccomp.is_some_and(|profile| profile.type_ == "RuntimeDefault"),
             "is not confined by seccomp".into(),
         ),
+        (context.and_then(|context| context.run_as_user) != Some(0), "runs as root".into()),
         (pod.service_account_name.is_some(), "runs as the default service account".into()),
     ]);
     faults.extend(
@@ -55,7 +56,10 @@ fn of_pod(pod: &PodSpec) -> Vec<String> {
 fn of_container(container: &Container) -> Vec<String> {
     let name = &container.name;
     let context = container.security_context.as_ref();
-    let dropped = context.and_then(|context| context.capabilities.as_ref()?.drop.clone());
+    let capabilities = context.and_then(|context| context.capabilities.as_ref());
+    let dropped = capabilities.and_then(|capabilities| capabilities.drop.clone());
+    let ports = container.ports.iter().flatten();
+    let seccomp = context.and_then(|context| context.seccomp_profile.as_ref());
     let resources = container.resources.as_ref();
     let requests = resources.and_then(|resources| resources.requests.as_ref());
     let limits = resources.and_then(|resources| resources.limits.as_ref());
@@ -70,6 +74,16 @@ fn of_container(container: &Container) -> Vec<String> {
             format!("{name} may write its root file system"),
         ),
         (dropped == Some(vec!["ALL".to_owned()]), format!("{name} keeps capabilities")),
+        (capabilities.is_none_or(|c| c.add.is_none()), format!("{name} adds capabilities")),
+        (context.is_none_or(|c| c.run_as_user != Some(0)), format!("{name} runs as root")),
+        (
+            seccomp.is_none_or(|profile| profile.type_ == "RuntimeDefault"),
+            format!("{name} is not confined by seccomp"),
+        ),
+        (
+            ports.clone().all(|port| port.host_port.is_none()),
+            format!("{name} takes a port of its host"),
+        ),
         (container.readiness_probe.is_some(), format!("{name} has no readiness probe")),
         (container.liveness_probe.is_some(), format!("{name} has no liveness probe")),
         (container.startup_probe.is_some(), format!("{name} has no startup probe")),

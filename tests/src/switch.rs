@@ -1,8 +1,11 @@
 //! A switch and a host, joined by two links in one LACP group: Open vSwitch's userspace datapath, which
 //! needs no driver for bonds. Behind the host is a bridge; at the switch, a client in a namespace of its own.
+//! Both ends of the bond are in a namespace without addresses: where there are some, the kernel answers and
+//! forwards what passes by, and links go unused.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -27,7 +30,11 @@ impl Switch {
         system::program("ovs-vswitchd", "openvswitch-switch");
         system::program("ethtool", "ethtool");
         let folder = tempfile::tempdir().expect("a folder");
-        let switch = Self { folder, number: std::process::id() % 10_000 };
+        // The kernel takes its time over a namespace that is gone: each switch has names of its own.
+        static JOINED: AtomicU32 = AtomicU32::new(0);
+        let turn = JOINED.fetch_add(1, Ordering::Relaxed) % 10;
+        let switch = Self { folder, number: std::process::id() % 1000 * 10 + turn };
+        ip(&format!("netns add {}", switch.namespace()));
         switch.start();
         for end in [SWITCH, HOST] {
             switch.vsctl(&format!(
@@ -38,13 +45,14 @@ impl Switch {
         switch.links(rate);
         // The host's way to its bridge, and the client's to the switch.
         let (host, inner) = (switch.name(HOST, 9), switch.name("bridge", 9));
-        ip(&format!("link add {host} type veth peer name {inner} mtu 1500"));
-        without_offload(&inner);
+        let within = switch.namespace();
+        ip(&format!("link add {host} netns {within} type veth peer name {inner}"));
+        sure(&mut without_offload(&inner));
         ip(&format!("link set {inner} master {} up", bridge.name));
         switch.plug(HOST, &host);
         let (port, client) = (switch.name(SWITCH, 9), switch.client());
         ip(&format!("netns add {client}"));
-        ip(&format!("link add {port} type veth peer name eth0 netns {client}"));
+        ip(&format!("link add {port} netns {within} type veth peer name eth0 netns {client}"));
         switch.plug(SWITCH, &port);
         for words in [
             format!("-n {client} address add {}.250/24 dev eth0", bridge.network),
@@ -72,6 +80,11 @@ impl Switch {
         format!("spotter-client{}", self.number)
     }
 
+    /// The namespace that the bond is in.
+    fn namespace(&self) -> String {
+        format!("spotter-switch{}", self.number)
+    }
+
     fn start(&self) {
         let folder = self.folder.path();
         let database = folder.join("conf.db");
@@ -93,7 +106,8 @@ impl Switch {
             format!("--{option}={}", folder.join(format!("{program}.{suffix}")).display())
         };
         let control = at("unixctl", "ctl");
-        let started = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .args([
                 "--detach",
@@ -102,10 +116,9 @@ impl Switch {
                 &at("pidfile", "pid"),
                 &at("log-file", "log"),
             ])
-            .env("OVS_RUNDIR", folder)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+            .env("OVS_RUNDIR", folder);
+        let mut command = within_namespace(&self.namespace(), command);
+        let started = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
         assert!(started.is_ok_and(|status| status.success()), "{program} does not start");
     }
 
@@ -114,24 +127,34 @@ impl Switch {
         sure(Command::new("ovs-vsctl").args([&database, "--timeout=20"]).args(words.split(' ')));
     }
 
+    /// Runs a program where the bond is.
+    fn within(&self, command: Command) -> String {
+        sure(&mut within_namespace(&self.namespace(), command))
+    }
+
+    fn ip(&self, words: &str) {
+        ip(&format!("-n {} {words}", self.namespace()));
+    }
+
     fn plug(&self, end: &str, link: &str) {
-        without_offload(link);
+        self.within(without_offload(link));
         self.vsctl(&format!("add-port {} {link}", self.name(end, 0)));
-        ip(&format!("link set {link} up"));
+        self.ip(&format!("link set {link} up"));
     }
 
     fn links(&self, rate: Option<&str>) {
         for link in [1, 2] {
             let ends = [self.name(SWITCH, link), self.name(HOST, link)];
-            ip(&format!("link add {} type veth peer name {}", ends[0], ends[1]));
+            self.ip(&format!("link add {} type veth peer name {}", ends[0], ends[1]));
             for end in &ends {
-                without_offload(end);
-                ip(&format!("link set {end} up"));
+                self.within(without_offload(end));
+                self.ip(&format!("link set {end} up"));
             }
         }
         for end in [SWITCH, HOST] {
             self.vsctl(&format!(
-                "add-bond {} {} {} {} lacp=active bond_mode=balance-tcp other_config:lacp-time=fast",
+                "add-bond {} {} {} {} lacp=active bond_mode=balance-tcp other_config:lacp-time=fast \
+                 other_config:bond-rebalance-interval=1000",
                 self.name(end, 0),
                 self.name(end, 8),
                 self.name(end, 1),
@@ -144,7 +167,9 @@ impl Switch {
                     let words = format!(
                         "qdisc add dev {link} root tbf rate {rate} burst 64kb latency 100ms"
                     );
-                    sure(Command::new("tc").args(words.split(' ')));
+                    let mut queue = Command::new("tc");
+                    queue.args(words.split(' '));
+                    self.within(queue);
                 }
             }
         }
@@ -152,25 +177,24 @@ impl Switch {
 
     /// Takes a link (1 or 2) down at the switch's end.
     pub fn cut(&self, link: u32) {
-        ip(&format!("link set {} down", self.name(SWITCH, link)));
+        self.ip(&format!("link set {} down", self.name(SWITCH, link)));
     }
 
     /// Brings it up again, and waits until it is in the group.
     pub fn restore(&self, link: u32) {
-        ip(&format!("link set {} up", self.name(SWITCH, link)));
+        self.ip(&format!("link set {} up", self.name(SWITCH, link)));
         self.wait_for_members(2);
     }
 
     /// What has come to the host and gone from it, in bytes, by each link.
     pub fn bytes(&self) -> [(u64, u64); 2] {
         [1, 2].map(|link| {
-            let read = |file: &str| -> u64 {
-                let folder = Path::new("/sys/class/net").join(self.name(HOST, link));
-                let text =
-                    std::fs::read_to_string(folder.join("statistics").join(file)).expect("a link");
-                text.trim().parse().expect("a number")
-            };
-            (read("rx_bytes"), read("tx_bytes"))
+            let folder = format!("/sys/class/net/{}/statistics", self.name(HOST, link));
+            let mut read = Command::new("cat");
+            read.args([format!("{folder}/rx_bytes"), format!("{folder}/tx_bytes")]);
+            let text = self.within(read);
+            let mut numbers = text.lines().map(|line| line.parse().expect("a number"));
+            (numbers.next().expect("received"), numbers.next().expect("sent"))
         })
     }
 
@@ -203,22 +227,40 @@ impl Switch {
 }
 
 /// Packets between processes of one machine have no checksums otherwise, and the userspace datapath adds none.
-fn without_offload(link: &str) {
-    sure(Command::new("ethtool").args(["-K", link, "tx", "off"]));
+fn without_offload(link: &str) -> Command {
+    let mut command = Command::new("ethtool");
+    command.args(["-K", link, "tx", "off"]);
+    command
+}
+
+/// The same command in a network namespace.
+fn within_namespace(namespace: &str, command: Command) -> Command {
+    let mut within = Command::new("ip");
+    within.args(["netns", "exec", namespace]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        within.env(name, value.unwrap_or_default());
+    }
+    within
 }
 
 impl Drop for Switch {
     fn drop(&mut self) {
         for program in ["ovs-vswitchd", "ovsdb-server"] {
             let pid = std::fs::read_to_string(self.folder.path().join(format!("{program}.pid")));
-            let _ = Command::new("kill").arg(pid.unwrap_or_default().trim()).status();
+            let pid = pid.unwrap_or_default();
+            // At once: one that lingers takes links of the same names for its own.
+            let _ = Command::new("kill").args(["-9", pid.trim()]).status();
+            let began = Instant::now();
+            while !pid.is_empty()
+                && Path::new("/proc").join(pid.trim()).exists()
+                && began.elapsed() < Duration::from_secs(5)
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
-        let client = self.client();
-        let _ = Command::new("ip").args(["netns", "delete", &client]).output();
-        let links =
-            [self.name(SWITCH, 1), self.name(SWITCH, 2), self.name(HOST, 9), self.name(SWITCH, 9)];
-        for link in links {
-            let _ = Command::new("ip").args(["link", "delete", &link]).output();
+        // Their links go with them.
+        for namespace in [self.client(), self.namespace()] {
+            let _ = Command::new("ip").args(["netns", "delete", &namespace]).output();
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// The path of a program, from Debian's package of that name where it is not there.
 pub fn program(name: &str, package: &str) -> PathBuf {
@@ -27,8 +28,10 @@ pub fn pip() -> Command {
     pip()
 }
 
-/// Installs one of Debian's packages.
+/// Installs one of Debian's packages; one at a time, as Debian's package manager wants it.
 pub fn install(package: &str) {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let apt = |arguments: &[&str]| {
         // What came of it shows in whether the program is there.
         let _ = Command::new("apt-get")
@@ -37,7 +40,8 @@ pub fn install(package: &str) {
             .output();
     };
     apt(&["update"]);
-    apt(&["install", "-y", "--no-install-recommends", package]);
+    let patience = "DPkg::Lock::Timeout=300";
+    apt(&["install", "-y", "--no-install-recommends", "-o", patience, package]);
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {

@@ -1,6 +1,6 @@
 //! A virtual machine with a kernel that has the driver for bonds, which this machine's may lack: Debian's own
 //! kernel, emulated by QEMU, on a root file system in memory. Where this machine's kernel has the driver, the
-//! same root file system runs on that, in namespaces.
+//! same root file system runs on that, in namespaces. For Debian on x86-64.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -85,7 +85,9 @@ fn in_namespaces(extra: &Path) -> String {
     let namespaces = ["--net", "--mount", "--pid", "--fork"];
     let run = command.args([PATIENCE, "unshare"]).args(namespaces).args(["sh", "-c", &script]);
     let run = run.current_dir(extra).output().expect("unshare starts");
-    String::from_utf8_lossy(&run.stdout).into_owned()
+    let said = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert!(run.status.success(), "in namespaces: {}\n{said}{}", run.status, stderr(&run));
+    said
 }
 
 fn emulated(work: &Path, extra: &Path) -> String {
@@ -143,6 +145,7 @@ fn base() -> PathBuf {
         "set -e; cd {work}
         debootstrap --variant=minbase --include={PACKAGES} bookworm root http://deb.debian.org/debian >&2
         rm -rf root/usr/share/doc root/usr/share/man root/usr/share/locale root/var/cache/apt root/var/lib/apt/lists
+        apt-get update -q >&2
         package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \\(linux-image-[0-9].*\\)/\\1/p' | head -1)
         apt-get download $package >&2
         dpkg-deb -x linux-image-*.deb kernel

@@ -71,7 +71,7 @@ fn the_shipped_bond_carries_both_links_and_survives_the_loss_of_each() {
     assert!((25.0..42.0).contains(&one) && shares[0].max(shares[1]) > 0.95, "{one} {shares:?}");
     let (eight, shares) = traffic(&report, "8");
     println!("eight flows: {eight:.1} Mbit/s, {shares:.2?} of it on each link");
-    assert!(eight > 1.5 * one && shares[0].min(shares[1]) > 0.2, "{eight} {shares:?}");
+    assert!(eight > 1.6 * one && shares[0].min(shares[1]) > 0.2, "{eight} {shares:?}");
 
     let requests = report.number("failed=0", "requests");
     println!(
@@ -79,6 +79,8 @@ fn the_shipped_bond_carries_both_links_and_survives_the_loss_of_each() {
         report.number("failed=0", "slowest")
     );
     assert!(requests > 50.0);
+    // Lost links are noticed within a tenth of a second; what was under way in them is sent again.
+    assert!(report.number("failed=0", "slowest") < 5.0);
     for port in ["port1", "port2"] {
         assert_eq!(report.result(&format!("cut={port}"), "active"), "1");
         assert!(report.number(&format!("restored={port}"), "seconds") < 30.0);

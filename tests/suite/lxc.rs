@@ -56,14 +56,25 @@ fn a_container_becomes_a_node_that_serves_and_serves_again_when_it_was_stopped()
     assert!(!said.contains("WRONG"), "{said}");
     assert!(finds_the_cat(&pod));
     let changed = stdout(&node.make_again(&["--mtu", "1400", "--dry-run"]));
-    assert!(changed.contains("write") && changed.contains("lxc-stop"), "{changed}");
+    assert!(changed.contains("write") && changed.contains("poweroff"), "{changed}");
     assert!(finds_the_cat(&pod));
 
     // Stopped, as with its host: its pods end by themselves.
     node.stop();
     assert!(client::try_send("GET", &pod.url(":8080/healthz"), &[], &[]).is_err());
-    let started = node.make_again(&[]);
+    // And with a kubelet, or what stands for one: it finds its files where its unit says they are.
+    let folder = tempfile::tempdir().expect("a folder");
+    let (kubelet, bootstrap) = (folder.path().join("kubelet"), folder.path().join("bootstrap"));
+    let script = "#!/bin/sh\nfor given; do case $given in --config=*|--bootstrap-*) [ -s \"${given#*=}\" ] || exit 1; esac; done\n[ -s /etc/kubernetes/pki/ca.crt ] && exec sleep infinity\n";
+    std::fs::write(&kubelet, script).expect("a file");
+    std::fs::write(&bootstrap, "    certificate-authority-data: YXV0aG9yaXR5Cg==\n")
+        .expect("a file");
+    let [kubelet, bootstrap] = [&kubelet, &bootstrap].map(|path| path.to_str().expect("a path"));
+    let started = node.make_again(&["--kubelet", kubelet, "--bootstrap", bootstrap]);
     assert!(started.status.success(), "{}{}", stdout(&started), stderr(&started));
+    assert_eq!(node.attach(&["systemctl", "is-active", "kubelet"]), "active\n");
+    assert_eq!(node.attach(&["cat", "/etc/kubernetes/pki/ca.crt"]), "authority\n");
+    assert!(!node.attach(&["cat", "/etc/kubernetes/kubelet.yaml"]).contains('@'));
     let kubelet = node.kubelet();
     assert_ne!(kubelet.exit_status(&container), 137, "the function was killed");
     kubelet.remove_pod(&pod);

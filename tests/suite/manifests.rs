@@ -47,15 +47,24 @@ fn what_is_misspelt_or_against_the_policy_is_found() {
         ("securityContext", json!({"privileged": true}), "privileged"),
         ("image", json!("detect:latest"), "version"),
         ("image", json!("registry.example.com:5000/detect"), "version"),
+        ("securityContext/capabilities", json!({"drop": ["ALL"], "add": ["SYS_ADMIN"]}), "adds"),
+        ("securityContext", json!({"runAsUser": 0}), "runs as root"),
+        ("ports", json!([{"containerPort": 80, "hostPort": 80}]), "port of its host"),
         ("startupProbe", json!(null), "startup probe"),
         ("resources", json!({"requests": {"cpu": "1", "memory": "1Gi"}}), "limit of memory"),
     ] {
         let found = policy::faults(&changed(&format!("{container}/{field}"), value)).join("; ");
         assert!(found.contains(fault), "{found:?} lacks {fault:?}");
     }
-    let mut monitor = of_kind(&objects, "ServiceMonitor").clone();
-    monitor["spec"]["endpoints"][0]["intervall"] = json!("15s");
-    assert!(faults(&monitor)[0].contains("intervall"), "{:?}", faults(&monitor));
+    // Every kind refuses a field that it has not, at its top and within.
+    for object in RENDERED.iter().flat_map(|folder| render(folder)) {
+        for place in ["", "/spec", "/metadata"] {
+            let mut changed = object.clone();
+            let Some(Value::Object(fields)) = changed.pointer_mut(place) else { continue };
+            fields.insert("intervall".into(), json!("15s"));
+            assert!(!faults(&changed).is_empty(), "{} takes anything at {place:?}", object["kind"]);
+        }
+    }
     let unknown = json!({"apiVersion": "v1", "kind": "Thing"});
     assert!(faults(&unknown)[0].contains("Thing"));
 }
@@ -98,23 +107,27 @@ fn what_selects_pods_selects_the_detectors_and_ports_are_there() {
 
 #[test]
 fn times_of_the_manifests_fit_those_of_the_host() {
-    // What a pod's host waits for what is in flight: `containerd-shim-spotter-v1` has it.
-    const GRACE: u64 = 25;
     let limits = Limits::default();
     let objects = render("overlays/istio");
-    let pod = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"];
-    let sleep = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64();
-    let given = pod["terminationGracePeriodSeconds"].as_u64().expect("a period");
-    assert!(given >= sleep.expect("a pause") + GRACE, "{given} s");
-    let route = &of_kind(&objects, "VirtualService")["spec"]["http"][0];
     let seconds = |value: &Value| -> u64 {
         let text = value.as_str().expect("a duration").trim_end_matches('s');
         text.parse().expect("seconds")
     };
+    let pod = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"];
+    let sleep = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64();
+    let given = pod["terminationGracePeriodSeconds"].as_u64().expect("a period");
+    let variables = pod["containers"][0]["env"].as_array().expect("variables");
+    let grace = variables.iter().find(|variable| variable["name"] == "SPOTTER_GRACE");
+    let grace = seconds(&grace.expect("a grace period")["value"]);
+    assert!(given >= sleep.expect("a pause") + grace, "{given} s");
+    let route = &of_kind(&objects, "VirtualService")["spec"]["http"][0];
     let whole = limits.request_time + limits.queue_wait;
     let once = Duration::from_secs(seconds(&route["retries"]["perTryTimeout"]));
     assert!(once > whole, "the mesh gives up after {once:?}, the host after {whole:?}");
     assert!(Duration::from_secs(seconds(&route["timeout"])) > once);
+    let interceptor = render("overlays/scale-to-zero");
+    let timeouts = &of_kind(&interceptor, "InterceptorRoute")["spec"]["timeouts"];
+    assert!(Duration::from_secs(seconds(&timeouts["request"])) > whole);
     let retried = route["retries"]["retryOn"].as_str().expect("conditions");
     let conditions: Vec<&str> = retried.split(',').collect();
     assert!(conditions.contains(&"503"), "{retried}");

@@ -3,7 +3,7 @@
 use spotter_tests::energy::{Placement, day};
 
 #[test]
-fn packing_needs_fewer_nodes_and_less_energy_than_spreading() {
+fn packing_saves_nodes_and_energy_where_pods_are_moved_together() {
     let placements = [Placement::Spread, Placement::Pack, Placement::PackAndMove];
     let days = placements.map(|placement| {
         let day = day(placement);

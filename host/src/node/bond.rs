@@ -16,13 +16,14 @@ pub struct Bond {
     pub hash_policy: String,
     /// Whether it carries anything at all.
     pub is_up: bool,
-    /// How often ports' links are looked at, in milliseconds; 0 for never.
-    pub miimon: u32,
+    /// How often ports' links are looked at, or asked after by ARP, in milliseconds; 0 for never.
+    pub monitor: u32,
     /// `slow` (a frame every 30 s) or `fast` (every second).
     pub lacp_rate: String,
     /// Ports that must be up for the bond to be.
     pub min_links: u32,
-    /// What has been agreed with the other side; none in other modes.
+    /// What has been agreed with the other side; none in other modes, and none where the driver does not say,
+    /// which it does to root only (`CAP_NET_ADMIN`).
     pub aggregator: Option<Aggregator>,
     pub ports: Vec<Port>,
 }
@@ -58,10 +59,13 @@ impl Bond {
         self.mode.contains("802.3ad")
     }
 
-    /// The ports that carry its traffic: up, and in its aggregator where it has one.
+    /// The ports that carry its traffic: up, and, by IEEE 802.3ad, in its aggregator.
     pub fn active_ports(&self) -> impl Iterator<Item = &Port> {
         let id = self.aggregator.as_ref().map(|aggregator| aggregator.id);
-        self.ports.iter().filter(move |port| port.is_up && (id.is_none() || port.aggregator == id))
+        let is_lacp = self.is_lacp();
+        self.ports
+            .iter()
+            .filter(move |port| port.is_up && (!is_lacp || id.is_some() && port.aggregator == id))
     }
 
     /// Whether the other side speaks LACP.
@@ -88,7 +92,9 @@ impl Bond {
             "Bonding Mode" => self.mode = value.to_owned(),
             "Transmit Hash Policy" => self.hash_policy = first_word(value).to_owned(),
             "MII Status" => self.is_up = value == "up",
-            "MII Polling Interval (ms)" => self.miimon = value.parse().unwrap_or_default(),
+            "MII Polling Interval (ms)" | "ARP Polling Interval (ms)" => {
+                self.monitor = self.monitor.max(value.parse().unwrap_or_default());
+            }
             "LACP rate" => self.lacp_rate = value.to_owned(),
             "Min links" => self.min_links = value.parse().unwrap_or_default(),
             "Aggregator ID" => self.agreed().id = value.parse().unwrap_or_default(),
@@ -110,7 +116,8 @@ impl Port {
         let mut port = Self { name, ..Self::default() };
         for (key, value) in entries(lines.next().unwrap_or_default()) {
             match key {
-                "MII Status" => port.is_up = value == "up",
+                // One whose link has just gone carries traffic until its delay is over.
+                "MII Status" => port.is_up = value == "up" || value == "going down",
                 "Speed" => port.speed = first_word(value).parse().ok(),
                 "Duplex" => port.duplex = value.to_owned(),
                 "Link Failure Count" => port.failures = value.parse().unwrap_or_default(),
@@ -197,7 +204,7 @@ Partner Churn State: none
     fn a_bond_is_read_with_its_ports() {
         let bond = Bond::parse("bond0", GOOD);
         assert!(bond.is_lacp() && bond.is_up && bond.has_partner());
-        assert_eq!((bond.miimon, bond.min_links), (100, 1));
+        assert_eq!((bond.monitor, bond.min_links), (100, 1));
         assert_eq!((bond.hash_policy.as_str(), bond.lacp_rate.as_str()), ("layer3+4", "fast"));
         let aggregator = bond.aggregator.as_ref().unwrap();
         assert_eq!((aggregator.id, aggregator.ports), (1, 2));

@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::bond::Bond;
+use super::bond::{Bond, NO_PARTNER};
 use super::state::{self, Link};
 
 /// The bonds of a machine, as this process's network namespace has them; no metrics where there are none.
@@ -132,11 +132,12 @@ fn of_port(bond: &Bond, port: &str) -> Vec<(&'static str, String)> {
 }
 
 fn partner(bond: &Bond) -> Vec<Sample> {
-    let of = |agreed: &super::bond::Aggregator| {
-        let labels = vec![("bond", bond.name.clone()), ("partner", agreed.partner.clone())];
-        (labels, bond.has_partner().into())
-    };
-    bond.aggregator.iter().map(of).collect()
+    if !bond.is_lacp() {
+        return Vec::new();
+    }
+    let address = bond.aggregator.as_ref().map_or(NO_PARTNER, |agreed| agreed.partner.as_str());
+    let labels = vec![("bond", bond.name.clone()), ("partner", address.to_owned())];
+    vec![(labels, bond.has_partner().into())]
 }
 
 fn churned(bond: &Bond) -> Vec<Sample> {

@@ -31,10 +31,16 @@ pub struct State {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Link {
     pub name: String,
-    /// As `ip link` has it: `bond`, `bridge`, `veth`, `vxlan`; empty for others.
+    /// As its driver has it: `bond`, `bridge`, `vxlan`; empty for most others.
     pub kind: String,
     /// In bytes.
     pub mtu: u32,
+    /// Its number.
+    pub index: u32,
+    /// The number of the link that it goes out by, in whatever namespace; its own where there is none.
+    pub peer: u32,
+    /// Whether what is for nowhere else goes out by it.
+    pub carries_default: bool,
     /// The bond or bridge that it is a port of.
     pub master: Option<String>,
     pub received: u64,
@@ -52,8 +58,10 @@ pub struct Cgroups {
 /// What containerd has.
 #[derive(Clone, Debug, Default)]
 pub struct Containerd {
-    /// The file, and its text; none where there is no such file.
-    pub config: (PathBuf, Option<String>),
+    /// Where its configuration is, or would be.
+    pub config: PathBuf,
+    /// The configuration; none where there is no such file.
+    pub text: Option<String>,
     /// The shim on containerd's path, where it is there and may be run.
     pub shim: Option<PathBuf>,
 }
@@ -98,11 +106,22 @@ pub fn bonds(root: &Path) -> Vec<Bond> {
 /// The links of this network namespace.
 #[must_use]
 pub fn links(root: &Path) -> Vec<Link> {
+    let routes = fs::read_to_string(root.join("proc/net/route")).unwrap_or_default();
+    let default = default_route(&routes);
     named_files(&root.join("sys/class/net"))
         .into_iter()
         .filter(|(_, path)| path.join("mtu").exists())
-        .map(|(name, path)| link(name, &path))
+        .map(|(name, path)| Link { carries_default: default == Some(&*name), ..link(name, &path) })
         .collect()
+}
+
+/// The link of the route to everywhere: destination and mask are nothing.
+fn default_route(routes: &str) -> Option<&str> {
+    routes.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_default = fields.get(1) == Some(&"00000000") && fields.get(7) == Some(&"00000000");
+        is_default.then(|| fields[0])
+    })
 }
 
 fn link(name: String, path: &Path) -> Link {
@@ -110,19 +129,17 @@ fn link(name: String, path: &Path) -> Link {
         let text = fs::read_to_string(path.join(file)).unwrap_or_default();
         text.trim().parse::<u64>().unwrap_or_default()
     };
+    let small = |file: &str| u32::try_from(number(file)).unwrap_or_default();
     let event = fs::read_to_string(path.join("uevent")).unwrap_or_default();
-    let declared = event.lines().find_map(|line| line.strip_prefix("DEVTYPE="));
-    let kind = match declared {
-        Some(kind) => kind,
-        // A link of its own machine, whose other end is another link, has no type of device.
-        None if number("iflink") != number("ifindex") => "veth",
-        None => "",
-    };
+    let kind = event.lines().find_map(|line| line.strip_prefix("DEVTYPE=")).unwrap_or_default();
     let master = fs::read_link(path.join("master")).ok();
     let master = master.and_then(|to| Some(to.file_name()?.to_string_lossy().into_owned()));
     Link {
         kind: kind.to_owned(),
-        mtu: number("mtu").try_into().unwrap_or_default(),
+        mtu: small("mtu"),
+        index: small("ifindex"),
+        peer: small("iflink"),
+        carries_default: false,
         master,
         received: number("statistics/rx_bytes"),
         sent: number("statistics/tx_bytes"),
@@ -154,7 +171,7 @@ fn containerd(root: &Path, config: &Path) -> Containerd {
         .iter()
         .map(|folder| root.join(folder).join("containerd-shim-spotter-v1"))
         .find(|path| is_runnable(path));
-    Containerd { config: (config.to_owned(), text), shim }
+    Containerd { config: config.to_owned(), text, shim }
 }
 
 /// Whether the mount at `/` is shared (<https://docs.kernel.org/filesystems/sharedsubtree.html>).
@@ -188,6 +205,10 @@ mod tests {
             std::fs::write(path, text).unwrap();
         };
         write("proc/net/bonding/bond0", crate::node::bond::tests::GOOD);
+        write(
+            "proc/net/route",
+            "Iface Destination Gateway\nbr0 00000000 0100000A 0003 0 0 0 00000000 0 0 0\n",
+        );
         write("proc/filesystems", "nodev\tsysfs\nnodev\toverlay\n\text4\n");
         write("proc/sys/net/ipv4/ip_forward", "1\n");
         write("sys/class/net/eno1/mtu", "9000\n");
@@ -209,8 +230,9 @@ mod tests {
         assert_eq!(state.links.len(), 2);
         let [bridge, port] = &state.links[..] else { panic!("{:?}", state.links) };
         assert_eq!((bridge.kind.as_str(), bridge.mtu), ("bridge", 1500));
+        assert!(bridge.carries_default && !port.carries_default);
         assert_eq!((port.mtu, port.received, port.master.as_deref()), (9000, 77, Some("br0")));
-        assert_eq!(state.containerd.config.1.as_deref(), Some("version = 2\n"));
+        assert_eq!(state.containerd.text.as_deref(), Some("version = 2\n"));
     }
 
     #[test]

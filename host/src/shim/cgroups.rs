@@ -1,5 +1,6 @@
 //! A container's cgroup: who makes it, and how the container sees it.
 
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -40,12 +41,13 @@ fn joins_processes(spec: &Spec) -> bool {
 
 /// Writes the mount of cgroups of version 1 out, controller by controller, where the container joins a
 /// namespace of processes: libcontainer 0.6 then looks for its parent's number among the node's processes,
-/// and fails where there is none of that number. What becomes of other mounts is its affair.
+/// and fails where there is none of that number. Not so with systemd's cgroups, whose folders only systemd
+/// knows; version 2 is one folder, and is mounted well.
 ///
 /// `root` is where the node has its cgroups. Whether anything was changed.
 ///
 /// # Errors
-/// None in practice: mounts that cannot be described.
+/// Where the node's cgroups cannot be read.
 pub fn write_out(spec: &mut Spec, root: &Path) -> anyhow::Result<bool> {
     let is_version_2 = root.join("cgroup.controllers").exists();
     let Some(path) = path(spec).map(Path::to_owned) else { return Ok(false) };
@@ -113,7 +115,10 @@ fn controllers_of(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
         name.split(',').all(|controller| KNOWN.contains(&controller))
     };
     // systemd leaves empty folders where it could mount nothing.
-    let names = entries.flatten().filter(|entry| entry.path().join("cgroup.procs").exists());
+    // What is a link leads to another of them.
+    let is_folder = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    let is_mounted = |entry: &DirEntry| entry.path().join("cgroup.procs").exists();
+    let names = entries.flatten().filter(|entry| is_folder(entry) && is_mounted(entry));
     let mut names: Vec<PathBuf> = names
         .map(|entry| entry.file_name().into())
         .filter(|name: &PathBuf| is_known(name))

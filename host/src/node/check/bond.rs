@@ -15,7 +15,7 @@ pub(super) fn findings(state: &State, role: Role) -> Vec<Finding> {
                 "bond",
                 "network",
                 "there is no bond in /proc/net/bonding",
-                "modprobe bonding, and set one up: see k8s/network",
+                "modprobe bonding max_bonds=0, and set one up: see k8s/network",
             ),
         }];
     }
@@ -56,7 +56,7 @@ fn mode(bond: &Bond) -> Finding {
 
 fn miimon(bond: &Bond) -> Finding {
     let name = &bond.name;
-    match bond.miimon {
+    match bond.monitor {
         0 => wrong(
             "bond-miimon",
             name,
@@ -85,7 +85,9 @@ fn lacp_rate(bond: &Bond) -> Finding {
 fn hash_policy(bond: &Bond) -> Finding {
     let name = &bond.name;
     match bond.hash_policy.as_str() {
-        "layer3+4" => right("bond-hash-policy", name, "xmit_hash_policy layer3+4"),
+        policy @ ("layer3+4" | "encap3+4") => {
+            right("bond-hash-policy", name, format!("xmit_hash_policy {policy}"))
+        }
         other => doubtful(
             "bond-hash-policy",
             name,
@@ -101,35 +103,35 @@ fn partner(bond: &Bond) -> Finding {
         Some(aggregator) if bond.has_partner() => {
             right("bond-partner", name, format!("the partner is {}", aggregator.partner))
         }
-        _ => wrong(
+        Some(_) => wrong(
             "bond-partner",
             name,
             "there is no LACP partner: the other side sends no LACP frames, and one link carries all",
             "put the switch's ports into one LACP group, active mode: see k8s/network/switch",
         ),
+        None => doubtful(
+            "bond-partner",
+            name,
+            "the driver does not say whether there is an LACP partner",
+            "run it as root; where that says the same: ip link set PORT up, for each port",
+        ),
     }
 }
 
+/// 0 and 1 are the same to the driver.
 fn min_links(bond: &Bond) -> Finding {
     let name = &bond.name;
-    let (asked, there) = (bond.min_links, bond.ports.len());
-    if asked == 0 {
-        return doubtful(
-            "bond-min-links",
-            name,
-            "min_links is 0: the bond keeps its carrier when no port is left",
-            format!("ip link set {name} type bond min_links 1"),
-        );
+    let (asked, there) = (bond.min_links as usize, bond.ports.len());
+    let said = format!("min_links is {asked} of {there} ports");
+    let mend = format!("ip link set {name} type bond min_links 1");
+    if asked > there {
+        return wrong("bond-min-links", name, format!("{said}: the bond never comes up"), mend);
     }
-    if asked as usize >= there && there > 1 {
-        return doubtful(
-            "bond-min-links",
-            name,
-            format!("min_links is {asked} of {there} ports: the loss of one takes the bond down"),
-            format!("ip link set {name} type bond min_links 1"),
-        );
+    if asked > 1 && asked == there {
+        let said = format!("{said}: the loss of one takes the bond down");
+        return doubtful("bond-min-links", name, said, mend);
     }
-    right("bond-min-links", name, format!("min_links {asked} of {there} ports"))
+    right("bond-min-links", name, said)
 }
 
 fn ports(bond: &Bond) -> Finding {
@@ -163,34 +165,53 @@ fn of_port(bond: &Bond, port: &Port, fastest: Option<u32>) -> Vec<Finding> {
             format!("ip link set {name} up; then look at the cable and at the switch's port"),
         )];
     }
-    let mut findings =
-        vec![right("bond-port-link", &subject, "link is up"), speed(&subject, port, fastest)];
-    if port.duplex != "full" {
-        findings.push(wrong(
-            "bond-port-duplex",
-            &subject,
-            format!("duplex is {}: LACP needs full duplex", port.duplex),
-            format!("ethtool -s {name} autoneg on"),
-        ));
-    }
-    let agreed = bond.aggregator.as_ref();
-    if agreed.is_some_and(|agreed| port.aggregator != Some(agreed.id)) {
-        findings.push(wrong(
-            "bond-port-aggregator",
-            &subject,
-            format!("it is in aggregator {}, the bond sends through {}", shown(port.aggregator), shown(agreed.map(|agreed| agreed.id))),
-            "put both ports into the same LACP group of the same switch (or of one MLAG pair), at the same speed",
-        ));
-    }
-    if port.actor_churn == "churned" || port.partner_churn == "churned" {
-        findings.push(wrong(
-            "bond-port-churn",
-            &subject,
-            format!("LACP does not come to terms (actor {}, partner {})", port.actor_churn, port.partner_churn),
-            "see that the switch's port is in the same group as the others, and that it is not blocked there",
-        ));
+    let mut findings = vec![right("bond-port-link", &subject, "link is up")];
+    if bond.is_lacp() {
+        findings.push(speed(&subject, port, fastest));
+        findings.extend(duplex(&subject, port));
+        findings.extend(aggregator(&subject, bond, port));
+        findings.extend(churn(&subject, port));
     }
     findings
+}
+
+fn duplex(subject: &str, port: &Port) -> Option<Finding> {
+    (port.duplex != "full").then(|| {
+        wrong(
+            "bond-port-duplex",
+            subject,
+            format!("duplex is {}: LACP needs full duplex", port.duplex),
+            format!(
+                "ethtool -s {0} autoneg on (a virtual port: ethtool -s {0} speed 1000 duplex full)",
+                port.name
+            ),
+        )
+    })
+}
+
+fn aggregator(subject: &str, bond: &Bond, port: &Port) -> Option<Finding> {
+    let agreed = bond.aggregator.as_ref()?;
+    (port.aggregator != Some(agreed.id)).then(|| {
+        let own = port.aggregator.map_or("none".to_owned(), |id| id.to_string());
+        wrong(
+            "bond-port-aggregator",
+            subject,
+            format!("it is in aggregator {own}, the bond sends through {}", agreed.id),
+            "put both ports into the same LACP group of the same switch (or of one MLAG pair), at the same speed",
+        )
+    })
+}
+
+fn churn(subject: &str, port: &Port) -> Option<Finding> {
+    let (actor, partner) = (&port.actor_churn, &port.partner_churn);
+    (actor == "churned" || partner == "churned").then(|| {
+        wrong(
+            "bond-port-churn",
+            subject,
+            format!("LACP does not come to terms (actor {actor}, partner {partner})"),
+            "see that the switch's port is in the same group as the others, and that it is not blocked there",
+        )
+    })
 }
 
 fn speed(subject: &str, port: &Port, fastest: Option<u32>) -> Finding {
@@ -212,8 +233,4 @@ fn speed(subject: &str, port: &Port, fastest: Option<u32>) -> Finding {
             format!("ethtool {name}"),
         ),
     }
-}
-
-fn shown(aggregator: Option<u32>) -> String {
-    aggregator.map_or("none".to_owned(), |id| id.to_string())
 }

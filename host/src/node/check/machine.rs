@@ -4,8 +4,10 @@ use super::{Finding, doubtful, right, wrong};
 use crate::node::containerd::{self, Runtime};
 use crate::node::state::State;
 
-/// The controllers by which pods' limits are kept.
+/// The controllers by which pods' limits are kept, and without which a kubelet does not start.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+/// What it wants of version 1 besides; in version 2, `cpu` has the accounts.
+const CONTROLLERS_OF_1: [&str; 5] = ["cpu", "cpuacct", "cpuset", "memory", "pids"];
 
 /// The first kernel with `PAGEMAP_SCAN`, by which instances are reset at little cost.
 const FAST_RESET: (u32, u32) = (6, 7);
@@ -80,7 +82,7 @@ fn shim(state: &State) -> Finding {
 }
 
 fn configuration(state: &State) -> Finding {
-    let (path, text) = &state.containerd.config;
+    let (path, text) = (&state.containerd.config, &state.containerd.text);
     let mend = format!(
         "spotter shim install --containerd-config {}; systemctl restart containerd",
         path.display()
@@ -105,18 +107,20 @@ fn configuration(state: &State) -> Finding {
 
 fn cgroups(state: &State) -> Finding {
     let cgroups = &state.cgroups;
-    let has = |wanted: &&&str| cgroups.controllers.iter().any(|controller| controller == **wanted);
-    let missing: Vec<&str> = CONTROLLERS.iter().filter(|wanted| !has(wanted)).copied().collect();
-    let subject = format!("version {}", cgroups.version);
+    let wanted: &[&str] = if cgroups.version == 1 { &CONTROLLERS_OF_1 } else { &CONTROLLERS };
+    let has = |wanted: &str| cgroups.controllers.iter().any(|controller| controller == wanted);
+    let missing: Vec<&str> = wanted.iter().filter(|wanted| !has(wanted)).copied().collect();
+    let version = format!("version {}", cgroups.version);
     if missing.is_empty() {
-        return right("cgroups", "cgroups", format!("{subject}, with {}", CONTROLLERS.join(", ")));
+        return right("cgroups", "cgroups", format!("{version}, with {}", wanted.join(", ")));
     }
-    wrong(
-        "cgroups",
-        "cgroups",
-        format!("{subject} lacks {}: pods' limits are not kept", missing.join(", ")),
-        "boot with cgroup_enable=memory (in LXC: lxc.mount.auto = cgroup:rw:force)",
-    )
+    let mend = if missing.contains(&"memory") {
+        "boot with cgroup_enable=memory (in LXC: lxc.mount.auto = cgroup:rw:force)"
+    } else {
+        "boot with a kernel that has them (in LXC: lxc.mount.auto = cgroup:rw:force)"
+    };
+    let said = format!("{version} lacks {}: pods' limits are not kept", missing.join(", "));
+    wrong("cgroups", "cgroups", said, mend)
 }
 
 fn kernel(release: &str) -> Finding {

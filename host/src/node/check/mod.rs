@@ -95,12 +95,22 @@ mod tests {
     #[test]
     fn each_fault_of_a_bond_is_found_by_itself() {
         assert_eq!(faults(GOOD), [""; 0]);
+        assert_eq!(faults(&GOOD.replace("Min links: 1", "Min links: 0")), [""; 0]);
+        assert_eq!(faults(&GOOD.replace("layer3+4 (1)", "encap3+4 (4)")), [""; 0]);
+        assert_eq!(
+            faults(&GOOD.replacen("MII Status: up\nSpeed", "MII Status: going down\nSpeed", 1)),
+            [""; 0]
+        );
+        // As it is read without CAP_NET_ADMIN: nothing is known of the partner, and nothing is claimed.
+        let (head, rest) = GOOD.split_once("Active Aggregator Info").unwrap();
+        let withheld = format!("{head}\n{}", &rest[rest.find("\nSlave Interface").unwrap()..]);
+        assert_eq!(faults(&withheld), ["bond-partner", "bond-ports"]);
         for (from, to, code) in [
             ("Polling Interval (ms): 100", "Polling Interval (ms): 0", "bond-miimon"),
             ("LACP rate: fast", "LACP rate: slow", "bond-lacp-rate"),
             ("layer3+4 (1)", "layer2 (0)", "bond-hash-policy"),
-            ("Min links: 1", "Min links: 0", "bond-min-links"),
             ("Min links: 1", "Min links: 2", "bond-min-links"),
+            ("Min links: 1", "Min links: 3", "bond-min-links"),
             ("9a:1e:00:44:55:66", NO_PARTNER, "bond-partner"),
             ("Speed: 1000 Mbps", "Speed: 100 Mbps", "bond-port-speed"),
             ("Duplex: full", "Duplex: half", "bond-port-duplex"),
@@ -150,7 +160,8 @@ mod tests {
             link("bond0", "bond", 9000, Some("br0")),
             link("br0", "bridge", 9000, None),
             link("veth1", "veth", 9000, Some("br0")),
-            link("vxlan0", "vxlan", 8950, None),
+            link("red", "vrf", 65575, None),
+            link("eno3", "", 1500, Some("red")),
         ];
         let faults = |links: &[Link]| -> Vec<String> {
             let found = super::mtu::findings(links).into_iter();
@@ -159,9 +170,38 @@ mod tests {
         assert_eq!(faults(&links), [""; 0]);
         links[3].mtu = 1500;
         assert_eq!(faults(&links), ["br0/veth1"]);
+        links[3].mtu = 9216;
+        assert_eq!(faults(&links), ["br0/veth1"]);
         links[0].mtu = 1500;
         assert_eq!(faults(&links), ["bond0/eno1", "br0/veth1"]);
-        links[4].mtu = 9000;
-        assert_eq!(faults(&links), ["bond0/eno1", "br0/veth1", "vxlan0"]);
+    }
+
+    #[test]
+    fn an_overlay_fits_into_the_link_that_carries_it() {
+        let link = |name: &str, kind: &str, mtu: u32, index: u32| Link {
+            name: name.into(),
+            kind: kind.into(),
+            mtu,
+            index,
+            peer: index,
+            ..Link::default()
+        };
+        // As in an LXC node: its link is one end of a pair, and pods' bridge is as small as the overlay.
+        let overlay =
+            |mtu: u32, over: u32| Link { peer: over, ..link("flannel.1", "vxlan", mtu, 9) };
+        let node = |mtu: u32, over: u32| {
+            vec![
+                Link { carries_default: true, peer: 70, ..link("eth0", "veth", 1500, 2) },
+                link("cni0", "bridge", 1450, 3),
+                link("big0", "", 9000, 4),
+                overlay(mtu, over),
+            ]
+        };
+        let verdict = |links: &[Link]| super::mtu::findings(links).pop().unwrap().verdict;
+        for over in [2, 9] {
+            assert_eq!(verdict(&node(1450, over)), Verdict::Right);
+            assert_eq!(verdict(&node(1500, over)), Verdict::Wrong);
+        }
+        assert_eq!(verdict(&node(8950, 4)), Verdict::Right);
     }
 }

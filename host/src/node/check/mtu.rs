@@ -9,54 +9,49 @@ const VXLAN_OVERHEAD: u32 = 50;
 
 pub(super) fn findings(links: &[Link]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for master in links {
+    for master in links.iter().filter(|link| link.kind == "bond" || link.kind == "bridge") {
         let ports = links.iter().filter(|link| link.master.as_deref() == Some(&*master.name));
-        for port in ports {
-            findings.push(of_port(master, port));
-        }
+        findings.extend(ports.map(|port| of_port(master, port)));
     }
-    findings.extend(overlays(links));
+    let overlays = links.iter().filter(|link| link.kind == "vxlan");
+    findings.extend(overlays.filter_map(|overlay| of_overlay(overlay, carrier(overlay, links)?)));
     findings
 }
 
 fn of_port(master: &Link, port: &Link) -> Finding {
     let subject = format!("{}/{}", master.name, port.name);
     // An overlay's end in a bridge is smaller by what it adds; that is looked at below.
-    if port.mtu >= master.mtu || port.kind == "vxlan" {
+    if port.mtu == master.mtu || port.kind == "vxlan" {
         return right("mtu", &subject, format!("MTU {}", port.mtu));
     }
     wrong(
         "mtu",
         &subject,
-        format!("MTU {} below the {} of {}", port.mtu, master.mtu, master.name),
-        format!("ip link set {} mtu {}", port.name, master.mtu),
+        format!("MTU {}, where {} has {}", port.mtu, master.name, master.mtu),
+        format!("ip link set {} mtu {}, or the other way round", port.name, master.mtu),
     )
 }
 
-fn overlays(links: &[Link]) -> Vec<Finding> {
-    let carriers = links.iter().filter(|link| {
-        link.master.is_none()
-            && link.name != "lo"
-            && (link.kind.is_empty() || link.kind == "bond" || link.kind == "bridge")
-    });
-    let Some(largest) = carriers.map(|link| link.mtu).max() else { return Vec::new() };
-    let room = largest.saturating_sub(VXLAN_OVERHEAD);
-    let overlays = links.iter().filter(|link| link.kind == "vxlan");
-    overlays
-        .map(|overlay| {
-            if overlay.mtu <= room {
-                return right(
-                    "mtu-overlay",
-                    &overlay.name,
-                    format!("MTU {} in {largest}", overlay.mtu),
-                );
-            }
-            wrong(
-                "mtu-overlay",
-                &overlay.name,
-                format!("MTU {}, but only {room} fit into frames of {largest}", overlay.mtu),
-                format!("ip link set {} mtu {room}", overlay.name),
-            )
-        })
-        .collect()
+/// The link that an overlay's frames go out by: the one it is bound to, else that of the default route.
+fn carrier<'a>(overlay: &Link, links: &'a [Link]) -> Option<&'a Link> {
+    let bound = links.iter().find(|link| link.index == overlay.peer && link.index != overlay.index);
+    bound.or_else(|| links.iter().find(|link| link.carries_default))
+}
+
+fn of_overlay(overlay: &Link, carrier: &Link) -> Option<Finding> {
+    let room = carrier.mtu.checked_sub(VXLAN_OVERHEAD)?;
+    let name = &overlay.name;
+    if overlay.mtu <= room {
+        let said = format!("MTU {} in the {} of {}", overlay.mtu, carrier.mtu, carrier.name);
+        return Some(right("mtu-overlay", name, said));
+    }
+    Some(wrong(
+        "mtu-overlay",
+        name,
+        format!(
+            "MTU {}, but only {room} fit into the {} of {}",
+            overlay.mtu, carrier.mtu, carrier.name
+        ),
+        format!("ip link set {name} mtu {room}"),
+    ))
 }
