@@ -75,16 +75,19 @@ pub fn linux_config(entrypoint: &[&str], layer: &[u8]) -> Value {
 /// The type of that configuration.
 pub const LINUX_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
-/// A program that says that it has started, and then does nothing.
+/// A program that says that it has started, and then does nothing until it is told to end.
 const PAUSE: &str = r#"
+#include <signal.h>
 #include <unistd.h>
+static void end(int signal) { _exit(128 + signal); }
 int main(void) {
+    signal(SIGTERM, end);
     write(1, "paused\n", 7);
     for (;;) pause();
 }
 "#;
 
-/// An image whose only program sleeps until it is killed, as a pod's sandbox wants it.
+/// An image whose only program sleeps until it is told to end, as a pod's sandbox wants it.
 pub fn pause(path: &Path, name: &str) -> PathBuf {
     let source = path.with_extension("c");
     let program = path.with_extension("elf");

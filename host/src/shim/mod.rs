@@ -16,7 +16,7 @@ pub mod workload;
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use containerd_shim::api::DeleteResponse;
 use containerd_shim::protos::protobuf::Message;
@@ -25,7 +25,10 @@ use containerd_shim::publisher::RemotePublisher;
 use containerd_shim::util::{timestamp, write_address};
 use containerd_shim::{Config, Error, ExitSignal, Flags, Shim, StartOpts, run, spawn};
 use oci_spec::runtime::Spec;
-use service::{Events, Service};
+use service::{Events, Service, Tasks};
+use signal_hook::consts::SIGTERM;
+use signal_hook::iterator::Signals;
+use task::Task;
 use zygote::Zygote;
 
 /// The runtime's name in full.
@@ -112,6 +115,10 @@ impl Shim for Pod {
 
     fn create_task_service(&self, publisher: RemotePublisher) -> Service {
         let namespace = self.flags.namespace.clone();
+        let tasks = Tasks::default();
+        if let Err(error) = end_with_the_machine(Arc::clone(&tasks), Arc::clone(&self.exit)) {
+            log::warn!("the machine's shutdown will wait for this shim: {error}");
+        }
         Service {
             namespace: namespace.clone(),
             containerd: self.flags.address.clone(),
@@ -121,9 +128,26 @@ impl Shim for Pod {
                 namespace,
             }),
             exit: Arc::clone(&self.exit),
-            tasks: Mutex::default(),
+            tasks,
         }
     }
+}
+
+/// On SIGTERM, which a machine that is switched off sends to everything, ends the shim as soon as its
+/// containers have ended: the machine would wait for it, and then kill it.
+fn end_with_the_machine(tasks: Tasks, exit: Arc<ExitSignal>) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGTERM])?;
+    let wait = move || {
+        if signals.forever().next().is_some() {
+            let running: Vec<Arc<Task>> =
+                tasks.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+            for task in running {
+                task.wait();
+            }
+            exit.signal();
+        }
+    };
+    std::thread::Builder::new().name("shutdown".into()).spawn(wait).map(drop)
 }
 
 impl Pod {

@@ -33,8 +33,11 @@ pub struct Service {
     pub containerd: String,
     pub events: Arc<Events>,
     pub exit: Arc<ExitSignal>,
-    pub tasks: Mutex<BTreeMap<String, Arc<Task>>>,
+    pub tasks: Tasks,
 }
+
+/// By their containers' ids.
+pub type Tasks = Arc<Mutex<BTreeMap<String, Arc<Task>>>>;
 
 /// Where containerd hears of what happens.
 pub struct Events {
