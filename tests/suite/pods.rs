@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use spotter_tests::containerd::{Containerd, KUBERNETES, PAUSE, SCRATCH, wait_until};
 use spotter_tests::kubelet::{Kubelet, Pod, Processes, Wanted};
+use spotter_tests::leftovers;
 use spotter_tests::oci::{self, LINUX_CONFIG};
 use spotter_tests::{client, pictures};
 
@@ -229,14 +230,23 @@ fn fifty_pods_on_one_node_all_answer_and_share_the_weights() {
         wait_until_ready(&kubelet, pod);
         assert_eq!(detect(pod), 200);
     }
-    let memory: Vec<Memory> =
-        containers.iter().filter_map(|id| containerd.pid_of_pod(id)).map(Memory::of).collect();
+    let functions: Vec<u32> =
+        containers.iter().filter_map(|id| containerd.pid_of_pod(id)).collect();
+    let memory: Vec<Memory> = functions.iter().copied().map(Memory::of).collect();
     assert_eq!(memory.len(), PODS);
     let sum = |of: fn(&Memory) -> u64| memory.iter().map(of).sum::<u64>() / PODS as u64;
     let (proportional, resident, shared) = (sum(|m| m.pss), sum(|m| m.rss), sum(|m| m.shared));
     println!(
         "each of {PODS} pods: {proportional} kB of its own share, {resident} kB resident, {shared} kB shared"
     );
+    let socket = containerd.socket().display().to_string();
+    let shims = leftovers::processes().into_iter().filter(|(pid, line)| {
+        let is_shim = line.contains("containerd-shim-spotter-v1") && line.contains(&socket);
+        is_shim && !functions.contains(pid)
+    });
+    let beside: u64 = shims.map(|(pid, _)| Memory::of(pid).pss).sum::<u64>() / PODS as u64;
+    println!("and {beside} kB of the shim beside it: what RuntimeClass has as `overhead`");
+    assert!(beside < 16 << 10, "{beside} kB");
     // The compiled code with its weights is in the memory once, whoever maps it.
     assert!(shared > 10 << 10, "{shared} kB shared");
     assert!(proportional < resident / 2, "{proportional} of {resident} kB");
