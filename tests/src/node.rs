@@ -73,10 +73,18 @@ pub struct Node {
 impl Node {
     /// Makes one on this bridge, with the detector's image; numbers, from 2 on, tell nodes apart.
     pub fn make(bridge: &Bridge, number: u32) -> Self {
+        Self::make_with(bridge, number, &[])
+    }
+
+    /// The same, with further arguments for `make-node`.
+    pub fn make_with(bridge: &Bridge, number: u32, further: &[&str]) -> Self {
         for (program, package) in [("lxc-start", "lxc"), ("debootstrap", "debootstrap")] {
             system::program(program, package);
         }
         let folder = tempfile::tempdir().expect("a folder");
+        // The root of an unprivileged container is another user here.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), open).expect("permissions");
         let address = format!("{}.{number}", bridge.network);
         let pods = format!("10.47.{}.0/24", (std::process::id() + number) % 250);
         let name = format!("spotter-node-{number}");
@@ -91,8 +99,8 @@ impl Node {
             format!("--lxcpath={}", folder.path().display()),
             format!("--cache={}", cache.display()),
         ];
-        let arguments =
-            words.iter().flat_map(|word| word.splitn(2, '=')).map(str::to_owned).collect();
+        let words = words.iter().flat_map(|word| word.splitn(2, '='));
+        let arguments = words.chain(further.iter().copied()).map(str::to_owned).collect();
         let node = Self { folder, name, arguments, address, pods };
         let made = node.make_again(&[]);
         assert!(made.status.success(), "{}{}", stdout(&made), stderr(&made));

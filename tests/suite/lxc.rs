@@ -84,6 +84,18 @@ fn a_container_becomes_a_node_that_serves_and_serves_again_when_it_was_stopped()
 }
 
 #[test]
+fn a_container_whose_root_is_nobody_on_the_host_is_a_node_too() {
+    let bridge = Bridge::new();
+    let node = Node::make_with(&bridge, 14, &["--unprivileged"]);
+    let kubelet = node.kubelet();
+    let (pod, container) = serve(&kubelet, "unprivileged", Processes::Own);
+    assert!(finds_the_cat(&pod));
+    kubelet.stop(&container, 10);
+    assert_eq!(kubelet.exit_status(&container), 0);
+    kubelet.remove_pod(&pod);
+}
+
+#[test]
 fn make_node_says_what_is_wrong_with_its_arguments() {
     for (arguments, reason) in [
         (vec!["Node"], "small letters"),
