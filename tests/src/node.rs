@@ -1,5 +1,7 @@
 //! A node of Kubernetes in an LXC container, made by `k8s/node/make-node`, and a bridge to plug it into.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::MutexGuard;
@@ -73,18 +75,24 @@ pub struct Node {
 impl Node {
     /// Makes one on this bridge, with the detector's image; numbers, from 2 on, tell nodes apart.
     pub fn make(bridge: &Bridge, number: u32) -> Self {
-        Self::make_with(bridge, number, &[])
+        let node = Self::planned(bridge, number, &[]);
+        let made = node.make_again(&[]);
+        assert!(made.status.success(), "{}{}", stdout(&made), stderr(&made));
+        node.import(scratch_image());
+        node.import(&oci::pause(&node.folder.path().join("pause.tar"), PAUSE));
+        ip(&format!("route replace {} via {}", node.pods, node.address));
+        node
     }
 
-    /// The same, with further arguments for `make-node`.
-    pub fn make_with(bridge: &Bridge, number: u32, further: &[&str]) -> Self {
+    /// One that is yet to be made, with these further arguments.
+    pub fn planned(bridge: &Bridge, number: u32, further: &[&str]) -> Self {
         for (program, package) in [("lxc-start", "lxc"), ("debootstrap", "debootstrap")] {
             system::program(program, package);
         }
         let folder = tempfile::tempdir().expect("a folder");
         // The root of an unprivileged container is another user here.
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(folder.path(), open).expect("permissions");
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755))
+            .expect("permissions");
         let address = format!("{}.{number}", bridge.network);
         let pods = format!("10.47.{}.0/24", (std::process::id() + number) % 250);
         let name = format!("spotter-node-{number}");
@@ -101,16 +109,10 @@ impl Node {
         ];
         let words = words.iter().flat_map(|word| word.splitn(2, '='));
         let arguments = words.chain(further.iter().copied()).map(str::to_owned).collect();
-        let node = Self { folder, name, arguments, address, pods };
-        let made = node.make_again(&[]);
-        assert!(made.status.success(), "{}{}", stdout(&made), stderr(&made));
-        node.import(scratch_image());
-        node.import(&oci::pause(&node.folder.path().join("pause.tar"), PAUSE));
-        ip(&format!("route replace {} via {}", node.pods, node.address));
-        node
+        Self { folder, name, arguments, address, pods }
     }
 
-    /// Runs `make-node` as before, with further arguments.
+    /// Runs `make-node`, as before if it was, with further arguments.
     pub fn make_again(&self, further: &[&str]) -> Output {
         let mut make = Command::new(root().join("k8s/node/make-node"));
         make.args(&self.arguments).args(further).output().expect("make-node starts")
@@ -135,7 +137,8 @@ impl Node {
 
     fn import(&self, archive: &Path) {
         let place = self.folder.path().join(&self.name).join("rootfs/root/image.tar");
-        std::fs::copy(archive, place).expect("a copy");
+        std::fs::copy(archive, &place).expect("a copy");
+        std::fs::set_permissions(&place, Permissions::from_mode(0o644)).expect("permissions");
         self.attach(&["ctr", "-n", "k8s.io", "images", "import", "/root/image.tar"]);
     }
 

@@ -23,6 +23,8 @@ pub struct State {
     /// Whether mounts below `/` are seen by containers.
     pub shares_mounts: bool,
     pub has_kernel_log: bool,
+    /// Whether its root is another user on its host.
+    pub is_unprivileged: bool,
     /// `5.10.0-28-amd64`.
     pub kernel: String,
 }
@@ -89,6 +91,7 @@ impl State {
             forwards: text("proc/sys/net/ipv4/ip_forward").trim() == "1",
             shares_mounts: shares_mounts(&mount_information),
             has_kernel_log: root.join("dev/kmsg").exists(),
+            is_unprivileged: maps_users(&text("proc/self/uid_map")),
             kernel: text("proc/sys/kernel/osrelease").trim().to_owned(),
         }
     }
@@ -180,6 +183,11 @@ fn shares_mounts(mount_information: &str) -> bool {
     root.is_some_and(|line| line.split(' ').any(|field| field.starts_with("shared:")))
 }
 
+/// Whether users are others outside of this namespace (`user_namespaces(7)`); not so where nothing is known.
+fn maps_users(map: &str) -> bool {
+    map.split_whitespace().nth(1).is_some_and(|outside| outside != "0")
+}
+
 /// What is in a folder, by name; nothing where it is not there.
 fn named_files(folder: &Path) -> Vec<(String, PathBuf)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -194,7 +202,7 @@ fn named_files(folder: &Path) -> Vec<(String, PathBuf)> {
 mod tests {
     use std::path::Path;
 
-    use super::{State, shares_mounts};
+    use super::{State, maps_users, shares_mounts};
 
     #[test]
     fn a_machine_is_read_from_its_files() {
@@ -233,6 +241,13 @@ mod tests {
         assert!(bridge.carries_default && !port.carries_default);
         assert_eq!((port.mtu, port.received, port.master.as_deref()), (9000, 77, Some("br0")));
         assert_eq!(state.containerd.text.as_deref(), Some("version = 2\n"));
+    }
+
+    #[test]
+    fn a_namespace_of_users_is_told_from_the_hosts_own() {
+        assert!(maps_users("         0     100000      65536\n"));
+        assert!(!maps_users("         0          0 4294967295\n"));
+        assert!(!maps_users(""));
     }
 
     #[test]

@@ -43,7 +43,11 @@ pub(super) fn of_any(state: &State) -> Vec<Finding> {
 
 /// What containerd, the shim and the kubelet need.
 pub(super) fn of_node(state: &State) -> Vec<Finding> {
-    vec![
+    let mut findings = Vec::new();
+    if state.is_unprivileged {
+        findings.push(user_namespace(state));
+    }
+    findings.extend([
         shim(state),
         configuration(state),
         if state.shares_mounts {
@@ -66,7 +70,26 @@ pub(super) fn of_node(state: &State) -> Vec<Finding> {
                 "in LXC: lxc.mount.entry = /dev/kmsg dev/kmsg none bind,create=file 0 0",
             )
         },
-    ]
+    ]);
+    findings
+}
+
+/// Which devices a pod may use is set by the host's root alone.
+fn user_namespace(state: &State) -> Finding {
+    if state.cgroups.version == 1 {
+        return wrong(
+            "user-namespace",
+            "cgroups",
+            "version 1 in a user namespace: pods' devices cannot be set, and pods do not start",
+            "a privileged container, or a host of cgroup v2",
+        );
+    }
+    doubtful(
+        "user-namespace",
+        "cgroups",
+        "a user namespace on cgroup v2: this was not tried with the shim",
+        "try a pod; a privileged container works",
+    )
 }
 
 fn shim(state: &State) -> Finding {
