@@ -19,11 +19,12 @@ use serde_json::Value;
 use crate::{root, stderr, stdout, system};
 
 /// Every folder that `kubectl apply -k` may be given.
-pub const RENDERED: [&str; 7] = [
+pub const RENDERED: [&str; 8] = [
     "base",
     "overlays/istio",
     "overlays/monitoring",
     "overlays/pack",
+    "overlays/registry",
     "overlays/scale-to-zero",
     "overlays/spinkube",
     "placement",
