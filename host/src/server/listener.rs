@@ -110,13 +110,19 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: StopSig
             welcome(place, stream, connection);
         }
     }
+    stop.send_replace(true);
+    drain(server, &conversations, &mut signals).await;
+}
+
+/// Waits until every connection, and what guests still do, has come to its end: for the grace period, or
+/// until the next signal.
+async fn drain(server: Arc<Server>, conversations: &TaskTracker, signals: &mut StopSignals) {
     let grace = server.limits().grace;
     tracing::info!(
         connections = conversations.len(),
         ?grace,
         "stopping: finishing what is in flight"
     );
-    stop.send_replace(true);
     conversations.close();
     let finish = async {
         conversations.wait().await;
