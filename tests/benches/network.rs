@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use spotter_tests::containerd::{SCRATCH, wait_until};
-use spotter_tests::kubelet::{Kubelet, Pod, Processes, Wanted};
+use spotter_tests::containerd::SCRATCH;
+use spotter_tests::kubelet::Wanted;
 use spotter_tests::load::{self, Outcome};
 use spotter_tests::node::{Bridge, Node, ip, sure};
 use spotter_tests::pictures;
@@ -45,7 +45,14 @@ fn main() {
     let bridge = Bridge::new();
     let node = Node::make(&bridge, 13);
     let kubelet = node.kubelet();
-    let pod = serve(&kubelet);
+    let wanted = Wanted {
+        name: "detect",
+        image: SCRATCH,
+        environment: &[("SPIN_HTTP_LISTEN_ADDR", "0.0.0.0:8080")],
+        user: 1000,
+        ..Wanted::default()
+    };
+    let (pod, _) = kubelet.serve("bench", &wanted);
     let url = pod.url(":8080/detect");
     load::batch(&url, &picture(), CLIENTS, 16);
     row("LXC node: its veth and the bridge", &load::batch(&url, &picture(), CLIENTS, BATCH), None);
@@ -71,27 +78,6 @@ fn main() {
 fn picture() -> Vec<u8> {
     let photograph = image::load_from_memory(&pictures::photograph()).expect("a picture");
     pictures::encode(&photograph, image::ImageFormat::Png)
-}
-
-fn serve(kubelet: &Kubelet) -> Pod {
-    let pod = kubelet.run_pod("bench");
-    kubelet.run(
-        &pod,
-        &Wanted {
-            name: "detect",
-            image: SCRATCH,
-            environment: &[("SPIN_HTTP_LISTEN_ADDR", "0.0.0.0:8080")],
-            user: 1000,
-            processes: Processes::Own,
-            ..Wanted::default()
-        },
-    );
-    let url = pod.admin_url("/readyz");
-    wait_until("the pod is ready", || {
-        let reply = spotter_tests::client::try_send("GET", &url, &[], &[]);
-        reply.is_ok_and(|reply| reply.status == 200)
-    });
-    pod
 }
 
 /// This program again, in the client's namespace.

@@ -30,6 +30,11 @@ impl Reply {
     }
 }
 
+/// Whether an admin listener's `/readyz`, at this URL, says that it is ready.
+pub fn is_ready(url: &str) -> bool {
+    try_send("GET", url, &[], &[]).is_ok_and(|reply| reply.status == 200)
+}
+
 fn agent() -> Agent {
     Agent::config_builder()
         .http_status_as_error(false)

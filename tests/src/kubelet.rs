@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Request, Status};
@@ -17,6 +18,7 @@ use k8s_cri::v1::{
 };
 use tokio::runtime::Runtime;
 
+use crate::client;
 use crate::containerd::Containerd;
 
 /// A client of containerd's CRI.
@@ -167,6 +169,24 @@ impl Kubelet {
         let container = self.create(pod, wanted).expect("a container");
         self.start(&container).expect("a start");
         container
+    }
+
+    /// Runs a pod with one function in it, and waits until that is ready; the pod and the container.
+    pub fn serve(&self, name: &str, wanted: &Wanted<'_>) -> (Pod, String) {
+        let pod = self.run_pod(name);
+        let container = self.run(&pod, wanted);
+        self.wait_until_ready(&pod);
+        (pod, container)
+    }
+
+    /// Waits until the function of a pod is ready.
+    pub fn wait_until_ready(&self, pod: &Pod) {
+        let url = pod.admin_url("/readyz");
+        let began = Instant::now();
+        while !client::is_ready(&url) {
+            assert!(began.elapsed() < Duration::from_secs(30), "{}", self.log(pod));
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Stops a container; it is killed when it has not ended after so many seconds.

@@ -1,12 +1,12 @@
 //! Nodes in LXC containers, as k8s/node makes them, and the whole path to a detector in one of them.
 
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use spotter_tests::containerd::{SCRATCH, wait_until};
-use spotter_tests::kubelet::{Kubelet, Pod, Processes, Wanted};
+use spotter_tests::containerd::SCRATCH;
+use spotter_tests::kubelet::{Pod, Processes, Wanted};
 use spotter_tests::node::{Bridge, Node};
 use spotter_tests::switch::Switch;
 use spotter_tests::{client, pictures, root, stderr, stdout};
@@ -21,16 +21,6 @@ const FUNCTION: Wanted<'static> = Wanted {
     processes: Processes::Own,
 };
 
-fn serve(kubelet: &Kubelet, name: &str, processes: Processes) -> (Pod, String) {
-    let pod = kubelet.run_pod(name);
-    let container = kubelet.run(&pod, &Wanted { processes, ..FUNCTION });
-    let url = pod.admin_url("/readyz");
-    wait_until("the pod is ready", || {
-        client::try_send("GET", &url, &[], &[]).is_ok_and(|reply| reply.status == 200)
-    });
-    (pod, container)
-}
-
 fn finds_the_cat(pod: &Pod) -> bool {
     let reply =
         client::post_picture(&pod.url(":8080/detect"), &pictures::bytes("skimage_chelsea.png"));
@@ -42,7 +32,8 @@ fn a_container_becomes_a_node_that_serves_and_serves_again_when_it_was_stopped()
     let bridge = Bridge::new();
     let node = Node::make(&bridge, 11);
     let kubelet = node.kubelet();
-    let (pod, container) = serve(&kubelet, "first", Processes::Own);
+    let (pod, container) =
+        kubelet.serve("first", &Wanted { processes: Processes::Own, ..FUNCTION });
     assert!(finds_the_cat(&pod));
 
     // Made again, it is left as it is, and its pods serve on.
@@ -78,7 +69,7 @@ fn a_container_becomes_a_node_that_serves_and_serves_again_when_it_was_stopped()
     let kubelet = node.kubelet();
     assert_ne!(kubelet.exit_status(&container), 137, "the function was killed");
     kubelet.remove_pod(&pod);
-    let (pod, _) = serve(&kubelet, "second", Processes::Pods);
+    let (pod, _) = kubelet.serve("second", &Wanted { processes: Processes::Pods, ..FUNCTION });
     assert!(finds_the_cat(&pod));
     kubelet.remove_pod(&pod);
 }
@@ -119,13 +110,38 @@ fn make_node_says_what_is_wrong_with_its_arguments() {
     }
 }
 
+/// How many requests of two clients succeed, and how many fail, while each link goes down in turn and comes
+/// back.
+fn while_links_drop(switch: &Switch, request: impl Fn() -> bool + Sync) -> (u32, u32) {
+    let (answered, failed) = (AtomicU32::new(0), AtomicU32::new(0));
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::SeqCst) {
+                    let counted = if request() { &answered } else { &failed };
+                    counted.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        for link in [1, 2] {
+            std::thread::sleep(Duration::from_secs(2));
+            switch.cut(link);
+            std::thread::sleep(Duration::from_secs(3));
+            switch.restore(link);
+        }
+        is_over.store(true, Ordering::SeqCst);
+    });
+    (answered.into_inner(), failed.into_inner())
+}
+
 #[test]
 fn from_a_client_through_bond_bridge_node_and_shim_to_the_detections_and_no_link_is_missed() {
     let bridge = Bridge::new();
     let node = Node::make(&bridge, 12);
     let switch = Switch::join(&bridge, Some("100mbit"));
     let kubelet = node.kubelet();
-    let (pod, _) = serve(&kubelet, "whole", Processes::Own);
+    let (pod, _) = kubelet.serve("whole", &Wanted { processes: Processes::Own, ..FUNCTION });
     let url = pod.url(":8080/detect");
     let picture = root().join("tests/pictures/skimage_chelsea.png");
     let post = || -> Option<Value> {
@@ -138,33 +154,9 @@ fn from_a_client_through_bond_bridge_node_and_shim_to_the_detections_and_no_link
     let reply = post().expect("detections");
     assert_eq!(reply["detections"][0]["label"], "cat", "{reply}");
 
-    let is_over = AtomicBool::new(false);
     let before = switch.bytes();
-    let (answered, failed) = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..2)
-            .map(|_| {
-                scope.spawn(|| {
-                    let (mut answered, mut failed) = (0, 0);
-                    while !is_over.load(Ordering::SeqCst) {
-                        if post().is_some_and(|reply| reply["detections"][0]["label"] == "cat") {
-                            answered += 1;
-                        } else {
-                            failed += 1;
-                        }
-                    }
-                    (answered, failed)
-                })
-            })
-            .collect();
-        for link in [1, 2] {
-            std::thread::sleep(Duration::from_secs(2));
-            switch.cut(link);
-            std::thread::sleep(Duration::from_secs(3));
-            switch.restore(link);
-        }
-        is_over.store(true, Ordering::SeqCst);
-        let sums = clients.into_iter().map(|client| client.join().expect("a client"));
-        sums.fold((0, 0), |sum, one: (u32, u32)| (sum.0 + one.0, sum.1 + one.1))
+    let (answered, failed) = while_links_drop(&switch, || {
+        post().is_some_and(|reply| reply["detections"][0]["label"] == "cat")
     });
     let after = switch.bytes();
     println!("{answered} answers while each link went down in turn, {failed} failed");

@@ -1,7 +1,6 @@
 //! The shim as Kubernetes drives it: pods, through containerd's Container Runtime Interface.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
 
 use spotter_tests::containerd::{Containerd, KUBERNETES, PAUSE, SCRATCH, wait_until};
 use spotter_tests::kubelet::{Kubelet, Pod, Processes, Wanted};
@@ -18,17 +17,6 @@ const FUNCTION: Wanted<'static> = Wanted {
     user: 0,
     processes: Processes::Own,
 };
-
-fn wait_until_ready(kubelet: &Kubelet, pod: &Pod) {
-    let url = pod.admin_url("/readyz");
-    let is_ready =
-        || client::try_send("GET", &url, &[], &[]).is_ok_and(|reply| reply.status == 200);
-    let began = std::time::Instant::now();
-    while !is_ready() {
-        assert!(began.elapsed() < Duration::from_secs(30), "{}", kubelet.log(pod));
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 fn detect(pod: &Pod) -> u16 {
     client::post_picture(&pod.url("/detect"), &pictures::bytes("skimage_chelsea.png")).status
@@ -48,7 +36,7 @@ fn a_pod_serves_logs_and_reports_what_it_uses() {
         ..FUNCTION
     };
     let container = kubelet.run(&pod, &wanted);
-    wait_until_ready(&kubelet, &pod);
+    kubelet.wait_until_ready(&pod);
     let picture = pictures::bytes("skimage_chelsea.png");
     for _ in 0..10 {
         assert_eq!(client::post_picture(&pod.url(":8080/detect"), &picture).status, 200);
@@ -84,7 +72,7 @@ fn a_pod_that_is_stopped_under_load_loses_no_request() {
     let kubelet = Kubelet::of(&containerd);
     let pod = kubelet.run_pod("stops");
     let container = kubelet.run(&pod, &FUNCTION);
-    wait_until_ready(&kubelet, &pod);
+    kubelet.wait_until_ready(&pod);
     let (stopping, answered) = (AtomicBool::new(false), AtomicU32::new(0));
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -124,7 +112,7 @@ fn a_pod_may_start_its_function_anew() {
     let pod = kubelet.run_pod("anew");
     for _ in 0..2 {
         let container = kubelet.run(&pod, &FUNCTION);
-        wait_until_ready(&kubelet, &pod);
+        kubelet.wait_until_ready(&pod);
         assert_eq!(detect(&pod), 200);
         kubelet.stop(&container, 10);
         assert_eq!(kubelet.exit_status(&container), 0);
@@ -146,7 +134,7 @@ fn a_pod_may_have_sidecars_of_linux_and_other_functions() {
     let second =
         Wanted { name: "second", environment: &elsewhere, processes: Processes::Pods, ..FUNCTION };
     let second = kubelet.run(&pod, &second);
-    wait_until_ready(&kubelet, &pod);
+    kubelet.wait_until_ready(&pod);
     assert_eq!(detect(&pod), 200);
     let picture = pictures::bytes("skimage_chelsea.png");
     let url = pod.url(":8080/detect");
@@ -227,7 +215,7 @@ fn fifty_pods_on_one_node_all_answer_and_share_the_weights() {
         (0..PODS).map(|number| kubelet.run_pod(&format!("many-{number}"))).collect();
     let containers: Vec<String> = pods.iter().map(|pod| kubelet.run(pod, &FUNCTION)).collect();
     for pod in &pods {
-        wait_until_ready(&kubelet, pod);
+        kubelet.wait_until_ready(pod);
         assert_eq!(detect(pod), 200);
     }
     let functions: Vec<u32> =

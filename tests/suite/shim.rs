@@ -22,9 +22,7 @@ fn finds_the_cat(url: &str) -> bool {
 /// Waits until a pod answers on its admin listener.
 fn wait_until_ready(network: &Network) {
     let url = network.admin_url("/readyz");
-    wait_until("the pod is ready", || {
-        client::try_send("GET", &url, &[], &[]).is_ok_and(|reply| reply.status == 200)
-    });
+    wait_until("the pod is ready", || client::is_ready(&url));
 }
 
 /// Starts a container of the application, and waits until it answers.
