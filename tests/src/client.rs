@@ -108,9 +108,7 @@ pub fn post_form(url: &str, parts: &[(&str, Option<&str>, &[u8])]) -> Reply {
 
 /// `GET`, where a server may not be there yet.
 pub fn try_get(url: &str) -> Option<Reply> {
-    let address = url.strip_prefix("http://")?.split('/').next()?;
-    std::net::TcpStream::connect(address).ok()?;
-    Some(get(url))
+    try_send("GET", url, &[], &[]).ok()
 }
 
 /// `POST` of JSON.

@@ -1,33 +1,39 @@
 //! What the black-box tests share: the built binary, a running server, and a client.
 
 pub mod client;
-#[cfg(feature = "shim")]
+#[cfg(feature = "system")]
 pub mod containerd;
-#[cfg(feature = "shim")]
+#[cfg(feature = "system")]
 mod containers;
 pub mod energy;
-#[cfg(feature = "shim")]
+pub mod home;
+#[cfg(feature = "system")]
 pub mod kubelet;
-#[cfg(feature = "shim")]
+#[cfg(feature = "system")]
 pub mod leftovers;
 pub mod load;
+#[cfg(feature = "system")]
 pub mod manifests;
 pub mod native;
-#[cfg(feature = "shim")]
+#[cfg(feature = "system")]
 pub mod network;
-#[cfg(feature = "shim")]
+#[cfg(feature = "system")]
 pub mod node;
 pub mod oci;
 pub mod peer;
 pub mod pictures;
+#[cfg(feature = "system")]
 pub mod policy;
+pub mod ports;
 pub mod raw;
 pub mod reference;
+#[cfg(feature = "system")]
 pub mod registry;
 pub mod server;
-#[cfg(feature = "shim")]
+#[cfg(feature = "system")]
 pub mod switch;
 pub mod system;
+#[cfg(feature = "system")]
 pub mod virtual_machine;
 
 use std::path::{Path, PathBuf};
@@ -56,7 +62,7 @@ pub fn spotter() -> &'static Path {
             // Of the whole workspace, as the tests are: by itself, the package would have other features
             // of its dependencies, and all would be built a second time.
             .args(["build", "--release", "--quiet", "--workspace", "--bins"])
-            .args(cfg!(feature = "shim").then_some("--features=shim"))
+            .args(cfg!(feature = "system").then_some("--features=system"))
             .current_dir(root())
             .status()
             .expect("cargo starts");
@@ -71,6 +77,13 @@ pub fn spotter() -> &'static Path {
 /// Runs `spotter` with these arguments in the workspace, and gives what came of it.
 pub fn run(arguments: &[&str]) -> Output {
     Command::new(spotter()).args(arguments).current_dir(root()).output().expect("spotter starts")
+}
+
+/// `spotter` under a limit of the shell's `ulimit`, such as `-n 160`.
+pub fn under_limit(limit: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh"]).arg(spotter());
+    command
 }
 
 /// The application's component, built and baked.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::system;
+use crate::{ports, system};
 
 /// A registry on a port of its own, with its data in a folder that goes with it.
 pub struct Registry {
@@ -20,9 +20,7 @@ impl Registry {
     /// Starts one; with a line of htpasswd, it asks for that login.
     pub fn start(login: Option<&str>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
-        let address = socket.local_addr().expect("an address").to_string();
-        drop(socket);
+        let address = format!("127.0.0.1:{}", ports::reserve());
         let mut config = format!(
             "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {0}/data}}, delete: {{enabled: true}}}}\nhttp: {{addr: '{address}'}}\n",
             folder.path().display()

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -33,20 +33,12 @@ impl Server {
 
     /// Starts `spotter up` on the application of guests that misbehave, with an admin listener.
     pub fn guests(arguments: &[&str]) -> Self {
-        Self::guests_under(&[], arguments)
+        Self::guests_by(Command::new(spotter()), arguments)
     }
 
-    /// The same, started by another command, such as `prlimit --nofile=128`.
-    pub fn guests_under(wrapper: &[&str], arguments: &[&str]) -> Self {
+    /// The same, with `up` and its arguments added to this command.
+    pub fn guests_by(mut command: Command, arguments: &[&str]) -> Self {
         guests();
-        let mut command = match wrapper {
-            [] => Command::new(spotter()),
-            [program, rest @ ..] => {
-                let mut command = Command::new(program);
-                command.args(rest).arg(spotter());
-                command
-            }
-        };
         command.args([
             "up",
             "-f",
@@ -100,22 +92,17 @@ impl Server {
     }
 
     /// The one server that tests share which only ask. It ends with this process, which drops no
-    /// statics: by a signal at the death of the thread that started it, which waits until then.
+    /// statics: a shell kills it at the end of its own standard input, which this process holds.
     pub fn shared() -> &'static Self {
+        const UNTIL_END_OF_INPUT: &str = r#""$@" & read _; kill -9 $!"#;
         static SERVER: OnceLock<Server> = OnceLock::new();
         SERVER.get_or_init(|| {
             component();
-            let (started, server) = mpsc::channel();
-            std::thread::spawn(move || {
-                let mut command = Command::new("setpriv");
-                command.args(["--pdeathsig", "KILL"]).arg(spotter());
-                command.args(["up", "--listen", "127.0.0.1:0"]).current_dir(root());
-                started.send(Self::spawn(command)).expect("a test that waits");
-                loop {
-                    std::thread::park();
-                }
-            });
-            server.recv().expect("a server")
+            let mut command = Command::new("sh");
+            command.args(["-c", UNTIL_END_OF_INPUT, "sh"]).arg(spotter());
+            command.args(["up", "--listen", "127.0.0.1:0"]).current_dir(root());
+            command.stdin(Stdio::piped());
+            Self::spawn(command)
         })
     }
 
@@ -169,7 +156,7 @@ impl Server {
         }
     }
 
-    /// Resident memory, in bytes.
+    /// Resident memory, in bytes; Linux only.
     pub fn resident(&self) -> u64 {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).expect("statm");
         statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("pages") * 4096
@@ -181,7 +168,9 @@ impl Server {
 
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        // The shell's own: a small system has no program of that name.
+        let kill = format!("kill -s {name} {}", self.pid());
+        let status = Command::new("sh").args(["-c", &kill]).status();
         assert!(status.is_ok_and(|status| status.success()), "kill -s {name}");
     }
 

@@ -46,11 +46,9 @@ struct Pair {
 }
 
 #[test]
+#[cfg_attr(not(shared_pictures), ignore = "COCO's pictures are not in a clone: set SPOTTER_SHARED")]
 fn mean_average_precision_is_the_references() {
-    let Some(shared) = pictures::shared() else {
-        eprintln!("COCO's pictures are not part of a clone: set SPOTTER_SHARED to measure on them");
-        return;
-    };
+    let shared = pictures::shared().expect("SPOTTER_SHARED");
     let map = mean_average_precision(&shared.join("coco"));
     let file = std::fs::read(shared.join("model/reference/coco_map.json")).expect("COCO figures");
     let reference: Value = serde_json::from_slice(&file).expect("COCO figures");

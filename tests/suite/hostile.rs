@@ -102,6 +102,7 @@ fn abort(server: &Server, picture: &[u8]) {
 }
 
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "reads memory from /proc")]
 fn ten_thousand_hostile_requests_leave_no_trace() {
     const REQUESTS: usize = 10_000;
     let server = Server::start(&["--queue-wait", "30s", "--queue-length", "1000"]);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use spotter_tests::client::{self, Reply};
 use spotter_tests::server::Server;
-use spotter_tests::{pictures, raw, root, run, stderr};
+use spotter_tests::{pictures, raw, root, run, stderr, under_limit};
 
 /// A `POST` to `/guest/length`, up to the body.
 fn post_head(headers: &str) -> Vec<u8> {
@@ -319,7 +319,7 @@ fn a_client_that_takes_a_little_now_and_then_is_cut_off() {
 
 #[test]
 fn where_few_files_may_be_open_there_are_fewer_connections_and_probes_still_answer() {
-    let server = Server::guests_under(&["prlimit", "--nofile=160:160"], &["--header-time", "60s"]);
+    let server = Server::guests_by(under_limit("-n 160"), &["--header-time", "60s"]);
     server.wait_for_log("fewer connections than wanted");
     let many: Vec<_> = (0..150).map(|_| raw::connect(server.address())).collect();
     for _ in 0..20 {

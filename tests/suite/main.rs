@@ -1,31 +1,25 @@
-//! The black-box suite: one module for each promise of the README.
+//! The portable black-box tests, which run on any Linux without root, packages or a network.
 
 mod accuracy;
 mod bad_input;
 mod bake;
-mod bond;
 mod command_line;
 mod detect;
 mod formats;
 mod hostile;
+mod image;
 mod isolation;
 mod limits;
-#[cfg(feature = "shim")]
-mod lxc;
-mod manifests;
+mod new;
 mod node;
 mod observability;
 mod overload;
 mod parity;
 mod placement;
-#[cfg(feature = "shim")]
-mod pods;
 mod portability;
 mod readme;
-mod registry;
-#[cfg(feature = "shim")]
-mod shim;
 mod shutdown;
 mod spin_manifest;
 mod tls;
+mod toolchain;
 mod watch;

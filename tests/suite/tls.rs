@@ -1,23 +1,31 @@
 //! HTTPS with a certificate of one's own.
 
+use std::path::Path;
 use std::process::Command;
 
 use spotter_tests::server::Server;
-use spotter_tests::system::program;
 use spotter_tests::{component, raw, root, run, spotter, stderr};
+use ureq::Agent;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-/// A certificate for localhost, and its key.
-fn certificate(folder: &std::path::Path) -> [String; 2] {
-    let [certificate, key] =
-        ["cert.pem", "key.pem"].map(|name| folder.join(name).to_str().expect("a path").to_owned());
-    let made = Command::new(program("openssl", "openssl"))
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-        .args(["-nodes", "-days", "1", "-subj", "/CN=localhost"])
-        .args(["-addext", "subjectAltName=DNS:localhost", "-keyout", &key, "-out", &certificate])
-        .output()
-        .expect("openssl starts");
-    assert!(made.status.success(), "{}", stderr(&made));
-    [certificate, key]
+/// A certificate for 127.0.0.1, and its key.
+fn certificate(folder: &Path) -> [String; 2] {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    [("cert.pem", made.cert.pem()), ("key.pem", made.signing_key.serialize_pem())].map(
+        |(name, content)| {
+            let path = folder.join(name);
+            std::fs::write(&path, content).expect("a file");
+            path.to_str().expect("a path").to_owned()
+        },
+    )
+}
+
+/// A client that trusts this certificate alone.
+fn client(certificate: &str) -> Agent {
+    let pem = std::fs::read(certificate).expect("a certificate");
+    let root = Certificate::from_pem(&pem).expect("a certificate");
+    let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[root])).build();
+    Agent::config_builder().tls_config(tls).build().into()
 }
 
 #[test]
@@ -29,23 +37,16 @@ fn a_server_with_a_certificate_speaks_https() {
     command.args(["up", "--listen", "127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key]);
     command.current_dir(root());
     let server = Server::spawn(command);
-    let port = server.address().rsplit(':').next().expect("a port").to_owned();
-    let curl = |scheme: &str| {
-        Command::new(program("curl", "curl"))
-            .args(["--silent", "--fail", "--max-time", "20", "--cacert", &certificate])
-            .args(["--resolve", &format!("localhost:{port}:127.0.0.1")])
-            .arg(format!("{scheme}://localhost:{port}/healthz"))
-            .output()
-            .expect("curl starts")
+    let get = |scheme: &str| {
+        client(&certificate).get(format!("{scheme}://{}/healthz", server.address())).call()
     };
-    let reply = curl("https");
-    assert!(reply.status.success() && !reply.stdout.is_empty(), "{}", stderr(&reply));
-    assert!(!curl("http").status.success(), "plain HTTP on a port for HTTPS");
+    assert_eq!(get("https").expect("a reply").status(), 200);
+    assert!(get("http").is_err(), "plain HTTP on a port for HTTPS");
     // A client that says nothing, and one that speaks nonsense, keep nobody from it.
     let _silent = raw::connect(server.address());
     let mut nonsense = raw::connect(server.address());
     raw::send(&mut nonsense, &[0xff; 600]);
-    assert!(curl("https").status.success());
+    assert!(get("https").is_ok());
 }
 
 #[test]

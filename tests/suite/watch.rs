@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use spotter_tests::server::Server;
-use spotter_tests::{client, guests, root, spotter};
+use spotter_tests::{client, guests, ports, root, spotter};
 
 const MANIFEST: &str = r#"spin_manifest_version = 2
 [application]
@@ -21,12 +21,6 @@ command = "mkdir -p built && cp one.txt built/one.txt && echo built >> builds.lo
 watch = ["*.txt"]
 "#;
 
-/// A port that is free now, since the servers that follow each other must share one.
-fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
-    socket.local_addr().expect("an address").port()
-}
-
 #[test]
 fn a_changed_source_is_built_and_served_and_a_broken_one_keeps_the_last() {
     guests();
@@ -37,7 +31,8 @@ fn a_changed_source_is_built_and_served_and_a_broken_one_keeps_the_last() {
     fs::write(file("one.txt"), "first").expect("a file");
     let mut command = Command::new(spotter());
     command.arg("watch").arg("--from").arg(folder.path());
-    command.args(["--", "--listen", &format!("127.0.0.1:{}", free_port())]);
+    // The servers that follow each other share one port.
+    command.args(["--", "--listen", &format!("127.0.0.1:{}", ports::reserve())]);
     let server = Server::spawn(command);
     let builds = || fs::read_to_string(file("builds.log")).unwrap_or_default().lines().count();
     let wait_for_text = |expected: &str| {

@@ -31,6 +31,9 @@ pub(crate) fn model() -> Option<&'static Model> {
 #[allow(unsafe_code, reason = "an export needs its name; nothing here is unsafe to call")]
 #[unsafe(export_name = "wizer-initialize")]
 extern "C" fn initialise() {
+    // Nothing has run the constructors yet where the toolchain links no `_initialize` (rustup's), and
+    // tract's kernels are registered by them. It does nothing where they ran.
+    spin_sdk::wit_bindgen::rt::run_ctors_once();
     let survivors = or_exit(block()).and_then(|bytes| Survivors::from_bytes(&bytes));
     match survivors {
         None => {

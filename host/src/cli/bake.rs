@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use crate::build::bake::ModelFolder;
+use crate::bake::ModelFolder;
 
 /// Put a model into a compiled function
 #[derive(Args)]
@@ -25,7 +25,7 @@ impl Bake {
         let module = std::fs::read(&self.component)
             .with_context(|| format!("cannot read {}", self.component.display()))?;
         let model = ModelFolder::read(&self.model)?;
-        let component = crate::build::bake_with_progress(&module, &model)?;
+        let component = crate::bake::bake_with_progress(&module, &model)?;
         std::fs::write(&self.output, component)
             .with_context(|| format!("cannot write {}", self.output.display()))
     }

@@ -3,16 +3,38 @@
 use clap::Args;
 
 use super::AppArguments;
+use crate::toolchain::{Installation, Preference, Request};
 
 /// Compile and bake the components of an application
 #[derive(Args)]
 pub(super) struct Build {
     #[command(flatten)]
     app: AppArguments,
+    #[command(flatten)]
+    toolchain: ToolchainArguments,
+}
+
+/// Which toolchain compiles components for WebAssembly.
+#[derive(Args)]
+pub(super) struct ToolchainArguments {
+    /// The Rust toolchain that compiles components
+    #[arg(long, env = "SPOTTER_TOOLCHAIN", value_enum, default_value_t = Preference::Auto)]
+    toolchain: Preference,
+    /// Install Debian's packages if no toolchain can compile for WebAssembly
+    #[arg(long, env = "SPOTTER_INSTALL_TOOLCHAIN")]
+    install_toolchain: bool,
+}
+
+impl ToolchainArguments {
+    pub(super) fn request(&self) -> Request {
+        let installation =
+            if self.install_toolchain { Installation::Allowed } else { Installation::Asked };
+        Request { preference: self.toolchain, installation }
+    }
 }
 
 impl Build {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        crate::build::build(&self.app.load()?)
+        crate::build::build(&self.app.load()?, self.toolchain.request())
     }
 }

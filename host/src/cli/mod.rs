@@ -7,6 +7,7 @@ mod detect;
 mod image;
 mod log;
 mod login;
+mod new;
 mod node;
 #[cfg(feature = "shim")]
 pub(crate) mod pod;
@@ -42,6 +43,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    New(new::New),
     Up(Box<up::Up>),
     Build(build::Build),
     Bake(bake::Bake),
@@ -145,6 +147,7 @@ pub fn run() -> ExitCode {
     };
     choose_cryptography();
     let result = match cli.command {
+        Command::New(command) => command.run(),
         Command::Up(command) => command.run(),
         Command::Build(command) => command.run(),
         Command::Bake(command) => command.run(),

@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::AppArguments;
+use super::build::ToolchainArguments;
 use super::log::LogFormat;
 use crate::app::App;
 use crate::runtime::config_file::ConfigFile;
@@ -26,6 +27,8 @@ pub(crate) struct Up {
     /// Build the application first
     #[arg(long, short)]
     build: bool,
+    #[command(flatten)]
+    toolchain: ToolchainArguments,
     /// The address to listen on; port 0 takes any free one
     #[arg(
         long,
@@ -98,7 +101,7 @@ impl Up {
             app.state.clone_from(folder);
         }
         if self.build {
-            crate::build::build(&app)?;
+            crate::build::build(&app, self.toolchain.request())?;
         }
         let traces =
             self.otlp_endpoint.as_deref().map(|to| Traces::to(to, &app.name)).transpose()?;

@@ -13,6 +13,7 @@ use notify_debouncer_mini::notify::{RecommendedWatcher, RecursiveMode};
 use notify_debouncer_mini::{DebounceEventResult, Debouncer, new_debouncer};
 
 use super::AppArguments;
+use super::build::ToolchainArguments;
 use crate::app::App;
 use crate::progress::say;
 use crate::server::listener::StopSignals;
@@ -22,6 +23,8 @@ use crate::server::listener::StopSignals;
 pub(super) struct Watch {
     #[command(flatten)]
     app: AppArguments,
+    #[command(flatten)]
+    toolchain: ToolchainArguments,
     /// How long the sources must be quiet before a change counts, in milliseconds
     #[arg(long, default_value_t = 100, value_name = "MILLISECONDS")]
     debounce: u64,
@@ -46,7 +49,11 @@ impl Watch {
             // The manifest itself may have changed: what is watched is read from it each time.
             let sources = Sources::of(&self.app.from, self.app.load().ok().as_ref())?;
             let _watcher = sources.watch(Duration::from_millis(self.debounce), sender.clone())?;
-            match self.app.load().and_then(|app| crate::build::build(&app)) {
+            match self
+                .app
+                .load()
+                .and_then(|app| crate::build::build(&app, self.toolchain.request()))
+            {
                 Ok(()) => {
                     // The port is free again only when the last server has ended.
                     drop(serving.take());
@@ -86,8 +93,11 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        // `kill` is of POSIX; a process that has ended already is what was wanted.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        // A process that has ended already is what was wanted.
+        let _ = rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.0),
+            rustix::process::Signal::TERM,
+        );
         let _ = self.0.wait();
     }
 }

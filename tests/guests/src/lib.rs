@@ -1,7 +1,6 @@
 //! One component that does on each path what a good one never would, and on some what any may.
 
 #![cfg(target_arch = "wasm32")]
-#![feature(asm_experimental_arch)]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -16,20 +15,7 @@ use spin_sdk::variables;
 /// In memory: 0 in every fresh instance.
 static CANARY: AtomicU32 = AtomicU32::new(0);
 
-// The same in a global of WebAssembly, which Rust has no word for.
-std::arch::global_asm!(
-    ".globaltype canary_global, i32",
-    "canary_global:",
-    ".globl swap_canary_global",
-    ".type swap_canary_global,@function",
-    "swap_canary_global:",
-    ".functype swap_canary_global (i32) -> (i32)",
-    "global.get canary_global",
-    "local.get 0",
-    "global.set canary_global",
-    "end_function",
-);
-
+// The same in a global of WebAssembly, which Rust has no word for: build.rs writes the object file.
 unsafe extern "C" {
     /// Sets the global, and gives what it was.
     safe fn swap_canary_global(value: i32) -> i32;

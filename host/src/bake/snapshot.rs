@@ -4,12 +4,13 @@
 //! and the second, of which the snapshot is taken, puts that together.
 
 use anyhow::{Context, anyhow, ensure};
-use wasmtime::{Config, Engine, Instance, Linker, Module, Store};
+use wasmparser::ValType;
+use wasmtime::{Config, Engine, Instance, Linker, Module, Store, Val};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::{I32Exit, WasiCtx};
-use wasmtime_wizer::{WasmtimeWizer, Wizer};
+use wasmtime_wizer::{InstanceState, SnapshotVal, Wizer};
 
 /// The most that a run may write for the next.
 const MAX_FINDINGS: usize = 16 << 20;
@@ -33,10 +34,8 @@ pub fn take(module: &[u8], files: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> {
     let compiled = Module::new(&engine, &instrumented).map_err(anyhow::Error::from)?;
     let runs = async {
         let findings = initialise(&compiled, input(&[], files)).await?.findings;
-        let Initialised { mut store, instance, .. } =
-            initialise(&compiled, input(&findings, files)).await?;
-        let mut state = WasmtimeWizer { store: &mut store, instance };
-        Ok(wizer.snapshot(&context, &mut state).await?)
+        let mut initialised = initialise(&compiled, input(&findings, files)).await?;
+        Ok(wizer.snapshot(&context, &mut initialised).await?)
     };
     runtime.block_on(runs)
 }
@@ -53,6 +52,32 @@ struct Initialised {
     instance: Instance,
     /// What the initialiser wrote for a second run.
     findings: Vec<u8>,
+}
+
+// wasmtime-wizer has the same behind its feature `wasmtime`, which also turns on wasmtime's own cache,
+// and with it the C library of zstd.
+impl InstanceState for Initialised {
+    #[allow(
+        clippy::panic,
+        reason = "the trait asks for it where the instrumented module lacks a global"
+    )]
+    async fn global_get(&mut self, name: &str, _: ValType) -> SnapshotVal {
+        let global = self.instance.get_global(&mut self.store, name);
+        match global.map(|global| global.get(&mut self.store)) {
+            Some(Val::I32(value)) => SnapshotVal::I32(value),
+            Some(Val::I64(value)) => SnapshotVal::I64(value),
+            Some(Val::F32(bits)) => SnapshotVal::F32(bits),
+            Some(Val::F64(bits)) => SnapshotVal::F64(bits),
+            Some(Val::V128(value)) => SnapshotVal::V128(value.as_u128()),
+            other => panic!("the instrumented module exports {name} as {other:?}"),
+        }
+    }
+
+    async fn memory_contents(&mut self, name: &str, contents: impl FnOnce(&[u8]) + Send) {
+        if let Some(memory) = self.instance.get_memory(&mut self.store, name) {
+            contents(memory.data(&self.store));
+        }
+    }
 }
 
 /// Runs the initialiser in a fresh instance.

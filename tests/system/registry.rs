@@ -1,35 +1,18 @@
-//! Applications in a real registry (Debian's docker-registry): pushed, pulled, served from there; and as
-//! an image without Docker.
+//! Applications in a real registry (Debian's docker-registry): pushed, pulled, served from there.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
-use serde_json::Value;
+use spotter_tests::home::{assert_ran, command_in, run_in};
 use spotter_tests::registry::Registry;
 use spotter_tests::server::Server;
-use spotter_tests::{client, guests, root, spotter, stderr, stdout};
+use spotter_tests::{client, guests, stderr, stdout};
 
 /// `user` and `a secret`, as htpasswd writes them.
 const LOGIN: &str = "user:$2b$04$nw3Ku4vZ2CWQEEBT0BUc7OyAiLmkMgNCP99vqR6bNCRs9Tn585lR.";
 
-/// `spotter` with a cache and a configuration of its own.
-fn run_in(home: &Path, arguments: &[&str]) -> Output {
-    command_in(home).args(arguments).output().expect("spotter starts")
-}
-
-fn command_in(home: &Path) -> Command {
-    let mut command = Command::new(spotter());
-    command.current_dir(root());
-    command.env("XDG_CACHE_HOME", home.join("cache")).env("XDG_CONFIG_HOME", home.join("config"));
-    command
-}
-
-fn assert_ran(output: &Output) {
-    assert!(output.status.success(), "{}", stderr(output));
-}
-
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn an_application_is_pushed_and_served_from_the_registry() {
     guests();
     let registry = Registry::start(None);
@@ -78,6 +61,7 @@ fn an_application_is_pushed_and_served_from_the_registry() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_single_component_is_an_artifact() {
     guests();
     let registry = Registry::start(None);
@@ -113,6 +97,7 @@ fn a_single_component_is_an_artifact() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_registry_that_wants_a_login_gets_one() {
     guests();
     let registry = Registry::start(Some(LOGIN));
@@ -142,6 +127,7 @@ fn a_registry_that_wants_a_login_gets_one() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn what_cannot_be_pulled_says_why() {
     let registry = Registry::start(None);
     let home = tempfile::tempdir().expect("a folder");
@@ -153,49 +139,4 @@ fn what_cannot_be_pulled_says_why() {
     assert!(stderr(&output).contains("is no image reference"), "{}", stderr(&output));
     let output = run_in(home.path(), &["push", &missing, "--artifact", "-f", "tests/guests"]);
     assert!(stderr(&output).contains("an artifact has one"), "{}", stderr(&output));
-}
-
-#[test]
-fn an_image_is_made_without_docker_and_holds_the_application_alone() {
-    guests();
-    let folder = tempfile::tempdir().expect("a folder");
-    let make = |name: &str| {
-        let archive = folder.path().join(name);
-        let path = archive.to_str().expect("a path");
-        let output = run_in(folder.path(), &["image", "-f", "tests/guests", "-o", path]);
-        assert_ran(&output);
-        (archive, stdout(&output).trim().to_owned())
-    };
-    let (archive, digest) = make("one.tar");
-    let (again, _) = make("two.tar");
-    assert_eq!(fs::read(&archive).expect("an archive"), fs::read(again).expect("an archive"));
-    let unpack = |archive: &Path, target: &Path| {
-        fs::create_dir_all(target).expect("a folder");
-        let status = Command::new("tar")
-            .arg("-xf")
-            .arg(archive)
-            .arg("-C")
-            .arg(target)
-            .status()
-            .expect("tar");
-        assert!(status.success());
-    };
-    let image = folder.path().join("image");
-    unpack(&archive, &image);
-    let json = |path: &Path| -> Value {
-        serde_json::from_slice(&fs::read(path).expect("a file")).expect("JSON")
-    };
-    let blob = |digest: &Value| {
-        image.join("blobs").join(digest.as_str().expect("a digest").replace(':', "/"))
-    };
-    let entry = json(&image.join("index.json"))["manifests"][0].clone();
-    assert_eq!(entry["digest"], digest);
-    assert_eq!(entry["annotations"]["io.containerd.image.name"], "docker.io/library/guests:0.1.0");
-    let manifest = json(&blob(&entry["digest"]));
-    let root_file_system = folder.path().join("rootfs");
-    unpack(&blob(&manifest["layers"][0]["digest"]), &root_file_system);
-    let mut command = command_in(folder.path());
-    command.arg("up").arg("-f").arg(&root_file_system).args(["--listen", "127.0.0.1:0"]);
-    let server = Server::spawn(command);
-    assert_eq!(client::get(&server.url("/guest/file")).body, b"a file's text\n");
 }

@@ -1,34 +1,31 @@
 //! From source to a component that is ready to serve: compile, bake, wrap.
 
-pub mod bake;
-pub mod density;
-mod libc_stub;
-pub mod snapshot;
-pub mod toolchain;
-
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
 
 use crate::app::{App, Bake, Build, Component};
-use crate::progress::{Step, say};
+use crate::bake::{self, Adapter, ModelFolder};
+use crate::progress::say;
 use crate::runtime::cache;
+use crate::toolchain::{self, Request};
 
 /// Builds every component that says how; those without a build command are left as they are.
 ///
 /// # Errors
 /// Names the component, and what failed.
-pub fn build(app: &App) -> anyhow::Result<()> {
+pub fn build(app: &App, toolchain: Request) -> anyhow::Result<()> {
     for component in app.components.values() {
-        build_component(component).with_context(|| format!("building `{}`", component.id))?;
+        build_component(component, toolchain)
+            .with_context(|| format!("building `{}`", component.id))?;
     }
     Ok(())
 }
 
-fn build_component(component: &Component) -> anyhow::Result<()> {
+fn build_component(component: &Component, toolchain: Request) -> anyhow::Result<()> {
     if let Some(build) = &component.build {
-        compile(&component.id, build)?;
+        compile(&component.id, build, toolchain)?;
     }
     if let Some(bake) = &component.bake {
         bake_to(bake, &component.source)?;
@@ -36,14 +33,14 @@ fn build_component(component: &Component) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn compile(id: &str, build: &Build) -> anyhow::Result<()> {
+fn compile(id: &str, build: &Build, toolchain: Request) -> anyhow::Result<()> {
     for command in &build.commands {
         say(&format!("Building component {id} with `{command}`"));
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(command).current_dir(absolute(&build.working_directory)?);
         forget_outer_cargo(&mut shell);
         if command.contains(toolchain::TARGET) {
-            toolchain::find()?.apply(&mut shell)?;
+            toolchain::find(toolchain)?.apply(&mut shell)?;
         }
         let status = shell.status().context("cannot start a shell (sh)")?;
         ensure!(status.success(), "`{command}` failed: {status}");
@@ -54,8 +51,13 @@ fn compile(id: &str, build: &Build) -> anyhow::Result<()> {
 /// `cargo run` tells its children of its own toolchain, package and target folder: a build
 /// command must not inherit them.
 fn forget_outer_cargo(command: &mut Command) {
-    const KEPT: [&str; 4] =
-        ["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_HTTP_PROXY", "CARGO_TERM_COLOR"];
+    const KEPT: [&str; 5] = [
+        "CARGO_BUILD_JOBS",
+        "CARGO_HOME",
+        "CARGO_NET_OFFLINE",
+        "CARGO_HTTP_PROXY",
+        "CARGO_TERM_COLOR",
+    ];
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let inherited = text.starts_with("CARGO") && !text.starts_with("CARGO_REGISTRIES");
@@ -70,8 +72,8 @@ fn bake_to(bake: &Bake, target: &Path) -> anyhow::Result<()> {
     let module = std::fs::read(&bake.module)
         .with_context(|| format!("cannot read {}", bake.module.display()))?;
     let component = match &bake.model {
-        Some(folder) => baked(&module, &bake::ModelFolder::read(folder)?)?,
-        None => bake::wrap(&module, bake::Adapter::Reactor)?,
+        Some(folder) => baked(&module, &ModelFolder::read(folder)?)?,
+        None => bake::wrap(&module, Adapter::Reactor)?,
     };
     if std::fs::read(target).is_ok_and(|present| present == component) {
         return Ok(());
@@ -84,30 +86,18 @@ fn bake_to(bake: &Bake, target: &Path) -> anyhow::Result<()> {
 }
 
 /// Bakes into the cache, by content; nothing is done twice.
-fn baked(module: &[u8], model: &bake::ModelFolder) -> anyhow::Result<Vec<u8>> {
+fn baked(module: &[u8], model: &ModelFolder) -> anyhow::Result<Vec<u8>> {
     let key = bake::key(module, model);
     let cached = cache::folder("baked")?.join(format!("{key}.wasm"));
     if let Ok(component) = std::fs::read(&cached) {
         return Ok(component);
     }
-    let component = bake_with_progress(module, model)?;
+    let component = bake::bake_with_progress(module, model)?;
     cache::write_whole(&cached, &component)?;
     Ok(component)
 }
 
-/// Bakes, and says how the snapshot came out.
-///
-/// # Errors
-/// See [`bake::bake`].
-pub fn bake_with_progress(module: &[u8], model: &bake::ModelFolder) -> anyhow::Result<Vec<u8>> {
-    let step = Step::start(format!("Baking the model {}", model.name()));
-    let baked = bake::bake(module, model)?;
-    step.done(format!("Baked {}", model.name()));
-    say(&format!("  {}", baked.density));
-    Ok(baked.component)
-}
-
-fn absolute(folder: &Path) -> anyhow::Result<std::path::PathBuf> {
+fn absolute(folder: &Path) -> anyhow::Result<PathBuf> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     folder.canonicalize().with_context(|| format!("there is no folder {}", folder.display()))
 }

@@ -11,6 +11,7 @@ use spotter_tests::server::Server;
 use spotter_tests::{policy, root, run, stdout, system};
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn every_object_of_every_overlay_is_one_that_its_kind_allows() {
     for folder in RENDERED {
         for object in render(folder) {
@@ -22,6 +23,7 @@ fn every_object_of_every_overlay_is_one_that_its_kind_allows() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn configurations_of_kubelet_and_scheduler_are_ones_that_their_kinds_allow() {
     for file in ["k8s/placement/scheduler.yaml", "k8s/node/files/kubelet.yaml"] {
         let text = std::fs::read_to_string(root().join(file)).expect("a file");
@@ -32,6 +34,7 @@ fn configurations_of_kubelet_and_scheduler_are_ones_that_their_kinds_allow() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn what_is_misspelt_or_against_the_policy_is_found() {
     let objects = render("overlays/monitoring");
     let deployment = of_kind(&objects, "Deployment");
@@ -70,6 +73,7 @@ fn what_is_misspelt_or_against_the_policy_is_found() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn what_selects_pods_selects_the_detectors_and_ports_are_there() {
     let objects = render("overlays/monitoring");
     let deployment = of_kind(&objects, "Deployment");
@@ -106,6 +110,7 @@ fn what_selects_pods_selects_the_detectors_and_ports_are_there() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn times_of_the_manifests_fit_those_of_the_host() {
     let limits = Limits::default();
     let objects = render("overlays/istio");
@@ -140,6 +145,7 @@ fn times_of_the_manifests_fit_those_of_the_host() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn alerts_fire_when_they_should_by_promtool() {
     let promtool = system::program("promtool", "prometheus");
     let objects = render("overlays/monitoring");
@@ -159,6 +165,7 @@ fn alerts_fire_when_they_should_by_promtool() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn every_metric_that_is_watched_is_one_that_the_host_has() {
     let objects = render("overlays/monitoring");
     let dashboard = of_kind(&objects, "ConfigMap")["data"]["spotter.json"].as_str();

@@ -49,6 +49,7 @@ fn traffic(report: &Report, flows: &str) -> (f64, [f64; 2]) {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn the_shipped_bond_carries_both_links_and_survives_the_loss_of_each() {
     guests();
     let folder = tempfile::tempdir().expect("a folder");

@@ -23,6 +23,7 @@ fn detect(pod: &Pod) -> u16 {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_pod_serves_logs_and_reports_what_it_uses() {
     let containerd = Containerd::start();
     let kubelet = Kubelet::of(&containerd);
@@ -42,8 +43,10 @@ fn a_pod_serves_logs_and_reports_what_it_uses() {
         assert_eq!(client::post_picture(&pod.url(":8080/detect"), &picture).status, 200);
     }
     let pid = containerd.pid_of_pod(&container).expect("a process");
-    assert_eq!(limit(pid, "memory", "memory.limit_in_bytes"), 256 << 20);
-    assert_eq!(limit(pid, "cpu", "cpu.cfs_quota_us"), 150_000);
+    let memory = limit(pid, ("memory", "memory.limit_in_bytes"), "memory.max");
+    assert_eq!(memory, (256 << 20).to_string());
+    let quota = limit(pid, ("cpu", "cpu.cfs_quota_us"), "cpu.max");
+    assert_eq!(quota.split(' ').next(), Some("150000"));
     let log = kubelet.log(&pod);
     assert!(log.contains("Serving http://0.0.0.0:8080") && log.contains("\"status\":200"), "{log}");
     wait_until("stats", || kubelet.stats(&container).0 > 0);
@@ -57,16 +60,25 @@ fn a_pod_serves_logs_and_reports_what_it_uses() {
     containerd.assert_nothing_left();
 }
 
-/// A limit of a process's cgroup, of version 1.
-fn limit(pid: u32, controller: &str, file: &str) -> i64 {
+/// A limit of a process's cgroup, by its file under version 1 (after the controller) and version 2.
+fn limit(pid: u32, version_1: (&str, &str), version_2: &str) -> String {
+    let (controller, file) = version_1;
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroups");
-    let of = |line: &str| Some(line.split_once(&format!(":{controller}:"))?.1.to_owned());
-    let path = groups.lines().find_map(of).expect("a cgroup");
-    let path = format!("/sys/fs/cgroup/{controller}{path}/{file}");
-    std::fs::read_to_string(path).expect("a limit").trim().parse().expect("a number")
+    let of = |line: &str, controller: &str| {
+        Some(line.split_once(&format!(":{controller}:"))?.1.to_owned())
+    };
+    let path = match groups.lines().find_map(|line| of(line, controller)) {
+        Some(path) => format!("/sys/fs/cgroup/{controller}{path}/{file}"),
+        None => {
+            let path = groups.lines().find_map(|line| line.strip_prefix("0::")).expect("a cgroup");
+            format!("/sys/fs/cgroup{path}/{version_2}")
+        }
+    };
+    std::fs::read_to_string(path).expect("a limit").trim().to_owned()
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_pod_that_is_stopped_under_load_loses_no_request() {
     let containerd = Containerd::start();
     let kubelet = Kubelet::of(&containerd);
@@ -106,6 +118,7 @@ fn a_pod_that_is_stopped_under_load_loses_no_request() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_pod_may_start_its_function_anew() {
     let containerd = Containerd::start();
     let kubelet = Kubelet::of(&containerd);
@@ -123,6 +136,7 @@ fn a_pod_may_start_its_function_anew() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_pod_may_have_sidecars_of_linux_and_other_functions() {
     let containerd = Containerd::start();
     let kubelet = Kubelet::of(&containerd);
@@ -154,6 +168,7 @@ fn a_pod_may_have_sidecars_of_linux_and_other_functions() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_pod_without_memory_enough_is_said_to_have_been_killed_for_it() {
     let containerd = Containerd::start();
     let kubelet = Kubelet::of(&containerd);
@@ -171,6 +186,7 @@ fn a_pod_without_memory_enough_is_said_to_have_been_killed_for_it() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_container_that_was_never_started_is_removed() {
     let containerd = Containerd::start();
     let kubelet = Kubelet::of(&containerd);
@@ -182,6 +198,7 @@ fn a_container_that_was_never_started_is_removed() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn what_is_wrong_is_described_in_full() {
     let containerd = Containerd::start();
     let kubelet = Kubelet::of(&containerd);
@@ -207,6 +224,7 @@ fn what_is_wrong_is_described_in_full() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn fifty_pods_on_one_node_all_answer_and_share_the_weights() {
     const PODS: usize = 50;
     let containerd = Containerd::start();

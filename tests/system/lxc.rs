@@ -28,6 +28,7 @@ fn finds_the_cat(pod: &Pod) -> bool {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_container_becomes_a_node_that_serves_and_serves_again_when_it_was_stopped() {
     let bridge = Bridge::new();
     let node = Node::make(&bridge, 11);
@@ -75,6 +76,7 @@ fn a_container_becomes_a_node_that_serves_and_serves_again_when_it_was_stopped()
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn an_unprivileged_container_starts_and_its_check_says_what_keeps_pods_from_it() {
     let bridge = Bridge::new();
     let node = Node::planned(&bridge, 14, &["--unprivileged"]);
@@ -94,6 +96,7 @@ fn an_unprivileged_container_starts_and_its_check_says_what_keeps_pods_from_it()
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn make_node_says_what_is_wrong_with_its_arguments() {
     for (arguments, reason) in [
         (vec!["Node"], "small letters"),
@@ -136,6 +139,7 @@ fn while_links_drop(switch: &Switch, request: impl Fn() -> bool + Sync) -> (u32,
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn from_a_client_through_bond_bridge_node_and_shim_to_the_detections_and_no_link_is_missed() {
     let bridge = Bridge::new();
     let node = Node::make(&bridge, 12);

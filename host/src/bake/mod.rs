@@ -1,6 +1,9 @@
 //! `spotter bake`: a compiled function and a model's files in, a component that begins with the
 //! model in memory out.
 
+pub mod density;
+mod snapshot;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -10,8 +13,9 @@ use wasi_preview1_component_adapter_provider::{
 };
 use wit_component::ComponentEncoder;
 
-use super::density::Density;
-use super::snapshot;
+use crate::progress::{Step, say};
+use crate::toolchain::TARGET;
+use density::Density;
 
 /// Changes whenever baking the same files would give other bytes.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/3");
@@ -79,13 +83,24 @@ pub fn bake(module: &[u8], model: &ModelFolder) -> anyhow::Result<Baked> {
     ensure!(
         wasmparser::Parser::is_core_wasm(module),
         "this is not a core WebAssembly module; `bake` takes what the build command makes \
-         (target/{}/…/detector.wasm)",
-        super::toolchain::TARGET
+         (target/{TARGET}/…/detector.wasm)"
     );
     let snapshot = snapshot::take(module, &model.contents)?;
     let density = Density::of_module(&snapshot)?;
     ensure!(density.is_mapped(), "{density}");
     Ok(Baked { component: wrap(&snapshot, Adapter::Proxy)?, density })
+}
+
+/// Bakes, and says on standard error how the snapshot came out.
+///
+/// # Errors
+/// See [`bake`].
+pub fn bake_with_progress(module: &[u8], model: &ModelFolder) -> anyhow::Result<Vec<u8>> {
+    let step = Step::start(format!("Baking the model {}", model.name()));
+    let baked = bake(module, model)?;
+    step.done(format!("Baked {}", model.name()));
+    say(&format!("  {}", baked.density));
+    Ok(baked.component)
 }
 
 /// What stands in for WASI preview 1 in a component.

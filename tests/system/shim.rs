@@ -33,6 +33,7 @@ fn serve(containerd: &Containerd, id: &str, network: &Network) {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_photograph_posted_into_a_containers_network_comes_back_with_its_detections() {
     let containerd = Containerd::start();
     let network = Network::new(0);
@@ -56,6 +57,7 @@ fn a_photograph_posted_into_a_containers_network_comes_back_with_its_detections(
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_container_that_is_killed_says_so_and_leaves_nothing() {
     let containerd = Containerd::start();
     let network = Network::new(0);
@@ -103,6 +105,7 @@ fn spin_application(path: &std::path::Path, name: &str, component: Vec<u8>) {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn layers_of_webassembly_are_read_from_containerds_content_store() {
     let containerd = Containerd::start();
     let component = std::fs::read(component()).expect("the component");
@@ -125,6 +128,7 @@ fn layers_of_webassembly_are_read_from_containerds_content_store() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_layer_that_is_cut_short_on_the_node_is_refused() {
     let containerd = Containerd::start();
     let network = Network::new(0);
@@ -145,6 +149,7 @@ fn a_layer_that_is_cut_short_on_the_node_is_refused() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn what_is_pushed_is_pulled_and_runs() {
     let containerd = Containerd::start();
     let registry = Registry::start(None);
@@ -162,6 +167,7 @@ fn what_is_pushed_is_pulled_and_runs() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_bad_image_is_refused_when_it_is_created_and_the_error_says_why() {
     let containerd = Containerd::start();
     let network = Network::new(0);
@@ -218,6 +224,7 @@ fn wat_component_with_a_foreign_import() -> Vec<u8> {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_shim_that_is_killed_is_cleaned_up_after() {
     let containerd = Containerd::start();
     let network = Network::new(0);
@@ -236,6 +243,7 @@ fn a_shim_that_is_killed_is_cleaned_up_after() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_shim_that_died_while_containerd_was_away_does_not_keep_it_from_starting() {
     let mut containerd = Containerd::start();
     let network = Network::new(0);
@@ -254,6 +262,7 @@ fn a_shim_that_died_while_containerd_was_away_does_not_keep_it_from_starting() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn containers_go_on_while_containerd_is_away() {
     let mut containerd = Containerd::start();
     let network = Network::new(0);

@@ -1,0 +1,78 @@
+//! `spotter new`: makes an application that serves the detector that comes with `spotter`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+
+use super::build::ToolchainArguments;
+use crate::progress::say;
+
+/// Make a folder with an application that serves a detector
+#[derive(Args)]
+pub(super) struct New {
+    /// The folder; its last part is the application's name
+    name: PathBuf,
+    #[command(flatten)]
+    toolchain: ToolchainArguments,
+}
+
+const COMPONENT: &str = "detector.wasm";
+
+impl New {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let name = application_name(&self.name)?;
+        ensure_vacant(&self.name)?;
+        let component = crate::detector::component(self.toolchain.request())?;
+        let write = |file: &str, content: &[u8]| {
+            let path = self.name.join(file);
+            std::fs::write(&path, content)
+                .with_context(|| format!("cannot write {}", path.display()))
+        };
+        std::fs::create_dir_all(&self.name)
+            .with_context(|| format!("cannot make {}", self.name.display()))?;
+        write(COMPONENT, &component)?;
+        write("spin.toml", manifest(name).as_bytes())?;
+        let folder = self.name.display();
+        say(&format!("Created {folder}. Serve it with\n  cd {folder} && spotter up"));
+        Ok(())
+    }
+}
+
+/// What the folder's name says the application is called.
+fn application_name(folder: &Path) -> anyhow::Result<&str> {
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    ensure!(
+        name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.chars().all(is_plain),
+        "{name:?} cannot name an application: use a letter, then letters, digits, `-`, `_` or `.`"
+    );
+    Ok(name)
+}
+
+fn ensure_vacant(folder: &Path) -> anyhow::Result<()> {
+    let is_vacant =
+        std::fs::read_dir(folder).map_or(!folder.exists(), |mut it| it.next().is_none());
+    ensure!(is_vacant, "{} is there already; choose another name", folder.display());
+    Ok(())
+}
+
+fn manifest(name: &str) -> String {
+    format!(
+        r#"spin_manifest_version = 2
+
+[application]
+name = "{name}"
+version = "0.1.0"
+description = "Object detection: a picture in, labelled boxes out"
+
+[[trigger.http]]
+route = "/..."
+component = "detector"
+
+[component.detector]
+source = "{COMPONENT}"
+allowed_outbound_hosts = []
+"#
+    )
+}

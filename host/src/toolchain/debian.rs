@@ -1,0 +1,120 @@
+//! Debian's packages as a toolchain for WebAssembly: they have all that is needed but a prebuilt
+//! standard library, which cargo then builds from source.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail, ensure};
+
+use super::{Installation, TARGET, libc_stub};
+use crate::progress::say;
+use crate::runtime::cache;
+
+/// A compiler, cargo, the library's source, a C library for WASI, a linker.
+const PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "wasi-libc", "lld"];
+
+/// Where the packages put the C library.
+const WASI_LIBC: &str = "/usr/lib/wasm32-wasi";
+
+/// Whether this is a system whose packages can be installed.
+pub(super) fn has_apt() -> bool {
+    Path::new("/usr/bin/apt-get").exists()
+}
+
+/// Whether all of the packages are there.
+pub(super) fn is_installed() -> bool {
+    let has_library_source =
+        std::fs::read_dir("/usr/src").into_iter().flatten().flatten().any(|entry| {
+            let name = entry.file_name();
+            name.to_string_lossy().starts_with("rustc-")
+                && entry.path().join("library/std").exists()
+        });
+    let programs = ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/bin/wasm-ld"];
+    has_library_source
+        && programs.iter().all(|program| Path::new(program).exists())
+        && Path::new(WASI_LIBC).join("libc.a").exists()
+}
+
+/// The command that installs the packages.
+pub(super) fn install_command() -> String {
+    format!("sudo apt-get install {}", PACKAGES.join(" "))
+}
+
+/// Whether the user lets packages be installed.
+///
+/// # Errors
+/// A terminal that cannot be read.
+pub(super) fn may_install(installation: Installation) -> anyhow::Result<bool> {
+    if installation == Installation::Allowed {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Ok(false);
+    }
+    say(&format!("There is no toolchain for {TARGET}. Debian's packages can be installed with"));
+    say(&format!("  {}", install_command()));
+    let mut errors = std::io::stderr();
+    errors.write_all(b"Run this now? [y/N] ").and_then(|()| errors.flush())?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).context("cannot read the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Installs the packages.
+///
+/// # Errors
+/// What apt said, with the command to run by hand.
+pub(super) fn install() -> anyhow::Result<()> {
+    say(&format!("Installing Debian's packages {}", PACKAGES.join(" ")));
+    // Lists may be missing or old on a fresh machine; a mirror that is down shows in the install.
+    let _ = apt(&["update"]);
+    let mut arguments = vec!["install", "-y", "--no-install-recommends"];
+    arguments.extend(PACKAGES);
+    apt(&arguments).with_context(|| format!("run `{}` yourself", install_command()))?;
+    ensure!(is_installed(), "Debian's packages are installed, but lack the library's source");
+    Ok(())
+}
+
+fn apt(arguments: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .output()
+        .context("cannot start apt-get")?;
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        bail!("`apt-get {}` failed: {}", arguments.join(" "), errors.trim());
+    }
+    Ok(())
+}
+
+/// Sets what a build command needs to compile with the packages.
+///
+/// # Errors
+/// Where the cache directory cannot be written.
+pub(super) fn apply(command: &mut Command) -> anyhow::Result<()> {
+    let stub = cache::folder("toolchain")?.join("libc-stub.o");
+    cache::write_whole(&stub, &libc_stub::object())?;
+    // /usr/bin first: Debian's cargo and rustc rather than rustup's, whose versions differ
+    // from the library's source. What it compiles for this machine is linked by `cc` as ever.
+    let rest = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(PathBuf::from("/usr/bin")).chain(std::env::split_paths(&rest));
+    if let Ok(path) = std::env::join_paths(path) {
+        command.env("PATH", path);
+    }
+    // No crt1-reactor.o: rustup's target links none either, so both give a module without
+    // `_initialize`, whose exports run the constructors themselves.
+    let flags = format!(
+        "-L native={WASI_LIBC} -C linker=wasm-ld -C link-self-contained=no -C link-arg={}",
+        stub.display()
+    );
+    command
+        .env("RUSTC", "/usr/bin/rustc")
+        // Building the standard library is unstable in cargo's terms.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort")
+        // Added to the project's own flags for the target, not in place of them.
+        .env("CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS", flags);
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! A Rust toolchain that can compile for `wasm32-wasip1`: the one there is, or one installed on request.
+
+mod debian;
+mod libc_stub;
+mod rustup;
+
+use std::process::Command;
+
+use anyhow::{bail, ensure};
+use clap::ValueEnum;
+
+/// The target that components are compiled for, before they are wrapped.
+pub const TARGET: &str = "wasm32-wasip1";
+
+/// Which toolchain a build asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Preference {
+    /// rustup's if it can be had, Debian's otherwise
+    Auto,
+    /// The rustc on the PATH, with the target's standard library from rustup
+    Rustup,
+    /// Debian's packages, with the standard library compiled from source
+    Debian,
+}
+
+/// Whether system packages may be installed for a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Installation {
+    Allowed,
+    /// The user is asked, if there is a terminal to ask on.
+    Asked,
+}
+
+/// What a build asks of this machine's toolchains.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    pub preference: Preference,
+    pub installation: Installation,
+}
+
+/// How to compile for [`TARGET`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Toolchain {
+    /// The `rustc` on the path has the target's standard library.
+    OnPath,
+    /// Debian's packages, with the standard library built from source.
+    Debian,
+}
+
+/// Finds a toolchain, or adds what is missing: rustup's target as a matter of course, system packages
+/// only on request.
+///
+/// # Errors
+/// Says what is missing and which command installs it.
+pub fn find(request: Request) -> anyhow::Result<Toolchain> {
+    if request.preference != Preference::Debian {
+        if rustup::has_standard_library() {
+            return Ok(Toolchain::OnPath);
+        }
+        // A server that was out of reach is asked again only where there is no other way.
+        let has_other = request.preference == Preference::Auto && debian::is_installed();
+        if !(has_other && rustup::failed_recently()) && rustup::add_target() {
+            return Ok(Toolchain::OnPath);
+        }
+    }
+    if request.preference != Preference::Rustup {
+        if debian::is_installed() {
+            return Ok(Toolchain::Debian);
+        }
+        if debian::has_apt() {
+            ensure!(debian::may_install(request.installation)?, "{}", advice());
+            debian::install()?;
+            return Ok(Toolchain::Debian);
+        }
+    }
+    bail!("{}", advice())
+}
+
+fn advice() -> String {
+    let mut advice = format!(
+        "no Rust toolchain on this machine can compile for {TARGET}. Add the target with \
+         `rustup target add {TARGET}`"
+    );
+    if debian::has_apt() {
+        advice += &format!(
+            ", or install Debian's packages with `{}` (`--install-toolchain` runs this for you)",
+            debian::install_command()
+        );
+    }
+    advice
+}
+
+impl Toolchain {
+    /// Sets what a build command needs in its environment.
+    ///
+    /// # Errors
+    /// Where the cache directory cannot be written.
+    pub fn apply(self, command: &mut Command) -> anyhow::Result<()> {
+        match self {
+            Self::OnPath => Ok(()),
+            Self::Debian => debian::apply(command),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The compiler on the path, and the standard library that rustup adds to it.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::TARGET;
+use crate::progress::Step;
+use crate::runtime::cache;
+
+/// How long rustup's server is left alone after it could not be reached.
+const RETRY_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Whether the `rustc` on the path has the target's standard library.
+pub(super) fn has_standard_library() -> bool {
+    let output = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .stderr(Stdio::null())
+        .output();
+    let Ok(output) = output else { return false };
+    let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    let mut entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
+}
+
+/// Adds the target with rustup; says whether the compiler on the path has it then.
+pub(super) fn add_target() -> bool {
+    let step = Step::start(format!("Installing the standard library for {TARGET} with rustup"));
+    match Command::new("rustup").args(["target", "add", TARGET]).output() {
+        Ok(output) if output.status.success() => {
+            step.done(format!("Installed the standard library for {TARGET}"));
+            has_standard_library()
+        }
+        Ok(output) => {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            step.done(format!("rustup failed ({})", errors.lines().last().unwrap_or_default()));
+            remember_failure();
+            false
+        }
+        Err(_) => {
+            step.done("There is no rustup");
+            false
+        }
+    }
+}
+
+/// Whether rustup failed within the last hour.
+pub(super) fn failed_recently() -> bool {
+    let modified = failure().and_then(|file| std::fs::metadata(file).ok()?.modified().ok());
+    modified.and_then(|time| time.elapsed().ok()).is_some_and(|age| age < RETRY_INTERVAL)
+}
+
+fn remember_failure() {
+    if let Some(file) = failure() {
+        // Without it, rustup is only asked once more than it need be.
+        let _ = cache::write_whole(&file, b"");
+    }
+}
+
+fn failure() -> Option<PathBuf> {
+    Some(cache::folder("toolchain").ok()?.join("rustup-failed"))
+}

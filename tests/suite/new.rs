@@ -1,0 +1,40 @@
+//! `spotter new`: a folder that serves a detector, outside the repository.
+
+use std::process::{Command, Output};
+
+use spotter_tests::server::Server;
+use spotter_tests::{client, component, pictures, spotter, stderr};
+use tempfile::TempDir;
+
+fn new(folder: &TempDir, name: &str) -> Output {
+    component();
+    let mut command = Command::new(spotter());
+    command.args(["new", name]).current_dir(folder.path()).output().expect("spotter starts")
+}
+
+#[test]
+fn a_new_application_serves_a_detector_outside_the_repository() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = new(&folder, "door-bell");
+    assert!(made.status.success(), "{}", stderr(&made));
+    assert!(stderr(&made).contains("cd door-bell && spotter up"), "{}", stderr(&made));
+    let mut command = Command::new(spotter());
+    command.args(["up", "--listen", "127.0.0.1:0"]).current_dir(folder.path().join("door-bell"));
+    let server = Server::spawn(command);
+    let cat = pictures::bytes("skimage_chelsea.png");
+    let reply = client::post_picture(&server.url("/detect"), &cat);
+    assert_eq!(reply.json()["detections"][0]["label"], "cat");
+}
+
+#[test]
+fn a_folder_with_something_in_it_or_a_name_that_is_none_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("full")).expect("a folder");
+    std::fs::write(folder.path().join("full/file"), "kept").expect("a file");
+    for (name, word) in [("full", "there already"), ("a b", "cannot name"), ("..", "cannot name")] {
+        let refused = new(&folder, name);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(stderr(&refused).contains(word), "{}", stderr(&refused));
+    }
+    assert_eq!(std::fs::read(folder.path().join("full/file")).expect("a file"), b"kept");
+}
