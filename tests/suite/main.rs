@@ -1,4 +1,4 @@
-//! The black-box suite: one module for each promise of the README.
+//! The black-box suite: what SPECIFICATION.md promises, and more.
 
 mod accuracy;
 mod bad_input;
@@ -21,11 +21,11 @@ mod placement;
 #[cfg(feature = "shim")]
 mod pods;
 mod portability;
-mod readme;
 mod registry;
 #[cfg(feature = "shim")]
 mod shim;
 mod shutdown;
+mod specification;
 mod spin_manifest;
 mod tls;
 mod watch;
