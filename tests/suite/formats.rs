@@ -1,6 +1,6 @@
 //! Every format, colour and orientation a picture may come in: the same cat is found in all.
 
-use image::{DynamicImage, ImageFormat};
+use image::{DynamicImage, ImageFormat, RgbImage};
 use jpeg_encoder::ColorType;
 use spotter_tests::reference::{self, Detection};
 use spotter_tests::server::Server;
@@ -10,6 +10,14 @@ fn detect(name: &str, picture: &[u8]) -> Vec<Detection> {
     let reply = client::post_picture(&Server::shared().url("/detect"), picture);
     assert_eq!(reply.status, 200, "{name}: {}", String::from_utf8_lossy(&reply.body));
     reference::of_reply(&reply.json())
+}
+
+/// The upright picture as the service sees it: annotated, where nothing is certain enough to draw.
+fn shown(name: &str, picture: &[u8]) -> RgbImage {
+    let url = Server::shared().url("/detect?annotate=png&min_confidence=1");
+    let reply = client::post_picture(&url, picture);
+    assert_eq!(reply.status, 200, "{name}: {}", String::from_utf8_lossy(&reply.body));
+    image::load_from_memory(&reply.body).expect("a picture").into_rgb8()
 }
 
 /// The cat must be found where it is in the PNG, whatever small harm the format does to colours.
@@ -61,5 +69,28 @@ fn every_exif_orientation_is_turned_upright() {
     for orientation in 1..=8 {
         let picture = pictures::oriented_jpeg(&pictures::cat(), orientation);
         assert_same_cat(&format!("orientation {orientation}"), &picture);
+    }
+}
+
+/// Files of another program (`tests/pictures/make-orientations.py`), with a colour in each corner.
+#[test]
+fn another_programs_exif_orientations_are_turned_upright() {
+    let corners = [
+        ((4, 4), [255, 0, 0]),
+        ((43, 4), [0, 255, 0]),
+        ((4, 27), [0, 0, 255]),
+        ((43, 27), [255, 255, 255]),
+    ];
+    for orientation in 1..=8 {
+        for extension in ["jpg", "png", "webp"] {
+            let name = format!("orientation/{orientation}.{extension}");
+            let upright = shown(&name, &pictures::bytes(&name));
+            assert_eq!(upright.dimensions(), (48, 32), "{name}");
+            for ((x, y), colour) in corners {
+                let found = upright.get_pixel(x, y).0;
+                let is_near = found.iter().zip(colour).all(|(a, b)| a.abs_diff(b) <= 4);
+                assert!(is_near, "{name}: {found:?} at {x}, {y}");
+            }
+        }
     }
 }
