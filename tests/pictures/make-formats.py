@@ -116,8 +116,19 @@ def webps(cat):
     cat.save(FOLDER / "animated.webp", **options)
     turned = cat.transpose(Image.Transpose.ROTATE_90)
     turned.save(FOLDER / "lossy_turned.webp", quality=80, exif=EXIF_TURN_RIGHT)
-    for name in ("lossy.webp", "animated.webp", "lossy_turned.webp"):
+    path = FOLDER / "lossy_turned_as_jpeg.webp"
+    path.write_bytes(with_jpegs_exif((FOLDER / "lossy_turned.webp").read_bytes()))
+    for name in ("lossy.webp", "animated.webp", "lossy_turned.webp", path.name):
         check(name, cat, most=6)
+
+
+def with_jpegs_exif(webp):
+    """The WebP with its EXIF as a JPEG has it: so Pillow wrote it before 9.3, and some telephones do."""
+    start = webp.index(b"EXIF")
+    assert webp[start + 8 :] == EXIF_TURN_RIGHT.removeprefix(b"Exif\0\0")
+    exif = b"EXIF" + struct.pack("<L", len(EXIF_TURN_RIGHT)) + EXIF_TURN_RIGHT
+    body = webp[8:start] + exif
+    return b"RIFF" + struct.pack("<L", len(body)) + body
 
 
 def jpegs(cat):
