@@ -60,23 +60,50 @@ pub fn cmyk_jpeg(picture: &RgbImage, colour: ColorType) -> Vec<u8> {
     encode_jpeg(&inks, picture, colour, |_| {})
 }
 
-/// A JPEG whose EXIF orientation (1 to 8) turns it upright: its stored pixels are turned back.
+/// A JPEG whose EXIF orientation (1 to 8) turns it upright.
 pub fn oriented_jpeg(upright: &RgbImage, orientation: u8) -> Vec<u8> {
-    use image::metadata::Orientation;
-    let undo = match orientation {
-        6 => 8,
-        8 => 6,
-        other => other,
-    };
-    let mut stored = DynamicImage::ImageRgb8(upright.clone());
-    stored.apply_orientation(Orientation::from_exif(undo).expect("1 to 8"));
-    let stored = stored.into_rgb8();
+    let stored = stored(upright, orientation);
     // TIFF, little-endian, one directory with one entry: tag 0x0112, type short, count 1.
     let mut exif = b"Exif\0\0II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
     exif.extend_from_slice(&[orientation, 0, 0, 0, 0, 0, 0, 0]);
     encode_jpeg(stored.as_raw(), &stored, ColorType::Rgb, |encoder| {
         encoder.add_app_segment(1, exif.clone()).expect("a segment");
     })
+}
+
+/// The pixels as a file of this EXIF orientation stores them, from the specification's words (Exif
+/// 2.32, tag 0x0112), which say where its 0th row and its 0th column lie in the upright picture: not
+/// by `image`'s turning, which is what the product uses.
+fn stored(upright: &RgbImage, orientation: u8) -> RgbImage {
+    let (width, height) = upright.dimensions();
+    let (right, bottom) = (width - 1, height - 1);
+    let mut stored = match orientation {
+        1..=4 => RgbImage::new(width, height),
+        _ => RgbImage::new(height, width),
+    };
+    for (x, y, pixel) in upright.enumerate_pixels() {
+        let (column, row) = match orientation {
+            // The 0th row is the visual top, the 0th column the visual left-hand side.
+            1 => (x, y),
+            // Top, right.
+            2 => (right - x, y),
+            // Bottom, right.
+            3 => (right - x, bottom - y),
+            // Bottom, left.
+            4 => (x, bottom - y),
+            // The 0th row is the visual left-hand side, the 0th column the visual top.
+            5 => (y, x),
+            // Right, top.
+            6 => (y, right - x),
+            // Right, bottom.
+            7 => (bottom - y, right - x),
+            // Left, bottom.
+            8 => (bottom - y, x),
+            other => panic!("there is no orientation {other}"),
+        };
+        stored.put_pixel(column, row, *pixel);
+    }
+    stored
 }
 
 fn encode_jpeg(

@@ -1,6 +1,6 @@
 //! Reference outputs: what another runtime finds in the same pictures with the same network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -23,6 +23,12 @@ pub struct Detection {
     /// `x_min, y_min, x_max, y_max` in pixels.
     #[serde(rename = "box")]
     pub corners: [f64; 4],
+}
+
+impl Detection {
+    fn is_of_class_of(&self, other: &Self) -> bool {
+        self.label == other.label && self.class_id == other.class_id
+    }
 }
 
 /// How far ours may be from the reference.
@@ -62,35 +68,175 @@ pub fn overlap(a: &[f64; 4], b: &[f64; 4]) -> f64 {
     if all > 0.0 { common / all } else { 0.0 }
 }
 
-/// Says how ours differ from the reference above `threshold`, in either direction; nothing where
-/// they do not. A detection within the tolerance of the threshold may be on either side of it.
-pub fn differences(
+/// What came of comparing ours with the reference.
+#[derive(Debug, Default)]
+pub struct Comparison {
+    /// How many boxes above the threshold have a match.
+    pub matched: usize,
+    /// Boxes that only one side has, where rounding may have decided which.
+    pub tosses: Vec<String>,
+    /// Boxes that only one side has, for no such reason.
+    pub differences: Vec<String>,
+}
+
+impl Comparison {
+    /// Adds what came of one picture.
+    pub fn add(&mut self, picture: &str, other: Self) {
+        let named = |line: String| format!("{picture}: {line}");
+        self.matched += other.matched;
+        self.tosses.extend(other.tosses.into_iter().map(named));
+        self.differences.extend(other.differences.into_iter().map(named));
+    }
+
+    /// Fails where anything differs, where fewer than `least` boxes were matched, or where more
+    /// than one in twenty is put down to rounding: a fault would hide behind so many.
+    pub fn check(&self, least: usize) {
+        let Self { matched, tosses, differences } = self;
+        println!("{matched} boxes matched, {} decided by rounding", tosses.len());
+        assert!(
+            differences.is_empty() && tosses.len() * 20 <= *matched,
+            "{matched} boxes matched\n\n{} differ:\n{}\n\n{} decided by rounding:\n{}",
+            differences.len(),
+            differences.join("\n"),
+            tosses.len(),
+            tosses.join("\n"),
+        );
+        assert!(*matched >= least, "{matched} boxes matched, fewer than {least}");
+    }
+}
+
+/// Compares the boxes above `threshold` one to one. Both lists must reach down to the threshold
+/// less the tolerance, so that a box just above it finds its like just below.
+pub fn compare(
     reference: &[Detection],
     ours: &[Detection],
     threshold: f64,
     tolerance: Tolerance,
-) -> Vec<String> {
-    let missing = unmatched(reference, ours, threshold, tolerance);
-    let added = unmatched(ours, reference, threshold, tolerance);
-    let missing = missing.into_iter().map(|detection| format!("missing: {detection:?}"));
-    let added = added.into_iter().map(|detection| format!("added: {detection:?}"));
-    missing.chain(added).collect()
+) -> Comparison {
+    let pairs = pairs(reference, ours, tolerance);
+    let is_above = |detection: &Detection| detection.confidence > threshold;
+    let matched = pairs
+        .iter()
+        .filter(|(theirs, own)| is_above(&reference[*theirs]) || is_above(&ours[*own]))
+        .count();
+    let missing = unpaired(reference, pairs.iter().map(|(theirs, _)| *theirs));
+    let added = unpaired(ours, pairs.iter().map(|(_, own)| *own));
+    let mut comparison = Comparison { matched, ..Comparison::default() };
+    for (name, unpaired, side, others) in
+        [("missing", &missing, reference, &added), ("added", &added, ours, &missing)]
+    {
+        for detection in unpaired.iter().filter(|detection| is_above(detection)) {
+            let line = format!("{name}: {detection:?}");
+            if is_coin_toss(detection, side, others, tolerance) {
+                comparison.tosses.push(line);
+            } else {
+                comparison.differences.push(line);
+            }
+        }
+    }
+    comparison
 }
 
-fn unmatched<'d>(
-    wanted: &'d [Detection],
-    among: &[Detection],
-    threshold: f64,
+/// Boxes of the reference and of ours that are the same, each in one pair at most, those that
+/// overlap most first. Boxes of one class hardly overlap each other, so there is little to choose.
+fn pairs(reference: &[Detection], ours: &[Detection], tolerance: Tolerance) -> Vec<(usize, usize)> {
+    let mut candidates: Vec<(f64, usize, usize)> = Vec::new();
+    for (index, theirs) in reference.iter().enumerate() {
+        for (own_index, own) in ours.iter().enumerate() {
+            let overlap = overlap(&theirs.corners, &own.corners);
+            let apart = (theirs.confidence - own.confidence).abs();
+            if theirs.is_of_class_of(own)
+                && apart <= tolerance.confidence
+                && overlap >= tolerance.overlap
+            {
+                candidates.push((overlap, index, own_index));
+            }
+        }
+    }
+    candidates.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut pairs: Vec<(usize, usize)> = Vec::new();
+    for (_, index, own_index) in candidates {
+        if pairs.iter().all(|pair| pair.0 != index && pair.1 != own_index) {
+            pairs.push((index, own_index));
+        }
+    }
+    pairs
+}
+
+fn unpaired(all: &[Detection], paired: impl Iterator<Item = usize>) -> Vec<&Detection> {
+    let paired: BTreeSet<usize> = paired.collect();
+    let others = all.iter().enumerate().filter(|(index, _)| !paired.contains(index));
+    others.map(|(_, detection)| detection).collect()
+}
+
+/// The overlap above which the less confident of two boxes of a class is suppressed.
+const SUPPRESSION: f64 = 0.5;
+
+/// How near to it an overlap must be for rounding to decide.
+const HAIR: f64 = 0.02;
+
+/// Whether rounding may have decided that this box is on one side only. Either a stronger one on its
+/// own side all but suppresses it; or one that the other side has instead of it, and is about as
+/// confident or more, would suppress it: of two that exclude each other, each side kept another.
+///
+/// A box that is merely more or less confident than on the other side is no coin toss: the other may
+/// stand for the weaker of the two, but never for the stronger.
+fn is_coin_toss(
+    detection: &Detection,
+    side: &[Detection],
+    unpaired_others: &[&Detection],
     tolerance: Tolerance,
-) -> Vec<&'d Detection> {
-    let is_matched = |detection: &Detection| {
-        among.iter().any(|other| {
-            other.label == detection.label
-                && other.class_id == detection.class_id
-                && (other.confidence - detection.confidence).abs() <= tolerance.confidence
-                && overlap(&other.corners, &detection.corners) >= tolerance.overlap
-        })
-    };
-    let above = wanted.iter().filter(|detection| detection.confidence > threshold);
-    above.filter(|detection| !is_matched(detection)).collect()
+) -> bool {
+    let overlap = |other: &Detection| overlap(&other.corners, &detection.corners);
+    let is_spared_by_a_hair = side.iter().any(|other| {
+        other.is_of_class_of(detection)
+            && other.confidence > detection.confidence
+            && (overlap(other) - SUPPRESSION).abs() <= HAIR
+    });
+    let has_a_rival = unpaired_others.iter().any(|other| {
+        other.is_of_class_of(detection)
+            && other.confidence >= detection.confidence - tolerance.confidence
+            && overlap(other) >= SUPPRESSION - HAIR
+    });
+    is_spared_by_a_hair || has_a_rival
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Detection, Tolerance, compare};
+
+    /// A box of 100x100, so far from the left.
+    fn cat(confidence: f64, left: f64) -> Detection {
+        let corners = [left, 0.0, left + 100.0, 100.0];
+        Detection { label: "cat".to_owned(), class_id: 17, confidence, corners }
+    }
+
+    /// How many are matched, decided by rounding, and different.
+    fn outcome(reference: &[Detection], ours: &[Detection]) -> [usize; 3] {
+        let tolerance = Tolerance { confidence: 0.05, overlap: 0.9 };
+        let found = compare(reference, ours, 0.1, tolerance);
+        [found.matched, found.tosses.len(), found.differences.len()]
+    }
+
+    #[test]
+    fn each_box_is_matched_once() {
+        assert_eq!(outcome(&[cat(0.8, 0.0)], &[cat(0.79, 2.0)]), [1, 0, 0]);
+        assert_eq!(outcome(&[cat(0.8, 0.0)], &[cat(0.8, 1.0), cat(0.79, 2.0)]), [1, 0, 1]);
+        assert_eq!(outcome(&[cat(0.8, 0.0)], &[cat(0.8, 300.0)]), [0, 0, 2]);
+    }
+
+    #[test]
+    fn a_box_just_above_the_threshold_finds_its_like_below() {
+        assert_eq!(outcome(&[cat(0.11, 0.0)], &[cat(0.09, 0.0)]), [1, 0, 0]);
+        assert_eq!(outcome(&[cat(0.11, 0.0)], &[]), [0, 0, 1]);
+        assert_eq!(outcome(&[cat(0.09, 0.0)], &[]), [0, 0, 0]);
+    }
+
+    #[test]
+    fn rounding_may_choose_between_rivals_but_not_change_a_confidence() {
+        assert_eq!(outcome(&[cat(0.5, 0.0)], &[cat(0.48, 20.0)]), [0, 2, 0]);
+        // They overlap by 0.49.
+        assert_eq!(outcome(&[cat(0.8, 0.0), cat(0.3, 34.0)], &[cat(0.8, 0.0)]), [1, 1, 0]);
+        assert_eq!(outcome(&[cat(0.8, 0.0)], &[cat(0.6, 0.0)]), [0, 1, 1]);
+    }
 }

@@ -1,15 +1,32 @@
 //! Every format, colour and orientation a picture may come in: the same cat is found in all.
 
-use image::{DynamicImage, ImageFormat};
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use jpeg_encoder::ColorType;
 use spotter_tests::reference::{self, Detection};
 use spotter_tests::server::Server;
 use spotter_tests::{client, pictures};
 
+/// What is found; boxes are in fractions of the picture, so that they compare across sizes.
 fn detect(name: &str, picture: &[u8]) -> Vec<Detection> {
     let reply = client::post_picture(&Server::shared().url("/detect"), picture);
     assert_eq!(reply.status, 200, "{name}: {}", String::from_utf8_lossy(&reply.body));
-    reference::of_reply(&reply.json())
+    let reply = reply.json();
+    let side = |name: &str| reply["image"][name].as_f64().expect("a length");
+    let (width, height) = (side("width"), side("height"));
+    let mut found = reference::of_reply(&reply);
+    for detection in &mut found {
+        let [x_min, y_min, x_max, y_max] = detection.corners;
+        detection.corners = [x_min / width, y_min / height, x_max / width, y_max / height];
+    }
+    found
+}
+
+/// The upright picture as the service sees it: annotated, where nothing is certain enough to draw.
+fn shown(name: &str, picture: &[u8]) -> RgbImage {
+    let url = Server::shared().url("/detect?annotate=png&min_confidence=1");
+    let reply = client::post_picture(&url, picture);
+    assert_eq!(reply.status, 200, "{name}: {}", String::from_utf8_lossy(&reply.body));
+    image::load_from_memory(&reply.body).expect("a picture").into_rgb8()
 }
 
 /// The cat must be found where it is in the PNG, whatever small harm the format does to colours.
@@ -61,5 +78,148 @@ fn every_exif_orientation_is_turned_upright() {
     for orientation in 1..=8 {
         let picture = pictures::oriented_jpeg(&pictures::cat(), orientation);
         assert_same_cat(&format!("orientation {orientation}"), &picture);
+    }
+}
+
+/// Files of another program (`tests/pictures/make-orientations.py`), with a colour in each corner.
+#[test]
+fn another_programs_exif_orientations_are_turned_upright() {
+    let corners = [
+        ((4, 4), [255, 0, 0]),
+        ((43, 4), [0, 255, 0]),
+        ((4, 27), [0, 0, 255]),
+        ((43, 27), [255, 255, 255]),
+    ];
+    for orientation in 1..=8 {
+        for extension in ["jpg", "png", "webp"] {
+            let name = format!("orientation/{orientation}.{extension}");
+            let upright = shown(&name, &pictures::bytes(&name));
+            assert_eq!(upright.dimensions(), (48, 32), "{name}");
+            for ((x, y), colour) in corners {
+                let found = upright.get_pixel(x, y).0;
+                let is_near = found.iter().zip(colour).all(|(a, b)| a.abs_diff(b) <= 4);
+                assert!(is_near, "{name}: {found:?} at {x}, {y}");
+            }
+        }
+    }
+}
+
+/// A file of another program (`tests/pictures/make-formats.py`).
+fn file(name: &str) -> Vec<u8> {
+    pictures::bytes(&format!("formats/{name}"))
+}
+
+/// The cat that those files hold.
+fn small_cat() -> RgbImage {
+    image::load_from_memory(&file("rgb.png")).expect("a picture").into_rgb8()
+}
+
+/// The cat in so many bits of grey.
+fn in_grey(bits: u32) -> RgbImage {
+    let mut cat = small_cat();
+    for pixel in cat.pixels_mut() {
+        let [red, green, blue] = pixel.0.map(u32::from);
+        let grey = (299 * red + 587 * green + 114 * blue) / 1000;
+        let most = (1_u32 << bits) - 1;
+        pixel.0 = [((grey >> (8 - bits)) * 255 / most) as u8; 3];
+    }
+    cat
+}
+
+/// The cat, but for the columns at the right, on white: half of a red, and nothing.
+fn with_edge() -> RgbImage {
+    let mut cat = small_cat();
+    for (x, _, pixel) in cat.enumerate_pixels_mut() {
+        match x {
+            0..250 => {}
+            250..260 => pixel.0 = [255, 127, 127],
+            260.. => pixel.0 = [255; 3],
+        }
+    }
+    cat
+}
+
+/// How many grey levels two pictures are apart, in the mean over all values.
+fn distance(a: &RgbImage, b: &RgbImage) -> f64 {
+    assert_eq!(a.dimensions(), b.dimensions());
+    let apart = a.as_raw().iter().zip(b.as_raw()).map(|(a, b)| f64::from(a.abs_diff(*b)));
+    apart.sum::<f64>() / a.as_raw().len() as f64
+}
+
+#[test]
+fn the_same_cat_is_found_in_another_programs_files() {
+    for name in [
+        "rgb.png",
+        "rgb_interlaced.png",
+        "rgb_transparent_colour.png",
+        "rgb_turned.png",
+        "palette.png",
+        "palette_16.png",
+        "palette_transparent.png",
+        "grey_4.png",
+        "lossy.webp",
+        "lossy_transparent.webp",
+        "lossy_turned.webp",
+        "lossy_turned_as_jpeg.webp",
+        "animated.webp",
+        "grey.jpg",
+        "cmyk_without_adobe.jpg",
+    ] {
+        assert_same_cat(name, &file(name));
+    }
+}
+
+/// What those files hold is known to the last bit; in one or two bits of grey there is no cat left.
+#[test]
+fn pngs_of_every_kind_are_seen_as_they_are() {
+    let cat = small_cat();
+    let mut holed = cat.clone();
+    let key = *cat.get_pixel(0, 0);
+    holed.pixels_mut().filter(|pixel| **pixel == key).for_each(|pixel| *pixel = Rgb([255; 3]));
+    for (name, expected) in [
+        ("rgb_interlaced.png", &cat),
+        ("rgb_turned.png", &cat),
+        ("palette.png", &cat),
+        ("rgb_transparent_colour.png", &holed),
+        ("palette_transparent.png", &with_edge()),
+        ("grey_1.png", &in_grey(1)),
+        ("grey_1_interlaced.png", &in_grey(1)),
+        ("grey_2.png", &in_grey(2)),
+        ("grey_4.png", &in_grey(4)),
+    ] {
+        let seen = shown(name, &file(name));
+        let apart = distance(&seen, expected);
+        assert!(seen == *expected, "{name}: {apart} grey levels apart");
+    }
+}
+
+/// Colours that are inverted or exchanged, or a frame that is not the first, would be far off: the
+/// cat is 71 levels from its negative, and 40 from itself with red and blue exchanged.
+///
+/// In a CMYK JPEG, libjpeg gives the inks as they are stored and leaves it to its caller whether 0 is
+/// the most or none. Pillow takes it for the most, as Adobe's programs write it, whether Adobe's
+/// marker is there or not; so does the service.
+#[test]
+fn files_that_lose_detail_keep_their_colours() {
+    let cat = small_cat();
+    for (name, expected) in [
+        ("palette_16.png", &cat),
+        ("lossy.webp", &cat),
+        ("lossy_turned.webp", &cat),
+        ("lossy_turned_as_jpeg.webp", &cat),
+        ("animated.webp", &cat),
+        ("cmyk_without_adobe.jpg", &cat),
+        ("grey.jpg", &in_grey(8)),
+    ] {
+        let apart = distance(&shown(name, &file(name)), expected);
+        assert!(apart < 8.0, "{name}: {apart} grey levels apart");
+    }
+}
+
+#[test]
+fn a_lossy_webp_shows_white_where_it_is_transparent() {
+    let seen = shown("lossy_transparent.webp", &file("lossy_transparent.webp"));
+    for y in 0..seen.height() {
+        assert_eq!(seen.get_pixel(seen.width() - 1, y).0, [255; 3], "row {y}");
     }
 }

@@ -1,88 +1,94 @@
 //! The same detections as the reference pipeline (ONNX Runtime) on the same network.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use detector::model::Model;
 use detector::tensor;
-use spotter_tests::reference::{self, Detection, Tolerance};
+use spotter_tests::reference::{self, Comparison, Detection, Reference, Tolerance};
 use spotter_tests::server::Server;
 use spotter_tests::{client, native, pictures, root};
 
-/// Every picture there is a reference for, with its path.
-fn references() -> Vec<(PathBuf, reference::Reference)> {
-    let mut sets =
-        vec![(root().join("tests/pictures"), root().join("tests/pictures/reference.json"))];
-    if let Some(shared) = pictures::shared() {
-        let file = shared.join("model/reference/ssdlite_mobilenet_v2.json");
-        sets.push((shared, file));
-    }
-    sets.iter()
-        .flat_map(|(folder, file)| {
-            reference::read(file)
-                .into_iter()
-                .map(|(name, reference)| (folder.join(name), reference))
-        })
-        .collect()
+/// Pictures, and what the reference finds in them.
+struct Set {
+    folder: PathBuf,
+    references: BTreeMap<String, Reference>,
+    /// Where the reference's own input of the network is, of some of the pictures.
+    resized: PathBuf,
+    /// Boxes above this are compared.
+    threshold: f64,
+    /// So many at least.
+    least: usize,
 }
 
-fn assert_none(differences: &[String]) {
-    assert!(differences.is_empty(), "{}", differences.join("\n"));
+fn sets() -> Vec<Set> {
+    let folder = root().join("tests/pictures");
+    let committed = Set {
+        references: reference::read(&folder.join("reference.json")),
+        resized: folder.join("resized"),
+        folder,
+        threshold: 0.1,
+        least: 100,
+    };
+    let shared = pictures::shared().map(|folder| Set {
+        references: reference::read(&folder.join("model/reference/ssdlite_mobilenet_v2.json")),
+        resized: folder.join("model/reference/resized"),
+        folder,
+        // That reference is of the network before its weights were stored in half the bytes, and
+        // keeps a hundred boxes at most, which in one picture are all there is room for above 0.1.
+        threshold: 0.2,
+        least: 10,
+    });
+    std::iter::once(committed).chain(shared).collect()
 }
 
+/// Our pixels are not quite the reference's: two decoders of JPEG differ by a grey level here and
+/// there, and our resize rounds twice. The network, at its least steady, makes as much of that as
+/// is allowed here (`tests/pictures/make-reference.py --shake`).
 #[test]
 fn end_to_end_the_component_finds_what_the_reference_finds() {
-    let url = Server::shared().url("/detect?min_confidence=0.05");
+    // Down to the threshold less the tolerance, and more than a hundred: the mosaics are crowded.
+    let url = Server::shared().url("/detect?min_confidence=0.05&max_detections=1000");
     let tolerance = Tolerance { confidence: 0.05, overlap: 0.9 };
-    let mut differences = Vec::new();
-    let references = references();
-    for (path, reference) in &references {
-        let reply = client::post_picture(&url, &std::fs::read(path).expect("a picture")).json();
-        assert_eq!(reply["image"]["width"], reference.width, "{}", path.display());
-        assert_eq!(reply["image"]["height"], reference.height, "{}", path.display());
-        let ours = reference::of_reply(&reply);
-        let found = reference::differences(&reference.detections, &ours, 0.5, tolerance);
-        differences.extend(
-            found.into_iter().map(|difference| format!("{}: {difference}", path.display())),
-        );
+    for set in sets() {
+        let mut all = Comparison::default();
+        for (name, reference) in &set.references {
+            let picture = std::fs::read(set.folder.join(name)).expect("a picture");
+            let reply = client::post_picture(&url, &picture).json();
+            assert_eq!(reply["image"]["width"], reference.width, "{name}");
+            assert_eq!(reply["image"]["height"], reference.height, "{name}");
+            let ours = reference::of_reply(&reply);
+            let found = reference::compare(&reference.detections, &ours, set.threshold, tolerance);
+            all.add(name, found);
+        }
+        all.check(set.least);
     }
-    assert!(references.len() >= 4);
-    assert_none(&differences);
 }
 
 #[test]
 fn fed_the_same_pixels_the_network_gives_the_same_detections() {
     let model = native::model();
-    let mut compared = 0;
-    for (path, reference) in references() {
-        let Some(pixels) = resized(&path) else { continue };
-        let ours = detect_in_pixels(&model, &pixels, &reference);
-        let tolerance = Tolerance { confidence: 0.01, overlap: 0.98 };
-        assert_none(&reference::differences(&reference.detections, &ours, 0.5, tolerance));
-        compared += 1;
+    let tolerance = Tolerance { confidence: 0.01, overlap: 0.98 };
+    for set in sets() {
+        let mut all = Comparison::default();
+        for (name, reference) in &set.references {
+            let file = set.resized.join(Path::new(name).with_extension("png").file_name().unwrap());
+            let Ok(pixels) = std::fs::read(file) else { continue };
+            let ours = detect_in_pixels(&model, &pixels, reference);
+            let found = reference::compare(&reference.detections, &ours, set.threshold, tolerance);
+            all.add(name, found);
+        }
+        all.check(set.least);
     }
-    assert!(compared >= 3, "{compared} pictures compared");
 }
 
-/// The reference's own 300x300 input for a picture, where it is kept.
-fn resized(path: &Path) -> Option<Vec<u8>> {
-    let name = format!("{}.png", path.file_stem()?.to_str()?);
-    let committed = root().join("tests/pictures/resized").join(&name);
-    let shared =
-        pictures::shared().map(|shared| shared.join("model/reference/resized").join(&name));
-    let file = std::iter::once(committed).chain(shared).find(|file| file.exists())?;
-    std::fs::read(file).ok()
-}
-
-fn detect_in_pixels(
-    model: &Model,
-    pixels: &[u8],
-    reference: &reference::Reference,
-) -> Vec<Detection> {
+fn detect_in_pixels(model: &Model, pixels: &[u8], reference: &Reference) -> Vec<Detection> {
     let picture = detector::picture::decode(pixels, false).expect("a picture");
     let (tensor, placement) = tensor::fit(&picture, &model.manifest().input).expect("a tensor");
     let candidates = model.run(tensor).expect("the network runs");
     let mut options = model.default_options();
     options.min_confidence = 0.05;
+    options.max_detections = 1000;
     let (width, height) = (f64::from(reference.width) / 300.0, f64::from(reference.height) / 300.0);
     detector::detections::select(&candidates, &placement, model, &options)
         .into_iter()

@@ -4,7 +4,8 @@
 
 use std::io::Cursor;
 
-use image::error::ImageError;
+use image::error::{ImageError, ImageResult};
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage, Rgba};
 
 use super::{Picture, jpeg, limits};
@@ -39,10 +40,18 @@ pub fn decode(bytes: &[u8], keeps_upright_copy: bool) -> Result<Picture, Error> 
     limits::check_size(width, height)?;
     limits::check_memory(&decoder, format, bytes, keeps_upright_copy)?;
     check_length(bytes, format)?;
-    let orientation = decoder.orientation().map_err(|error| refused(error, bytes, format))?;
+    let orientation = orientation(&mut decoder).map_err(|error| refused(error, bytes, format))?;
     let decoded =
         DynamicImage::from_decoder(decoder).map_err(|error| refused(error, bytes, format))?;
     Ok(Picture { stored: on_white(decoded), orientation })
+}
+
+/// The turn that the EXIF says, if any. Some programs put what begins a JPEG's EXIF segment before
+/// that of a WebP too, where it has no place.
+fn orientation(decoder: &mut impl ImageDecoder) -> ImageResult<Orientation> {
+    let exif = decoder.exif_metadata()?.unwrap_or_default();
+    let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(&exif);
+    Ok(Orientation::from_exif_chunk(tiff).unwrap_or(Orientation::NoTransforms))
 }
 
 /// Millions of pixels by the header alone; 0 where it says nothing.
