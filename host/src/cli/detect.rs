@@ -137,7 +137,7 @@ impl Detect {
             .header(header::ACCEPT, accept)
             .body(Full::new(picture).map_err(|never| match never {}).boxed_unsync())?;
         let connection = Connection { client: here, local: here, scheme: Scheme::Http };
-        let response = server.respond(request, connection).await;
+        let response = server.handle(request, connection).await;
         let is_success = response.status().is_success();
         let body = response.into_body().collect().await.map_err(|error| anyhow!("{error:?}"))?;
         let body = body.to_bytes();

@@ -18,7 +18,7 @@ use super::handler::Handler;
 use super::instance::State;
 use super::key_value::{self, Stores};
 use super::limits::Limits;
-use super::outbound::{MOST_CONNECTIONS, Outbound, Siblings};
+use super::outbound::{MAX_OUTBOUND_CONNECTIONS, Outbound, Siblings};
 use super::variables::{self, Values};
 use crate::app::outbound::AllowedHosts;
 use crate::app::{Component, files};
@@ -75,7 +75,7 @@ impl Runtime {
             components: BTreeMap::new(),
             stores: None,
             siblings: Arc::default(),
-            connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+            connections: Arc::new(Semaphore::new(MAX_OUTBOUND_CONNECTIONS)),
         })
     }
 

@@ -7,7 +7,7 @@ use anyhow::ensure;
 use clap::Args;
 use serde::Deserialize;
 
-use super::outbound::MOST_HOPS;
+use super::outbound::MAX_HOPS;
 use super::units::{Setting, Size, Time};
 
 /// Declares each limit once, with its documentation, the unit it is written in, its default and its
@@ -62,19 +62,19 @@ limits! {
     /// Requests that wait for an instance [default: 64]
     queue_length: usize = 64, "SPOTTER_QUEUE_LENGTH", "NUMBER";
     /// How long a request waits for an instance; then 503 [default: 1s]
-    queue_wait: Time = Duration::from_secs(1), "SPOTTER_QUEUE_WAIT", "TIME";
+    queue_timeout: Time = Duration::from_secs(1), "SPOTTER_QUEUE_TIMEOUT", "TIME";
     /// Processor time of one request; then 504 [default: 10s]
     request_cpu: Time = Duration::from_secs(10), "SPOTTER_REQUEST_CPU", "TIME";
     /// Time of one request from the start of its instance until its reply is sent or held for its
     /// client; then 504 [default: 60s]
-    request_time: Time = Duration::from_secs(60), "SPOTTER_REQUEST_TIME", "TIME", alias "request-timeout";
+    request_timeout: Time = Duration::from_secs(60), "SPOTTER_REQUEST_TIMEOUT", "TIME";
     /// How long a client may take to send a header; then 408 [default: 10s]
-    header_time: Time = Duration::from_secs(10), "SPOTTER_HEADER_TIME", "TIME";
+    header_timeout: Time = Duration::from_secs(10), "SPOTTER_HEADER_TIMEOUT", "TIME";
     /// How long a client may pause within a body; then 408. How long it may take over 64 KiB of a
     /// reply; then it is cut off [default: 10s]
-    body_idle: Time = Duration::from_secs(10), "SPOTTER_BODY_IDLE", "TIME";
+    body_idle_timeout: Time = Duration::from_secs(10), "SPOTTER_BODY_IDLE_TIMEOUT", "TIME";
     /// How long a client may take to send a body; then 408 [default: 2m]
-    body_time: Time = Duration::from_secs(120), "SPOTTER_BODY_TIME", "TIME";
+    body_timeout: Time = Duration::from_secs(120), "SPOTTER_BODY_TIMEOUT", "TIME";
     /// How much of a body is received before an instance is made; what is beyond streams to the
     /// guest [default: 10MiB]
     body_buffer: Size = 10 << 20, "SPOTTER_BODY_BUFFER", "SIZE";
@@ -98,7 +98,7 @@ impl Limits {
     /// Instances that other instances may have called at once, beside [`Limits::instances`]: as many
     /// again for each guest in a chain of calls.
     pub fn nested_instances(&self) -> usize {
-        self.instances * MOST_HOPS as usize
+        self.instances * MAX_HOPS as usize
     }
 }
 
@@ -120,10 +120,10 @@ impl LimitSettings {
         }
         for (name, value) in [
             ("request_cpu", limits.request_cpu),
-            ("request_time", limits.request_time),
-            ("header_time", limits.header_time),
-            ("body_idle", limits.body_idle),
-            ("body_time", limits.body_time),
+            ("request_timeout", limits.request_timeout),
+            ("header_timeout", limits.header_timeout),
+            ("body_idle_timeout", limits.body_idle_timeout),
+            ("body_timeout", limits.body_timeout),
         ] {
             ensure!(!value.is_zero(), "`{name}` is 0: nothing could be served; give it some time");
         }
@@ -158,7 +158,7 @@ mod tests {
             toml::from_str("instances = 5\nqueue_wait = \"250ms\"\nbody_size = 4096").unwrap();
         let limits = own.resolve(file).unwrap();
         assert_eq!(limits.instances, 3);
-        assert_eq!(limits.queue_wait, Duration::from_millis(250));
+        assert_eq!(limits.queue_timeout, Duration::from_millis(250));
         assert_eq!(limits.body_size, 4096);
         assert_eq!(limits.grace, Limits::default().grace);
     }
@@ -167,7 +167,7 @@ mod tests {
     fn a_server_that_could_serve_nothing_is_refused() {
         for (text, reason) in [
             ("instances = 0", "`instances` is 0"),
-            ("request_time = \"0s\"", "`request_time` is 0"),
+            ("request_timeout = \"0s\"", "`request_timeout` is 0"),
             ("upload_memory = \"1MiB\"", "`upload_memory` is 1048576"),
         ] {
             let settings: LimitSettings = toml::from_str(text).unwrap();

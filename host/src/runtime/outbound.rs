@@ -27,10 +27,10 @@ pub(super) struct Outbound {
 }
 
 /// Outgoing connections of all guests together: each is an open file of this process.
-pub const MOST_CONNECTIONS: usize = 256;
+pub const MAX_OUTBOUND_CONNECTIONS: usize = 256;
 
 /// Guests may call each other so many deep: a component that calls itself comes to an end.
-pub const MOST_HOPS: u32 = 8;
+pub const MAX_HOPS: u32 = 8;
 
 /// A request of one guest to its own application, which never leaves the process.
 pub struct Internal {
@@ -107,7 +107,7 @@ async fn call_sibling(
     request: Request<WasiBody>,
     hops: u32,
 ) -> Sent {
-    if hops > MOST_HOPS {
+    if hops > MAX_HOPS {
         return Err(Error::LoopDetected);
     }
     let siblings = siblings.and_then(|siblings| siblings.upgrade());

@@ -13,7 +13,7 @@ pub struct Blocks {
     length: u64,
 }
 
-const BLOCK: usize = 64 << 10;
+const MAX_BLOCK_BYTES: usize = 64 << 10;
 
 impl Blocks {
     /// How many bytes there are.
@@ -21,22 +21,22 @@ impl Blocks {
         self.length
     }
 
-    /// Adds bytes; `more` is asked for each block before it is made.
+    /// Adds bytes; `reserve` is asked for each block before it is made.
     ///
     /// # Errors
-    /// Those of `more`: what is over then is left out.
+    /// Those of `reserve`: what is over then is left out.
     pub fn add<E>(
         &mut self,
         mut data: &[u8],
-        more: impl Fn(u64) -> Result<(), E>,
+        reserve: impl Fn(u64) -> Result<(), E>,
     ) -> Result<(), E> {
         self.length += data.len() as u64;
         while !data.is_empty() {
             let room = self.last.capacity() - self.last.len();
             if room == 0 {
                 // Small bodies have small blocks.
-                let size = data.len().max(self.last.len() * 2).clamp(1 << 10, BLOCK);
-                more(size as u64)?;
+                let size = data.len().max(self.last.len() * 2).clamp(1 << 10, MAX_BLOCK_BYTES);
+                reserve(size as u64)?;
                 let last = std::mem::replace(&mut self.last, BytesMut::with_capacity(size));
                 self.full.push_back(last.freeze());
                 continue;
@@ -66,11 +66,11 @@ mod tests {
         let asked = std::cell::Cell::new(0);
         let bytes: Vec<u8> = (0..200_000_u32).map(|index| (index % 251) as u8).collect();
         for piece in bytes.chunks(7) {
-            let more = |bytes| {
+            let reserve = |bytes| {
                 asked.set(asked.get() + bytes);
                 Ok::<(), ()>(())
             };
-            blocks.add(piece, more).unwrap();
+            blocks.add(piece, reserve).unwrap();
         }
         assert_eq!(blocks.length(), 200_000);
         assert!(asked.get() < 200_000 + (64 << 10), "{}", asked.get());

@@ -18,7 +18,7 @@ use super::fault::Fault;
 use crate::runtime::Limits;
 
 /// Where a body says that it broke a limit, for whoever answers the request.
-pub type Breach = Arc<OnceLock<Fault>>;
+pub type ExceededLimit = Arc<OnceLock<Fault>>;
 
 /// A body that ends with an error at the first breach of a limit.
 pub struct LimitedBody {
@@ -27,29 +27,29 @@ pub struct LimitedBody {
     limits: Limits,
     /// Set while waiting for the next bytes.
     pause: Option<Pin<Box<Sleep>>>,
-    breach: Breach,
+    exceeded: ExceededLimit,
 }
 
 impl LimitedBody {
     /// Wraps a body.
-    pub fn new(body: WasiBody, limits: &Limits, breach: Breach) -> Self {
-        Self { body, remaining: limits.body_size, limits: *limits, pause: None, breach }
+    pub fn new(body: WasiBody, limits: &Limits, exceeded: ExceededLimit) -> Self {
+        Self { body, remaining: limits.body_size, limits: *limits, pause: None, exceeded }
     }
 
     /// The limit that was broken, if one was.
-    pub fn breach(&self) -> Option<Fault> {
-        self.breach.get().cloned()
+    pub fn exceeded(&self) -> Option<Fault> {
+        self.exceeded.get().cloned()
     }
 
-    fn break_off(&self, fault: Fault) -> Error {
+    fn fail(&self, fault: Fault) -> Error {
         let error = Error::InternalError(Some(fault.code().to_owned()));
         // The first breach is the one that counts.
-        let _ = self.breach.set(fault);
+        let _ = self.exceeded.set(fault);
         error
     }
 
     fn poll_pause(&mut self, context: &mut Context<'_>) -> Poll<Duration> {
-        let idle = self.limits.body_idle;
+        let idle = self.limits.body_idle_timeout;
         let pause = self
             .pause
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
@@ -61,10 +61,10 @@ impl Body for LimitedBody {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Step {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> PolledFrame {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
             let waited = ready!(self.poll_pause(context));
-            return Poll::Ready(Some(Err(self.break_off(Fault::BodyIdle { waited }))));
+            return Poll::Ready(Some(Err(self.fail(Fault::BodyIdleTimeout { waited }))));
         };
         self.pause = None;
         let length = match &frame {
@@ -75,7 +75,7 @@ impl Body for LimitedBody {
             Some(remaining) => self.remaining = remaining,
             None => {
                 let fault = Fault::BodyTooLarge { limit: self.limits.body_size };
-                return Poll::Ready(Some(Err(self.break_off(fault))));
+                return Poll::Ready(Some(Err(self.fail(fault))));
             }
         }
         Poll::Ready(frame)
@@ -91,13 +91,13 @@ impl Body for LimitedBody {
 }
 
 /// One step of a body as it is polled.
-pub type Step = Poll<Option<Result<Frame<Bytes>, Error>>>;
+pub type PolledFrame = Poll<Option<Result<Frame<Bytes>, Error>>>;
 
 /// Whether a body has given all it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    UnderWay,
-    Over,
+pub enum BodyState {
+    Streaming,
+    Ended,
 }
 
 /// A body that shows each step to `watch`, and gives on what that makes of it.
@@ -106,21 +106,21 @@ pub struct WatchedBody<F> {
     watch: F,
 }
 
-impl<F: FnMut(Step, Stage) -> Step + Send + Unpin + 'static> WatchedBody<F> {
+impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Send + Unpin + 'static> WatchedBody<F> {
     /// Wraps a body.
     pub fn wrap(body: WasiBody, watch: F) -> WasiBody {
         Self { body, watch }.boxed_unsync()
     }
 }
 
-impl<F: FnMut(Step, Stage) -> Step + Unpin> Body for WatchedBody<F> {
+impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Unpin> Body for WatchedBody<F> {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Step {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> PolledFrame {
         let step = Pin::new(&mut self.body).poll_frame(context);
-        let is_over = matches!(step, Poll::Ready(None)) || self.body.is_end_stream();
-        (self.watch)(step, if is_over { Stage::Over } else { Stage::UnderWay })
+        let is_end = matches!(step, Poll::Ready(None)) || self.body.is_end_stream();
+        (self.watch)(step, if is_end { BodyState::Ended } else { BodyState::Streaming })
     }
 
     fn is_end_stream(&self) -> bool {

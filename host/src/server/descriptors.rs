@@ -2,11 +2,11 @@
 
 use rlimit::Resource;
 
-use crate::runtime::outbound::MOST_CONNECTIONS;
+use crate::runtime::outbound::MAX_OUTBOUND_CONNECTIONS;
 
 /// Kept for what is not a client's connection: the log, the listeners, the database, the admin's
 /// connections, and those that guests open.
-const RESERVE: u64 = 64 + MOST_CONNECTIONS as u64;
+const RESERVE: u64 = 64 + MAX_OUTBOUND_CONNECTIONS as u64;
 
 /// Raises this process's limit of open files as far as it may, and gives how many connections, of those
 /// wanted, fit within it.

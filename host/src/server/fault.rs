@@ -20,31 +20,31 @@ pub enum Fault {
     /// The request cannot be given to a guest.
     BadRequest { reason: String },
     /// The header was not complete in time.
-    HeaderTime { limit: Duration },
+    HeaderTimeout { limit: Duration },
     /// The body is larger than it may be.
     BodyTooLarge { limit: u64 },
     /// The client paused for too long within the body.
-    BodyIdle { waited: Duration },
+    BodyIdleTimeout { waited: Duration },
     /// The client took too long over the body as a whole.
-    BodyTime { limit: Duration },
+    BodyTimeout { limit: Duration },
     /// The bodies of all requests together are more than may be held.
     UploadMemory { limit: u64 },
     /// A route names a component that is not loaded.
-    Unloaded,
+    NotLoaded,
     /// Every instance is busy, and so is the queue.
     QueueFull { length: usize },
     /// Every instance stayed busy for as long as a request may wait.
     QueueTimeout { waited: Duration },
     /// The guest used more processor time than it may.
-    Deadline { limit: Duration },
+    CpuLimit { limit: Duration },
     /// The request took longer, from the start of its instance, than it may.
-    Timeout { limit: Duration },
+    RequestTimeout { limit: Duration },
     /// The guest asked for more memory than it may have, and failed without it.
-    Memory { limit: u64 },
+    MemoryLimit { limit: u64 },
     /// The guest trapped: a panic, or a fault of its own.
     Trap,
     /// The guest ended without a reply.
-    NoReply,
+    NoResponse,
 }
 
 impl Fault {
@@ -53,18 +53,18 @@ impl Fault {
         match self {
             Self::NoRoute { .. } => "no_route",
             Self::BadRequest { .. } => "bad_request",
-            Self::HeaderTime { .. } => "header_timeout",
+            Self::HeaderTimeout { .. } => "header_timeout",
             Self::BodyTooLarge { .. } => "body_too_large",
-            Self::BodyIdle { .. } | Self::BodyTime { .. } => "body_timeout",
+            Self::BodyIdleTimeout { .. } | Self::BodyTimeout { .. } => "body_timeout",
             Self::UploadMemory { .. } => "upload_memory_full",
-            Self::Unloaded => "component_unloaded",
+            Self::NotLoaded => "component_not_loaded",
             Self::QueueFull { .. } => "queue_full",
             Self::QueueTimeout { .. } => "queue_timeout",
-            Self::Deadline { .. } => "deadline_exceeded",
-            Self::Timeout { .. } => "request_timeout",
-            Self::Memory { .. } => "memory_exceeded",
+            Self::CpuLimit { .. } => "cpu_limit_exceeded",
+            Self::RequestTimeout { .. } => "request_timeout",
+            Self::MemoryLimit { .. } => "memory_limit_exceeded",
             Self::Trap => "guest_trapped",
-            Self::NoReply => "guest_gave_no_reply",
+            Self::NoResponse => "guest_no_response",
         }
     }
 
@@ -73,14 +73,14 @@ impl Fault {
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::HeaderTime { .. } | Self::BodyIdle { .. } | Self::BodyTime { .. } => {
-                StatusCode::REQUEST_TIMEOUT
-            }
+            Self::HeaderTimeout { .. }
+            | Self::BodyIdleTimeout { .. }
+            | Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::QueueFull { .. } | Self::QueueTimeout { .. } | Self::UploadMemory { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Deadline { .. } | Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::Unloaded | Self::Memory { .. } | Self::Trap | Self::NoReply => {
+            Self::CpuLimit { .. } | Self::RequestTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotLoaded | Self::MemoryLimit { .. } | Self::Trap | Self::NoResponse => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         }
@@ -90,33 +90,33 @@ impl Fault {
         match self {
             Self::NoRoute { path } => format!("no route of this application matches {path:?}"),
             Self::BadRequest { reason } => reason.clone(),
-            Self::HeaderTime { limit } => format!("the header was not complete after {limit:?}"),
+            Self::HeaderTimeout { limit } => format!("the header was not complete after {limit:?}"),
             Self::BodyTooLarge { limit } => {
                 format!("the body is larger than the {limit} bytes it may have: send less")
             }
-            Self::BodyIdle { waited } => format!("no more of the body came for {waited:?}"),
-            Self::BodyTime { limit } => {
+            Self::BodyIdleTimeout { waited } => format!("no more of the body came for {waited:?}"),
+            Self::BodyTimeout { limit } => {
                 format!("the body was not complete after {limit:?}: send it faster, or less of it")
             }
             Self::UploadMemory { limit } => format!(
                 "the bodies of all requests take up the {limit} bytes they may: try again soon"
             ),
-            Self::Unloaded => "the route's component is not loaded".into(),
+            Self::NotLoaded => "the route's component is not loaded".into(),
             Self::QueueFull { length } => {
                 format!("all instances are busy and {length} requests wait already: try again soon")
             }
             Self::QueueTimeout { waited } => {
                 format!("all instances stayed busy for {waited:?}: try again soon")
             }
-            Self::Deadline { limit } => {
+            Self::CpuLimit { limit } => {
                 format!("the request used more than the {limit:?} of processor time it may have")
             }
-            Self::Timeout { limit } => format!("the request took longer than {limit:?}"),
-            Self::Memory { limit } => {
+            Self::RequestTimeout { limit } => format!("the request took longer than {limit:?}"),
+            Self::MemoryLimit { limit } => {
                 format!("the request needs more than the {} MiB it may have", limit >> 20)
             }
             Self::Trap => "the function stopped with an error; its log says more".into(),
-            Self::NoReply => "the function ended without a reply".into(),
+            Self::NoResponse => "the function ended without a reply".into(),
         }
     }
 

@@ -121,10 +121,10 @@ impl Metrics {
         let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         };
-        seconds("queue", "Time a request waited for an instance", &self.queue);
-        seconds("instantiate", "Time to make an instance", &self.instantiate);
+        seconds("queue_wait", "Time a request waited for an instance", &self.queue);
+        seconds("instantiation", "Time to make an instance", &self.instantiate);
         seconds("guest_cpu", "Processor time of a guest", &self.guest);
-        seconds("request", "Time from a request's header to its reply's end", &self.total);
+        seconds("request_duration", "Time from a request's header to its reply's end", &self.total);
         registry.register_with_unit(
             "guest_memory_peak",
             "The most linear memory a guest had",
@@ -142,19 +142,19 @@ impl Metrics {
     }
 
     /// Counts a request that the host itself answered, by its fault's code.
-    pub fn rejected(&self, reason: &'static str) {
+    pub fn count_rejected(&self, reason: &'static str) {
         self.rejected.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// Counts a guest that was stopped or failed, by its fault's code.
-    pub fn guest_failed(&self, reason: &'static str) {
+    pub fn count_guest_failure(&self, reason: &'static str) {
         self.guest_failures.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// Counts a connection until what is given is dropped.
-    pub fn connection(&self) -> Counted {
+    pub fn track_connection(&self) -> GaugeGuard {
         self.connections.inc();
-        Counted(self.connections.clone())
+        GaugeGuard(self.connections.clone())
     }
 
     /// Takes the detections header off a reply, and counts what it says.
@@ -186,9 +186,9 @@ impl Metrics {
 }
 
 /// One of those that a gauge counts.
-pub struct Counted(Gauge);
+pub struct GaugeGuard(Gauge);
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -11,10 +11,10 @@ pub mod fault;
 pub mod guest;
 pub mod listener;
 pub mod metrics;
+pub mod min_rate;
 pub mod observe;
 pub mod relay;
 pub mod spin_headers;
-pub mod stall;
 pub mod tls;
 pub mod traces;
 pub mod upload;
@@ -33,7 +33,7 @@ use crate::app::routes::{Match, Target};
 use crate::runtime::outbound::{Internal, Siblings};
 use crate::runtime::{Limits, Runtime};
 use admission::Admission;
-use body::{Breach, LimitedBody};
+use body::{ExceededLimit, LimitedBody};
 use fault::Fault;
 use guest::{Call, Guests};
 use metrics::Metrics;
@@ -52,7 +52,7 @@ pub struct Server {
     metrics: Arc<Metrics>,
     /// Where spans go, where they are wanted.
     traces: Option<Traces>,
-    stopping: AtomicBool,
+    shutting_down: AtomicBool,
 }
 
 /// Who asks, and through which of our addresses.
@@ -103,7 +103,7 @@ impl Server {
         }
         let metrics = Arc::new(Metrics::default());
         let admission = Admission::new(&limits, Arc::clone(&metrics));
-        let stopping = AtomicBool::new(false);
+        let shutting_down = AtomicBool::new(false);
         let uploads = UploadMemory::new(&limits);
         let guests = Arc::new(Guests::new(&limits, Arc::clone(&metrics)));
         let server = Arc::new(Self {
@@ -115,7 +115,7 @@ impl Server {
             guests,
             metrics,
             traces,
-            stopping,
+            shutting_down,
         });
         let siblings: std::sync::Weak<Self> = Arc::downgrade(&server);
         server.runtime.connect(siblings);
@@ -139,8 +139,8 @@ impl Server {
     }
 
     /// From here on the server is not ready, though it goes on answering.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+    pub fn begin_shutdown(&self) {
+        self.shutting_down.store(true, Ordering::Relaxed);
     }
 
     /// Waits for guests that work on after their replies, and sends what is left of the traces; to be
@@ -151,20 +151,20 @@ impl Server {
         let _ = tokio::task::spawn_blocking(move || self.traces.as_ref().map(Traces::finish)).await;
     }
 
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Relaxed)
     }
 
     /// Answers one request; a fault becomes the reply that tells of it.
-    pub async fn respond(
+    pub async fn handle(
         &self,
         request: Request<WasiBody>,
         connection: Connection,
     ) -> Response<WasiBody> {
-        self.reply(request, connection, Origin::Client).await
+        self.handle_from(request, connection, Origin::Client).await
     }
 
-    async fn reply(
+    async fn handle_from(
         &self,
         mut request: Request<WasiBody>,
         connection: Connection,
@@ -172,16 +172,16 @@ impl Server {
     ) -> Response<WasiBody> {
         let span = self.traces.as_ref().map(|traces| traces.begin(&mut request));
         let mut observation = Observation::begin(&self.metrics, &mut request, connection, span);
-        let reply = self.answer(request, connection, origin, &mut observation).await;
-        let mut response = reply.unwrap_or_else(|fault| {
-            self.metrics.rejected(fault.code());
+        let result = self.dispatch(request, connection, origin, &mut observation).await;
+        let mut response = result.unwrap_or_else(|fault| {
+            self.metrics.count_rejected(fault.code());
             fault.into_response()
         });
         self.metrics.count_detections(response.headers_mut());
-        observation.follow(response)
+        observation.wrap_response(response)
     }
 
-    async fn answer(
+    async fn dispatch(
         &self,
         request: Request<WasiBody>,
         connection: Connection,
@@ -192,9 +192,10 @@ impl Server {
         let hops = match origin {
             Origin::Guest { to: Some(id), hops } => {
                 // Only names that are there, since each is a series of the metrics.
-                self.runtime.component(&id).ok_or(Fault::Unloaded)?;
-                observation.routed(format!("{id}.spin.internal"));
-                return self.call(&id, request, &Match::whole(&path), connection, hops).await;
+                self.runtime.component(&id).ok_or(Fault::NotLoaded)?;
+                observation.set_route(format!("{id}.spin.internal"));
+                let found = Match::whole(&path);
+                return self.call_component(&id, request, &found, connection, hops).await;
             }
             Origin::Guest { to: None, hops } => hops,
             Origin::Client => 0,
@@ -203,14 +204,16 @@ impl Server {
             return Ok(fault::plain("OK"));
         }
         let (target, found) = self.app.routes.find(&path).ok_or(Fault::NoRoute { path })?;
-        observation.routed(found.pattern.to_string());
+        observation.set_route(found.pattern.to_string());
         match target {
             Target::Static(reply) => Ok(fault::fixed(reply)),
-            Target::Component(id) => self.call(id, request, &found, connection, hops).await,
+            Target::Component(id) => {
+                self.call_component(id, request, &found, connection, hops).await
+            }
         }
     }
 
-    async fn call(
+    async fn call_component(
         &self,
         id: &str,
         mut request: Request<WasiBody>,
@@ -218,20 +221,20 @@ impl Server {
         connection: Connection,
         hops: u32,
     ) -> Result<Response<WasiBody>, Fault> {
-        let component = self.runtime.component(id).ok_or(Fault::Unloaded)?;
+        let component = self.runtime.component(id).ok_or(Fault::NotLoaded)?;
         body::check_length(request.headers(), &self.limits)?;
         self.admission.check(hops)?;
         spin_headers::add(&mut request, found, connection)?;
-        let breach = Breach::default();
+        let exceeded = ExceededLimit::default();
         let (parts, body) = request.into_parts();
-        let body = LimitedBody::new(body, &self.limits, Arc::clone(&breach));
+        let body = LimitedBody::new(body, &self.limits, Arc::clone(&exceeded));
         let body = upload::receive(body, &self.limits, &self.uploads).await?;
         let request = Request::from_parts(parts, body);
-        let place = self.admission.enter(hops).await?;
-        let call = Call { component, place, hops };
+        let permit = self.admission.acquire(hops).await?;
+        let call = Call { component, permit, hops };
         let reply = self.guests.run(self.runtime.engine(), call, request).await;
         // Whatever the guest made of a body that was cut off, its client is told the cause.
-        match breach.get() {
+        match exceeded.get() {
             Some(fault) => Err(fault.clone()),
             None => reply,
         }
@@ -249,6 +252,7 @@ impl Siblings for Server {
         }
         let here = SocketAddr::from(([127, 0, 0, 1], 0));
         let connection = Connection { client: here, local: here, scheme: Scheme::Http };
-        Box::pin(async move { self.reply(request, connection, Origin::Guest { to, hops }).await })
+        let origin = Origin::Guest { to, hops };
+        Box::pin(async move { self.handle_from(request, connection, origin).await })
     }
 }
