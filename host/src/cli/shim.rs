@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 use similar::TextDiff;
 
-use crate::node::containerd::{self, Runtime};
+use crate::node::containerd::{self, RuntimeEntry};
 use crate::progress::say;
 
 /// The name by which containerd finds it.
@@ -25,13 +25,13 @@ enum Command {
     /// Put the shim on containerd's path and its runtime into containerd's configuration
     Install(Install),
     /// Take both away again
-    Uninstall(Place),
+    Uninstall(Options),
 }
 
 #[derive(Args)]
 struct Install {
     #[command(flatten)]
-    place: Place,
+    options: Options,
     /// The shim [default: the one beside this program]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
@@ -39,7 +39,7 @@ struct Install {
 
 /// Where on the node.
 #[derive(Args)]
-struct Place {
+struct Options {
     /// containerd's configuration, of version 2 or 3; made where there is none
     #[arg(long, value_name = "FILE", default_value = "/etc/containerd/config.toml")]
     containerd_config: PathBuf,
@@ -55,7 +55,7 @@ impl Shim {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Install(install) => install.run(),
-            Command::Uninstall(place) => place.uninstall(),
+            Command::Uninstall(options) => options.uninstall(),
         }
     }
 }
@@ -66,7 +66,7 @@ impl Install {
             Some(binary) => binary,
             None => std::env::current_exe()?.with_file_name(PROGRAM),
         };
-        let place = self.place;
+        let options = self.options;
         let bytes = std::fs::read(&source).with_context(|| {
             format!(
                 "cannot read {}; build it with `cargo build --release --features shim`, or name it with --binary",
@@ -74,27 +74,27 @@ impl Install {
             )
         })?;
         ensure!(bytes.starts_with(b"\x7fELF"), "{} is no program", source.display());
-        let target = place.program();
+        let target = options.program();
         let mut changed = false;
         let is_runnable = std::fs::metadata(&target)
             .is_ok_and(|metadata| metadata.permissions().mode() & 0o111 == 0o111);
         if !is_runnable || std::fs::read(&target).ok().as_ref() != Some(&bytes) {
             changed = true;
-            tell(&format!("{} {}", place.verb("write", "writes"), target.display()));
-            if !place.dry_run {
+            tell(&format!("{} {}", options.verb("write", "writes"), target.display()));
+            if !options.dry_run {
                 replace(&target, &bytes, std::fs::Permissions::from_mode(0o755))?;
             }
         }
-        changed |= place.configure(Runtime::Present)?;
-        place.conclude(changed);
+        changed |= options.configure(RuntimeEntry::Present)?;
+        options.conclude(changed);
         Ok(())
     }
 }
 
-impl Place {
+impl Options {
     fn uninstall(self) -> anyhow::Result<()> {
         let target = self.program();
-        let mut changed = self.configure(Runtime::Absent)?;
+        let mut changed = self.configure(RuntimeEntry::Absent)?;
         if target.exists() {
             changed = true;
             tell(&format!("{} {}", self.verb("remove", "removes"), target.display()));
@@ -108,7 +108,7 @@ impl Place {
     }
 
     /// Edits containerd's configuration; whether that changes it.
-    fn configure(&self, runtime: Runtime) -> anyhow::Result<bool> {
+    fn configure(&self, entry: RuntimeEntry) -> anyhow::Result<bool> {
         let path = &self.containerd_config;
         let shown = path.display();
         let before = match std::fs::read_to_string(path) {
@@ -116,7 +116,7 @@ impl Place {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error).with_context(|| format!("cannot read {shown}")),
         };
-        let after = containerd::edit(&before, runtime).with_context(|| format!("in {shown}"))?;
+        let after = containerd::edit(&before, entry).with_context(|| format!("in {shown}"))?;
         if before == after {
             return Ok(false);
         }

@@ -17,7 +17,7 @@ pub struct Bond {
     /// Whether it carries anything at all.
     pub is_up: bool,
     /// How often ports' links are looked at, or asked after by ARP, in milliseconds; 0 for never.
-    pub monitor: u32,
+    pub monitor_interval_ms: u32,
     /// `slow` (a frame every 30 s) or `fast` (every second).
     pub lacp_rate: String,
     /// Ports that must be up for the bond to be.
@@ -43,9 +43,9 @@ pub struct Port {
     pub name: String,
     pub is_up: bool,
     /// In Mbit/s; none where the driver does not know.
-    pub speed: Option<u32>,
+    pub speed_mbps: Option<u32>,
     pub duplex: String,
-    pub failures: u64,
+    pub link_failures: u64,
     pub aggregator: Option<u32>,
     /// `none`, `monitoring`, or `churned`: LACP's two sides do not come to terms.
     pub actor_churn: String,
@@ -93,7 +93,8 @@ impl Bond {
             "Transmit Hash Policy" => self.hash_policy = first_word(value).to_owned(),
             "MII Status" => self.is_up = value == "up",
             "MII Polling Interval (ms)" | "ARP Polling Interval (ms)" => {
-                self.monitor = self.monitor.max(value.parse().unwrap_or_default());
+                self.monitor_interval_ms =
+                    self.monitor_interval_ms.max(value.parse().unwrap_or_default());
             }
             "LACP rate" => self.lacp_rate = value.to_owned(),
             "Min links" => self.min_links = value.parse().unwrap_or_default(),
@@ -118,9 +119,9 @@ impl Port {
             match key {
                 // One whose link has just gone carries traffic until its delay is over.
                 "MII Status" => port.is_up = value == "up" || value == "going down",
-                "Speed" => port.speed = first_word(value).parse().ok(),
+                "Speed" => port.speed_mbps = first_word(value).parse().ok(),
                 "Duplex" => port.duplex = value.to_owned(),
-                "Link Failure Count" => port.failures = value.parse().unwrap_or_default(),
+                "Link Failure Count" => port.link_failures = value.parse().unwrap_or_default(),
                 "Aggregator ID" => port.aggregator = value.parse().ok(),
                 "Actor Churn State" => port.actor_churn = value.to_owned(),
                 "Partner Churn State" => port.partner_churn = value.to_owned(),
@@ -204,14 +205,14 @@ Partner Churn State: none
     fn a_bond_is_read_with_its_ports() {
         let bond = Bond::parse("bond0", GOOD);
         assert!(bond.is_lacp() && bond.is_up && bond.has_partner());
-        assert_eq!((bond.monitor, bond.min_links), (100, 1));
+        assert_eq!((bond.monitor_interval_ms, bond.min_links), (100, 1));
         assert_eq!((bond.hash_policy.as_str(), bond.lacp_rate.as_str()), ("layer3+4", "fast"));
         let aggregator = bond.aggregator.as_ref().unwrap();
         assert_eq!((aggregator.id, aggregator.ports), (1, 2));
         assert_eq!(aggregator.partner, "9a:1e:00:44:55:66");
         let names: Vec<&str> = bond.active_ports().map(|port| port.name.as_str()).collect();
         assert_eq!(names, ["eno1", "eno2"]);
-        assert_eq!((bond.ports[1].speed, bond.ports[1].failures), (Some(1000), 3));
+        assert_eq!((bond.ports[1].speed_mbps, bond.ports[1].link_failures), (Some(1000), 3));
     }
 
     #[test]
@@ -220,7 +221,7 @@ Partner Churn State: none
              \nSlave Interface: eno1\nMII Status: up\nSpeed: Unknown\nDuplex: Unknown\n";
         let bond = Bond::parse("bond1", text);
         assert!(!bond.is_lacp() && !bond.is_up && bond.aggregator.is_none());
-        assert_eq!(bond.ports[0].speed, None);
+        assert_eq!(bond.ports[0].speed_mbps, None);
         assert_eq!(bond.active_ports().count(), 1);
         assert_eq!(Bond::parse("x", "\u{0}: : \nSlave Interface: \n").ports.len(), 1);
     }

@@ -12,7 +12,7 @@ pub const RUNTIME_TYPE: &str = "io.containerd.spotter.v1";
 
 /// Whether the runtime is to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Runtime {
+pub enum RuntimeEntry {
     Present,
     Absent,
 }
@@ -21,11 +21,11 @@ pub enum Runtime {
 ///
 /// # Errors
 /// Text that is no TOML; a version of the configuration that is not known, and what to do.
-pub fn edit(text: &str, runtime: Runtime) -> anyhow::Result<String> {
+pub fn edit(text: &str, runtime: RuntimeEntry) -> anyhow::Result<String> {
     let mut document: DocumentMut =
         text.parse().context("containerd's configuration is no TOML")?;
     if document.is_empty() {
-        if runtime == Runtime::Absent {
+        if runtime == RuntimeEntry::Absent {
             return Ok(text.to_owned());
         }
         // containerd 2 reads version 2 as well.
@@ -42,7 +42,7 @@ pub fn edit(text: &str, runtime: Runtime) -> anyhow::Result<String> {
     };
     let path = ["plugins", plugin, "containerd", "runtimes"];
     match runtime {
-        Runtime::Present => {
+        RuntimeEntry::Present => {
             let runtimes = descend(document.as_table_mut(), &path)?;
             if runtimes.is_empty() {
                 // A table of runtimes takes the place of containerd's own, the usual one with it.
@@ -50,7 +50,7 @@ pub fn edit(text: &str, runtime: Runtime) -> anyhow::Result<String> {
             }
             add(runtimes, HANDLER, RUNTIME_TYPE)?;
         }
-        Runtime::Absent => remove(document.as_table_mut(), &path),
+        RuntimeEntry::Absent => remove(document.as_table_mut(), &path),
     }
     Ok(document.to_string())
 }
@@ -93,7 +93,7 @@ fn remove(mut table: &mut dyn TableLike, path: &[&str]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Runtime, edit};
+    use super::{RuntimeEntry, edit};
 
     const VERSION_2: &str = r#"# kept
 version = 2
@@ -106,20 +106,20 @@ version = 2
 
     #[test]
     fn the_runtime_is_added_once_and_taken_out_again() {
-        let added = edit(VERSION_2, Runtime::Present).unwrap();
+        let added = edit(VERSION_2, RuntimeEntry::Present).unwrap();
         assert!(added.starts_with(VERSION_2), "{added}");
         assert!(added.contains(
             "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.spotter]\n\
              runtime_type = \"io.containerd.spotter.v1\"\n"
         ));
-        assert_eq!(edit(&added, Runtime::Present).unwrap(), added);
-        assert_eq!(edit(&added, Runtime::Absent).unwrap(), VERSION_2);
-        assert_eq!(edit(VERSION_2, Runtime::Absent).unwrap(), VERSION_2);
+        assert_eq!(edit(&added, RuntimeEntry::Present).unwrap(), added);
+        assert_eq!(edit(&added, RuntimeEntry::Absent).unwrap(), VERSION_2);
+        assert_eq!(edit(VERSION_2, RuntimeEntry::Absent).unwrap(), VERSION_2);
     }
 
     #[test]
     fn a_configuration_of_containerd_2_has_it_in_another_place() {
-        let added = edit("version = 3\n", Runtime::Present).unwrap();
+        let added = edit("version = 3\n", RuntimeEntry::Present).unwrap();
         assert!(
             added
                 .contains("[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.spotter]")
@@ -129,18 +129,18 @@ version = 2
             added.contains("runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n"),
             "{added}"
         );
-        let removed = edit(&added, Runtime::Absent).unwrap();
+        let removed = edit(&added, RuntimeEntry::Absent).unwrap();
         assert!(removed.contains("runtimes.runc]") && !removed.contains("spotter"), "{removed}");
     }
 
     #[test]
     fn where_there_is_no_configuration_there_is_one_after() {
-        let added = edit("", Runtime::Present).unwrap();
+        let added = edit("", RuntimeEntry::Present).unwrap();
         assert!(
             added.starts_with("version = 2\n") && added.contains("runtimes.spotter]"),
             "{added}"
         );
-        assert_eq!(edit("", Runtime::Absent).unwrap(), "");
+        assert_eq!(edit("", RuntimeEntry::Absent).unwrap(), "");
     }
 
     #[test]
@@ -152,7 +152,7 @@ version = 2
             ("version", "no TOML"),
             ("version = 2\nplugins = 7\n", "`plugins` is no table"),
         ] {
-            let refused = edit(text, Runtime::Present).unwrap_err();
+            let refused = edit(text, RuntimeEntry::Present).unwrap_err();
             assert!(format!("{refused:#}").contains(reason), "{refused:#}");
         }
     }

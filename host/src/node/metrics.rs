@@ -70,21 +70,21 @@ const METRICS: [Metric; 11] = [
         help: "Times the port's link was lost",
         unit: None,
         kind: MetricType::Counter,
-        samples: |bond, _| each_port(bond, |port| Some(port.failures)),
+        samples: |bond, _| each_port(bond, |port| Some(port.link_failures)),
     },
     Metric {
         name: "bond_port_receive",
         help: "Received through the port",
         unit: Some(Unit::Bytes),
         kind: MetricType::Counter,
-        samples: |bond, links| each_port(bond, |port| Some(link_of(port, links)?.received)),
+        samples: |bond, links| each_port(bond, |port| Some(link_of(port, links)?.rx_bytes)),
     },
     Metric {
         name: "bond_port_transmit",
         help: "Sent through the port",
         unit: Some(Unit::Bytes),
         kind: MetricType::Counter,
-        samples: |bond, links| each_port(bond, |port| Some(link_of(port, links)?.sent)),
+        samples: |bond, links| each_port(bond, |port| Some(link_of(port, links)?.tx_bytes)),
     },
 ];
 
@@ -101,10 +101,10 @@ impl Collector for BondCollector {
             for (labels, value) in bonds.iter().flat_map(|bond| samples(bond, &links)) {
                 let labels: Vec<(&str, &str)> =
                     labels.iter().map(|(key, value)| (*key, value.as_str())).collect();
-                let place = family.encode_family(&labels)?;
+                let sample = family.encode_family(&labels)?;
                 match kind {
-                    MetricType::Counter => ConstCounter::new(value).encode(place)?,
-                    _ => ConstGauge::new(value.cast_signed()).encode(place)?,
+                    MetricType::Counter => ConstCounter::new(value).encode(sample)?,
+                    _ => ConstGauge::new(value.cast_signed()).encode(sample)?,
                 }
             }
         }

@@ -11,7 +11,7 @@ use super::bond::Bond;
 
 /// A machine's state.
 #[derive(Clone, Debug, Default)]
-pub struct State {
+pub struct MachineState {
     pub bonds: Vec<Bond>,
     pub links: Vec<Link>,
     pub cgroups: Cgroups,
@@ -42,11 +42,11 @@ pub struct Link {
     /// The number of the link that it goes out by, in whatever namespace; its own where there is none.
     pub peer: u32,
     /// Whether what is for nowhere else goes out by it.
-    pub carries_default: bool,
+    pub is_default_route: bool,
     /// The bond or bridge that it is a port of.
     pub master: Option<String>,
-    pub received: u64,
-    pub sent: u64,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
 }
 
 /// How the kernel groups processes.
@@ -71,7 +71,7 @@ pub struct Containerd {
 /// Where containerd's services look for programs.
 const PATH: [&str; 6] = ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"];
 
-impl State {
+impl MachineState {
     /// Reads the state of the machine whose root is `root`, and containerd's configuration at `config`
     /// below that; what cannot be read is as if it were not there.
     #[must_use]
@@ -114,7 +114,7 @@ pub fn links(root: &Path) -> Vec<Link> {
     named_files(&root.join("sys/class/net"))
         .into_iter()
         .filter(|(_, path)| path.join("mtu").exists())
-        .map(|(name, path)| Link { carries_default: default == Some(&*name), ..link(name, &path) })
+        .map(|(name, path)| Link { is_default_route: default == Some(&*name), ..link(name, &path) })
         .collect()
 }
 
@@ -142,10 +142,10 @@ fn link(name: String, path: &Path) -> Link {
         mtu: small("mtu"),
         index: small("ifindex"),
         peer: small("iflink"),
-        carries_default: false,
+        is_default_route: false,
         master,
-        received: number("statistics/rx_bytes"),
-        sent: number("statistics/tx_bytes"),
+        rx_bytes: number("statistics/rx_bytes"),
+        tx_bytes: number("statistics/tx_bytes"),
         name,
     }
 }
@@ -202,7 +202,7 @@ fn named_files(folder: &Path) -> Vec<(String, PathBuf)> {
 mod tests {
     use std::path::Path;
 
-    use super::{State, maps_users, shares_mounts};
+    use super::{MachineState, maps_users, shares_mounts};
 
     #[test]
     fn a_machine_is_read_from_its_files() {
@@ -229,7 +229,7 @@ mod tests {
         std::os::unix::fs::symlink("../../br0", root.path().join("sys/class/net/eno1/master"))
             .unwrap();
         write("etc/containerd/config.toml", "version = 2\n");
-        let state = State::read(root.path(), Path::new("/etc/containerd/config.toml"));
+        let state = MachineState::read(root.path(), Path::new("/etc/containerd/config.toml"));
         assert_eq!(state.bonds.len(), 1);
         assert!(state.forwards && !state.has_kernel_log && state.containerd.shim.is_none());
         assert!(state.file_systems.contains(&"overlay".to_owned()));
@@ -238,8 +238,8 @@ mod tests {
         assert_eq!(state.links.len(), 2);
         let [bridge, port] = &state.links[..] else { panic!("{:?}", state.links) };
         assert_eq!((bridge.kind.as_str(), bridge.mtu), ("bridge", 1500));
-        assert!(bridge.carries_default && !port.carries_default);
-        assert_eq!((port.mtu, port.received, port.master.as_deref()), (9000, 77, Some("br0")));
+        assert!(bridge.is_default_route && !port.is_default_route);
+        assert_eq!((port.mtu, port.rx_bytes, port.master.as_deref()), (9000, 77, Some("br0")));
         assert_eq!(state.containerd.text.as_deref(), Some("version = 2\n"));
     }
 

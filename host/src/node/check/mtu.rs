@@ -1,7 +1,7 @@
 //! Whether links that pass frames to each other take frames of the same size: where one takes less, what is
 //! larger is lost without a word.
 
-use super::{Finding, right, wrong};
+use super::{Finding, fail, pass};
 use crate::node::state::Link;
 
 /// What VXLAN adds to each frame over IPv4, in bytes (RFC 7348, section 5).
@@ -22,9 +22,9 @@ fn of_port(master: &Link, port: &Link) -> Finding {
     let subject = format!("{}/{}", master.name, port.name);
     // An overlay's end in a bridge is smaller by what it adds; that is looked at below.
     if port.mtu == master.mtu || port.kind == "vxlan" {
-        return right("mtu", &subject, format!("MTU {}", port.mtu));
+        return pass("mtu", &subject, format!("MTU {}", port.mtu));
     }
-    wrong(
+    fail(
         "mtu",
         &subject,
         format!("MTU {}, where {} has {}", port.mtu, master.name, master.mtu),
@@ -35,7 +35,7 @@ fn of_port(master: &Link, port: &Link) -> Finding {
 /// The link that an overlay's frames go out by: the one it is bound to, else that of the default route.
 fn carrier<'a>(overlay: &Link, links: &'a [Link]) -> Option<&'a Link> {
     let bound = links.iter().find(|link| link.index == overlay.peer && link.index != overlay.index);
-    bound.or_else(|| links.iter().find(|link| link.carries_default))
+    bound.or_else(|| links.iter().find(|link| link.is_default_route))
 }
 
 fn of_overlay(overlay: &Link, carrier: &Link) -> Option<Finding> {
@@ -43,9 +43,9 @@ fn of_overlay(overlay: &Link, carrier: &Link) -> Option<Finding> {
     let name = &overlay.name;
     if overlay.mtu <= room {
         let said = format!("MTU {} in the {} of {}", overlay.mtu, carrier.mtu, carrier.name);
-        return Some(right("mtu-overlay", name, said));
+        return Some(pass("mtu-overlay", name, said));
     }
-    Some(wrong(
+    Some(fail(
         "mtu-overlay",
         name,
         format!(
