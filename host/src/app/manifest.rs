@@ -22,7 +22,7 @@ pub struct Manifest {
     #[serde(default)]
     pub trigger: Triggers,
     #[serde(default)]
-    pub component: BTreeMap<String, Component>,
+    pub component: BTreeMap<String, ComponentManifest>,
 }
 
 /// `[application]`: what the application is called.
@@ -79,7 +79,7 @@ pub enum Route {
 /// `[component.ID]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Component {
+pub struct ComponentManifest {
     #[serde(default)]
     pub description: String,
     pub source: Source,
@@ -101,7 +101,7 @@ pub struct Component {
     pub variables: BTreeMap<String, String>,
     #[serde(default)]
     pub dependencies: BTreeMap<String, toml::Value>,
-    pub build: Option<Build>,
+    pub build: Option<BuildManifest>,
     /// What is otherwise under `--profile NAME`.
     #[serde(default)]
     pub profile: BTreeMap<String, Profile>,
@@ -117,7 +117,7 @@ pub struct Profile {
     pub source: Option<Source>,
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
-    pub build: Option<Build>,
+    pub build: Option<BuildManifest>,
 }
 
 /// Where a component's bytes are: a local path, or a table that names a URL or a package.
@@ -131,7 +131,7 @@ pub enum Source {
 /// `[component.ID.build]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Build {
+pub struct BuildManifest {
     pub command: Commands,
     #[serde(default)]
     pub workdir: Option<PathBuf>,
@@ -205,7 +205,7 @@ impl Manifest {
     }
 }
 
-impl Component {
+impl ComponentManifest {
     /// Puts a profile's source and build in the place of the component's own, and adds its
     /// environment; a component without that profile stays as it is.
     fn apply_profile(&mut self, name: &str) {

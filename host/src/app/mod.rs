@@ -16,12 +16,12 @@ use files::FileEntry;
 use manifest::Manifest;
 use outbound::AllowedHosts;
 use routes::{Pattern, RouteTable, StaticReply, Target};
-use variables::{Given as GivenVariables, Missing};
+use variables::{MissingVariable, VariableSources};
 
 /// What is chosen outside the manifest.
 #[derive(Clone, Debug, Default)]
 pub struct Choices {
-    pub variables: GivenVariables,
+    pub variables: VariableSources,
     /// The `profile` of each component to apply, where it has one of that name.
     pub profile: Option<String>,
 }
@@ -188,10 +188,10 @@ fn route(
 impl Component {
     fn resolve(
         id: &str,
-        raw: manifest::Component,
+        raw: manifest::ComponentManifest,
         root: &Path,
         values: &BTreeMap<String, String>,
-        missing: Missing,
+        missing: MissingVariable,
     ) -> anyhow::Result<Self> {
         raw.refuse_unsupported()?;
         let manifest::Source::Local(source) = raw.source else {
@@ -215,7 +215,7 @@ impl Component {
         for host in &raw.allowed_outbound_hosts {
             let expanded = variables::expand(host, values)?;
             // A variable's name in the place of its value need not make a host.
-            if missing == Missing::Refused || expanded == *host {
+            if missing == MissingVariable::Error || expanded == *host {
                 hosts.push(expanded);
             }
         }

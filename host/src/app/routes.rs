@@ -49,9 +49,9 @@ impl StaticReply {
             .headers
             .iter()
             .map(|(name, value)| {
-                let fault = || format!("static_response has the header {name:?}: {value:?}");
-                let name = HeaderName::try_from(name).with_context(fault)?;
-                Ok((name, HeaderValue::try_from(value).with_context(fault)?))
+                let context = || format!("static_response has the header {name:?}: {value:?}");
+                let name = HeaderName::try_from(name).with_context(context)?;
+                Ok((name, HeaderValue::try_from(value).with_context(context)?))
             })
             .collect::<anyhow::Result<_>>()?;
         Ok(Self {

@@ -19,24 +19,24 @@ pub struct Declaration {
 
 /// What gives variables their values, the first that knows one: flags, then the environment.
 #[derive(Clone, Debug, Default)]
-pub struct Given {
+pub struct VariableSources {
     /// From `--variable NAME=VALUE`.
     pub flags: BTreeMap<String, String>,
     /// From `SPIN_VARIABLE_NAME`, by name in lower case.
     pub environment: BTreeMap<String, String>,
-    pub missing: Missing,
+    pub missing: MissingVariable,
 }
 
 /// What becomes of a required variable that nothing gives a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Missing {
+pub enum MissingVariable {
     #[default]
-    Refused,
+    Error,
     /// Its name stands for its value, where the application is not run but shipped.
-    Named,
+    Placeholder,
 }
 
-impl Given {
+impl VariableSources {
     /// Reads flags, and the environment that the application will have.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl Given {
                 Some((name.strip_prefix("SPIN_VARIABLE_")?.to_lowercase(), value))
             })
             .collect();
-        Ok(Self { flags, environment, missing: Missing::Refused })
+        Ok(Self { flags, environment, missing: MissingVariable::Error })
     }
 
     fn get(&self, name: &str) -> Option<&String> {
@@ -74,9 +74,9 @@ impl Given {
 /// Spin would not take.
 pub fn resolve(
     declared: &BTreeMap<String, Declaration>,
-    given: &Given,
+    sources: &VariableSources,
 ) -> anyhow::Result<BTreeMap<String, String>> {
-    for name in given.flags.keys() {
+    for name in sources.flags.keys() {
         if !declared.contains_key(name) {
             let hint = nearest(name, declared.keys().map(String::as_str))
                 .map(|name| format!("; did you mean `{name}`?"))
@@ -94,8 +94,8 @@ pub fn resolve(
                 declaration.required != declaration.default.is_some(),
                 "the variable `{name}` is either required = true, or has a default"
             );
-            let stand_in = Some(name).filter(|_| given.missing == Missing::Named);
-            let value = given.get(name).or(declaration.default.as_ref()).or(stand_in);
+            let stand_in = Some(name).filter(|_| sources.missing == MissingVariable::Placeholder);
+            let value = sources.get(name).or(declaration.default.as_ref()).or(stand_in);
             let value = value.with_context(|| {
                 format!(
                     "the variable `{name}` is required and has no value: give it with --variable \
@@ -135,7 +135,7 @@ pub fn expand(template: &str, values: &BTreeMap<String, String>) -> anyhow::Resu
 
 #[cfg(test)]
 mod tests {
-    use super::{Declaration, Given, Missing, expand, resolve};
+    use super::{Declaration, MissingVariable, VariableSources, expand, resolve};
     use std::collections::BTreeMap;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -148,22 +148,23 @@ mod tests {
 
     #[test]
     fn a_flag_goes_before_the_environment_and_that_before_the_default() {
-        let given = Given {
+        let sources = VariableSources {
             flags: map(&[("b", "flag")]),
             environment: map(&[("b", "env"), ("a", "env")]),
-            ..Given::default()
+            ..VariableSources::default()
         };
-        assert_eq!(resolve(&declared(), &given).unwrap(), map(&[("a", "env"), ("b", "flag")]));
+        assert_eq!(resolve(&declared(), &sources).unwrap(), map(&[("a", "env"), ("b", "flag")]));
     }
 
     #[test]
     fn a_required_variable_must_have_a_value() {
-        let error = resolve(&declared(), &Given::default()).unwrap_err().to_string();
+        let error = resolve(&declared(), &VariableSources::default()).unwrap_err().to_string();
         assert!(error.contains("SPIN_VARIABLE_B"), "{error}");
-        let given = Given { missing: Missing::Named, ..Given::default() };
-        assert_eq!(resolve(&declared(), &given).unwrap(), map(&[("a", "1"), ("b", "b")]));
-        let given = Given { flags: map(&[("bb", "1")]), ..Given::default() };
-        assert!(resolve(&declared(), &given).unwrap_err().to_string().contains("names `bb`"));
+        let sources =
+            VariableSources { missing: MissingVariable::Placeholder, ..VariableSources::default() };
+        assert_eq!(resolve(&declared(), &sources).unwrap(), map(&[("a", "1"), ("b", "b")]));
+        let sources = VariableSources { flags: map(&[("bb", "1")]), ..VariableSources::default() };
+        assert!(resolve(&declared(), &sources).unwrap_err().to_string().contains("names `bb`"));
     }
 
     #[test]

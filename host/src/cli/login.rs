@@ -31,7 +31,7 @@ impl Login {
         let password = password.trim_end_matches(['\r', '\n']);
         ensure!(!password.is_empty(), "the password is empty; give it on standard input");
         block_on(registry::check_login(&self.registry, &self.username, password))?;
-        let file = credentials::keep(&self.registry, &self.username, password)?;
+        let file = credentials::store(&self.registry, &self.username, password)?;
         say(&format!("Logged in to {}; kept in {}", self.registry, file.display()));
         Ok(())
     }

@@ -24,7 +24,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::manifest::Manifest;
-use crate::app::variables::{Given, Missing};
+use crate::app::variables::{MissingVariable, VariableSources};
 use crate::app::{App, Choices};
 use crate::progress::say;
 use crate::registry;
@@ -86,15 +86,15 @@ impl AppArguments {
 
     /// The application, to be run in another environment.
     fn load_for(&self, environment: impl Iterator<Item = (String, String)>) -> anyhow::Result<App> {
-        self.load_with(Given::read(&self.variable, environment)?)
+        self.load_with(VariableSources::read(&self.variable, environment)?)
     }
 
     /// The application and its manifest, to be run elsewhere: what variables it will need is given
     /// there.
     fn load_to_ship(&self) -> anyhow::Result<(App, Manifest)> {
-        let given = Given::read(&self.variable, environment())?;
-        let given = Given { missing: Missing::Named, ..given };
-        let app = self.load_with(given)?;
+        let sources = VariableSources::read(&self.variable, environment())?;
+        let sources = VariableSources { missing: MissingVariable::Placeholder, ..sources };
+        let app = self.load_with(sources)?;
         let mut manifest = App::manifest(&self.path()?)?;
         if let Some(profile) = &self.profile {
             manifest.apply_profile(profile)?;
@@ -102,7 +102,7 @@ impl AppArguments {
         Ok((app, manifest))
     }
 
-    fn load_with(&self, variables: Given) -> anyhow::Result<App> {
+    fn load_with(&self, variables: VariableSources) -> anyhow::Result<App> {
         let choices = Choices { variables, profile: self.profile.clone() };
         let mut app = App::load(&self.path()?, &choices)?;
         if registry::is_reference(&self.from) {

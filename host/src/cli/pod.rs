@@ -22,7 +22,7 @@ const DEFAULTS: [(&str, &str, &str); 5] = [
 /// The command line of a container, without its program.
 #[derive(Parser)]
 #[command(name = "spotter up", no_binary_name = true)]
-struct Pod {
+struct PodArguments {
     #[command(flatten)]
     up: Up,
 }
@@ -37,7 +37,7 @@ pub(crate) fn load(
     arguments: &[String],
     environment: impl Iterator<Item = (String, String)>,
 ) -> anyhow::Result<App> {
-    let pod = Pod::try_parse_from(command_line(manifest, arguments, |_| false))?;
+    let pod = PodArguments::try_parse_from(command_line(manifest, arguments, |_| false))?;
     pod.up.load_for(environment)
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn load(
 pub(crate) fn serve(manifest: &Path, arguments: &[String], compiled: &Compiled) -> i32 {
     let is_set = |name: &str| std::env::var_os(name).is_some();
     choose_cryptography();
-    let served = match Pod::try_parse_from(command_line(manifest, arguments, is_set)) {
+    let served = match PodArguments::try_parse_from(command_line(manifest, arguments, is_set)) {
         Ok(pod) => pod.up.run_compiled(compiled),
         Err(error) => {
             let _ = error.print();

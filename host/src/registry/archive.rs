@@ -43,13 +43,13 @@ pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
-        "config": described("application/vnd.oci.image.config.v1+json", config.as_bytes()),
-        "layers": [described(TAR_TYPE, &zipped)],
+        "config": descriptor("application/vnd.oci.image.config.v1+json", config.as_bytes()),
+        "layers": [descriptor(TAR_TYPE, &zipped)],
     })
     .to_string();
-    let mut entry = described(MANIFEST_TYPE, manifest.as_bytes());
+    let mut entry = descriptor(MANIFEST_TYPE, manifest.as_bytes());
     entry["annotations"] = json!({
-        "io.containerd.image.name": qualified(name),
+        "io.containerd.image.name": fully_qualified(name),
         "org.opencontainers.image.ref.name": name.rsplit_once(':').map_or("latest", |(_, tag)| tag),
     });
     let index =
@@ -97,12 +97,12 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8]) -> anyhow::
     tar.append_data(&mut header, path, bytes).with_context(|| format!("cannot archive {path}"))
 }
 
-fn described(media_type: &str, bytes: &[u8]) -> Value {
+fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
     json!({"mediaType": media_type, "digest": digest(bytes), "size": bytes.len()})
 }
 
 /// A name as containerd has it: with a registry.
-fn qualified(name: &str) -> String {
+fn fully_qualified(name: &str) -> String {
     let registry = name.split_once('/').map_or("", |(registry, _)| registry);
     if registry == "localhost" || registry.contains(['.', ':']) {
         name.to_owned()

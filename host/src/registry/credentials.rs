@@ -28,7 +28,7 @@ struct Login {
 /// Where the file of logins is there and cannot be read; a login of Docker's that is of no use here.
 pub fn find(registry: &str) -> anyhow::Result<RegistryAuth> {
     let mut logins = read(&path()?)?;
-    if let Some(Login { user, password }) = logins.registries.remove(resolved(registry)) {
+    if let Some(Login { user, password }) = logins.registries.remove(lookup_key(registry)) {
         return Ok(RegistryAuth::Basic(user, password));
     }
     Ok(match docker_credential::get_credential(registry) {
@@ -47,11 +47,11 @@ pub fn find(registry: &str) -> anyhow::Result<RegistryAuth> {
 ///
 /// # Errors
 /// Where the file cannot be read or written.
-pub fn keep(registry: &str, user: &str, password: &str) -> anyhow::Result<PathBuf> {
+pub fn store(registry: &str, user: &str, password: &str) -> anyhow::Result<PathBuf> {
     let path = path()?;
     let mut logins = read(&path)?;
     let login = Login { user: user.to_owned(), password: password.to_owned() };
-    logins.registries.insert(resolved(registry).to_owned(), login);
+    logins.registries.insert(lookup_key(registry).to_owned(), login);
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
@@ -70,7 +70,7 @@ fn read(path: &Path) -> anyhow::Result<Logins> {
 }
 
 /// Docker's registry goes by two names.
-fn resolved(registry: &str) -> &str {
+fn lookup_key(registry: &str) -> &str {
     if registry == "docker.io" { "index.docker.io" } else { registry }
 }
 

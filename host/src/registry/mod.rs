@@ -38,7 +38,7 @@ pub(crate) fn is_component(media_type: &str) -> bool {
 }
 
 /// The largest image that is pulled, in bytes.
-pub(crate) const MOST: i64 = 2 << 30;
+pub(crate) const MAX_IMAGE_BYTES: i64 = 2 << 30;
 
 /// Reads a reference such as `ghcr.io/me/detect:1`.
 ///
@@ -62,23 +62,23 @@ pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<Str
     let manifest = OciImageManifest::build(&layers, &config, None);
     let total = layers.iter().map(|layer| layer.data.len() as u64).sum();
     let step = Step::of_bytes(format!("Pushing {reference}"), total);
-    let explain = || advice(reference);
-    for (layer, described) in layers.into_iter().zip(&manifest.layers) {
+    let context = || login_hint(reference);
+    for (layer, descriptor) in layers.into_iter().zip(&manifest.layers) {
         let length = layer.data.len() as u64;
-        if !client.blob_exists(reference, &described.digest).await.unwrap_or_default() {
+        if !client.blob_exists(reference, &descriptor.digest).await.unwrap_or_default() {
             client
-                .push_blob(reference, layer.data, &described.digest)
+                .push_blob(reference, layer.data, &descriptor.digest)
                 .await
-                .with_context(explain)?;
+                .with_context(context)?;
         }
         step.advance(length);
     }
     client
         .push_blob(reference, config.data, &manifest.config.digest)
         .await
-        .with_context(explain)?;
-    client.push_manifest(reference, &manifest.into()).await.with_context(explain)?;
-    let digest = client.fetch_manifest_digest(reference, &auth).await.with_context(explain)?;
+        .with_context(context)?;
+    client.push_manifest(reference, &manifest.into()).await.with_context(context)?;
+    let digest = client.fetch_manifest_digest(reference, &auth).await.with_context(context)?;
     step.done(format!("Pushed {reference}"));
     Ok(digest)
 }
@@ -90,9 +90,9 @@ pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<Str
 pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
     let client = client(reference);
     let auth = credentials::find(reference.resolve_registry())?;
-    let explain = || advice(reference);
+    let context = || login_hint(reference);
     let (manifest, digest) =
-        client.pull_image_manifest(reference, &auth).await.with_context(explain)?;
+        client.pull_image_manifest(reference, &auth).await.with_context(context)?;
     let name = digest.trim_start_matches("sha256:");
     ensure!(name.chars().all(|c| c.is_ascii_hexdigit()), "{digest:?} is no digest of SHA-256");
     let folder = cache::folder("applications")?.join(name);
@@ -100,29 +100,32 @@ pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
         return Ok((folder, digest));
     }
     let total: i64 = manifest.layers.iter().map(|layer| layer.size.max(0)).sum();
-    ensure!(total <= MOST, "the image has {total} bytes of layers; at most {MOST} are pulled");
+    ensure!(
+        total <= MAX_IMAGE_BYTES,
+        "the image has {total} bytes of layers; at most {MAX_IMAGE_BYTES} are pulled"
+    );
     let step = Step::of_bytes(format!("Pulling {reference}"), total.unsigned_abs());
     let mut layers = Vec::new();
-    for described in &manifest.layers {
+    for descriptor in &manifest.layers {
         let mut pieces =
-            client.pull_blob_stream(reference, described).await.with_context(explain)?;
+            client.pull_blob_stream(reference, descriptor).await.with_context(context)?;
         let mut bytes = Vec::new();
         while let Some(piece) = pieces.stream.next().await {
-            bytes.extend_from_slice(&piece.with_context(explain)?);
+            bytes.extend_from_slice(&piece.with_context(context)?);
             ensure!(
-                bytes.len() as u64 <= described.size.unsigned_abs(),
+                bytes.len() as u64 <= descriptor.size.unsigned_abs(),
                 "the layer {} is longer than the {} bytes it is said to have",
-                described.digest,
-                described.size
+                descriptor.digest,
+                descriptor.size
             );
         }
         ensure!(
-            pack::digest(&bytes) == described.digest,
+            pack::digest(&bytes) == descriptor.digest,
             "the layer with the digest {} has other bytes: it is damaged, or not to be trusted",
-            described.digest
+            descriptor.digest
         );
         step.advance(bytes.len() as u64);
-        layers.push(Layer { media_type: described.media_type.clone(), bytes });
+        layers.push(Layer { media_type: descriptor.media_type.clone(), bytes });
     }
     unpack::unpack(&layers, &folder).with_context(|| format!("{reference} cannot be used"))?;
     step.done(format!("Pulled {reference}"));
@@ -168,7 +171,7 @@ fn is_loopback(registry: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn advice(reference: &Reference) -> String {
+fn login_hint(reference: &Reference) -> String {
     let registry = reference.resolve_registry();
     format!(
         "{registry} refused {reference}; is there such an image, and are you logged in (`spotter login {registry}`)?"

@@ -58,7 +58,7 @@ fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
 /// # Errors
 /// A file that cannot be read, or that is no component.
 pub fn load(engine: &Engine, source: &Path) -> anyhow::Result<Component> {
-    Ok(find(engine, source)?.1)
+    Ok(load_or_compile(engine, source)?.1)
 }
 
 /// Compiles the component in the file `source` into the cache, where it is not there; gives the file of
@@ -67,7 +67,7 @@ pub fn load(engine: &Engine, source: &Path) -> anyhow::Result<Component> {
 /// # Errors
 /// As [`load`]'s.
 pub fn compile(engine: &Engine, source: &Path) -> anyhow::Result<PathBuf> {
-    Ok(find(engine, source)?.0)
+    Ok(load_or_compile(engine, source)?.0)
 }
 
 /// Maps a file that [`compile`] gave, wherever it is mounted by now.
@@ -78,7 +78,7 @@ pub fn open(engine: &Engine, compiled: &Path) -> anyhow::Result<Component> {
     deserialize(engine, compiled).context("the compiled code cannot be used")
 }
 
-fn find(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, Component)> {
+fn load_or_compile(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, Component)> {
     let mut hasher = blake3::Hasher::new();
     hasher
         .update_mmap(source)
@@ -90,7 +90,7 @@ fn find(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, Component)> 
         ensure_private(&path)?;
         match deserialize(engine, &path) {
             Ok(component) => {
-                note_use(&path);
+                touch(&path);
                 return Ok((path, component));
             }
             Err(error) => {
@@ -120,9 +120,9 @@ fn find(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, Component)> 
 }
 
 /// Entries that nothing has loaded for so long are of versions that are gone.
-const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const MAX_UNUSED_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-fn note_use(path: &Path) {
+fn touch(path: &Path) {
     let noted = File::options().append(true).open(path);
     // Where that fails, the entry is compiled again one day.
     let _ = noted.and_then(|file| file.set_modified(SystemTime::now()));
@@ -133,7 +133,7 @@ fn remove_unused(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let used = entry.metadata().and_then(|metadata| metadata.modified());
-        if used.is_ok_and(|used| used.elapsed().is_ok_and(|since| since > UNUSED)) {
+        if used.is_ok_and(|used| used.elapsed().is_ok_and(|since| since > MAX_UNUSED_AGE)) {
             // Another process may have been faster.
             let _ = fs::remove_file(entry.path());
         }

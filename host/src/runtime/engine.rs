@@ -15,8 +15,8 @@ use wasmtime_wasi::{FsPerms, WasiCtx};
 use super::cache;
 use super::guest_log::GuestLog;
 use super::handler::Handler;
-use super::instance::State;
-use super::key_value::{self, Stores};
+use super::instance::InstanceState;
+use super::key_value::{self, KeyValueDatabase};
 use super::limits::Limits;
 use super::outbound::{MAX_OUTBOUND_CONNECTIONS, Outbound, Siblings};
 use super::variables::{self, Values};
@@ -24,19 +24,19 @@ use crate::app::outbound::AllowedHosts;
 use crate::app::{Component, files};
 
 /// How often a running guest looks at the clock: the precision of its deadline.
-pub const TICK: Duration = Duration::from_millis(10);
+pub const EPOCH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How a guest's requests reach the application's other components, once a server is there.
-type SiblingsLater = Arc<OnceLock<Weak<dyn Siblings>>>;
+type SiblingsCell = Arc<OnceLock<Weak<dyn Siblings>>>;
 
 /// An engine, and the components it has loaded, each ready to be instantiated.
 pub struct Runtime {
     engine: Engine,
-    linker: Linker<State>,
+    linker: Linker<InstanceState>,
     components: BTreeMap<String, Arc<Loaded>>,
     /// What the application stores; `None` where it stores nothing.
-    stores: Option<Stores>,
-    siblings: SiblingsLater,
+    stores: Option<KeyValueDatabase>,
+    siblings: SiblingsCell,
     connections: Arc<Semaphore>,
 }
 
@@ -47,9 +47,9 @@ pub struct Loaded {
     environment: BTreeMap<String, String>,
     variables: Values,
     allowed_hosts: Arc<AllowedHosts>,
-    stores: Option<Stores>,
+    stores: Option<KeyValueDatabase>,
     granted_stores: Arc<[String]>,
-    siblings: SiblingsLater,
+    siblings: SiblingsCell,
     connections: Arc<Semaphore>,
     files: Option<TempDir>,
 }
@@ -61,7 +61,7 @@ impl Runtime {
     /// Where wasmtime refuses the configuration.
     pub fn new(limits: &Limits) -> anyhow::Result<Self> {
         let engine = engine(limits)?;
-        start_clock(&engine)?;
+        start_epoch_clock(&engine)?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
@@ -83,8 +83,8 @@ impl Runtime {
     ///
     /// # Errors
     /// A database that cannot be opened, or that another process has open.
-    pub fn open_stores(&mut self, path: &Path) -> anyhow::Result<()> {
-        self.stores = Some(Stores::open(path)?);
+    pub fn open_database(&mut self, path: &Path) -> anyhow::Result<()> {
+        self.stores = Some(KeyValueDatabase::open(path)?);
         Ok(())
     }
 
@@ -160,7 +160,7 @@ impl Loaded {
         Arc::clone(&self.variables)
     }
 
-    pub(super) fn key_value(&self) -> (Option<Stores>, Arc<[String]>) {
+    pub(super) fn key_value(&self) -> (Option<KeyValueDatabase>, Arc<[String]>) {
         (self.stores.clone(), Arc::clone(&self.granted_stores))
     }
 
@@ -228,12 +228,12 @@ fn config(limits: &Limits, allocation: Allocation) -> Config {
 }
 
 /// How much of an instance's memory stays with the pool, zeroed, for the next one, in bytes.
-const KEPT: usize = 256 << 10;
+const KEEP_RESIDENT_BYTES: usize = 256 << 10;
 
 /// Room for every instance that may run at once, and for as many that are being torn down.
 fn pool(limits: &Limits) -> PoolingAllocationConfig {
-    let most = limits.instances * 2 + limits.nested_instances();
-    let slots = u32::try_from(most).unwrap_or(u32::MAX).max(8);
+    let instances = limits.instances * 2 + limits.nested_instances();
+    let slots = u32::try_from(instances).unwrap_or(u32::MAX).max(8);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(slots)
         // A component may be made of several core modules: the adapter is one.
@@ -242,9 +242,9 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
         .total_tables(slots * 8)
         .total_stacks(slots)
         // Zeroing a little costs less than giving it back to the system, which interrupts every core.
-        .linear_memory_keep_resident(KEPT)
-        .table_keep_resident(KEPT)
-        .async_stack_keep_resident(KEPT)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_BYTES)
+        .async_stack_keep_resident(KEEP_RESIDENT_BYTES)
         .pagemap_scan(Enabled::Auto)
         .table_elements(200_000)
         .max_memory_size(usize::try_from(limits.instance_memory).unwrap_or(usize::MAX))
@@ -256,13 +256,13 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
     pool
 }
 
-fn start_clock(engine: &Engine) -> anyhow::Result<()> {
+fn start_epoch_clock(engine: &Engine) -> anyhow::Result<()> {
     let engine = engine.weak();
     std::thread::Builder::new()
         .name("epoch".into())
         .spawn(move || {
             while let Some(engine) = engine.upgrade() {
-                std::thread::sleep(TICK);
+                std::thread::sleep(EPOCH_INTERVAL);
                 engine.increment_epoch();
             }
         })

@@ -15,10 +15,10 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 pub const TARGET: &str = "guest";
 
 /// A request may log so much; what is more is lost, and the log says so.
-const MOST: usize = 64 << 10;
+const MAX_LOG_BYTES: usize = 64 << 10;
 
 /// A line longer than this is split.
-const LONGEST_LINE: usize = 4 << 10;
+const MAX_LINE_BYTES: usize = 4 << 10;
 
 /// One standard stream of one guest.
 #[derive(Clone)]
@@ -46,24 +46,24 @@ impl GuestLog {
 
 impl Lines {
     fn take(&mut self, bytes: &[u8]) {
-        let room = MOST.saturating_sub(self.written);
+        let remaining = MAX_LOG_BYTES.saturating_sub(self.written);
         self.written += bytes.len();
-        if room == 0 {
+        if remaining == 0 {
             return;
         }
-        self.pending.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.pending.extend_from_slice(&bytes[..bytes.len().min(remaining)]);
         while let Some(end) = self.line_end() {
             let line: Vec<u8> = self.pending.drain(..end).collect();
             self.emit(&line);
         }
-        if self.written > MOST {
+        if self.written > MAX_LOG_BYTES {
             self.emit(b"(this request logs no more: it has written 64 KiB)");
         }
     }
 
     fn line_end(&self) -> Option<usize> {
         let newline = self.pending.iter().position(|&byte| byte == b'\n').map(|at| at + 1);
-        newline.or((self.pending.len() >= LONGEST_LINE).then_some(LONGEST_LINE))
+        newline.or((self.pending.len() >= MAX_LINE_BYTES).then_some(MAX_LINE_BYTES))
     }
 
     fn emit(&self, line: &[u8]) {
@@ -114,7 +114,7 @@ impl OutputStream for GuestLog {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(MOST)
+        Ok(MAX_LOG_BYTES)
     }
 }
 

@@ -15,14 +15,14 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView, p3};
 
-use super::instance::State;
+use super::instance::InstanceState;
 
 /// A linked component, by the interface it answers with.
 pub enum Handler {
     /// `wasi:http/incoming-handler@0.2.x`
-    Incoming(ProxyPre<State>),
+    Incoming(ProxyPre<InstanceState>),
     /// `wasi:http/handler@0.3.x`
-    Async(ServicePre<State>),
+    Async(ServicePre<InstanceState>),
 }
 
 /// What a guest answers with; an error of its own in words.
@@ -36,7 +36,7 @@ impl Handler {
     ///
     /// # Errors
     /// Where there is no room for one, or its start fails.
-    pub async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<()> {
+    pub async fn instantiate(&self, store: &mut Store<InstanceState>) -> wasmtime::Result<()> {
         match self {
             Self::Incoming(proxy) => proxy.instantiate_async(store).await.map(|_| ()),
             Self::Async(service) => service.instantiate_async(store).await.map(|_| ()),
@@ -47,7 +47,7 @@ impl Handler {
     ///
     /// # Errors
     /// Where it exports neither.
-    pub fn of(linked: InstancePre<State>) -> anyhow::Result<Self> {
+    pub fn of(linked: InstancePre<InstanceState>) -> anyhow::Result<Self> {
         if let Ok(service) = ServicePre::new(linked.clone()) {
             return Ok(Self::Async(service));
         }
@@ -59,17 +59,17 @@ impl Handler {
         }
     }
 
-    /// Makes an instance in `store`, says so with `made`, and runs it until it has nothing left to
+    /// Makes an instance in `store`, says so with `on_instantiated`, and runs it until it has nothing left to
     /// do, its reply's body included.
     ///
     /// # Errors
     /// A trap, a broken limit, or a request that the guest cannot be given.
     pub async fn run(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<InstanceState>,
         request: Request<WasiBody>,
         reply: Reply,
-        made: impl FnOnce(),
+        on_instantiated: impl FnOnce(),
     ) -> wasmtime::Result<()> {
         match self {
             Self::Incoming(proxy) => {
@@ -79,24 +79,24 @@ impl Handler {
                 };
                 let mut http = store.data_mut().http();
                 let request = http.new_incoming_request(scheme, request)?;
-                let out = http.new_response_outparam_from_callback(move |response| {
+                let outparam = http.new_response_outparam_from_callback(move |response| {
                     // Whoever asked may be gone.
                     let _ = reply.send(response.map_err(|error| error.to_string()));
                 })?;
                 let guest = proxy.instantiate_async(&mut *store).await?;
-                made();
-                guest.wasi_http_incoming_handler().call_handle(store, request, out).await
+                on_instantiated();
+                guest.wasi_http_incoming_handler().call_handle(store, request, outparam).await
             }
             Self::Async(service) => {
                 let guest = service.instantiate_async(&mut *store).await?;
-                made();
+                on_instantiated();
                 let hooks = store.data_mut().http().hooks;
-                let (request, sent) = p3::Request::from_http(hooks, request);
-                let run = async |accessor: &Accessor<State>| -> wasmtime::Result<()> {
+                let (request, transmission) = p3::Request::from_http(hooks, request);
+                let run = async |accessor: &Accessor<InstanceState>| -> wasmtime::Result<()> {
                     match guest.handle(accessor, request).await? {
                         Ok(response) => {
                             let response =
-                                accessor.with(|store| response.into_http(store, sent))?;
+                                accessor.with(|store| response.into_http(store, transmission))?;
                             // A body that is not the guest's own, its request's for example, is
                             // passed on by the store though no task of the guest is left.
                             let (response, taken) = until_taken(response);

@@ -12,30 +12,30 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::engine::Loaded;
-use super::key_value::Stores;
+use super::key_value::KeyValueDatabase;
 use super::limits::Limits;
 use super::outbound::Outbound;
 use super::variables::Values;
 
 /// What a guest's host calls see.
-pub struct State {
+pub struct InstanceState {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
     outbound: Outbound,
     variables: Values,
     /// The application's stores, and which of them this component may open.
-    key_value: (Option<Stores>, Arc<[String]>),
+    key_value: (Option<KeyValueDatabase>, Arc<[String]>),
     memory: MemoryLimit,
 }
 
-impl WasiView for State {
+impl WasiView for InstanceState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
-impl WasiHttpView for State {
+impl WasiHttpView for InstanceState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
     }
@@ -43,20 +43,20 @@ impl WasiHttpView for State {
 
 /// The guest ran for longer than [`Limits::request_cpu`].
 #[derive(Debug)]
-pub struct DeadlineExceeded;
+pub struct CpuLimitExceeded;
 
-impl std::fmt::Display for DeadlineExceeded {
+impl std::fmt::Display for CpuLimitExceeded {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "the guest used more processor time than a request may")
     }
 }
 
-impl std::error::Error for DeadlineExceeded {}
+impl std::error::Error for CpuLimitExceeded {}
 
 /// Handles of the system that one instance may have at once: each takes memory of the host's.
-const MOST_RESOURCES: usize = 4096;
+const MAX_RESOURCES: usize = 4096;
 /// The largest set of header fields that a guest may build, in bytes.
-const MOST_FIELD_BYTES: usize = 64 << 10;
+const MAX_FIELD_BYTES: usize = 64 << 10;
 
 /// Makes the store for one instance. `used` counts what it takes: the future that runs the
 /// guest must be wrapped in [`Metered`] with the same counter. `hops` is how many guests have called
@@ -68,12 +68,12 @@ pub fn store(
     limits: &Limits,
     used: Arc<Usage>,
     hops: u32,
-) -> Store<State> {
+) -> Store<InstanceState> {
     let mut table = ResourceTable::new();
-    table.set_max_capacity(MOST_RESOURCES);
+    table.set_max_capacity(MAX_RESOURCES);
     let mut http = WasiHttpCtx::new();
-    http.set_field_size_limit(MOST_FIELD_BYTES);
-    let state = State {
+    http.set_field_size_limit(MAX_FIELD_BYTES);
+    let state = InstanceState {
         wasi,
         http,
         table,
@@ -81,9 +81,9 @@ pub fn store(
         variables: component.variables(),
         key_value: component.key_value(),
         memory: MemoryLimit {
-            most: limits.instance_memory,
-            sum: 0,
-            refused: false,
+            limit_bytes: limits.instance_memory,
+            total: 0,
+            exceeded: false,
             used: Arc::clone(&used),
         },
     };
@@ -93,7 +93,7 @@ pub fn store(
     let limit = limits.request_cpu;
     store.epoch_deadline_callback(move |_| {
         if used.cpu() > limit {
-            return Err(wasmtime::Error::new(DeadlineExceeded));
+            return Err(wasmtime::Error::new(CpuLimitExceeded));
         }
         // Lets the server's own work, and other guests, have the thread.
         Ok(UpdateDeadline::Yield(1))
@@ -101,8 +101,8 @@ pub fn store(
     store
 }
 
-impl State {
-    pub(super) fn key_value(&self) -> (Option<&Stores>, &[String]) {
+impl InstanceState {
+    pub(super) fn key_value(&self) -> (Option<&KeyValueDatabase>, &[String]) {
         (self.key_value.0.as_ref(), &self.key_value.1)
     }
 
@@ -116,16 +116,16 @@ impl State {
     }
 
     /// Whether the guest asked for more memory than it may have.
-    pub fn memory_was_refused(&self) -> bool {
-        self.memory.refused
+    pub fn memory_limit_was_hit(&self) -> bool {
+        self.memory.exceeded
     }
 }
 
 /// Bounds all memories of an instance together: a component may have several.
 struct MemoryLimit {
-    most: u64,
-    sum: u64,
-    refused: bool,
+    limit_bytes: u64,
+    total: u64,
+    exceeded: bool,
     used: Arc<Usage>,
 }
 
@@ -136,13 +136,13 @@ impl ResourceLimiter for MemoryLimit {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let sum = self.sum + desired.saturating_sub(current) as u64;
-        if sum > self.most {
-            self.refused = true;
+        let total = self.total + desired.saturating_sub(current) as u64;
+        if total > self.limit_bytes {
+            self.exceeded = true;
             return Ok(false);
         }
-        self.sum = sum;
-        self.used.memory_peak.fetch_max(sum, Ordering::Relaxed);
+        self.total = total;
+        self.used.memory_peak.fetch_max(total, Ordering::Relaxed);
         Ok(true)
     }
 
@@ -159,7 +159,7 @@ impl ResourceLimiter for MemoryLimit {
 /// What one guest uses: processor time, as its thread spends it, and memory.
 #[derive(Debug, Default)]
 pub struct Usage {
-    spent_nanos: AtomicU64,
+    cpu_nanos: AtomicU64,
     /// When the poll under way began, by the clock of its thread, plus one; 0 between polls.
     running_since: AtomicU64,
     memory_peak: AtomicU64,
@@ -182,7 +182,7 @@ impl Usage {
             0 => 0,
             since => thread_nanos().saturating_sub(since),
         };
-        Duration::from_nanos(self.spent_nanos.load(Ordering::Relaxed) + running)
+        Duration::from_nanos(self.cpu_nanos.load(Ordering::Relaxed) + running)
     }
 }
 
@@ -213,7 +213,7 @@ impl<F: Future> Future for Metered<F> {
         let polled = self.future.as_mut().poll(context);
         self.used.running_since.store(0, Ordering::Relaxed);
         let spent = thread_nanos().saturating_sub(began);
-        self.used.spent_nanos.fetch_add(spent, Ordering::Relaxed);
+        self.used.cpu_nanos.fetch_add(spent, Ordering::Relaxed);
         polled
     }
 }

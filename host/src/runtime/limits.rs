@@ -45,9 +45,9 @@ macro_rules! limits {
         impl LimitSettings {
             /// These settings where they are given, then those of `file`, then the defaults.
             fn over(self, file: Self) -> Limits {
-                let usual = Limits::default();
+                let defaults = Limits::default();
                 Limits {
-                    $($name: self.$name.or(file.$name).map_or(usual.$name, Setting::value),)*
+                    $($name: self.$name.or(file.$name).map_or(defaults.$name, Setting::value),)*
                 }
             }
         }
@@ -108,7 +108,7 @@ impl LimitSettings {
     /// # Errors
     /// A limit of nothing, where nothing could then be served, or one beyond what can be had.
     pub fn resolve(self, file: Self) -> anyhow::Result<Limits> {
-        const MOST_BYTES: u64 = 1 << 40;
+        const MAX_BYTES: u64 = 1 << 40;
         let limits = self.over(file);
         for (name, value) in [
             ("instance_memory", limits.instance_memory),
@@ -127,10 +127,10 @@ impl LimitSettings {
         ] {
             ensure!(!value.is_zero(), "`{name}` is 0: nothing could be served; give it some time");
         }
-        let most_held = limits.body_size.min(limits.body_buffer);
+        let max_buffered = limits.body_size.min(limits.body_buffer);
         ensure!(
-            limits.upload_memory >= most_held,
-            "`upload_memory` is {}, less than the {most_held} bytes that one body may take: raise it, \
+            limits.upload_memory >= max_buffered,
+            "`upload_memory` is {}, less than the {max_buffered} bytes that one body may take: raise it, \
              or lower `body_size` or `body_buffer`",
             limits.upload_memory
         );
@@ -139,7 +139,7 @@ impl LimitSettings {
             ("upload_memory", limits.upload_memory),
             ("reply_memory", limits.reply_memory),
         ] {
-            ensure!(value <= MOST_BYTES, "`{name}` is {value}: at most {MOST_BYTES} (1 TiB)");
+            ensure!(value <= MAX_BYTES, "`{name}` is {value}: at most {MAX_BYTES} (1 TiB)");
         }
         ensure!(limits.instances <= 10_000, "`instances` is {}: at most 10000", limits.instances);
         Ok(limits)

@@ -86,12 +86,12 @@ impl WasiHttpHooks for Outbound {
             if permission == Permission::ByWildcard {
                 keep_to_public_addresses(&mut request).await?;
             }
-            let place = connections.acquire_owned().await;
-            let place = place.map_err(|_| Error::ConnectionLimitReached)?;
+            let permit = connections.acquire_owned().await;
+            let permit = permit.map_err(|_| Error::ConnectionLimitReached)?;
             let (response, transmission) = default_send_request(request, options).await?;
             let response = response.map(|body| {
                 body.map_frame(move |frame| {
-                    let _lives_as_long = &place;
+                    let _lives_as_long = &permit;
                     frame
                 })
                 .boxed_unsync()

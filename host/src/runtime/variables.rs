@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wasmtime::component::{HasSelf, Linker};
 
-use super::instance::State;
+use super::instance::InstanceState;
 
 mod spin {
     wasmtime::component::bindgen!({
@@ -49,19 +49,19 @@ pub(super) type Values = Arc<BTreeMap<String, String>>;
 ///
 /// # Errors
 /// Where the linker has them already.
-pub(super) fn add_to_linker(linker: &mut Linker<State>) -> anyhow::Result<()> {
-    variables::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    store::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> anyhow::Result<()> {
+    variables::add_to_linker::<InstanceState, HasSelf<InstanceState>>(linker, |state| state)?;
+    store::add_to_linker::<InstanceState, HasSelf<InstanceState>>(linker, |state| state)?;
     Ok(())
 }
 
-impl variables::Host for State {
+impl variables::Host for InstanceState {
     fn get(&mut self, name: String) -> Result<String, SpinError> {
         self.variables().get(&name).cloned().ok_or(SpinError::Undefined(name))
     }
 }
 
-impl store::Host for State {
+impl store::Host for InstanceState {
     fn get(&mut self, key: String) -> Result<Option<String>, ConfigError> {
         Ok(self.variables().get(&key).cloned())
     }

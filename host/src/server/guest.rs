@@ -16,7 +16,7 @@ use super::relay::{self, RelayEnd, ReplyMemory};
 use crate::runtime::Limits;
 use crate::runtime::engine::Loaded;
 use crate::runtime::handler::GuestReply;
-use crate::runtime::instance::{self, DeadlineExceeded, Metered, State, Usage};
+use crate::runtime::instance::{self, CpuLimitExceeded, InstanceState, Metered, Usage};
 
 /// Runs guests: what all of them share.
 pub struct Guests {
@@ -191,11 +191,11 @@ impl Drop for MetricsGuard {
     }
 }
 
-fn classify(error: &wasmtime::Error, state: &State, limits: &Limits, id: &str) -> Fault {
+fn classify(error: &wasmtime::Error, state: &InstanceState, limits: &Limits, id: &str) -> Fault {
     tracing::error!(component = id, error = format!("{error:#}"), "the guest failed");
-    if error.downcast_ref::<DeadlineExceeded>().is_some() {
+    if error.downcast_ref::<CpuLimitExceeded>().is_some() {
         Fault::CpuLimit { limit: limits.request_cpu }
-    } else if state.memory_was_refused() {
+    } else if state.memory_limit_was_hit() {
         Fault::MemoryLimit { limit: limits.instance_memory }
     } else {
         Fault::Trap

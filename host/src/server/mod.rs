@@ -96,7 +96,7 @@ impl Server {
     pub fn new(app: App, limits: Limits, traces: Option<Traces>) -> anyhow::Result<Arc<Self>> {
         let mut runtime = Runtime::new(&limits)?;
         if app.has_state() {
-            runtime.open_stores(&app.state.join("key_value.redb"))?;
+            runtime.open_database(&app.state.join("key_value.redb"))?;
         }
         for component in app.components.values() {
             runtime.load(component)?;

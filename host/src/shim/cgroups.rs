@@ -9,19 +9,19 @@ use serde::{Deserialize, Serialize};
 
 /// Who makes the container's cgroup.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub enum Cgroups {
-    Own,
+pub enum CgroupDriver {
+    Cgroupfs,
     Systemd,
 }
 
-impl Cgroups {
+impl CgroupDriver {
     /// By the path's form: containerd writes `SLICE:PREFIX:NAME` for systemd.
     #[must_use]
     pub fn of(spec: &Spec) -> Self {
         let is_slice = path(spec).and_then(Path::to_str).is_some_and(|path| {
             path.split_once(':').is_some_and(|(slice, _)| slice.ends_with(".slice"))
         });
-        if is_slice { Self::Systemd } else { Self::Own }
+        if is_slice { Self::Systemd } else { Self::Cgroupfs }
     }
 }
 
@@ -31,7 +31,7 @@ fn path(spec: &Spec) -> Option<&Path> {
 
 /// Whether the container's processes are numbered in another's namespace: its pod's, with
 /// `shareProcessNamespace`.
-fn joins_processes(spec: &Spec) -> bool {
+fn joins_pid_namespace(spec: &Spec) -> bool {
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     namespaces
         .into_iter()
@@ -48,10 +48,11 @@ fn joins_processes(spec: &Spec) -> bool {
 ///
 /// # Errors
 /// Where the node's cgroups cannot be read.
-pub fn write_out(spec: &mut Spec, root: &Path) -> anyhow::Result<bool> {
+pub fn expand_mounts(spec: &mut Spec, root: &Path) -> anyhow::Result<bool> {
     let is_version_2 = root.join("cgroup.controllers").exists();
     let Some(path) = path(spec).map(Path::to_owned) else { return Ok(false) };
-    if is_version_2 || Cgroups::of(spec) == Cgroups::Systemd || !joins_processes(spec) {
+    if is_version_2 || CgroupDriver::of(spec) == CgroupDriver::Systemd || !joins_pid_namespace(spec)
+    {
         return Ok(false);
     }
     let mounts = spec.mounts().clone().unwrap_or_default();
@@ -71,11 +72,11 @@ pub fn write_out(spec: &mut Spec, root: &Path) -> anyhow::Result<bool> {
 
 /// A folder in memory, and in it each controller's folder of this container alone.
 fn controllers(mount: &Mount, root: &Path, path: &Path) -> anyhow::Result<Vec<Mount>> {
-    let place = mount.destination();
+    let mount_point = mount.destination();
     let relative = path.strip_prefix("/").unwrap_or(path);
     let options = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let folder = MountBuilder::default()
-        .destination(place)
+        .destination(mount_point)
         .typ("tmpfs")
         .source("tmpfs")
         .options(options(&["noexec", "nosuid", "nodev", "mode=755"]))
@@ -83,7 +84,7 @@ fn controllers(mount: &Mount, root: &Path, path: &Path) -> anyhow::Result<Vec<Mo
     let mut mounts = vec![folder];
     for controller in controllers_of(root)? {
         let mount = MountBuilder::default()
-            .destination(place.join(&controller))
+            .destination(mount_point.join(&controller))
             .typ("bind")
             .source(root.join(&controller).join(relative))
             .options(options(&["rbind", "ro", "noexec", "nosuid", "nodev"]))
@@ -135,7 +136,7 @@ mod tests {
         LinuxBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, MountBuilder, Spec,
     };
 
-    use super::{Cgroups, write_out};
+    use super::{CgroupDriver, expand_mounts};
 
     fn with_path(path: &str) -> LinuxBuilder {
         LinuxBuilder::default().cgroups_path(path)
@@ -144,13 +145,13 @@ mod tests {
     #[test]
     fn systemd_is_told_by_the_cgroups_path() {
         for (path, expected) in [
-            ("/kubepods/pod1/a", Cgroups::Own),
-            ("kubepods-pod1.slice:cri-containerd:a", Cgroups::Systemd),
-            ("/a:b:c", Cgroups::Own),
+            ("/kubepods/pod1/a", CgroupDriver::Cgroupfs),
+            ("kubepods-pod1.slice:cri-containerd:a", CgroupDriver::Systemd),
+            ("/a:b:c", CgroupDriver::Cgroupfs),
         ] {
             let mut spec = Spec::default();
             spec.set_linux(Some(with_path(path).build().unwrap()));
-            assert_eq!(Cgroups::of(&spec), expected, "{path}");
+            assert_eq!(CgroupDriver::of(&spec), expected, "{path}");
         }
     }
 
@@ -175,9 +176,9 @@ mod tests {
             spec.set_mounts(Some(vec![mount.clone()]));
             spec
         };
-        assert!(!write_out(&mut shared(None), root.path()).unwrap());
+        assert!(!expand_mounts(&mut shared(None), root.path()).unwrap());
         let mut spec = shared(Some("/proc/7/ns/pid"));
-        assert!(write_out(&mut spec, root.path()).unwrap());
+        assert!(expand_mounts(&mut spec, root.path()).unwrap());
         let mounts = spec.mounts().clone().unwrap();
         let destinations: Vec<&Path> =
             mounts.iter().map(|mount| mount.destination().as_path()).collect();
@@ -186,6 +187,6 @@ mod tests {
         assert_eq!(mounts[2].source().as_deref(), Some(&*root.path().join("memory/kubepods/a")));
         // Version 2 has one folder for all.
         std::fs::write(root.path().join("cgroup.controllers"), "cpu memory").unwrap();
-        assert!(!write_out(&mut shared(Some("/proc/7/ns/pid")), root.path()).unwrap());
+        assert!(!expand_mounts(&mut shared(Some("/proc/7/ns/pid")), root.path()).unwrap());
     }
 }

@@ -17,12 +17,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zygote::Zygote;
 
-use super::cgroups::Cgroups;
+use super::cgroups::CgroupDriver;
 use super::plan::Plan;
 
 thread_local! {
     /// The container of this process, where it is one that holds one.
-    static HELD: RefCell<Option<Libcontainer>> = const { RefCell::new(None) };
+    static CONTAINER: RefCell<Option<Libcontainer>> = const { RefCell::new(None) };
 }
 
 /// The process that holds a container.
@@ -30,13 +30,13 @@ pub struct Container(Zygote);
 
 /// Which of a container's processes a signal is for.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub enum Receivers {
-    First,
+pub enum SignalTarget {
+    Init,
     All,
 }
 
 /// What went wrong in the other process, in words.
-type Outcome<T> = Result<T, String>;
+type RemoteResult<T> = Result<T, String>;
 
 impl Container {
     /// Makes the container, up to but without the start of its program.
@@ -45,12 +45,12 @@ impl Container {
     /// What the system, or the container's own configuration, refuses.
     pub fn create(plan: Plan) -> anyhow::Result<Self> {
         let holder = Zygote::global().spawn();
-        let create = |plan: Plan| -> Outcome<()> {
+        let create = |plan: Plan| -> RemoteResult<()> {
             let built = build(plan).map_err(|error| format!("{error:#}"))?;
-            HELD.with_borrow_mut(|held| *held = Some(built));
+            CONTAINER.with_borrow_mut(|container| *container = Some(built));
             Ok(())
         };
-        outcome(holder.try_run(create, plan))?;
+        flatten(holder.try_run(create, plan))?;
         Ok(Self(holder))
     }
 
@@ -59,7 +59,7 @@ impl Container {
     /// # Errors
     /// Where there is none.
     pub fn pid(&self) -> anyhow::Result<i32> {
-        let pid = |_: ()| held(|container| Ok(container.pid().map(i32::from)));
+        let pid = |_: ()| with_container(|container| Ok(container.pid().map(i32::from)));
         self.with(pid, ())?.context("the container has no process")
     }
 
@@ -68,22 +68,22 @@ impl Container {
     /// # Errors
     /// Where it has been started before.
     pub fn start(&self) -> anyhow::Result<()> {
-        self.with(|_: ()| held(|container| Ok(container.start()?)), ())
+        self.with(|_: ()| with_container(|container| Ok(container.start()?)), ())
     }
 
     /// Sends a signal.
     ///
     /// # Errors
     /// A number that is no signal; a container that has ended.
-    pub fn kill(&self, signal: u32, receivers: Receivers) -> anyhow::Result<()> {
-        let kill = |(signal, receivers): (u32, Receivers)| {
-            held(|container| {
+    pub fn kill(&self, signal: u32, target: SignalTarget) -> anyhow::Result<()> {
+        let kill = |(signal, target): (u32, SignalTarget)| {
+            with_container(|container| {
                 let signal = Signal::try_from(signal.cast_signed())
                     .map_err(|_| anyhow!("{signal} is no signal"))?;
-                Ok(container.kill(signal, receivers == Receivers::All)?)
+                Ok(container.kill(signal, target == SignalTarget::All)?)
             })
         };
-        self.with(kill, (signal, receivers))
+        self.with(kill, (signal, target))
     }
 
     /// Removes its cgroup and its state; its program is killed, where it still runs.
@@ -91,37 +91,39 @@ impl Container {
     /// # Errors
     /// What the system refuses.
     pub fn delete(&self) -> anyhow::Result<()> {
-        self.with(|_: ()| held(|container| Ok(container.delete(true)?)), ())
+        self.with(|_: ()| with_container(|container| Ok(container.delete(true)?)), ())
     }
 
-    fn with<A, T>(&self, what: fn(A) -> Outcome<T>, argument: A) -> anyhow::Result<T>
+    fn with<A, T>(&self, action: fn(A) -> RemoteResult<T>, argument: A) -> anyhow::Result<T>
     where
         A: Serialize + DeserializeOwned + 'static,
         T: Serialize + DeserializeOwned + 'static,
     {
-        outcome(self.0.try_run(what, argument))
+        flatten(self.0.try_run(action, argument))
     }
 }
 
-fn outcome<T, E: std::fmt::Display>(of: Result<Outcome<T>, E>) -> anyhow::Result<T> {
-    match of {
-        Ok(outcome) => outcome.map_err(|error| anyhow!(error)),
+fn flatten<T, E: std::fmt::Display>(nested: Result<RemoteResult<T>, E>) -> anyhow::Result<T> {
+    match nested {
+        Ok(result) => result.map_err(|error| anyhow!(error)),
         Err(error) => Err(anyhow!("the process that holds the container failed: {error}")),
     }
 }
 
-fn held<T>(what: impl FnOnce(&mut Libcontainer) -> anyhow::Result<T>) -> Outcome<T> {
-    HELD.with_borrow_mut(|held| {
-        let container = held.as_mut().ok_or("there is no container")?;
-        what(container).map_err(|error| format!("{error:#}"))
+fn with_container<T>(
+    action: impl FnOnce(&mut Libcontainer) -> anyhow::Result<T>,
+) -> RemoteResult<T> {
+    CONTAINER.with_borrow_mut(|container| {
+        let container = container.as_mut().ok_or("there is no container")?;
+        action(container).map_err(|error| format!("{error:#}"))
     })
 }
 
 fn build(plan: Plan) -> anyhow::Result<Libcontainer> {
-    let Plan { request, states, cgroups, program } = plan;
+    let Plan { request, state_root, cgroup_driver, program } = plan;
     let mut builder = ContainerBuilder::new(request.id, SyscallType::Linux)
         .with_executor(program)
-        .with_root_path(states)?;
+        .with_root_path(state_root)?;
     if let Some(stream) = stream(&request.stdin)? {
         builder = builder.with_stdin(stream);
     }
@@ -135,7 +137,7 @@ fn build(plan: Plan) -> anyhow::Result<Libcontainer> {
         .as_init(&request.bundle)
         // The shim's child, and not this process's: the shim waits for it.
         .as_sibling(true)
-        .with_systemd(cgroups == Cgroups::Systemd)
+        .with_systemd(cgroup_driver == CgroupDriver::Systemd)
         .build()?;
     Ok(container)
 }
@@ -162,7 +164,7 @@ fn stream(name: &str) -> anyhow::Result<Option<File>> {
 /// # Errors
 /// What the system refuses.
 pub fn remove(state: &Path) -> anyhow::Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const KILL_TIMEOUT: Duration = Duration::from_secs(5);
     if !state.exists() {
         return Ok(());
     }
@@ -171,9 +173,9 @@ pub fn remove(state: &Path) -> anyhow::Result<()> {
     // One that has ended cannot be killed.
     let _ = container.kill(Signal::try_from("SIGKILL")?, true);
     // Its cgroup can only go when its last process has.
-    let began = Instant::now();
+    let started = Instant::now();
     while pid.is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists())
-        && began.elapsed() < PATIENCE
+        && started.elapsed() < KILL_TIMEOUT
     {
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -15,7 +15,7 @@ use oci_client::manifest::{ImageIndexEntry, OciImageManifest, OciManifest};
 use walkdir::WalkDir;
 
 use crate::registry::unpack::{self, Layer};
-use crate::registry::{MOST, is_component, pack};
+use crate::registry::{MAX_IMAGE_BYTES, is_component, pack};
 use crate::runtime::cache;
 
 /// The folder of the application in a container's image, where its layers are one; none where the image,
@@ -23,11 +23,13 @@ use crate::runtime::cache;
 ///
 /// # Errors
 /// What containerd does not have, or has damaged; an application that cannot be unpacked.
-pub async fn application(request: &super::plan::Request) -> anyhow::Result<Option<PathBuf>> {
+pub async fn application(
+    request: &super::plan::ContainerRequest,
+) -> anyhow::Result<Option<PathBuf>> {
     let address = &request.containerd;
     let channel = containerd_client::connect(address).await;
     let channel = channel.with_context(|| format!("cannot reach containerd on {address}"))?;
-    let store = Store { channel, namespace: request.namespace.clone() };
+    let store = ContentStore { channel, namespace: request.namespace.clone() };
     let Some(digest) = store.image_of(&request.id).await? else { return Ok(None) };
     let (digest, manifest) = store.manifest(digest).await?;
     if !manifest.layers.iter().any(|layer| is_component(&layer.media_type)) {
@@ -38,17 +40,20 @@ pub async fn application(request: &super::plan::Request) -> anyhow::Result<Optio
     let folder = cache::folder("applications")?.join(name);
     if !folder.join("spin.toml").exists() {
         let total: i64 = manifest.layers.iter().map(|layer| layer.size.max(0)).sum();
-        ensure!(total <= MOST, "the image has {total} bytes of layers; at most {MOST} are read");
+        ensure!(
+            total <= MAX_IMAGE_BYTES,
+            "the image has {total} bytes of layers; at most {MAX_IMAGE_BYTES} are read"
+        );
         let mut layers = Vec::new();
-        for described in &manifest.layers {
-            let bytes = store.read(&described.digest).await?;
-            layers.push(Layer { media_type: described.media_type.clone(), bytes });
+        for descriptor in &manifest.layers {
+            let bytes = store.read(&descriptor.digest).await?;
+            layers.push(Layer { media_type: descriptor.media_type.clone(), bytes });
         }
         // Whole, and readable by all, before any pod sees it: others may be doing the same.
         let parent = folder.parent().unwrap_or(Path::new("/"));
         let unpacked = tempfile::tempdir_in(parent).context("cannot unpack the image")?;
         unpack::unpack(&layers, unpacked.path()).context("the image cannot be used")?;
-        let_all_read(unpacked.path())?;
+        make_world_readable(unpacked.path())?;
         if std::fs::rename(unpacked.path(), &folder).is_ok() {
             drop(unpacked.keep());
         }
@@ -58,7 +63,7 @@ pub async fn application(request: &super::plan::Request) -> anyhow::Result<Optio
 }
 
 /// A pod's user is seldom root, and may see what its own image holds.
-fn let_all_read(folder: &Path) -> anyhow::Result<()> {
+fn make_world_readable(folder: &Path) -> anyhow::Result<()> {
     for entry in WalkDir::new(folder) {
         let entry = entry?;
         let mode = if entry.file_type().is_dir() { 0o755 } else { 0o644 };
@@ -69,12 +74,12 @@ fn let_all_read(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// What containerd holds in one of its namespaces.
-struct Store {
+struct ContentStore {
     channel: Channel,
     namespace: String,
 }
 
-impl Store {
+impl ContentStore {
     /// The digest of a container's image; none where it has no image, or that is gone.
     async fn image_of(&self, container: &str) -> anyhow::Result<Option<String>> {
         let request = GetContainerRequest { id: container.to_owned() };
@@ -109,13 +114,13 @@ impl Store {
             let platform = entry.platform.as_ref();
             platform.is_some_and(|platform| platform.architecture.to_string() == "wasm")
         };
-        let here = |entry: &&ImageIndexEntry| {
+        let is_native = |entry: &&ImageIndexEntry| {
             let platform = entry.platform.as_ref();
             platform
                 .is_none_or(|platform| platform.architecture.to_string() == pack::architecture())
         };
         let entry = index.manifests.iter().find(is_wasm);
-        let entry = entry.or_else(|| index.manifests.iter().find(here));
+        let entry = entry.or_else(|| index.manifests.iter().find(is_native));
         let digest = entry.context("the image is for no machine like this")?.digest.clone();
         match parse(&digest, &self.read(&digest).await?)? {
             OciManifest::Image(manifest) => Ok((digest, manifest)),

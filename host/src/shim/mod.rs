@@ -32,13 +32,13 @@ use task::Task;
 use zygote::Zygote;
 
 /// The runtime's name in full.
-const RUNTIME: &str = "io.containerd.spotter.v1";
+const RUNTIME_NAME: &str = "io.containerd.spotter.v1";
 
 /// Where the states of containers are, a folder for each of containerd's namespaces.
-const STATES: &str = "/run/containerd/spotter";
+const STATE_ROOT: &str = "/run/containerd/spotter";
 
 /// Containers of one pod share one shim.
-const SANDBOX: &str = "io.kubernetes.cri.sandbox-id";
+const SANDBOX_ID_ANNOTATION: &str = "io.kubernetes.cri.sandbox-id";
 
 /// Does what containerd asks for on the command line.
 #[allow(clippy::print_stdout, reason = "the answer is what was asked for")]
@@ -53,7 +53,7 @@ pub fn main() {
         let mut version = RuntimeVersion::new();
         version.version = env!("CARGO_PKG_VERSION").to_owned();
         let mut info = RuntimeInfo::new();
-        info.name = RUNTIME.to_owned();
+        info.name = RUNTIME_NAME.to_owned();
         info.version = Some(version).into();
         // Nobody reads it who is not there.
         let _ = info.write_to_writer(&mut std::io::stdout());
@@ -63,16 +63,16 @@ pub fn main() {
         // To serve a pod. While there is one thread.
         Zygote::init();
     }
-    run::<Pod>(RUNTIME, Some(Config::default()));
+    run::<PodShim>(RUNTIME_NAME, Some(Config::default()));
 }
 
 /// The shim of a pod.
-struct Pod {
+struct PodShim {
     flags: Flags,
     exit: Arc<ExitSignal>,
 }
 
-impl Shim for Pod {
+impl Shim for PodShim {
     type T = Service;
 
     fn new(_: &str, flags: &Flags, _: &mut Config) -> Self {
@@ -90,7 +90,7 @@ impl Shim for Pod {
         let spec = Spec::load(self.bundle().join("config.json"))
             .map_err(|error| Error::InvalidArgument(format!("config.json: {error}")))?;
         let annotations = spec.annotations().clone().unwrap_or_default();
-        let group = annotations.get(SANDBOX).unwrap_or(&options.id).clone();
+        let group = annotations.get(SANDBOX_ID_ANNOTATION).unwrap_or(&options.id).clone();
         let (_, address) = spawn(options, &group, Vec::new())?;
         write_address(&address)?;
         Ok(address)
@@ -98,7 +98,7 @@ impl Shim for Pod {
 
     /// Ends what a shim that was killed has left behind.
     fn delete_shim(&mut self) -> containerd_shim::Result<DeleteResponse> {
-        let state = PathBuf::from(STATES).join(&self.flags.namespace).join(&self.flags.id);
+        let state = PathBuf::from(STATE_ROOT).join(&self.flags.namespace).join(&self.flags.id);
         container::remove(&state)
             .map_err(|error| Error::Other(format!("{}: {error:#}", state.display())))?;
         self.remove_dead_socket();
@@ -116,7 +116,7 @@ impl Shim for Pod {
     fn create_task_service(&self, publisher: RemotePublisher) -> Service {
         let namespace = self.flags.namespace.clone();
         let tasks = Tasks::default();
-        if let Err(error) = end_with_the_machine(Arc::clone(&tasks), Arc::clone(&self.exit)) {
+        if let Err(error) = exit_on_sigterm(Arc::clone(&tasks), Arc::clone(&self.exit)) {
             log::warn!("the machine's shutdown will wait for this shim: {error}");
         }
         Service {
@@ -135,7 +135,7 @@ impl Shim for Pod {
 
 /// On SIGTERM, which a machine that is switched off sends to everything, ends the shim as soon as its
 /// containers have ended: the machine would wait for it, and then kill it.
-fn end_with_the_machine(tasks: Tasks, exit: Arc<ExitSignal>) -> std::io::Result<()> {
+fn exit_on_sigterm(tasks: Tasks, exit: Arc<ExitSignal>) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGTERM])?;
     let wait = move || {
         if signals.forever().next().is_some() {
@@ -150,7 +150,7 @@ fn end_with_the_machine(tasks: Tasks, exit: Arc<ExitSignal>) -> std::io::Result<
     std::thread::Builder::new().name("shutdown".into()).spawn(wait).map(drop)
 }
 
-impl Pod {
+impl PodShim {
     /// Removes the socket of a shim that no longer listens; where another container of the pod is served,
     /// it does.
     fn remove_dead_socket(&self) {

@@ -7,15 +7,15 @@ use anyhow::{Context, ensure};
 use oci_spec::runtime::{Mount, MountBuilder, Spec};
 use serde::{Deserialize, Serialize};
 
-use super::cgroups::{self, Cgroups};
-use super::{STATES, image};
+use super::cgroups::{self, CgroupDriver};
+use super::{STATE_ROOT, image};
 use crate::app::check;
 use crate::cli::pod;
 use crate::runtime::{Limits, cache, engine};
 
 /// What containerd asks for.
 #[derive(Clone, Deserialize, Serialize)]
-pub struct Request {
+pub struct ContainerRequest {
     pub id: String,
     /// containerd's namespace.
     pub namespace: String,
@@ -32,10 +32,10 @@ pub struct Request {
 /// What the process that makes a container has to know.
 #[derive(Deserialize, Serialize)]
 pub struct Plan {
-    pub request: Request,
+    pub request: ContainerRequest,
     /// The folder of all containers' states.
-    pub states: PathBuf,
-    pub cgroups: Cgroups,
+    pub state_root: PathBuf,
+    pub cgroup_driver: CgroupDriver,
     pub program: Program,
 }
 
@@ -58,22 +58,22 @@ pub struct Function {
 }
 
 /// Where an application that comes as layers is mounted in its container.
-const APPLICATION: &str = "/.spotter/application";
+const APPLICATION_MOUNT: &str = "/.spotter/application";
 /// Where compiled code is.
-const COMPILED: &str = "/.spotter/compiled";
+const COMPILED_CODE_MOUNT: &str = "/.spotter/compiled";
 
 impl Plan {
     /// Plans a container of containerd's.
     ///
     /// # Errors
     /// An image that holds no application, or one that cannot be served, and why.
-    pub async fn of(request: &Request) -> anyhow::Result<Self> {
+    pub async fn of(request: &ContainerRequest) -> anyhow::Result<Self> {
         let path = request.bundle.join("config.json");
         let mut spec = Spec::load(&path).context("the container's configuration cannot be read")?;
-        let mut changed = cgroups::write_out(&mut spec, Path::new("/sys/fs/cgroup"))?;
+        let mut changed = cgroups::expand_mounts(&mut spec, Path::new("/sys/fs/cgroup"))?;
         let found = match image::application(request).await? {
             Some(folder) => {
-                let mounted = Path::new(APPLICATION);
+                let mounted = Path::new(APPLICATION_MOUNT);
                 Some((folder, PathBuf::from("spin.toml"), mounted))
             }
             None => manifest_of(&spec)
@@ -83,7 +83,7 @@ impl Plan {
             None => Program::Linux,
             Some((folder, manifest, inside)) => {
                 let mut mounts = spec.mounts().clone().unwrap_or_default();
-                if inside == Path::new(APPLICATION) {
+                if inside == Path::new(APPLICATION_MOUNT) {
                     mounts.push(bind(&folder, inside, &["noexec"])?);
                 }
                 let function = function(&folder, &manifest, inside, &spec, &mut mounts)?;
@@ -95,8 +95,13 @@ impl Plan {
         if changed {
             spec.save(&path).context("the container's configuration cannot be written")?;
         }
-        let states = Path::new(STATES).join(&request.namespace);
-        Ok(Self { request: request.clone(), states, cgroups: Cgroups::of(&spec), program })
+        let state_root = Path::new(STATE_ROOT).join(&request.namespace);
+        Ok(Self {
+            request: request.clone(),
+            state_root,
+            cgroup_driver: CgroupDriver::of(&spec),
+            program,
+        })
     }
 }
 
@@ -114,15 +119,15 @@ fn function(
     if arguments.first().is_some_and(|first| !first.starts_with('-')) {
         arguments.remove(0);
     }
-    let path = within(folder, &folder.join(manifest))?;
+    let path = resolve_within(folder, &folder.join(manifest))?;
     let app = pod::load(&path, &arguments, environment(spec))?;
     let compiler = engine::compiler(&Limits::default())?;
     let mut compiled = BTreeMap::new();
     for (number, (id, component)) in app.components.iter().enumerate() {
-        within(folder, &component.source).with_context(|| format!("component `{id}`"))?;
+        resolve_within(folder, &component.source).with_context(|| format!("component `{id}`"))?;
         check::component(component)?;
         let code = cache::compile(&compiler, &component.source)?;
-        let mounted = Path::new(COMPILED).join(format!("{number}.cwasm"));
+        let mounted = Path::new(COMPILED_CODE_MOUNT).join(format!("{number}.cwasm"));
         // Its pages are run.
         mounts.push(bind(&code, &mounted, &[])?);
         compiled.insert(id.clone(), mounted);
@@ -150,11 +155,11 @@ fn rootfs(spec: &Spec, bundle: &Path) -> PathBuf {
 }
 
 /// The largest file of an application that is read, in bytes.
-const MOST: u64 = 512 << 20;
+const MAX_FILE_BYTES: u64 = 512 << 20;
 
 /// The path, unless it, or a link on its way, leads out of `root`, or to what is no file: an image must not
 /// name the node's files or devices, nor make the shim wait for a pipe.
-fn within(root: &Path, path: &Path) -> anyhow::Result<PathBuf> {
+fn resolve_within(root: &Path, path: &Path) -> anyhow::Result<PathBuf> {
     let root = root.canonicalize().with_context(|| format!("no folder {}", root.display()))?;
     let shown = path.strip_prefix(&root).unwrap_or(path);
     let shown = Path::new("/").join(shown.file_name().unwrap_or_default());
@@ -164,7 +169,11 @@ fn within(root: &Path, path: &Path) -> anyhow::Result<PathBuf> {
     let metadata = found.metadata()?;
     ensure!(metadata.is_file(), "{} is no file", shown.display());
     let length = metadata.len();
-    ensure!(length <= MOST, "{} has {length} bytes; at most {MOST} are read", shown.display());
+    ensure!(
+        length <= MAX_FILE_BYTES,
+        "{} has {length} bytes; at most {MAX_FILE_BYTES} are read",
+        shown.display()
+    );
     Ok(found)
 }
 
@@ -193,7 +202,7 @@ fn mount(at: &Path, kind: &str, source: &Path, options: &[&str]) -> anyhow::Resu
 
 #[cfg(test)]
 mod tests {
-    use super::{manifest_of, within};
+    use super::{manifest_of, resolve_within};
     use oci_spec::runtime::{ProcessBuilder, Spec};
 
     #[test]
@@ -220,11 +229,11 @@ mod tests {
         std::fs::write(root.join("good.wasm"), "\0asm").unwrap();
         std::os::unix::fs::symlink("../secret", root.join("spin.toml")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", root.join("a.wasm")).unwrap();
-        assert!(within(&root, &root.join("good.wasm")).is_ok());
+        assert!(resolve_within(&root, &root.join("good.wasm")).is_ok());
         let pipe = std::process::Command::new("mkfifo").arg(root.join("pipe.wasm")).status();
         assert!(pipe.is_ok_and(|status| status.success()));
         for name in ["spin.toml", "a.wasm", "../secret", "nothing", "pipe.wasm", "."] {
-            let refused = within(&root, &root.join(name)).unwrap_err().to_string();
+            let refused = resolve_within(&root, &root.join(name)).unwrap_err().to_string();
             assert!(!refused.contains("of the node"), "{refused}");
         }
     }

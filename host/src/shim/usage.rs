@@ -78,9 +78,9 @@ fn version_1<'a>(groups: &'a str, wanted: &str) -> Option<(&'a str, &'a str)> {
 /// Where the kernel counts the processes of a container that it has killed for want of memory: outlives
 /// them (<https://docs.kernel.org/admin-guide/cgroup-v1/memory.html>, `memory.oom_control`, and
 /// <https://docs.kernel.org/admin-guide/cgroup-v2.html>, `memory.events`).
-pub struct OutOfMemory(PathBuf);
+pub struct OomKills(PathBuf);
 
-impl OutOfMemory {
+impl OomKills {
     /// Of the container of this process; none where memory is not accounted.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
@@ -98,7 +98,7 @@ impl OutOfMemory {
 
     /// Whether it has killed any.
     #[must_use]
-    pub fn has_killed(&self) -> bool {
+    pub fn occurred(&self) -> bool {
         let text = std::fs::read_to_string(&self.0).unwrap_or_default();
         let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         count.is_some_and(|count| count.trim() != "0")
@@ -107,7 +107,7 @@ impl OutOfMemory {
 
 #[cfg(test)]
 mod tests {
-    use super::{OutOfMemory, processor_time};
+    use super::{OomKills, processor_time};
 
     #[test]
     fn kills_for_want_of_memory_are_found_in_both_versions_of_cgroups() {
@@ -128,12 +128,12 @@ mod tests {
         ] {
             let path = root.path().join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let watch = OutOfMemory::among(root.path(), groups).unwrap();
-            assert!(!watch.has_killed());
+            let watch = OomKills::among(root.path(), groups).unwrap();
+            assert!(!watch.occurred());
             std::fs::write(&path, before).unwrap();
-            assert!(!watch.has_killed());
+            assert!(!watch.occurred());
             std::fs::write(&path, after).unwrap();
-            assert!(watch.has_killed());
+            assert!(watch.occurred());
         }
     }
 

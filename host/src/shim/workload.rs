@@ -20,7 +20,7 @@ impl Executor for Program {
         match self {
             Self::Linux => DefaultExecutor {}.exec(spec),
             Self::Function(function) => {
-                close_all_but_streams();
+                close_inherited_descriptors();
                 std::process::exit(pod::serve(
                     &function.manifest,
                     &function.arguments,
@@ -33,10 +33,10 @@ impl Executor for Program {
 
 /// Closes what this process has of the shim's, its sockets among them: other programs lose them when they
 /// are executed, and this one never is.
-fn close_all_but_streams() {
-    let (most, _) = rlimit::getrlimit(rlimit::Resource::NOFILE).unwrap_or((1024, 1024));
-    let most = i32::try_from(most.min(1 << 16)).unwrap_or(1024);
-    for descriptor in 3..most {
+fn close_inherited_descriptors() {
+    let (limit, _) = rlimit::getrlimit(rlimit::Resource::NOFILE).unwrap_or((1024, 1024));
+    let limit = i32::try_from(limit.min(1 << 16)).unwrap_or(1024);
+    for descriptor in 3..limit {
         // Most are not open.
         let _ = nix::unistd::close(descriptor);
     }
