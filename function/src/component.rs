@@ -72,8 +72,8 @@ async fn send(reply: Reply, method: &str, out: ResponseOutparam) {
     if let Some(allow) = reply.allow {
         headers.push(("allow".to_owned(), allow.as_bytes().to_vec()));
     }
-    if let Some(found) = reply.found {
-        headers.push(("spotter-detections".to_owned(), found.into_bytes()));
+    if let Some(detections_header) = reply.detections_header {
+        headers.push(("spotter-detections".to_owned(), detections_header.into_bytes()));
     }
     let fields = Fields::from_list(&headers).unwrap_or_else(|_| Fields::new());
     let response = OutgoingResponse::new(fields);

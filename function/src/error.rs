@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use crate::options::{MAX_PICTURES, MAX_REQUEST_MEGAPIXELS};
-use crate::picture::{MAX_MEGAPIXELS, MAX_SIDE};
+use crate::picture::{MAX_MEGAPIXELS, MAX_SIDE_PIXELS};
 
 /// Why a request was refused, or (for [`Error::Internal`] and [`Error::NotBaked`]) why it failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub enum Error {
     #[error("the picture ends before all of its pixels are there: {reason}; send the whole file")]
     TruncatedPicture { reason: String },
     #[error(
-        "the picture is {width}x{height} pixels; at most {MAX_SIDE} on a side and \
+        "the picture is {width}x{height} pixels; at most {MAX_SIDE_PIXELS} on a side and \
          {MAX_MEGAPIXELS} megapixels are taken: send a smaller one"
     )]
     PictureTooLarge { width: u32, height: u32 },
@@ -138,9 +138,9 @@ pub struct ErrorDetail {
 /// The candidate closest to `name`, where one is close enough to be what was meant.
 pub fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<String> {
     // No name is longer, and comparing takes the product of both lengths.
-    const LONGEST: usize = 64;
+    const MAX_NAME_BYTES: usize = 64;
     candidates
-        .filter(|_| name.len() <= LONGEST)
+        .filter(|_| name.len() <= MAX_NAME_BYTES)
         .map(|candidate| (strsim::normalized_damerau_levenshtein(name, candidate), candidate))
         .filter(|(similarity, _)| *similarity > 0.6)
         .max_by(|a, b| a.0.total_cmp(&b.0))
@@ -149,8 +149,8 @@ pub fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Opt
 
 /// A client's own text as a message may hold it: its beginning, where it is long.
 pub fn shortened(text: &str) -> String {
-    const LONGEST: usize = 80;
-    match text.char_indices().nth(LONGEST) {
+    const MAX_QUOTED_CHARS: usize = 80;
+    match text.char_indices().nth(MAX_QUOTED_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }

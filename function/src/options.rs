@@ -14,7 +14,7 @@ pub const MAX_REQUEST_MEGAPIXELS: u32 = 100;
 const MAX_DETECTIONS: usize = 1000;
 
 /// Every name a request may hold, for suggestions.
-const NAMES: [&str; 6] =
+const OPTION_NAMES: [&str; 6] =
     ["min_confidence", "iou_threshold", "max_detections", "classes", "annotate", "image"];
 
 /// The options of one request; [`Options::new`] gives a model's defaults.
@@ -89,7 +89,7 @@ impl Options {
             _ => {
                 return Err(Error::UnknownOption {
                     name: shortened(name),
-                    suggestion: nearest(name, NAMES.into_iter()),
+                    suggestion: nearest(name, OPTION_NAMES.into_iter()),
                 });
             }
         }

@@ -14,7 +14,7 @@ use tract_onnx::prelude::{Tensor, tract_ndarray as ndarray};
 
 use crate::ImageSize;
 use crate::error::Error;
-use crate::model::{Colours, Element, Fit, Input, Layout};
+use crate::model::{ChannelOrder, Element, Fit, Input, Layout};
 use crate::picture::Picture;
 
 /// Where a picture lies in the network's input.
@@ -53,7 +53,7 @@ impl Placement {
 /// [`Error::Internal`] where the resizer refuses: never for what a client sent.
 pub fn fit(picture: &Picture, input: &Input) -> Result<(Tensor, Placement), Error> {
     let upright = picture.upright_size();
-    let (placement, inner) = place(upright, input);
+    let (placement, inner) = placement_of(upright, input);
     let (mut width, mut height) = (inner.width, inner.height);
     if picture.is_sideways() {
         std::mem::swap(&mut width, &mut height);
@@ -77,14 +77,14 @@ pub fn blank(input: &Input) -> Result<Tensor, Error> {
 }
 
 /// Where a picture goes in the input, and how large it is there.
-fn place(picture: ImageSize, input: &Input) -> (Placement, ImageSize) {
+fn placement_of(picture: ImageSize, input: &Input) -> (Placement, ImageSize) {
     let (width, height) = (input.width as f32, input.height as f32);
     let inner = match input.fit {
         Fit::Stretch => ImageSize { width: input.width, height: input.height },
         Fit::Letterbox => {
             let scale = (width / picture.width as f32).min(height / picture.height as f32);
             let side =
-                |length: u32, most: u32| ((length as f32 * scale).round() as u32).clamp(1, most);
+                |length: u32, max: u32| ((length as f32 * scale).round() as u32).clamp(1, max);
             ImageSize {
                 width: side(picture.width, input.width),
                 height: side(picture.height, input.height),
@@ -127,7 +127,7 @@ fn centre(picture: &RgbImage, input: &Input) -> Result<RgbImage, Error> {
 }
 
 fn tensor(mut canvas: RgbImage, input: &Input) -> Result<Tensor, Error> {
-    if input.colours == Colours::Bgr {
+    if input.channel_order == ChannelOrder::Bgr {
         canvas.pixels_mut().for_each(|pixel| pixel.0.reverse());
     }
     let shape = (1, input.height as usize, input.width as usize, 3);
@@ -146,8 +146,8 @@ fn normalised(pixels: &ndarray::Array4<u8>, input: &Input) -> ndarray::Array4<f3
     let channel_axis = if input.layout == Layout::Nhwc { 3 } else { 1 };
     let mut values = pixels.mapv(f32::from);
     for (channel, mut plane) in values.axis_iter_mut(ndarray::Axis(channel_axis)).enumerate() {
-        let (mean, deviation) = (input.mean[channel], input.deviation[channel]);
-        plane.mapv_inplace(|value| (value - mean) / deviation);
+        let (mean, std) = (input.mean[channel], input.std[channel]);
+        plane.mapv_inplace(|value| (value - mean) / std);
     }
     values
 }

@@ -10,7 +10,7 @@ use super::PictureCount;
 use crate::options::MAX_PICTURES;
 
 /// How many entries a list that is an option's value may have.
-const MAX_LIST: usize = 256;
+const MAX_LIST_ENTRIES: usize = 256;
 
 /// What the body says: pictures still in base64, and options as the texts a query would hold.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl<'de> Visitor<'de> for OptionVisitor {
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "an option to be a text, a number, true, false, or a list of up to {MAX_LIST} texts"
+            "an option to be a text, a number, true, false, or a list of up to {MAX_LIST_ENTRIES} texts"
         )
     }
 
@@ -136,7 +136,7 @@ impl<'de> Visitor<'de> for OptionVisitor {
         let mut texts: Vec<String> = Vec::new();
         while let Some(text) = list.next_element()? {
             texts.push(text);
-            if texts.len() > MAX_LIST {
+            if texts.len() > MAX_LIST_ENTRIES {
                 return Err(A::Error::invalid_length(texts.len(), &self));
             }
         }

@@ -36,7 +36,7 @@ pub struct Reply {
     pub allow: Option<&'static str>,
     /// What was found, for a host that counts: the `spotter-detections` header,
     /// `MODEL; LABEL=NUMBER, LABEL=NUMBER`.
-    pub found: Option<String>,
+    pub detections_header: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -45,7 +45,13 @@ impl Reply {
     pub fn json(status: u16, value: &impl Serialize) -> Self {
         let mut body = serde_json::to_vec(value).unwrap_or_default();
         body.push(b'\n');
-        Self { status, content_type: "application/json", allow: None, found: None, body }
+        Self {
+            status,
+            content_type: "application/json",
+            allow: None,
+            detections_header: None,
+            body,
+        }
     }
 
     /// The reply that tells a client of an error.

@@ -13,23 +13,23 @@ use crate::{Report, annotate, picture};
 /// One picture's part of a reply to several: its report or its error.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Outcome<'m> {
+enum PictureResult<'m> {
     Report(Report<'m>),
     Error(ErrorBody),
 }
 
 /// `POST /detect`.
 pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
-    let asked = DetectRequest::read(request, model.labels(), model.default_options())?;
-    let Asked { format, by_option } = Asked::of(&asked.options, request.accept);
-    match (asked.count, format) {
+    let parsed = DetectRequest::read(request, model.labels(), model.default_options())?;
+    let ReplyFormat { format, by_option } = ReplyFormat::of(&parsed.options, request.accept);
+    match (parsed.count, format) {
         (PictureCount::One, Some(format)) => {
-            annotated(model, &asked.pictures[0], &asked.options, format)
+            detect_annotated(model, &parsed.pictures[0], &parsed.options, format)
         }
         (PictureCount::One, None) => {
-            let (report, _) = crate::detect(model, &asked.pictures[0], &asked.options)?;
-            let found = Some(found(model, [&report]));
-            Ok(Reply { found, ..Reply::json(200, &report) })
+            let (report, _) = crate::detect(model, &parsed.pictures[0], &parsed.options)?;
+            let detections_header = Some(detections_header(model, [&report]));
+            Ok(Reply { detections_header, ..Reply::json(200, &report) })
         }
         (PictureCount::Many, Some(_)) if by_option => Err(Error::BadOption {
             name: "annotate".into(),
@@ -37,17 +37,17 @@ pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
             expected: "one picture a request".into(),
         }),
         // A list has no picture form; JSON is what any client of a list can read.
-        (PictureCount::Many, _) => Ok(several(model, &asked)),
+        (PictureCount::Many, _) => Ok(detect_many(model, &parsed)),
     }
 }
 
 /// Whether a picture is wanted back, and who says so.
-struct Asked {
+struct ReplyFormat {
     format: Option<PictureFormat>,
     by_option: bool,
 }
 
-impl Asked {
+impl ReplyFormat {
     fn of(options: &Options, accept: Option<&str>) -> Self {
         match options.annotate {
             Some(Annotation::As(format)) => Self { format: Some(format), by_option: true },
@@ -58,30 +58,30 @@ impl Asked {
 }
 
 /// Several pictures: a list in their order, each with its report or its error.
-fn several(model: &Model, asked: &DetectRequest) -> Reply {
+fn detect_many(model: &Model, parsed: &DetectRequest) -> Reply {
     let mut megapixels = 0.0;
-    let mut outcomes = Vec::new();
-    for picture in &asked.pictures {
+    let mut results = Vec::new();
+    for picture in &parsed.pictures {
         megapixels += picture::megapixels(picture);
-        let outcome = if megapixels > f64::from(MAX_REQUEST_MEGAPIXELS) {
+        let result = if megapixels > f64::from(MAX_REQUEST_MEGAPIXELS) {
             Err(Error::TooManyPixels)
         } else {
-            crate::detect(model, picture, &asked.options)
+            crate::detect(model, picture, &parsed.options)
         };
-        outcomes.push(match outcome {
-            Ok((report, _)) => Outcome::Report(report),
-            Err(error) => Outcome::Error(error.body()),
+        results.push(match result {
+            Ok((report, _)) => PictureResult::Report(report),
+            Err(error) => PictureResult::Error(error.body()),
         });
     }
-    let reports = outcomes.iter().filter_map(|outcome| match outcome {
-        Outcome::Report(report) => Some(report),
-        Outcome::Error(_) => None,
+    let reports = results.iter().filter_map(|result| match result {
+        PictureResult::Report(report) => Some(report),
+        PictureResult::Error(_) => None,
     });
-    let found = Some(found(model, reports));
-    Reply { found, ..Reply::json(200, &outcomes) }
+    let detections_header = Some(detections_header(model, reports));
+    Reply { detections_header, ..Reply::json(200, &results) }
 }
 
-fn annotated(
+fn detect_annotated(
     model: &Model,
     bytes: &[u8],
     options: &Options,
@@ -96,12 +96,15 @@ fn annotated(
         PictureFormat::Png => "image/png",
     };
     let body = annotate::encode(&picture, format)?;
-    let found = Some(found(model, [&report]));
-    Ok(Reply { status: 200, content_type, allow: None, found, body })
+    let detections_header = Some(detections_header(model, [&report]));
+    Ok(Reply { status: 200, content_type, allow: None, detections_header, body })
 }
 
 /// How many of each label there are, as the header says it.
-fn found<'r, 'm: 'r>(model: &Model, reports: impl IntoIterator<Item = &'r Report<'m>>) -> String {
+fn detections_header<'r, 'm: 'r>(
+    model: &Model,
+    reports: impl IntoIterator<Item = &'r Report<'m>>,
+) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for detection in reports.into_iter().flat_map(|report| &report.detections) {
         *counts.entry(detection.label).or_default() += 1;

@@ -30,15 +30,15 @@ pub struct Input {
     #[serde(default)]
     pub layout: Layout,
     #[serde(default)]
-    pub colours: Colours,
+    pub channel_order: ChannelOrder,
     #[serde(default)]
     pub element: Element,
-    /// With `element = "f32"`: what is subtracted from each channel (0-255), in the order of `colours`.
+    /// With `element = "f32"`: what is subtracted from each channel (0-255), in the order of `channel_order`.
     #[serde(default)]
     pub mean: [f32; 3],
     /// With `element = "f32"`: what each channel is then divided by.
     #[serde(default = "ones")]
-    pub deviation: [f32; 3],
+    pub std: [f32; 3],
     pub fit: Fit,
     /// With `fit = "letterbox"`: the grey (0-255) around the picture.
     #[serde(default)]
@@ -57,7 +57,7 @@ pub enum Layout {
 /// Order of the input's channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Colours {
+pub enum ChannelOrder {
     #[default]
     Rgb,
     Bgr,
@@ -113,7 +113,7 @@ fn ones() -> [f32; 3] {
 }
 
 /// Largest side of an input: more would not fit beside the weights in a function's memory.
-const MAX_INPUT_SIDE: u32 = 2048;
+const MAX_INPUT_SIDE_PIXELS: u32 = 2048;
 
 impl Manifest {
     /// Parses and checks a `model.toml`.
@@ -122,14 +122,14 @@ impl Manifest {
     /// Unknown or missing keys, and values out of their range; each named.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let manifest: Self = toml::from_str(text)?;
-        let Input { width, height, deviation, .. } = &manifest.input;
+        let Input { width, height, std, .. } = &manifest.input;
         for (key, side) in [("width", *width), ("height", *height)] {
             ensure!(
-                (1..=MAX_INPUT_SIDE).contains(&side),
-                "input.{key} is {side}; it takes 1 to {MAX_INPUT_SIDE}"
+                (1..=MAX_INPUT_SIDE_PIXELS).contains(&side),
+                "input.{key} is {side}; it takes 1 to {MAX_INPUT_SIDE_PIXELS}"
             );
         }
-        ensure!(!deviation.contains(&0.0), "input.deviation is {deviation:?}; 0 cannot divide");
+        ensure!(!std.contains(&0.0), "input.std is {std:?}; dividing by 0 is not possible");
         Ok(manifest)
     }
 }

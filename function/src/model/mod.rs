@@ -9,7 +9,7 @@ use anyhow::Context;
 use tract_onnx::prelude::*;
 
 pub use labels::Labels;
-pub use manifest::{BoxFormat, Colours, Element, Fit, Input, Layout, Manifest, Output};
+pub use manifest::{BoxFormat, ChannelOrder, Element, Fit, Input, Layout, Manifest, Output};
 
 use crate::error::Error;
 use crate::options::Options;

@@ -72,7 +72,7 @@ fn refused(error: ImageError, bytes: &[u8], format: ImageFormat) -> Error {
     let reason = error.to_string();
     if check_length(bytes, format).is_err()
         || ended_early(&error, &reason)
-        || bytes.len() < smallest(format)
+        || bytes.len() < min_file_bytes(format)
     {
         Error::TruncatedPicture { reason }
     } else {
@@ -120,7 +120,7 @@ fn ended_early(error: &ImageError, reason: &str) -> bool {
 }
 
 /// No whole picture of the format is smaller than this.
-fn smallest(format: ImageFormat) -> usize {
+fn min_file_bytes(format: ImageFormat) -> usize {
     match format {
         ImageFormat::Png => 57,
         ImageFormat::Jpeg => 100,

@@ -6,7 +6,7 @@ use super::jpeg;
 use crate::error::Error;
 
 /// Largest width or height, in pixels.
-pub const MAX_SIDE: u32 = 8192;
+pub const MAX_SIDE_PIXELS: u32 = 8192;
 
 /// Largest area, in millions of pixels.
 pub const MAX_MEGAPIXELS: u64 = 50;
@@ -21,7 +21,7 @@ const MAX_DECODING_BYTES: u64 = 160 << 20;
 /// [`Error::PictureTooLarge`].
 pub(super) fn check_size(width: u32, height: u32) -> Result<(), Error> {
     let pixels = u64::from(width) * u64::from(height);
-    if width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_MEGAPIXELS * 1_000_000 {
+    if width > MAX_SIDE_PIXELS || height > MAX_SIDE_PIXELS || pixels > MAX_MEGAPIXELS * 1_000_000 {
         return Err(Error::PictureTooLarge { width, height });
     }
     Ok(())

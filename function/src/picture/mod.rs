@@ -9,7 +9,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 
 pub use decode::{decode, megapixels};
-pub use limits::{MAX_MEGAPIXELS, MAX_SIDE};
+pub use limits::{MAX_MEGAPIXELS, MAX_SIDE_PIXELS};
 
 use crate::ImageSize;
 

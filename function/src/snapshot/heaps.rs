@@ -16,16 +16,16 @@ use std::{arch::wasm32, ptr};
 
 use dlmalloc::{Allocator, Dlmalloc};
 
-const PAGE: usize = 64 << 10;
+const PAGE_BYTES: usize = 64 << 10;
 
 /// In a recording, room before each block for its number and size.
-const HEADER: usize = 16;
+const HEADER_BYTES: usize = 16;
 
 /// What dlmalloc may need beside a block of a given size.
-const BLOCK_OVERHEAD: usize = 16;
+const BLOCK_OVERHEAD_BYTES: usize = 16;
 
 /// Linear memory for a recording, which no snapshot is taken of.
-const RECORDING_ROOM: usize = 1 << 30;
+const RECORDING_HEAP_BYTES: usize = 1 << 30;
 
 /// Which blocks of a load are never freed, by the order of their allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,24 +33,29 @@ pub(super) struct Survivors {
     /// A bit for each block.
     bits: Vec<u8>,
     /// Room that the survivors need, in bytes.
-    room: usize,
+    live_bytes: usize,
     /// The most that all blocks needed at once, in bytes.
-    peak: usize,
+    peak_bytes: usize,
 }
 
 impl Survivors {
-    /// For the file between the two loads: `room` and `peak` as 8 bytes each, then the bits.
+    /// For the file between the two loads: `live_bytes` and `peak_bytes` as 8 bytes each, then the bits.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let numbers = [self.room, self.peak].map(|number| (number as u64).to_le_bytes());
+        let numbers =
+            [self.live_bytes, self.peak_bytes].map(|number| (number as u64).to_le_bytes());
         [numbers.concat().as_slice(), &self.bits].concat()
     }
 
     /// Reads what [`Survivors::to_bytes`] wrote; `None` for anything shorter.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (room, rest) = bytes.split_first_chunk::<8>()?;
-        let (peak, bits) = rest.split_first_chunk::<8>()?;
+        let (live_bytes, rest) = bytes.split_first_chunk::<8>()?;
+        let (peak_bytes, bits) = rest.split_first_chunk::<8>()?;
         let number = |bytes: &[u8; 8]| usize::try_from(u64::from_le_bytes(*bytes)).ok();
-        Some(Self { bits: bits.to_vec(), room: number(room)?, peak: number(peak)? })
+        Some(Self {
+            bits: bits.to_vec(),
+            live_bytes: number(live_bytes)?,
+            peak_bytes: number(peak_bytes)?,
+        })
     }
 
     fn contains(&self, number: usize) -> bool {
@@ -63,7 +68,7 @@ enum Phase {
     /// One heap, as anywhere else.
     Plain,
     /// The first load: `alive` has a bit for each block that is not freed yet.
-    Recording { alive: Vec<u8>, next: usize, room: usize, peak: usize },
+    Recording { alive: Vec<u8>, next: usize, live_bytes: usize, peak_bytes: usize },
     /// The second load.
     Placing { survivors: Survivors, next: usize, misplaced: usize },
 }
@@ -80,10 +85,10 @@ impl Region {
 
     /// Grows the linear memory; `None` where it may not grow.
     fn grow(bytes: usize) -> Option<Self> {
-        let pages = bytes.div_ceil(PAGE);
+        let pages = bytes.div_ceil(PAGE_BYTES);
         let before = wasm32::memory_grow(0, pages);
-        let start = before.checked_mul(PAGE)?;
-        Some(Self { start, end: start + pages * PAGE })
+        let start = before.checked_mul(PAGE_BYTES)?;
+        Some(Self { start, end: start + pages * PAGE_BYTES })
     }
 
     fn contains<T>(self, pointer: *mut T) -> bool {
@@ -168,7 +173,7 @@ unsafe impl Allocator for Source {
     }
 
     fn page_size(&self) -> usize {
-        PAGE
+        PAGE_BYTES
     }
 }
 
@@ -223,10 +228,16 @@ impl TwoHeaps {
     pub(super) fn record(&self, load: impl FnOnce()) -> Survivors {
         // A bit each for sixteen million blocks, which is many times what a load takes.
         let alive = vec![0; 2 << 20];
-        self.begin(Phase::Recording { alive, next: 0, room: 0, peak: 0 }, 0, RECORDING_ROOM);
+        self.begin(
+            Phase::Recording { alive, next: 0, live_bytes: 0, peak_bytes: 0 },
+            0,
+            RECORDING_HEAP_BYTES,
+        );
         load();
         match self.end() {
-            Phase::Recording { alive, room, peak, .. } => Survivors { bits: alive, room, peak },
+            Phase::Recording { alive, live_bytes, peak_bytes, .. } => {
+                Survivors { bits: alive, live_bytes, peak_bytes }
+            }
             _ => Survivors::default(),
         }
     }
@@ -235,9 +246,9 @@ impl TwoHeaps {
     /// memory of the others. Tells how many blocks are left among those others after all: the
     /// snapshot is dense only where there is none.
     pub(super) fn place(&self, survivors: Survivors, load: impl FnOnce()) -> usize {
-        let kept = survivors.room + survivors.room / 64 + PAGE;
+        let kept = survivors.live_bytes + survivors.live_bytes / 64 + PAGE_BYTES;
         // Half as much again, for what fragmentation wastes.
-        let transient = survivors.peak + survivors.peak / 2 + PAGE;
+        let transient = survivors.peak_bytes + survivors.peak_bytes / 2 + PAGE_BYTES;
         self.begin(Phase::Placing { survivors, next: 0, misplaced: 0 }, kept, transient);
         load();
         let Phase::Placing { misplaced, .. } = self.end() else { return 0 };
@@ -275,11 +286,11 @@ impl Heaps {
         let (size, align) = (layout.size(), layout.align());
         match &mut self.phase {
             Phase::Plain => self.plain(size, align),
-            Phase::Recording { alive, next, room, peak } => {
+            Phase::Recording { alive, next, live_bytes, peak_bytes } => {
                 let number = *next;
                 *next += 1;
-                *room += size + align + BLOCK_OVERHEAD;
-                *peak = (*peak).max(*room);
+                *live_bytes += size + align + BLOCK_OVERHEAD_BYTES;
+                *peak_bytes = (*peak_bytes).max(*live_bytes);
                 if let Some(byte) = alive.get_mut(number / 8) {
                     *byte |= 1 << (number % 8);
                 }
@@ -292,7 +303,7 @@ impl Heaps {
                 // least 8 there.
                 unsafe {
                     let block = block.add(header(align));
-                    block.sub(HEADER).cast::<usize>().write(number);
+                    block.sub(HEADER_BYTES).cast::<usize>().write(number);
                     block
                 }
             }
@@ -333,11 +344,11 @@ impl Heaps {
         } else if !self.transient.region.contains(block) {
             // SAFETY: a block in neither region is the scratch heap's.
             unsafe { self.scratch.free(block, size, align) };
-        } else if let Phase::Recording { alive, room, .. } = &mut self.phase {
-            *room -= size + align + BLOCK_OVERHEAD;
+        } else if let Phase::Recording { alive, live_bytes, .. } = &mut self.phase {
+            *live_bytes -= size + align + BLOCK_OVERHEAD_BYTES;
             // SAFETY: while recording, every block in the transient region has a header.
             unsafe {
-                let number = block.sub(HEADER).cast::<usize>().read();
+                let number = block.sub(HEADER_BYTES).cast::<usize>().read();
                 if let Some(byte) = alive.get_mut(number / 8) {
                     *byte &= !(1 << (number % 8));
                 }
@@ -355,7 +366,7 @@ impl Heaps {
 
 /// Room before a block, kept a multiple of its alignment.
 fn header(align: usize) -> usize {
-    HEADER.max(align)
+    HEADER_BYTES.max(align)
 }
 
 // SAFETY: blocks come from dlmalloc, each is freed to the heap it came from, and none overlap.
