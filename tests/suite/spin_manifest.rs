@@ -181,5 +181,5 @@ fn a_host_cannot_change_the_path_that_a_guest_sees() {
         b"GET /guest/headers HTTP/1.1\r\nhost: x/guest/canary?\r\nconnection: close\r\n\r\n",
     );
     let reply = raw::read_to_end(&mut stream);
-    assert!(reply.starts_with("HTTP/1.1 400") && reply.contains("is no host"), "{reply}");
+    assert!(reply.starts_with("HTTP/1.1 400") && reply.contains("is not a host"), "{reply}");
 }

@@ -1,4 +1,4 @@
-//! Who may run now, who waits, and who is turned away.
+//! Admission control: limits how many instances run and how many requests wait for one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +11,8 @@ use super::metrics::{Metrics, seconds};
 use crate::runtime::Limits;
 use crate::runtime::outbound::MAX_HOPS;
 
-/// A fixed number of places, and a short queue before them: those of clients, and others for guests that
-/// guests call, by how many have called one another. So whoever waits, waits for none that waits for it.
+/// A fixed number of permits with a short queue. Each depth of calls between guests has its own, so an
+/// instance never waits for one that is waiting for it.
 pub struct Admission {
     queues: Vec<Queue>,
     queue_length: usize,
@@ -25,7 +25,7 @@ struct Queue {
     waiting: AtomicUsize,
 }
 
-/// The right to run one instance; given back when dropped.
+/// Permission to run one instance, released when dropped.
 pub struct Permit {
     _permit: OwnedSemaphorePermit,
     metrics: Arc<Metrics>,
@@ -45,8 +45,8 @@ impl Admission {
         }
     }
 
-    /// Whether a request could wait here if it came now: asked before its body is read. It comes from a
-    /// guest that is the last of `hops`, or from a client (0).
+    /// Checks for space in the queue before the body is read. `hops` is the depth of calls between guests,
+    /// 0 for a client's request.
     ///
     /// # Errors
     /// [`Fault::QueueFull`].
@@ -59,10 +59,10 @@ impl Admission {
         Ok(())
     }
 
-    /// Waits for a place.
+    /// Waits for a permit.
     ///
     /// # Errors
-    /// [`Fault::QueueFull`] at once, [`Fault::QueueTimeout`] after the longest wait.
+    /// [`Fault::QueueFull`] immediately, [`Fault::QueueTimeout`] after [`Limits::queue_timeout`].
     pub async fn acquire(&self, hops: u32) -> Result<Permit, Fault> {
         let arrived = Instant::now();
         let queue = self.queue(hops)?;
@@ -102,11 +102,11 @@ impl Drop for Permit {
     }
 }
 
-/// Counts one that waits, until it is dropped: whether it got in, gave up or went away.
+/// Counts a waiting request until dropped, whether it gets a permit, times out or is cancelled.
 struct Waiting<'a> {
     queue: &'a Queue,
     metrics: &'a Metrics,
-    /// How many waited already.
+    /// How many requests were already waiting.
     before: usize,
 }
 

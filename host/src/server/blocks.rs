@@ -1,11 +1,11 @@
-//! Bytes as they come in, kept in blocks.
+//! Collects received bytes in blocks.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// Bytes in blocks of a fair size: copied, since a small piece would keep the whole buffer of its
-/// connection, and never moved again.
+/// Bytes in blocks. They are copied once, because a small slice would keep its connection's whole read buffer
+/// alive, and never moved again.
 #[derive(Default)]
 pub struct Blocks {
     full: VecDeque<Bytes>,
@@ -16,15 +16,15 @@ pub struct Blocks {
 const MAX_BLOCK_BYTES: usize = 64 << 10;
 
 impl Blocks {
-    /// How many bytes there are.
+    /// The number of bytes.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Adds bytes; `reserve` is asked for each block before it is made.
+    /// Adds bytes. `reserve` is called with the size of each new block before it is allocated.
     ///
     /// # Errors
-    /// Those of `reserve`: what is over then is left out.
+    /// If `reserve` fails. The remaining bytes are not added.
     pub fn add<E>(
         &mut self,
         mut data: &[u8],
@@ -34,7 +34,7 @@ impl Blocks {
         while !data.is_empty() {
             let room = self.last.capacity() - self.last.len();
             if room == 0 {
-                // Small bodies have small blocks.
+                // Small bodies get small blocks.
                 let size = data.len().max(self.last.len() * 2).clamp(1 << 10, MAX_BLOCK_BYTES);
                 reserve(size as u64)?;
                 let last = std::mem::replace(&mut self.last, BytesMut::with_capacity(size));
@@ -48,7 +48,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// All blocks, none of them empty.
+    /// The non-empty blocks, in order.
     pub fn into_queue(mut self) -> VecDeque<Bytes> {
         self.full.push_back(self.last.freeze());
         self.full.retain(|block| !block.is_empty());

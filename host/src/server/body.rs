@@ -1,5 +1,5 @@
-//! Bodies that are looked at as they pass: a request's under its limits (no more than so many bytes, no
-//! pause longer than so long), and any that somebody follows.
+//! Body wrappers: [`LimitedBody`] enforces limits on a request's size and pauses, [`WatchedBody`] shows each
+//! frame to a callback.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -17,15 +17,15 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use super::fault::Fault;
 use crate::runtime::Limits;
 
-/// Where a body says that it broke a limit, for whoever answers the request.
+/// Set by a body that exceeded a limit, read by the code that replies to the request.
 pub type ExceededLimit = Arc<OnceLock<Fault>>;
 
-/// A body that ends with an error at the first breach of a limit.
+/// A body that fails as soon as it exceeds a limit.
 pub struct LimitedBody {
     body: WasiBody,
     remaining: u64,
     limits: Limits,
-    /// Set while waiting for the next bytes.
+    /// Set while waiting for the next frame.
     pause: Option<Pin<Box<Sleep>>>,
     exceeded: ExceededLimit,
 }
@@ -36,14 +36,14 @@ impl LimitedBody {
         Self { body, remaining: limits.body_size, limits: *limits, pause: None, exceeded }
     }
 
-    /// The limit that was broken, if one was.
+    /// The fault of the limit that was exceeded, if any.
     pub fn exceeded(&self) -> Option<Fault> {
         self.exceeded.get().cloned()
     }
 
     fn fail(&self, fault: Fault) -> Error {
         let error = Error::InternalError(Some(fault.code().to_owned()));
-        // The first breach is the one that counts.
+        // Keep the first fault.
         let _ = self.exceeded.set(fault);
         error
     }
@@ -90,17 +90,17 @@ impl Body for LimitedBody {
     }
 }
 
-/// One step of a body as it is polled.
+/// The result of [`Body::poll_frame`].
 pub type PolledFrame = Poll<Option<Result<Frame<Bytes>, Error>>>;
 
-/// Whether a body has given all it has.
+/// Whether a body has more frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyState {
     Streaming,
     Ended,
 }
 
-/// A body that shows each step to `watch`, and gives on what that makes of it.
+/// A body that passes each polled frame through `watch`.
 pub struct WatchedBody<F> {
     body: WasiBody,
     watch: F,
@@ -132,7 +132,7 @@ impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Unpin> Body for WatchedBo
     }
 }
 
-/// Refuses a body whose header says that it is too large, before anything is spent on it.
+/// Rejects a body whose `Content-Length` is too large, before reading any of it.
 ///
 /// # Errors
 /// [`Fault::BodyTooLarge`].

@@ -1,4 +1,4 @@
-//! One guest for one request: made, run under its limits, and dropped.
+//! Runs one guest for one request, under its limits.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -18,12 +18,12 @@ use crate::runtime::engine::Loaded;
 use crate::runtime::handler::GuestReply;
 use crate::runtime::instance::{self, CpuLimitExceeded, InstanceState, Metered, Usage};
 
-/// Runs guests: what all of them share.
+/// Runs guests, and holds what they share.
 pub struct Guests {
     limits: Limits,
     metrics: Arc<Metrics>,
     replies: ReplyMemory,
-    /// Those that run, be it after their reply.
+    /// The running guests, including those that have already replied.
     running: TaskTracker,
 }
 
@@ -31,11 +31,11 @@ pub struct Guests {
 pub struct Call<'a> {
     pub component: &'a Arc<Loaded>,
     pub permit: Permit,
-    /// How many guests have called one another to come here.
+    /// The depth of calls between guests that led to this one.
     pub hops: u32,
 }
 
-/// Why a guest ended early, if it did: known before its reply's body ends.
+/// The fault that ended a guest early, if any. It is set before the reply's body ends.
 type Failure = Arc<OnceLock<Fault>>;
 
 impl Guests {
@@ -44,17 +44,17 @@ impl Guests {
         Self { limits: *limits, metrics, replies, running: TaskTracker::new() }
     }
 
-    /// Waits until none runs; to be called when no more are to come.
+    /// Waits until no guest is running. Call it once no more can start.
     pub async fn finish(&self) {
         self.running.close();
         self.running.wait().await;
     }
 
-    /// Runs a guest until its reply begins; the reply's body follows as the guest writes it. A client
-    /// that goes away before the end stops the guest.
+    /// Runs a guest until its reply begins. The body follows as the guest writes it. If the client
+    /// disconnects before the end, the guest is stopped.
     ///
     /// # Errors
-    /// What kept the guest from a reply.
+    /// If the guest ends without a reply.
     pub async fn run(
         self: &Arc<Self>,
         engine: &Engine,
@@ -68,7 +68,7 @@ impl Guests {
             tracing::error!(
                 component = component.id(),
                 error = format!("{error:#}"),
-                "no instance"
+                "cannot create an instance"
             );
             Fault::NotLoaded
         })?;
@@ -84,7 +84,7 @@ impl Guests {
             let on_instantiated = || metrics.instantiate.observe(seconds(started.elapsed()));
             let called = component.handler().run(&mut store, request, reply_tx, on_instantiated);
             if let Err(error) = called.await {
-                // Before the store is dropped, and with it the reply's body.
+                // Set the failure before dropping the store, which ends the reply's body.
                 let _ = failed.set(classify(&error, store.data(), &limits, component.id()));
             }
             drop(store);
@@ -104,11 +104,11 @@ impl Guests {
             }
         }));
         let Ok(response) = response_rx.await else {
-            // It ends without a reply: `failure` says why, once it has.
+            // The guest ends without a reply. Once it has ended, `failure` has the reason.
             let _ = task.await;
             return Err(failure.get().cloned().unwrap_or(Fault::NoResponse));
         };
-        // From here on, it is the relay that notices a client that goes away.
+        // From now on, the relay detects a client that disconnects.
         drop(task.detach());
         response.map_err(|error| {
             tracing::warn!(error, "the guest replied with an error");
@@ -116,7 +116,7 @@ impl Guests {
         })
     }
 
-    /// Passes on the guest's reply: its header through `response_tx`, then its body.
+    /// Relays the guest's reply: the header through `response_tx`, then the body.
     async fn relay(
         self: Arc<Self>,
         method: Method,
@@ -140,7 +140,7 @@ impl Guests {
     }
 }
 
-/// Runs a guest and the relay of its reply to their ends; without its client, a guest is stopped.
+/// Runs a guest and the relay of its reply to completion. Stops the guest if the client disconnects.
 async fn run_both(
     guest: impl Future<Output = ()>,
     relay: impl Future<Output = RelayEnd>,
@@ -158,7 +158,7 @@ async fn run_both(
     RelayEnd::Complete
 }
 
-/// What is counted of a guest, however it ends.
+/// Updates the metrics when dropped, however the guest ends.
 struct MetricsGuard {
     metrics: Arc<Metrics>,
     usage: Arc<Usage>,
@@ -169,7 +169,7 @@ struct MetricsGuard {
 impl MetricsGuard {
     fn new(metrics: &Arc<Metrics>, usage: &Arc<Usage>) -> Self {
         let (metrics, usage) = (Arc::clone(metrics), Arc::clone(usage));
-        // Until the guest is known to have ended otherwise.
+        // The default, unless `complete` is called.
         Self { metrics, usage, failure: Failure::default(), end: RelayEnd::ClientGone }
     }
 

@@ -1,4 +1,4 @@
-//! A connection that is given up when its client takes too little of what it asked for.
+//! Closes connections whose clients read their replies too slowly.
 
 use std::io;
 use std::pin::Pin;
@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// What a client has to take, in bytes, before its time begins anew.
+/// How much a client has to read within the period before the timer restarts, in bytes.
 const MIN_PROGRESS_BYTES: usize = 64 << 10;
 
-/// A stream whose writes fail when they wait, and less than [`MIN_PROGRESS_BYTES`] goes out in `period`: a client that
-/// takes a byte now and then is no better than one that takes none.
+/// A stream whose writes fail if they are blocked and fewer than [`MIN_PROGRESS_BYTES`] go out within `period`.
+/// A timeout on each write alone would let a client occupy a connection by reading a byte now and then.
 pub struct MinRateStream<S> {
     stream: S,
     period: Duration,
-    /// Since when writes have had to wait for the client, and what it has taken since.
+    /// While writes are blocked: the timer, and the bytes that the client has read since it started.
     stalled: Option<(Pin<Box<Sleep>>, usize)>,
 }
 

@@ -1,6 +1,6 @@
-//! From a request to its reply: route, admission, a fresh instance, and what the guest answers.
+//! Handles a request: finds its route, waits for a permit, runs a fresh instance, and returns its reply.
 //!
-//! The same [`Server`] answers sockets (`spotter up`) and calls in process (`spotter detect`).
+//! `spotter up` and `spotter detect` use the same [`Server`]; `detect` calls it without a socket.
 
 pub mod admin;
 pub mod admission;
@@ -41,7 +41,7 @@ use observe::Observation;
 use traces::Traces;
 use upload_memory::UploadMemory;
 
-/// An application with its components loaded, ready to answer.
+/// An application with its components loaded, ready to handle requests.
 pub struct Server {
     app: App,
     runtime: Runtime,
@@ -50,12 +50,12 @@ pub struct Server {
     uploads: Arc<UploadMemory>,
     guests: Arc<Guests>,
     metrics: Arc<Metrics>,
-    /// Where spans go, where they are wanted.
+    /// `None` if tracing is off.
     traces: Option<Traces>,
     shutting_down: AtomicBool,
 }
 
-/// Who asks, and through which of our addresses.
+/// The addresses and the scheme of a client's connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
     pub client: SocketAddr,
@@ -63,11 +63,11 @@ pub struct Connection {
     pub scheme: Scheme,
 }
 
-/// Who sent a request, and to whom.
+/// The sender of a request.
 enum Origin {
-    /// A client; the application's routes say whom its request is for.
+    /// A client. The application's routes select the component.
     Client,
-    /// A guest of this application, the last of `hops` that called one another.
+    /// A guest of this application, at the end of a chain of `hops` calls between guests.
     Guest { to: Option<String>, hops: u32 },
 }
 
@@ -79,7 +79,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// As a URL has it.
+    /// The scheme as it appears in a URL.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -89,10 +89,10 @@ impl Scheme {
 }
 
 impl Server {
-    /// Loads every component of the application; requests are traced where there are `traces`.
+    /// Loads every component of the application. If `traces` is given, requests are traced.
     ///
     /// # Errors
-    /// Names the component at fault, and why.
+    /// If a component cannot be loaded. The error names it and gives the reason.
     pub fn new(app: App, limits: Limits, traces: Option<Traces>) -> anyhow::Result<Arc<Self>> {
         let mut runtime = Runtime::new(&limits)?;
         if app.has_state() {
@@ -138,16 +138,16 @@ impl Server {
         &self.metrics
     }
 
-    /// From here on the server is not ready, though it goes on answering.
+    /// Makes `/readyz` report 503. The server still handles requests.
     pub fn begin_shutdown(&self) {
         self.shutting_down.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for guests that work on after their replies, and sends what is left of the traces; to be
-    /// called when no more requests are to come.
+    /// Waits for guests that are still running after their replies, then sends the remaining traces. Call it
+    /// once no more requests can arrive.
     pub async fn finish(self: Arc<Self>) {
         self.guests.finish().await;
-        // Sending waits on a thread of its own.
+        // The exporter blocks while it sends.
         let _ = tokio::task::spawn_blocking(move || self.traces.as_ref().map(Traces::finish)).await;
     }
 
@@ -155,7 +155,7 @@ impl Server {
         self.shutting_down.load(Ordering::Relaxed)
     }
 
-    /// Answers one request; a fault becomes the reply that tells of it.
+    /// Handles one request. A fault becomes an error reply.
     pub async fn handle(
         &self,
         request: Request<WasiBody>,
@@ -191,7 +191,7 @@ impl Server {
         let path = request.uri().path().to_owned();
         let hops = match origin {
             Origin::Guest { to: Some(id), hops } => {
-                // Only names that are there, since each is a series of the metrics.
+                // Only loaded components: each name becomes a time series in the metrics.
                 self.runtime.component(&id).ok_or(Fault::NotLoaded)?;
                 observation.set_route(format!("{id}.spin.internal"));
                 let found = Match::whole(&path);
@@ -233,7 +233,7 @@ impl Server {
         let permit = self.admission.acquire(hops).await?;
         let call = Call { component, permit, hops };
         let reply = self.guests.run(self.runtime.engine(), call, request).await;
-        // Whatever the guest made of a body that was cut off, its client is told the cause.
+        // If the body exceeded a limit, report that, whatever the guest replied to the truncated body.
         match exceeded.get() {
             Some(fault) => Err(fault.clone()),
             None => reply,

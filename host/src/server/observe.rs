@@ -1,4 +1,4 @@
-//! What is told of each request when its reply has ended: one line in the log, and the metrics.
+//! Logs each request and updates the metrics once its reply has ended.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,10 +14,10 @@ use super::body::{BodyState, PolledFrame, WatchedBody};
 use super::metrics::{Metrics, RequestLabels, seconds};
 use super::traces::RequestSpan;
 
-/// The header that names a request in the log, at the client and in the guest.
+/// The header that identifies a request in the log, to the client and to the guest.
 pub const REQUEST_ID: &str = "x-request-id";
 
-/// One request as it is answered; it tells of itself when it is dropped.
+/// One request being handled. Dropping it writes the log line and the metrics.
 pub struct Observation {
     metrics: Arc<Metrics>,
     started: Instant,
@@ -30,12 +30,12 @@ pub struct Observation {
     route: String,
     status: u16,
     bytes: u64,
-    /// Whether the reply's end was reached, rather than its client lost.
+    /// Whether the reply was sent to its end, rather than cut off by a lost client.
     is_complete: bool,
 }
 
 impl Observation {
-    /// Begins with a request's header; a request without an id is given one.
+    /// Starts observing a request. A request without an id gets one.
     pub fn begin<B>(
         metrics: &Arc<Metrics>,
         request: &mut Request<B>,
@@ -61,15 +61,15 @@ impl Observation {
         }
     }
 
-    /// Says which route was taken.
+    /// Sets the route that matched.
     pub fn set_route(&mut self, route: String) {
         self.route = route;
     }
 
-    /// Goes along with the reply until its end.
+    /// Wraps the reply so that it is observed until its end.
     pub fn wrap_response(mut self, mut response: Response<WasiBody>) -> Response<WasiBody> {
         self.status = response.status().as_u16();
-        // Nobody polls a body that has nothing to give.
+        // An empty body is never polled.
         self.is_complete = response.body().is_end_stream();
         response.headers_mut().insert(REQUEST_ID, self.request_id.clone());
         let watch = move |step, state| {
@@ -113,7 +113,7 @@ impl Drop for Observation {
     }
 }
 
-/// The id a request brings, if it is one that can be logged; otherwise a new one.
+/// The request's own id if it can be logged, otherwise a new one.
 fn request_id<B>(request: &Request<B>) -> HeaderValue {
     const MAX_REQUEST_ID_BYTES: usize = 128;
     let given = request.headers().get(REQUEST_ID).filter(|id| {
@@ -125,8 +125,7 @@ fn request_id<B>(request: &Request<B>) -> HeaderValue {
     given.cloned().unwrap_or_else(new_id)
 }
 
-/// Unlike any other of this process, and in all likelihood of any other: the time, the process,
-/// and a counter.
+/// An id from the time, the process id and a counter: unique in this process, and very likely beyond it.
 fn new_id() -> HeaderValue {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let time = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_nanos());

@@ -1,5 +1,5 @@
-//! A reply on its way from its guest to its client. What the client is slow to take is held here, up to
-//! a bound, so that the guest can end and make room for the next.
+//! Relays a reply from its guest to its client. Buffers what a slow client has not yet read, up to a limit, so
+//! that the guest can end and free its permit.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use super::body::PolledFrame;
 use crate::runtime::Limits;
 
-/// How many bytes of replies may be held at once, and how many of each.
+/// The memory budget for buffered replies: in all, and for each.
 pub struct ReplyMemory {
     kib: Arc<Semaphore>,
     max_reply_kib: u32,
 }
 
-/// What every reply may hold, though there be no memory left for more, in KiB.
+/// What every reply may buffer even if the shared budget is used up, in KiB.
 const MIN_REPLY_KIB: u32 = 64;
 
-/// The largest piece that is passed on, in bytes: the socket's side takes whole pieces.
+/// The largest chunk that is passed on, in bytes.
 const MAX_CHUNK_BYTES: usize = 64 << 10;
 
-/// What a piece takes at the least, in bytes, however few are in it.
+/// The least that a chunk counts against the budget, in bytes, to cover its overhead.
 const MIN_CHUNK_COST_BYTES: usize = 256;
 
 impl ReplyMemory {
@@ -42,8 +42,8 @@ impl ReplyMemory {
         }
     }
 
-    /// Room for one reply: as much as it may have and, where it says its length, use; or what is always
-    /// there.
+    /// Reserves memory for one reply: its maximum, or its length if that is known and smaller. Falls back to
+    /// [`MIN_REPLY_KIB`] if the shared budget is used up.
     fn reserve(&self, length: Option<u64>) -> Reservation {
         let of_use = length.map_or(u64::MAX, |length| length.div_ceil(1 << 10));
         let wanted = u32::try_from(of_use).unwrap_or(u32::MAX);
@@ -55,14 +55,14 @@ impl ReplyMemory {
     }
 }
 
-/// The bytes that one reply may hold.
+/// The memory that one reply may use.
 struct Reservation {
     bytes: Arc<Semaphore>,
     size: u32,
     reserved: Option<OwnedSemaphorePermit>,
 }
 
-/// Whether a reply's body goes to the client.
+/// Whether a reply's body is sent to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyPolicy {
     Send,
@@ -70,19 +70,19 @@ pub enum BodyPolicy {
 }
 
 impl BodyPolicy {
-    /// What a client gets of a reply (RFC 9110, section 6.4.1).
+    /// Applies RFC 9110, section 6.4.1.
     pub fn of(method: &Method, status: StatusCode) -> Self {
         let has_none = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if *method == Method::HEAD || has_none { Self::Discard } else { Self::Send }
     }
 }
 
-/// How a relay came to its end.
+/// How a relay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelayEnd {
-    /// The guest's reply is sent, or held for its client.
+    /// The guest's whole reply has been sent or buffered.
     Complete,
-    /// The client went away before.
+    /// The client disconnected before the end.
     ClientGone,
 }
 
@@ -90,7 +90,7 @@ pub enum RelayEnd {
 pub struct Relay {
     body: WasiBody,
     policy: BodyPolicy,
-    /// The length the reply says it has, and what has been passed on.
+    /// The reply's `Content-Length`, and the bytes sent so far.
     length: Option<u64>,
     sent: u64,
     budget: Arc<Semaphore>,
@@ -104,13 +104,13 @@ enum Next {
     ClientGone,
 }
 
-/// One step of a body, none at its end, with the room it takes until the client's side has it.
+/// A frame of the body (`None` at its end), with the memory it occupies until the client's side takes it.
 struct Chunk {
     frame: Option<Result<Frame<Bytes>, Error>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Divides a guest's reply: the response is for its client, the relay has to be [run](Relay::run).
+/// Splits a guest's reply into a response for the client and a relay that must be [run](Relay::run).
 pub fn split(
     reply: Response<WasiBody>,
     method: &Method,
@@ -134,8 +134,8 @@ pub fn split(
 }
 
 impl Relay {
-    /// Passes the body on as its guest writes it. `is_truncated` tells, at the body's end, whether that is
-    /// where the guest was stopped: no client may take it for the whole.
+    /// Relays the body as the guest writes it. At its end, `is_truncated` tells whether the guest was stopped
+    /// there. The client then gets an error, so that it cannot take the body for complete.
     pub async fn run(mut self, is_truncated: impl Fn() -> bool) -> RelayEnd {
         loop {
             let end = match self.next().await {
@@ -152,7 +152,7 @@ impl Relay {
             }
         }
         let end = is_truncated().then_some(Err(Error::HttpResponseIncomplete));
-        // A client that has all it was promised need not wait for this.
+        // A client that has already got the whole `Content-Length` does not wait for this.
         let _ = self.to.send(Chunk { frame: end, _permit: None });
         RelayEnd::Complete
     }
@@ -169,7 +169,7 @@ impl Relay {
         }
     }
 
-    /// Passes a frame on, in pieces.
+    /// Relays a frame in chunks.
     async fn pass(&mut self, frame: Frame<Bytes>) -> RelayEnd {
         if self.policy == BodyPolicy::Discard {
             return RelayEnd::Complete;
@@ -207,7 +207,7 @@ impl Relay {
 struct BufferedBody {
     from: UnboundedReceiver<Chunk>,
     hint: SizeHint,
-    /// How much is to come, where the reply says its length.
+    /// The bytes still to come, if the reply has a `Content-Length`.
     remaining: Option<u64>,
     is_ended: bool,
     _reserved: Option<OwnedSemaphorePermit>,
@@ -222,7 +222,7 @@ impl Body for BufferedBody {
             return Poll::Ready(None);
         }
         let Some(Chunk { frame, .. }) = ready!(self.from.poll_recv(context)) else {
-            // The guest was stopped in the middle of it.
+            // The guest was stopped in the middle of the body.
             self.is_ended = true;
             return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
         };

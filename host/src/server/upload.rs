@@ -1,5 +1,5 @@
-//! A request's body, received before an instance is made for it: a slow client holds up nobody but
-//! itself. What is held for all of them together is bounded.
+//! Receives a request's body before an instance starts, so that a slow client does not occupy one. All bodies
+//! share a limited amount of memory.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -18,11 +18,10 @@ use super::fault::Fault;
 use super::upload_memory::{Upload, UploadMemory, UploadPermit};
 use crate::runtime::Limits;
 
-/// Receives a body up to its end, or up to [`Limits::body_buffer`]: what is beyond that streams to
-/// the guest as it comes.
+/// Receives a body up to [`Limits::body_buffer`]. The rest streams to the guest as it arrives.
 ///
 /// # Errors
-/// The limit that the body broke, or that its client broke off.
+/// If the body exceeds a limit, or its client disconnects.
 pub async fn receive(
     body: LimitedBody,
     limits: &Limits,
@@ -57,7 +56,7 @@ async fn collect(
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 let aborted =
-                    || Fault::BadRequest { reason: format!("the body broke off: {error}") };
+                    || Fault::BadRequest { reason: format!("the body is incomplete: {error}") };
                 return Err(body.exceeded().unwrap_or_else(aborted));
             }
         };
@@ -69,7 +68,7 @@ async fn collect(
     Ok(ReceivedBody::of(blocks, None, Some(body), upload))
 }
 
-/// A body of which the beginning, or all, is there.
+/// A body whose beginning, or all of it, is in memory.
 struct ReceivedBody {
     beginning: VecDeque<Bytes>,
     rest: Option<LimitedBody>,
@@ -138,7 +137,7 @@ mod tests {
     async fn bodies_share_one_memory_and_give_it_back() {
         let memory = UploadMemory::new(&limits());
         let first = receive(body(60 << 10), &limits(), &memory).await.unwrap();
-        // Nobody stalls: the first is whole, and only waits for its guest.
+        // The first body is complete and only waits for its guest, so it is not evicted.
         let second = receive(body(60 << 10), &limits(), &memory).await;
         assert_eq!(second.err(), Some(Fault::UploadMemory { limit: UPLOAD_MEMORY_BYTES }));
         assert_eq!(first.collect().await.unwrap().to_bytes(), vec![7; 60 << 10]);

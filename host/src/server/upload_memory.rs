@@ -1,4 +1,4 @@
-//! What all bodies that are being received, or wait for their guests, may take of the memory together.
+//! Limits the memory of all request bodies that are being received or are waiting for an instance.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use super::fault::Fault;
 use crate::runtime::Limits;
 
-/// How many bytes of bodies may be held at once. Where they are all taken, the bodies that have made no
-/// progress for the longest are given up for the others.
+/// A memory budget for request bodies. When it is used up, the bodies that have made no progress for the
+/// longest are evicted.
 pub struct UploadMemory {
     capacity: u64,
     ledger: Mutex<Ledger>,
@@ -18,9 +18,9 @@ pub struct UploadMemory {
 
 #[derive(Default)]
 struct Ledger {
-    /// What all bodies hold, the whole ones too that wait for their guests.
+    /// Bytes of all bodies, including complete ones that are waiting for their guests.
     used: u64,
-    /// Those that are being received, by their number.
+    /// The bodies that are being received, by id.
     in_progress: BTreeMap<u64, InProgress>,
     count: u64,
 }
@@ -42,7 +42,8 @@ impl UploadMemory {
 }
 
 impl Ledger {
-    /// Gives up bodies other than `own`, until so many bytes are free; none where that would not do.
+    /// Evicts bodies other than `own` until `needed` bytes are freed. Evicts none if all of them together are
+    /// too small.
     fn evict(&mut self, own: u64, needed: u64) -> bool {
         let others = self.in_progress.iter().filter(|(id, body)| **id != own && body.bytes > 0);
         let mut others: Vec<_> =
@@ -59,7 +60,7 @@ impl Ledger {
             if let Some(body) = self.in_progress.remove(&id) {
                 body.evicted.notify_one();
             }
-            // It lets go of them as soon as its task runs.
+            // Its task frees them as soon as it runs.
             self.used -= bytes;
             freed += bytes;
         }
@@ -74,14 +75,14 @@ pub struct Upload {
     evicted: Arc<Notify>,
 }
 
-/// What a whole body holds, until its guest has it.
+/// The memory of a complete body, released when dropped.
 pub struct UploadPermit {
     memory: Arc<UploadMemory>,
     bytes: u64,
 }
 
 impl Upload {
-    /// Begins to receive a body.
+    /// Registers a body that is about to be received.
     pub fn begin(memory: &Arc<UploadMemory>) -> Self {
         let evicted = Arc::new(Notify::new());
         let mut ledger = memory.ledger();
@@ -94,7 +95,7 @@ impl Upload {
         Self { memory: Arc::clone(memory), id, evicted }
     }
 
-    /// Takes room for more bytes, where need be that of others.
+    /// Reserves more bytes, evicting other bodies if necessary.
     ///
     /// # Errors
     /// [`Fault::UploadMemory`].
@@ -112,13 +113,13 @@ impl Upload {
         Ok(())
     }
 
-    /// Waits until the body is given up.
+    /// Waits until the body is evicted.
     pub async fn evicted(&self) -> Fault {
         self.evicted.notified().await;
         Fault::UploadMemory { limit: self.memory.capacity }
     }
 
-    /// The body is whole: it can no longer be given up.
+    /// Marks the body as complete. It can no longer be evicted.
     pub fn complete(self) -> UploadPermit {
         let body = self.memory.ledger().in_progress.remove(&self.id);
         UploadPermit { memory: Arc::clone(&self.memory), bytes: body.map_or(0, |body| body.bytes) }
@@ -155,10 +156,10 @@ mod tests {
             upload.reserve(bytes).unwrap();
         }
         uploads[0].reserve(1).unwrap();
-        // More than all the others hold: none of them is given up.
+        // More than all the others hold: none of them is evicted.
         assert!(uploads[3].reserve(CAPACITY_BYTES + 1).is_err());
         assert_eq!(memory.ledger().in_progress.len(), 4);
-        // The second has waited for the longest.
+        // The second has made no progress for the longest.
         uploads[3].reserve(30 << 10).unwrap();
         let left: Vec<u64> = memory.ledger().in_progress.keys().copied().collect();
         assert_eq!(left, [1, 3, 4]);
