@@ -1,4 +1,4 @@
-//! `spotter node`: whether a machine is fit to be a node, and what its bonds do.
+//! `spotter node`: checks a machine that is to be a node, and prints the metrics of its bonds.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,16 +23,16 @@ enum Command {
     ///
     /// Exits with 1 if a check failed, otherwise with 0.
     Check(Check),
-    /// Write the bonds' metrics, for the textfile collector of Prometheus' node exporter
+    /// Print the metrics of bonds, for the textfile collector of Prometheus' node exporter
     Metrics(Machine),
 }
 
 #[derive(Args)]
 struct Check {
-    /// Write one object of JSON
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// It is the host of LXC nodes: it must have a bond, and needs no containerd
+    /// Check the host of LXC nodes, which must have a bond and needs no containerd
     #[arg(long)]
     host: bool,
     /// containerd's configuration
@@ -44,7 +44,7 @@ struct Check {
 
 #[derive(Args)]
 struct Machine {
-    /// Where the machine's files are
+    /// The root of the machine's file system
     #[arg(long, value_name = "FOLDER", default_value = "/")]
     root: PathBuf,
 }
@@ -87,9 +87,9 @@ fn line(finding: &Finding) -> String {
     format!("{verdict} {}: {} [{}]\n{fix}", finding.subject, finding.message, finding.code)
 }
 
-#[allow(clippy::print_stdout, reason = "the answer is what was asked for")]
+#[allow(clippy::print_stdout, reason = "the output of the command")]
 fn print(text: &str) {
     use std::io::Write;
-    // A reader that has gone away has read enough.
+    // The reader may have closed the pipe.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }

@@ -1,29 +1,29 @@
-//! containerd's configuration, with Spotter's runtime in it or without: an edit that keeps all else as it
-//! is, comments too.
+//! Adds Spotter's runtime to containerd's configuration, or removes it, and leaves everything else as it is,
+//! comments included.
 
 use anyhow::{Context, bail};
 use toml_edit::{DocumentMut, Item, Table, TableLike, value};
 
-/// The name that Kubernetes' `RuntimeClass` has as its handler.
+/// The handler that the Kubernetes `RuntimeClass` names.
 pub const HANDLER: &str = "spotter";
 
-/// What containerd finds the shim by: `containerd-shim-spotter-v1`.
+/// The type from which containerd derives the shim's name, `containerd-shim-spotter-v1`.
 pub const RUNTIME_TYPE: &str = "io.containerd.spotter.v1";
 
-/// Whether the runtime is to be there.
+/// Whether the configuration should contain the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuntimeEntry {
     Present,
     Absent,
 }
 
-/// Edits a configuration; an empty one is that of a containerd that has none.
+/// Edits a configuration. An empty text stands for a missing file.
 ///
 /// # Errors
-/// Text that is no TOML; a version of the configuration that is not known, and what to do.
+/// If the text is not TOML, or the version of the configuration is not supported.
 pub fn edit(text: &str, runtime: RuntimeEntry) -> anyhow::Result<String> {
     let mut document: DocumentMut =
-        text.parse().context("containerd's configuration is no TOML")?;
+        text.parse().context("containerd's configuration is not TOML")?;
     if document.is_empty() {
         if runtime == RuntimeEntry::Absent {
             return Ok(text.to_owned());
@@ -35,8 +35,8 @@ pub fn edit(text: &str, runtime: RuntimeEntry) -> anyhow::Result<String> {
         Some(2) => "io.containerd.grpc.v1.cri",
         Some(3) => "io.containerd.cri.v1.runtime",
         version => bail!(
-            "containerd's configuration has the version {}; 2 (containerd 1.6, 1.7) and 3 (containerd 2) \
-             are known: make a new one with `containerd config default`",
+            "containerd's configuration has version {}; supported are 2 (containerd 1.6, 1.7) and 3 \
+             (containerd 2): write a new one with `containerd config default`",
             version.map_or("1".to_owned(), |version| version.to_string())
         ),
     };
@@ -45,7 +45,7 @@ pub fn edit(text: &str, runtime: RuntimeEntry) -> anyhow::Result<String> {
         RuntimeEntry::Present => {
             let runtimes = descend(document.as_table_mut(), &path)?;
             if runtimes.is_empty() {
-                // A table of runtimes takes the place of containerd's own, the usual one with it.
+                // A table of runtimes replaces containerd's default one, so runc must be in it.
                 add(runtimes, "runc", "io.containerd.runc.v2")?;
             }
             add(runtimes, HANDLER, RUNTIME_TYPE)?;
@@ -55,7 +55,7 @@ pub fn edit(text: &str, runtime: RuntimeEntry) -> anyhow::Result<String> {
     Ok(document.to_string())
 }
 
-/// The table at a path, made where it is not there.
+/// The table at a path, created if it does not exist.
 fn descend<'a>(
     mut table: &'a mut dyn TableLike,
     path: &[&str],
@@ -66,7 +66,7 @@ fn descend<'a>(
             made.set_implicit(true);
             Item::Table(made)
         });
-        table = item.as_table_like_mut().with_context(|| format!("`{key}` is no table"))?;
+        table = item.as_table_like_mut().with_context(|| format!("`{key}` is not a table"))?;
     }
     Ok(table)
 }
@@ -74,7 +74,7 @@ fn descend<'a>(
 fn add(runtimes: &mut dyn TableLike, handler: &str, kind: &str) -> anyhow::Result<()> {
     let runtime = runtimes.entry(handler).or_insert_with(|| Item::Table(Table::new()));
     let runtime =
-        runtime.as_table_like_mut().with_context(|| format!("`{handler}` is no table"))?;
+        runtime.as_table_like_mut().with_context(|| format!("`{handler}` is not a table"))?;
     if runtime.get("runtime_type").and_then(Item::as_str) != Some(kind) {
         runtime.insert("runtime_type", value(kind));
     }
@@ -124,7 +124,7 @@ version = 2
             added
                 .contains("[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.spotter]")
         );
-        // containerd's own table of runtimes is no more: what it had is written out, and stays.
+        // The new table replaces containerd's default one, so runc is added, and stays.
         assert!(
             added.contains("runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n"),
             "{added}"
@@ -149,8 +149,8 @@ version = 2
             ("version = 1\n", "version 1"),
             ("root = \"/x\"\n", "version 1"),
             ("version = 4\n", "version 4"),
-            ("version", "no TOML"),
-            ("version = 2\nplugins = 7\n", "`plugins` is no table"),
+            ("version", "not TOML"),
+            ("version = 2\nplugins = 7\n", "`plugins` is not a table"),
         ] {
             let refused = edit(text, RuntimeEntry::Present).unwrap_err();
             assert!(format!("{refused:#}").contains(reason), "{refused:#}");

@@ -1,4 +1,4 @@
-//! What a bond of IEEE 802.3ad needs to carry more than one of its links, and to survive the loss of one
+//! Checks that an IEEE 802.3ad bond uses all its links, and survives the loss of one
 //! (<https://docs.kernel.org/networking/bonding.html>).
 
 use super::{Finding, Role, fail, pass, warn};
@@ -9,13 +9,13 @@ pub(super) fn findings(state: &MachineState, role: Role) -> Vec<Finding> {
     if state.bonds.is_empty() {
         return vec![match role {
             Role::Node => {
-                pass("bond", "network", "no bond here (an LXC container's is on its host)")
+                pass("bond", "network", "no bond here (that of an LXC container is on its host)")
             }
             Role::Host => fail(
                 "bond",
                 "network",
                 "there is no bond in /proc/net/bonding",
-                "modprobe bonding max_bonds=0, and set one up: see k8s/network",
+                "modprobe bonding max_bonds=0, then set up a bond: see k8s/network",
             ),
         }];
     }
@@ -60,10 +60,10 @@ fn miimon(bond: &Bond) -> Finding {
         0 => fail(
             "bond-miimon",
             name,
-            "miimon is 0: a dead link is never noticed",
+            "miimon is 0: a dead link is never detected",
             format!("ip link set {name} type bond miimon 100"),
         ),
-        interval => pass("bond-miimon", name, format!("links are looked at every {interval} ms")),
+        interval => pass("bond-miimon", name, format!("links are checked every {interval} ms")),
     }
 }
 
@@ -75,7 +75,10 @@ fn lacp_rate(bond: &Bond) -> Finding {
     warn(
         "bond-lacp-rate",
         name,
-        format!("lacp_rate is {}: a dead partner is noticed after 90 s, not 3", bond.lacp_rate),
+        format!(
+            "lacp_rate is {}: a dead partner is detected after 90 s instead of 3 s",
+            bond.lacp_rate
+        ),
         format!(
             "ip link set {name} down; ip link set {name} type bond lacp_rate fast; ip link set {name} up"
         ),
@@ -91,7 +94,7 @@ fn hash_policy(bond: &Bond) -> Finding {
         other => warn(
             "bond-hash-policy",
             name,
-            format!("xmit_hash_policy is {other}: all that goes to one machine may take one link"),
+            format!("xmit_hash_policy is {other}: all traffic to one machine may use one link"),
             format!("ip link set {name} type bond xmit_hash_policy layer3+4"),
         ),
     }
@@ -106,19 +109,19 @@ fn partner(bond: &Bond) -> Finding {
         Some(_) => fail(
             "bond-partner",
             name,
-            "there is no LACP partner: the other side sends no LACP frames, and one link carries all",
-            "put the switch's ports into one LACP group, active mode: see k8s/network/switch",
+            "there is no LACP partner: the switch sends no LACP frames, and one link carries all traffic",
+            "put the switch's ports into one LACP group in active mode: see k8s/network/switch",
         ),
         None => warn(
             "bond-partner",
             name,
-            "the driver does not say whether there is an LACP partner",
-            "run it as root; where that says the same: ip link set PORT up, for each port",
+            "the driver does not report whether there is an LACP partner",
+            "run the check as root; if the result is the same: ip link set PORT up, for each port",
         ),
     }
 }
 
-/// 0 and 1 are the same to the driver.
+/// The driver treats 0 as 1.
 fn min_links(bond: &Bond) -> Finding {
     let name = &bond.name;
     let (asked, there) = (bond.min_links as usize, bond.ports.len());
@@ -128,7 +131,7 @@ fn min_links(bond: &Bond) -> Finding {
         return fail("bond-min-links", name, format!("{said}: the bond never comes up"), fix);
     }
     if asked > 1 && asked == there {
-        let said = format!("{said}: the loss of one takes the bond down");
+        let said = format!("{said}: the loss of one link takes the bond down");
         return warn("bond-min-links", name, said, fix);
     }
     pass("bond-min-links", name, said)
@@ -138,19 +141,16 @@ fn ports(bond: &Bond) -> Finding {
     let (name, there, active) = (&bond.name, bond.ports.len(), bond.active_ports().count());
     let said = format!("{active} of {there} ports carry traffic");
     match (active, there) {
-        (0, _) => fail(
-            "bond-ports",
-            name,
-            said,
-            format!("look at the ports' own lines; ip link set {name} up"),
-        ),
+        (0, _) => {
+            fail("bond-ports", name, said, format!("fix the ports below; ip link set {name} up"))
+        }
         (_, 1) => warn(
             "bond-ports",
             name,
-            "it has one port only",
+            "it has only one port",
             format!("ip link set PORT down; ip link set PORT master {name}; ip link set PORT up"),
         ),
-        // What is wrong with the others is said of each.
+        // Each of the other ports has its own finding.
         _ => pass("bond-ports", name, said),
     }
 }
@@ -162,7 +162,7 @@ fn of_port(bond: &Bond, port: &Port, fastest: Option<u32>) -> Vec<Finding> {
             "bond-port-link",
             &subject,
             format!("no link ({} failures so far)", port.link_failures),
-            format!("ip link set {name} up; then look at the cable and at the switch's port"),
+            format!("ip link set {name} up; then check the cable and the switch's port"),
         )];
     }
     let mut findings = vec![pass("bond-port-link", &subject, "link is up")];
@@ -196,7 +196,7 @@ fn aggregator(subject: &str, bond: &Bond, port: &Port) -> Option<Finding> {
         fail(
             "bond-port-aggregator",
             subject,
-            format!("it is in aggregator {own}, the bond sends through {}", agreed.id),
+            format!("it is in aggregator {own}, but the active one is {}", agreed.id),
             "put both ports into the same LACP group of the same switch (or of one MLAG pair), at the same speed",
         )
     })
@@ -208,8 +208,8 @@ fn churn(subject: &str, port: &Port) -> Option<Finding> {
         fail(
             "bond-port-churn",
             subject,
-            format!("LACP does not come to terms (actor {actor}, partner {partner})"),
-            "see that the switch's port is in the same group as the others, and that it is not blocked there",
+            format!("LACP negotiation fails (actor {actor}, partner {partner})"),
+            "check that the switch's port is in the same group as the others, and that it is not blocked",
         )
     })
 }
@@ -221,7 +221,7 @@ fn speed(subject: &str, port: &Port, fastest: Option<u32>) -> Finding {
             "bond-port-speed",
             subject,
             format!(
-                "{speed} Mbit/s where another port has {fastest}: they cannot be in one aggregator"
+                "{speed} Mbit/s, but another port has {fastest}: they cannot be in one aggregator"
             ),
             format!("ethtool -s {name} speed {fastest} duplex full autoneg on"),
         ),
@@ -229,7 +229,7 @@ fn speed(subject: &str, port: &Port, fastest: Option<u32>) -> Finding {
         (None, _) => warn(
             "bond-port-speed",
             subject,
-            "its driver does not say at what speed it runs",
+            "its driver does not report a speed",
             format!("ethtool {name}"),
         ),
     }

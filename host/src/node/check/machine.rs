@@ -1,29 +1,29 @@
-//! What containerd, the shim and a kubelet need of the machine.
+//! Checks what containerd, the shim and a kubelet need from the machine.
 
 use super::{Finding, fail, pass, warn};
 use crate::node::containerd::{self, RuntimeEntry};
 use crate::node::state::MachineState;
 
-/// The controllers by which pods' limits are kept, and without which a kubelet does not start.
+/// The controllers that enforce the limits of pods. A kubelet does not start without them.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
-/// What it wants of version 1 besides; in version 2, `cpu` has the accounts.
+/// The same for version 1, where processor time is accounted separately from `cpu`.
 const CONTROLLERS_OF_1: [&str; 5] = ["cpu", "cpuacct", "cpuset", "memory", "pids"];
 
-/// The first kernel with `PAGEMAP_SCAN`, by which instances are reset at little cost.
+/// The first kernel with `PAGEMAP_SCAN`, with which wasmtime resets instances cheaply.
 const FAST_RESET: (u32, u32) = (6, 7);
 
-/// What a host of nodes needs too.
+/// Checks for both roles.
 pub(super) fn of_any(state: &MachineState) -> Vec<Finding> {
     let has_overlay = state.file_systems.iter().any(|kind| kind == "overlay");
     vec![
         cgroups(state),
         if has_overlay {
-            pass("overlay", "kernel", "overlay file systems are there")
+            pass("overlay", "kernel", "overlay file systems are supported")
         } else {
             fail(
                 "overlay",
                 "kernel",
-                "there are no overlay file systems, which containerd's usual snapshots are",
+                "overlay file systems are not supported, but containerd's default snapshotter needs them",
                 "modprobe overlay (in LXC: on the host)",
             )
         },
@@ -41,7 +41,7 @@ pub(super) fn of_any(state: &MachineState) -> Vec<Finding> {
     ]
 }
 
-/// What containerd, the shim and the kubelet need.
+/// Checks for a node.
 pub(super) fn of_node(state: &MachineState) -> Vec<Finding> {
     let mut findings = Vec::new();
     if state.is_unprivileged {
@@ -56,17 +56,17 @@ pub(super) fn of_node(state: &MachineState) -> Vec<Finding> {
             fail(
                 "mount-propagation",
                 "mounts",
-                "/ is not a shared mount: volumes do not reach pods",
+                "/ is not a shared mount: volumes are not visible in pods",
                 "mount --make-rshared /",
             )
         },
         if state.has_kernel_log {
-            pass("kmsg", "kernel", "/dev/kmsg is there")
+            pass("kmsg", "kernel", "/dev/kmsg exists")
         } else {
             fail(
                 "kmsg",
                 "kernel",
-                "there is no /dev/kmsg, without which a kubelet does not start",
+                "there is no /dev/kmsg: a kubelet does not start without it",
                 "in LXC: lxc.mount.entry = /dev/kmsg dev/kmsg none bind,create=file 0 0",
             )
         },
@@ -74,21 +74,21 @@ pub(super) fn of_node(state: &MachineState) -> Vec<Finding> {
     findings
 }
 
-/// Which devices a pod may use is set by the host's root alone.
+/// Only the host's root can set which devices a pod may use.
 fn user_namespace(state: &MachineState) -> Finding {
     if state.cgroups.version == 1 {
         return fail(
             "user-namespace",
             "cgroups",
-            "version 1 in a user namespace: pods' devices cannot be set, and pods do not start",
-            "a privileged container, or a host of cgroup v2",
+            "version 1 in a user namespace: pods do not start, because their devices cannot be set",
+            "use a privileged container, or a host with cgroup v2",
         );
     }
     warn(
         "user-namespace",
         "cgroups",
-        "a user namespace on cgroup v2: this was not tried with the shim",
-        "try a pod; a privileged container works",
+        "a user namespace with cgroup v2: the shim is not tested with it",
+        "try a pod, or use a privileged container, which works",
     )
 }
 
@@ -98,7 +98,7 @@ fn shim(state: &MachineState) -> Finding {
         None => fail(
             "shim",
             "containerd",
-            "there is no containerd-shim-spotter-v1 on its path",
+            "there is no containerd-shim-spotter-v1 on containerd's path",
             "spotter shim install",
         ),
     }
@@ -116,7 +116,7 @@ fn configuration(state: &MachineState) -> Finding {
     };
     match containerd::edit(text, RuntimeEntry::Present) {
         Ok(edited) if edited == *text => {
-            pass("containerd-config", "containerd", "the runtime `spotter` is in its configuration")
+            pass("containerd-config", "containerd", "the runtime `spotter` is configured")
         }
         Ok(_) => {
             let message = format!("{} has no runtime `spotter`", path.display());
@@ -138,9 +138,9 @@ fn cgroups(state: &MachineState) -> Finding {
     let fix = if missing.contains(&"memory") {
         "boot with cgroup_enable=memory (in LXC: lxc.mount.auto = cgroup:rw:force)"
     } else {
-        "boot with a kernel that has them (in LXC: lxc.mount.auto = cgroup:rw:force)"
+        "boot a kernel that has them (in LXC: lxc.mount.auto = cgroup:rw:force)"
     };
-    let said = format!("{version} lacks {}: pods' limits are not kept", missing.join(", "));
+    let said = format!("{version} lacks {}: pods' limits are not enforced", missing.join(", "));
     fail("cgroups", "cgroups", said, fix)
 }
 
@@ -148,15 +148,15 @@ fn kernel(release: &str) -> Finding {
     let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
     if version >= FAST_RESET {
-        return pass("kernel", "kernel", format!("Linux {release} resets instances fast"));
+        return pass("kernel", "kernel", format!("Linux {release} resets instances quickly"));
     }
     warn(
         "kernel",
         "kernel",
         format!(
-            "Linux {release} is older than {}.{}: each request costs about a tenth of a millisecond more",
+            "Linux {release} is older than {}.{}: each request takes about 0.1 ms longer",
             FAST_RESET.0, FAST_RESET.1
         ),
-        "a newer kernel; nothing is wrong without",
+        "optional: a newer kernel",
     )
 }

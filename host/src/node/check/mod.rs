@@ -101,7 +101,7 @@ mod tests {
             faults(&GOOD.replacen("MII Status: up\nSpeed", "MII Status: going down\nSpeed", 1)),
             [""; 0]
         );
-        // As it is read without CAP_NET_ADMIN: nothing is known of the partner, and nothing is claimed.
+        // Without CAP_NET_ADMIN, the partner is unknown.
         let (head, rest) = GOOD.split_once("Active Aggregator Info").unwrap();
         let withheld = format!("{head}\n{}", &rest[rest.find("\nSlave Interface").unwrap()..]);
         assert_eq!(faults(&withheld), ["bond-partner", "bond-ports"]);
@@ -186,7 +186,7 @@ mod tests {
             peer: index,
             ..Link::default()
         };
-        // As in an LXC node: its link is one end of a pair, and pods' bridge is as small as the overlay.
+        // As in an LXC node: its link is one end of a veth pair, and the pods' bridge has the overlay's MTU.
         let overlay =
             |mtu: u32, over: u32| Link { peer: over, ..link("flannel.1", "vxlan", mtu, 9) };
         let node = |mtu: u32, over: u32| {

@@ -1,5 +1,4 @@
-//! Whether links that pass frames to each other take frames of the same size: where one takes less, what is
-//! larger is lost without a word.
+//! Checks that links which pass frames to each other have the same MTU: a larger frame is dropped silently.
 
 use super::{Finding, fail, pass};
 use crate::node::state::Link;
@@ -20,19 +19,19 @@ pub(super) fn findings(links: &[Link]) -> Vec<Finding> {
 
 fn of_port(master: &Link, port: &Link) -> Finding {
     let subject = format!("{}/{}", master.name, port.name);
-    // An overlay's end in a bridge is smaller by what it adds; that is looked at below.
+    // An overlay's port in a bridge is smaller by its overhead; `of_overlay` checks that.
     if port.mtu == master.mtu || port.kind == "vxlan" {
         return pass("mtu", &subject, format!("MTU {}", port.mtu));
     }
     fail(
         "mtu",
         &subject,
-        format!("MTU {}, where {} has {}", port.mtu, master.name, master.mtu),
-        format!("ip link set {} mtu {}, or the other way round", port.name, master.mtu),
+        format!("MTU {}, but {} has {}", port.mtu, master.name, master.mtu),
+        format!("ip link set {} mtu {}, or change {} instead", port.name, master.mtu, master.name),
     )
 }
 
-/// The link that an overlay's frames go out by: the one it is bound to, else that of the default route.
+/// The link that carries an overlay's frames: the one it is bound to, or else that of the default route.
 fn carrier<'a>(overlay: &Link, links: &'a [Link]) -> Option<&'a Link> {
     let bound = links.iter().find(|link| link.index == overlay.peer && link.index != overlay.index);
     bound.or_else(|| links.iter().find(|link| link.is_default_route))
@@ -49,7 +48,7 @@ fn of_overlay(overlay: &Link, carrier: &Link) -> Option<Finding> {
         "mtu-overlay",
         name,
         format!(
-            "MTU {}, but only {room} fit into the {} of {}",
+            "MTU {}, but at most {room} fits into the {} of {}",
             overlay.mtu, carrier.mtu, carrier.name
         ),
         format!("ip link set {name} mtu {room}"),
