@@ -1,5 +1,4 @@
-//! What a guest writes to its standard streams: line by line in the host's log, with the component
-//! it came from.
+//! Writes a guest's standard streams to the host's log, line by line, with the component's name.
 
 use std::io;
 use std::pin::Pin;
@@ -11,13 +10,13 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// What the log calls lines of guests.
+/// The log target of guests' lines.
 pub const TARGET: &str = "guest";
 
-/// A request may log so much; what is more is lost, and the log says so.
+/// The most that a request may log, in bytes. The rest is dropped, with a line that says so.
 const MAX_LOG_BYTES: usize = 64 << 10;
 
-/// A line longer than this is split.
+/// Longer lines are split.
 const MAX_LINE_BYTES: usize = 4 << 10;
 
 /// One standard stream of one guest.
@@ -32,14 +31,14 @@ struct Lines {
 }
 
 impl GuestLog {
-    /// A stream by this name (`stdout`, `stderr`) of this component.
+    /// The stream `stdout` or `stderr` of a component.
     pub(super) fn new(component: &str, stream: &'static str) -> Self {
         let component = component.to_owned();
         Self(Arc::new(Mutex::new(Lines { component, stream, pending: Vec::new(), written: 0 })))
     }
 
     fn take(&self, bytes: &[u8]) {
-        // A panic while logging leaves nothing that matters half done.
+        // A panic while logging leaves no inconsistent state.
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take(bytes);
     }
 }
@@ -57,7 +56,7 @@ impl Lines {
             self.emit(&line);
         }
         if self.written > MAX_LOG_BYTES {
-            self.emit(b"(this request logs no more: it has written 64 KiB)");
+            self.emit(b"(the rest of this request's log is dropped: it has written 64 KiB)");
         }
     }
 

@@ -1,4 +1,4 @@
-//! One instance for one request: its state, its limits, and the processor time it has used.
+//! One instance for one request: its state, its limits, and the processor time that it uses.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use super::limits::Limits;
 use super::outbound::Outbound;
 use super::variables::Values;
 
-/// What a guest's host calls see.
+/// The host state of an instance, available to host functions.
 pub struct InstanceState {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
     outbound: Outbound,
     variables: Values,
-    /// The application's stores, and which of them this component may open.
+    /// The application's key-value database, and the stores that this component may open.
     key_value: (Option<KeyValueDatabase>, Arc<[String]>),
     memory: MemoryLimit,
 }
@@ -41,26 +41,25 @@ impl WasiHttpView for InstanceState {
     }
 }
 
-/// The guest ran for longer than [`Limits::request_cpu`].
+/// The guest used more processor time than [`Limits::request_cpu`].
 #[derive(Debug)]
 pub struct CpuLimitExceeded;
 
 impl std::fmt::Display for CpuLimitExceeded {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "the guest used more processor time than a request may")
+        write!(formatter, "the guest exceeded its limit on processor time")
     }
 }
 
 impl std::error::Error for CpuLimitExceeded {}
 
-/// Handles of the system that one instance may have at once: each takes memory of the host's.
+/// How many resource handles one instance may have at once. Each takes memory in the host.
 const MAX_RESOURCES: usize = 4096;
 /// The largest set of header fields that a guest may build, in bytes.
 const MAX_FIELD_BYTES: usize = 64 << 10;
 
-/// Makes the store for one instance. `used` counts what it takes: the future that runs the
-/// guest must be wrapped in [`Metered`] with the same counter. `hops` is how many guests have called
-/// one another to come here.
+/// Creates the store for one instance. `used` counts what it uses: wrap the future that runs the guest in
+/// [`Metered`] with the same counter. `hops` is the depth of calls between guests.
 pub fn store(
     engine: &Engine,
     wasi: WasiCtx,
@@ -95,7 +94,7 @@ pub fn store(
         if used.cpu() > limit {
             return Err(wasmtime::Error::new(CpuLimitExceeded));
         }
-        // Lets the server's own work, and other guests, have the thread.
+        // Let the server's own tasks and other guests run.
         Ok(UpdateDeadline::Yield(1))
     });
     store
@@ -115,13 +114,13 @@ impl InstanceState {
         &self.variables
     }
 
-    /// Whether the guest asked for more memory than it may have.
+    /// Whether the guest was refused memory beyond its limit.
     pub fn memory_limit_was_hit(&self) -> bool {
         self.memory.exceeded
     }
 }
 
-/// Bounds all memories of an instance together: a component may have several.
+/// Limits the total size of an instance's memories: a component may have several.
 struct MemoryLimit {
     limit_bytes: u64,
     total: u64,
@@ -156,11 +155,11 @@ impl ResourceLimiter for MemoryLimit {
     }
 }
 
-/// What one guest uses: processor time, as its thread spends it, and memory.
+/// The processor time and memory that one guest uses.
 #[derive(Debug, Default)]
 pub struct Usage {
     cpu_nanos: AtomicU64,
-    /// When the poll under way began, by the clock of its thread, plus one; 0 between polls.
+    /// The start of the current poll, by its thread's clock, plus one; 0 between polls.
     running_since: AtomicU64,
     memory_peak: AtomicU64,
 }
@@ -170,13 +169,13 @@ impl Usage {
         Arc::default()
     }
 
-    /// The most linear memory the guest had, in bytes.
+    /// The guest's peak linear memory, in bytes.
     #[allow(clippy::cast_precision_loss, reason = "memories are far below 2^53 bytes")]
     pub fn memory_peak(&self) -> f64 {
         self.memory_peak.load(Ordering::Relaxed) as f64
     }
 
-    /// Processor time so far; the poll under way is included where its own thread asks.
+    /// The processor time so far. Includes the current poll only if called on its thread.
     pub fn cpu(&self) -> Duration {
         let running = match self.running_since.load(Ordering::Relaxed) {
             0 => 0,
@@ -186,13 +185,13 @@ impl Usage {
     }
 }
 
-/// Processor time of this thread so far, in nanoseconds, plus one.
+/// This thread's processor time so far, in nanoseconds, plus one.
 fn thread_nanos() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs() + 1
 }
 
-/// A future whose polls are counted as its guest's processor time.
+/// Counts the processor time of a future's polls as its guest's.
 pub struct Metered<F> {
     future: Pin<Box<F>>,
     used: Arc<Usage>,

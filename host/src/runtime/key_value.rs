@@ -1,5 +1,5 @@
-//! Key-value stores that outlive requests: `fermyon:spin/key-value` and `wasi:keyvalue/store`, each
-//! store a table of one embedded database (redb) for the application.
+//! Persistent key-value stores: `fermyon:spin/key-value` and `wasi:keyvalue/store`. Each store is a table in the
+//! application's embedded database (redb).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ use wasi::wasi::keyvalue::store::{self as wasi_store, Error as WasiError, KeyRes
 /// The largest value, in bytes.
 const MAX_VALUE_BYTES: usize = 1 << 20;
 
-/// How many keys one call of `list-keys` gives.
+/// The most keys that one call of `list-keys` returns.
 const MAX_KEYS_PER_CALL: usize = 1000;
 
 /// The application's database.
@@ -70,7 +70,7 @@ pub(super) struct KeyValueDatabase {
     database: Arc<Database>,
 }
 
-/// One store, as a component has it open.
+/// A store that a component has opened.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct OpenStore {
     database: Arc<Database>,
@@ -78,7 +78,7 @@ pub struct OpenStore {
 }
 
 impl KeyValueDatabase {
-    /// Opens the database in a file, or makes it.
+    /// Opens the database in a file, or creates it.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let context = || format!("cannot open the key-value store {}", path.display());
         if let Some(folder) = path.parent() {
@@ -87,7 +87,7 @@ impl KeyValueDatabase {
         Ok(Self { database: Arc::new(Database::create(path).with_context(context)?) })
     }
 
-    /// Sets a value of the store `default`.
+    /// Sets a value in the store `default`.
     pub(super) fn set_default(&self, key: &str, value: &str) -> anyhow::Result<()> {
         let set = self.store("default").set(key, Some(value.as_bytes()));
         set.with_context(|| format!("cannot set {key:?} in the default store"))
@@ -127,7 +127,7 @@ impl OpenStore {
         Ok(transaction.commit()?)
     }
 
-    /// Keys after `after`, in order, at most so many.
+    /// At most `limit` keys after `after`, in order.
     fn keys(&self, after: Option<&str>, limit: usize) -> DatabaseResult<Vec<String>> {
         let transaction = self.database.begin_read()?;
         let table = match transaction.open_table(self.table()) {
@@ -149,7 +149,7 @@ impl OpenStore {
     }
 }
 
-/// Gives components both interfaces.
+/// Adds both interfaces to the linker.
 pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> anyhow::Result<()> {
     spin_store::add_to_linker::<InstanceState, HasSelf<InstanceState>>(linker, |state| state)?;
     wasi_store::add_to_linker::<InstanceState, HasSelf<InstanceState>>(linker, |state| state)?;
@@ -183,9 +183,8 @@ impl InstanceState {
 }
 
 fn too_large(value: &[u8]) -> Option<String> {
-    (value.len() > MAX_VALUE_BYTES).then(|| {
-        format!("the value has {} bytes; at most {MAX_VALUE_BYTES} are stored", value.len())
-    })
+    (value.len() > MAX_VALUE_BYTES)
+        .then(|| format!("the value has {} bytes; the limit is {MAX_VALUE_BYTES}", value.len()))
 }
 
 fn spin_error(error: &redb::Error) -> SpinError {

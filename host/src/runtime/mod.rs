@@ -1,4 +1,4 @@
-//! Components at run time: an engine, compiled code on disk, and a fresh instance per request.
+//! Runs components: the engine, the cache of compiled code, and a fresh instance for each request.
 
 pub mod cache;
 pub mod config_file;

@@ -1,4 +1,4 @@
-//! A component's variables, as it asks for them: `fermyon:spin/variables` and `wasi:config/store`.
+//! Provides a component's variables through `fermyon:spin/variables` and `wasi:config/store`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,10 +45,10 @@ use wasi::wasi::config::store::{self, Error as ConfigError};
 /// The values of one component's variables, by name.
 pub(super) type Values = Arc<BTreeMap<String, String>>;
 
-/// Gives components both interfaces.
+/// Adds both interfaces to the linker.
 ///
 /// # Errors
-/// Where the linker has them already.
+/// If the linker already has them.
 pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> anyhow::Result<()> {
     variables::add_to_linker::<InstanceState, HasSelf<InstanceState>>(linker, |state| state)?;
     store::add_to_linker::<InstanceState, HasSelf<InstanceState>>(linker, |state| state)?;
