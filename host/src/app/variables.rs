@@ -1,5 +1,5 @@
-//! Application variables: declared in `[variables]`, given values by flag or environment, and passed
-//! to components through templates (<https://spinframework.dev/variables>).
+//! Application variables: declared in `[variables]`, set by flag or environment, and passed to components through
+//! templates (<https://spinframework.dev/variables>).
 
 use std::collections::BTreeMap;
 
@@ -17,30 +17,30 @@ pub struct Declaration {
     pub secret: bool,
 }
 
-/// What gives variables their values, the first that knows one: flags, then the environment.
+/// The sources of variables' values. Flags take precedence over the environment.
 #[derive(Clone, Debug, Default)]
 pub struct VariableSources {
     /// From `--variable NAME=VALUE`.
     pub flags: BTreeMap<String, String>,
-    /// From `SPIN_VARIABLE_NAME`, by name in lower case.
+    /// From `SPIN_VARIABLE_NAME`, by lowercase name.
     pub environment: BTreeMap<String, String>,
     pub missing: MissingVariable,
 }
 
-/// What becomes of a required variable that nothing gives a value.
+/// How to treat a required variable without a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissingVariable {
     #[default]
     Error,
-    /// Its name stands for its value, where the application is not run but shipped.
+    /// Use its name as its value, for an application that is packaged rather than run.
     Placeholder,
 }
 
 impl VariableSources {
-    /// Reads flags, and the environment that the application will have.
+    /// Reads flags, and the environment in which the application will run.
     ///
     /// # Errors
-    /// A flag that is not `NAME=VALUE`.
+    /// If a flag is not of the form `NAME=VALUE`.
     pub fn read(
         flags: &[String],
         environment: impl Iterator<Item = (String, String)>,
@@ -67,11 +67,10 @@ impl VariableSources {
     }
 }
 
-/// Every declared variable's value.
+/// The values of all declared variables.
 ///
 /// # Errors
-/// A required variable without a value; a flag for a variable that is not declared; a name that
-/// Spin would not take.
+/// If a required variable has no value, a flag names an undeclared variable, or a name is not valid in Spin.
 pub fn resolve(
     declared: &BTreeMap<String, Declaration>,
     sources: &VariableSources,
@@ -89,16 +88,19 @@ pub fn resolve(
         .map(|(name, declaration)| {
             let is_valid = name.starts_with(|first: char| first.is_ascii_lowercase())
                 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-            ensure!(is_valid, "`{name}` is no name for a variable: a-z, 0-9 and _, a letter first");
+            ensure!(
+                is_valid,
+                "`{name}` is not a valid variable name: use a-z, 0-9 and _, beginning with a letter"
+            );
             ensure!(
                 declaration.required != declaration.default.is_some(),
-                "the variable `{name}` is either required = true, or has a default"
+                "the variable `{name}` must have either `required = true` or a default"
             );
             let stand_in = Some(name).filter(|_| sources.missing == MissingVariable::Placeholder);
             let value = sources.get(name).or(declaration.default.as_ref()).or(stand_in);
             let value = value.with_context(|| {
                 format!(
-                    "the variable `{name}` is required and has no value: give it with --variable \
+                    "the variable `{name}` is required but has no value: set it with --variable \
                      {name}=VALUE or SPIN_VARIABLE_{}",
                     name.to_uppercase()
                 )
@@ -108,17 +110,17 @@ pub fn resolve(
         .collect()
 }
 
-/// Puts values in the place of `{{ name }}`.
+/// Replaces each `{{ name }}` with the variable's value.
 ///
 /// # Errors
-/// A name that is not declared, or braces that are not closed.
+/// If a variable is not declared, or braces are not closed.
 pub fn expand(template: &str, values: &BTreeMap<String, String>) -> anyhow::Result<String> {
     let mut expanded = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
-        let (name, after) = after.split_once("}}").with_context(|| {
-            format!("the template {template:?} has `{{{{` and no `}}}}` behind it")
-        })?;
+        let (name, after) = after
+            .split_once("}}")
+            .with_context(|| format!("the template {template:?} has `{{{{` without `}}}}`"))?;
         let value = values.get(name.trim()).with_context(|| {
             format!(
                 "the template {template:?} names `{}`, which [variables] does not declare",
