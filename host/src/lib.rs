@@ -1,4 +1,4 @@
-//! Spotter's runtime: an application's manifest in, HTTP served by WebAssembly components out.
+//! Spotter's runtime: builds applications of WebAssembly components and serves them over HTTP.
 
 pub mod app;
 pub mod bake;
