@@ -1,4 +1,4 @@
-//! What containerd asks of a shim, over its socket: the Task service, version 2
+//! The task service, version 2, that containerd calls over the shim's socket
 //! (<https://github.com/containerd/containerd/blob/main/core/runtime/v2/README.md>).
 
 use std::collections::BTreeMap;
@@ -29,25 +29,25 @@ use super::usage;
 /// The tasks of one pod.
 pub struct Service {
     pub namespace: String,
-    /// Where containerd listens.
+    /// The path of containerd's socket.
     pub containerd: String,
     pub events: Arc<Events>,
     pub exit: Arc<ExitSignal>,
     pub tasks: Tasks,
 }
 
-/// By their containers' ids.
+/// Tasks by container id.
 pub type Tasks = Arc<Mutex<BTreeMap<String, Arc<Task>>>>;
 
-/// Where containerd hears of what happens.
+/// Publishes events to containerd.
 pub struct Events {
     pub publisher: Mutex<RemotePublisher>,
-    /// Where that connects to.
+    /// The address that the publisher connects to.
     pub address: String,
     pub namespace: String,
 }
 
-/// How long containerd may take to hear of something, in nanoseconds.
+/// How long publishing an event may take, in nanoseconds.
 const PUBLISH_TIMEOUT_NANOS: i64 = 5_000_000_000;
 
 impl Events {
@@ -61,13 +61,13 @@ impl Events {
         if publish(&publisher).is_ok() {
             return;
         }
-        // containerd was started anew, most likely.
+        // containerd has probably been restarted.
         let retried = RemotePublisher::new(&self.address).and_then(|reconnected| {
             *publisher = reconnected;
             publish(&publisher)
         });
         if let Err(error) = retried {
-            log::warn!("containerd did not hear of {topic}: {error}");
+            log::warn!("cannot publish {topic} to containerd: {error}");
         }
     }
 }
@@ -77,7 +77,7 @@ impl Service {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A container's task; processes beside its first there are none.
+    /// A container's task. Additional processes (exec) are not supported.
     fn task(&self, id: &str, exec_id: &str) -> TtrpcResult<Arc<Task>> {
         if !exec_id.is_empty() {
             return Err(no_exec());
@@ -111,7 +111,7 @@ impl Service {
         let id = request.id.clone();
         Task::create(request, move |pid, exit| {
             if exit.reason == ExitReason::OutOfMemory {
-                // Before its end, which it explains.
+                // Sent before the exit event, as its explanation.
                 events.send(TaskOOM { container_id: id.clone(), ..TaskOOM::default() });
             }
             events.send(TaskExit {
@@ -131,7 +131,7 @@ fn rpc_error(code: ttrpc::Code, reason: impl ToString) -> ttrpc::Error {
 }
 
 fn no_exec() -> ttrpc::Error {
-    let reason = "commands cannot be executed in containers of this runtime: probe them over HTTP";
+    let reason = "this runtime cannot execute commands in containers: use HTTP probes";
     rpc_error(ttrpc::Code::UNIMPLEMENTED, reason)
 }
 
@@ -140,22 +140,21 @@ fn failed(error: &anyhow::Error) -> ttrpc::Error {
 }
 
 impl TaskService for Service {
-    /// Whatever is wrong with an image is found here, so that containerd, and `kubectl describe`, say
-    /// what.
+    /// Errors in an image are found here, so that containerd, and `kubectl describe`, report them.
     fn create(
         &self,
         _: &TtrpcContext,
         request: CreateTaskRequest,
     ) -> TtrpcResult<CreateTaskResponse> {
         if request.terminal {
-            let reason = "there are no terminals here: leave out `tty`";
+            let reason = "terminals are not supported: leave out `tty`";
             return Err(rpc_error(ttrpc::Code::INVALID_ARGUMENT, reason));
         }
         if !request.checkpoint.is_empty() {
-            return Err(rpc_error(ttrpc::Code::UNIMPLEMENTED, "there are no checkpoints here"));
+            return Err(rpc_error(ttrpc::Code::UNIMPLEMENTED, "checkpoints are not supported"));
         }
         if self.tasks().contains_key(&request.id) {
-            let reason = format!("there is a task {} already", request.id);
+            let reason = format!("the task {} already exists", request.id);
             return Err(rpc_error(ttrpc::Code::ALREADY_EXISTS, reason));
         }
         let task = self.create_task(&request).map_err(|error| failed(&error))?;
@@ -199,7 +198,7 @@ impl TaskService for Service {
     fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> TtrpcResult<DeleteResponse> {
         let task = self.task(&request.id, &request.exec_id)?;
         if task.status() == TaskStatus::Running {
-            let reason = "the container still runs: stop it first";
+            let reason = "the container is still running: stop it first";
             return Err(rpc_error(ttrpc::Code::FAILED_PRECONDITION, reason));
         }
         task.container.delete().map_err(|error| failed(&error))?;
@@ -271,9 +270,10 @@ impl TaskService for Service {
         Err(no_exec())
     }
 
-    /// Where it is not answered, containerd takes the container for ended and the change for made.
+    /// Must return an error: without a reply, containerd would take the container for ended and the update for
+    /// applied.
     fn update(&self, _: &TtrpcContext, _: UpdateTaskRequest) -> TtrpcResult<Empty> {
-        let reason = "limits cannot be changed while a container runs: replace the pod";
+        let reason = "the limits of a running container cannot be changed: replace the pod";
         Err(rpc_error(ttrpc::Code::UNIMPLEMENTED, reason))
     }
 

@@ -1,4 +1,4 @@
-//! One container as containerd sees it: created, started, waited for.
+//! A task: one container, from its creation to the exit of its process.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -11,10 +11,10 @@ use super::container::Container;
 use super::plan::{ContainerRequest, Plan};
 use super::usage::OomKills;
 
-/// What a process ends with that is killed.
+/// The exit status of a process that was killed with SIGKILL.
 pub const KILLED: u32 = 128 + 9;
 
-/// One container, made.
+/// One container.
 pub struct Task {
     pub request: ContainerRequest,
     pub container: Container,
@@ -22,7 +22,7 @@ pub struct Task {
     progress: Arc<Progress>,
 }
 
-/// How far a container has come.
+/// The state of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskStatus {
     Created,
@@ -30,21 +30,21 @@ pub enum TaskStatus {
     Stopped,
 }
 
-/// How its process ended, and when.
+/// How and when its process ended.
 #[derive(Clone)]
 pub struct Exit {
     pub status: u32,
-    /// Why, where the system ended it.
+    /// Whether the system killed it.
     pub reason: ExitReason,
     pub at: Timestamp,
 }
 
-/// Why a process has ended.
+/// The reason why a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitReason {
-    /// Its own affair, or a signal's.
+    /// It exited by itself, or a signal ended it.
     Normal,
-    /// Its container had no more memory.
+    /// The container exceeded its memory limit.
     OutOfMemory,
 }
 
@@ -67,24 +67,24 @@ impl Progress {
 }
 
 impl Task {
-    /// Makes a container; `on_exit` is called when its process has ended.
+    /// Creates a container. `on_exit` is called when its process has ended.
     ///
     /// # Errors
-    /// Whatever is wrong with its image, or with what it is to be given.
+    /// If its image or its configuration is invalid, or the system refuses.
     pub fn create(
         request: ContainerRequest,
         on_exit: impl FnOnce(u32, &Exit) + Send + 'static,
     ) -> anyhow::Result<Self> {
-        // containerd is asked for the image: the only thing here that waits for others.
+        // Only the request to containerd for the image is asynchronous.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let plan = runtime.block_on(Plan::of(&request))?;
-        // Before there is a process that could end.
+        // Subscribe before there is a process that could end.
         let exits = monitor_subscribe(Topic::Pid)?;
         let container = Container::create(plan)?;
         let pid = container.pid()?;
         let progress = Arc::new(Progress::default());
         let watched = Arc::clone(&progress);
-        // Found while the process is there to ask for its cgroup.
+        // Find the cgroup while the process still exists.
         let memory = OomKills::of(pid.unsigned_abs());
         let watch = move || {
             let status = status_of(pid, &exits).unwrap_or(KILLED);
@@ -105,7 +105,7 @@ impl Task {
     /// Starts the container's program.
     ///
     /// # Errors
-    /// Where it has been started before.
+    /// If it has already been started.
     pub fn start(&self) -> anyhow::Result<()> {
         self.container.start()?;
         self.progress.state().is_started = true;
@@ -137,7 +137,7 @@ impl Task {
     }
 }
 
-/// Waits until the shim's reaper has seen this process end.
+/// Waits until the shim's reaper reports the end of this process.
 fn status_of(pid: i32, exits: &Subscription) -> Option<u32> {
     exits.rx.iter().find_map(|ExitEvent { subject, exit_code }| match subject {
         Subject::Pid(ended) if ended == pid => Some(exit_code.unsigned_abs()),
