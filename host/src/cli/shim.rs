@@ -1,4 +1,4 @@
-//! `spotter shim`: containerd's shim for Spotter, put on a node and taken off it.
+//! `spotter shim`: installs the containerd shim on a node, or removes it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use similar::TextDiff;
 use crate::node::containerd::{self, RuntimeEntry};
 use crate::progress::say;
 
-/// The name by which containerd finds it.
+/// The file name by which containerd finds the shim.
 const PROGRAM: &str = "containerd-shim-spotter-v1";
 
-/// Install the containerd shim on this node, or take it off
+/// Install the containerd shim on this node, or remove it
 #[derive(Args)]
 pub(super) struct Shim {
     #[command(subcommand)]
@@ -22,9 +22,9 @@ pub(super) struct Shim {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Put the shim on containerd's path and its runtime into containerd's configuration
+    /// Copy the shim to containerd's path, and add its runtime to containerd's configuration
     Install(Install),
-    /// Take both away again
+    /// Remove both again
     Uninstall(Options),
 }
 
@@ -32,21 +32,21 @@ enum Command {
 struct Install {
     #[command(flatten)]
     options: Options,
-    /// The shim [default: the one beside this program]
+    /// The shim to install [default: the one beside this program]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
 }
 
-/// Where on the node.
+/// Options of both commands.
 #[derive(Args)]
 struct Options {
-    /// containerd's configuration, of version 2 or 3; made where there is none
+    /// containerd's configuration, version 2 or 3; created if it does not exist
     #[arg(long, value_name = "FILE", default_value = "/etc/containerd/config.toml")]
     containerd_config: PathBuf,
     /// A folder on containerd's PATH
     #[arg(long, value_name = "FOLDER", default_value = "/usr/local/bin")]
     bin_dir: PathBuf,
-    /// Say what would change, and change nothing
+    /// Print the changes without making them
     #[arg(long)]
     dry_run: bool,
 }
@@ -73,7 +73,7 @@ impl Install {
                 source.display()
             )
         })?;
-        ensure!(bytes.starts_with(b"\x7fELF"), "{} is no program", source.display());
+        ensure!(bytes.starts_with(b"\x7fELF"), "{} is not a program", source.display());
         let target = options.program();
         let mut changed = false;
         let is_runnable = std::fs::metadata(&target)
@@ -107,7 +107,7 @@ impl Options {
         Ok(())
     }
 
-    /// Edits containerd's configuration; whether that changes it.
+    /// Edits containerd's configuration, and returns whether that changes it.
     fn configure(&self, entry: RuntimeEntry) -> anyhow::Result<bool> {
         let path = &self.containerd_config;
         let shown = path.display();
@@ -124,7 +124,7 @@ impl Options {
         let name = path.display().to_string();
         tell(difference.unified_diff().header(&name, &name).to_string().trim_end());
         if !self.dry_run {
-            // What a link leads to, and not the link.
+            // If it is a symbolic link, replace its target.
             let path = path.canonicalize().unwrap_or_else(|_| path.clone());
             let permissions = match std::fs::metadata(&path) {
                 Ok(metadata) => metadata.permissions(),
@@ -146,13 +146,13 @@ impl Options {
     fn conclude(&self, changed: bool) {
         match (changed, self.dry_run) {
             (false, _) => say("nothing to do"),
-            (true, true) => say("nothing was changed: this was a dry run"),
+            (true, true) => say("dry run: nothing was changed"),
             (true, false) => say("restart containerd: systemctl restart containerd"),
         }
     }
 }
 
-/// Puts a file in the place of another in one step: containerd may start the program at any time.
+/// Replaces a file atomically, because containerd may start the program at any time.
 fn replace(path: &Path, bytes: &[u8], permissions: std::fs::Permissions) -> anyhow::Result<()> {
     let context = || format!("cannot write {}", path.display());
     let folder = path.parent().unwrap_or(Path::new("/"));
@@ -164,7 +164,7 @@ fn replace(path: &Path, bytes: &[u8], permissions: std::fs::Permissions) -> anyh
     Ok(())
 }
 
-#[allow(clippy::print_stdout, reason = "what changes is what was asked for")]
+#[allow(clippy::print_stdout, reason = "the output of the command")]
 fn tell(text: &str) {
     println!("{text}");
 }
