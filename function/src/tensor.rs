@@ -1,5 +1,5 @@
-//! From a picture of any shape to the network's input tensor, and back from the network's
-//! coordinates to the picture's.
+//! Converts a picture of any shape to the network's input tensor, and the network's coordinates back to the
+//! picture's.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -29,7 +29,7 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// Takes a point in fractions of the input to pixels of the upright picture, within it.
+    /// Converts a point from fractions of the input to pixels of the upright picture, clamped to the picture.
     pub fn to_picture(self, (x, y): (f32, f32)) -> (f32, f32) {
         let (width, height) = (self.picture.width as f32, self.picture.height as f32);
         let x = (x - self.origin.0) / self.extent.0 * width;
@@ -46,11 +46,11 @@ impl Placement {
 /// Resizes a picture to the network's input (half-pixel bilinear, as the models were trained) and
 /// lays it out as the network's tensor.
 ///
-/// The resize runs on the pixels as they are stored; only the small result is turned upright, so
-/// that a rotated photograph costs no second copy of itself.
+/// It resizes the pixels as they are stored, and turns only the small result upright, so that a rotated
+/// photograph needs no second copy.
 ///
 /// # Errors
-/// [`Error::Internal`] where the resizer refuses: never for what a client sent.
+/// [`Error::Internal`] if the resizer fails, which does not depend on the client's input.
 pub fn fit(picture: &Picture, input: &Input) -> Result<(Tensor, Placement), Error> {
     let upright = picture.upright_size();
     let (placement, inner) = placement_of(upright, input);
@@ -68,15 +68,15 @@ pub fn fit(picture: &Picture, input: &Input) -> Result<(Tensor, Placement), Erro
     Ok((tensor(canvas, input)?, placement))
 }
 
-/// The tensor of an input where every pixel is black.
+/// The tensor of a black picture.
 ///
 /// # Errors
-/// [`Error::Internal`] where the input's shape is impossible.
+/// [`Error::Internal`] if the input's shape is impossible.
 pub fn blank(input: &Input) -> Result<Tensor, Error> {
     tensor(RgbImage::new(input.width, input.height), input)
 }
 
-/// Where a picture goes in the input, and how large it is there.
+/// The placement and size of a picture in the input.
 fn placement_of(picture: ImageSize, input: &Input) -> (Placement, ImageSize) {
     let (width, height) = (input.width as f32, input.height as f32);
     let inner = match input.fit {

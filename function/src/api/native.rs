@@ -1,4 +1,4 @@
-//! Spotter's own wire shape: `POST /detect`, `GET /labels`, `GET /healthz`.
+//! The endpoints `POST /detect`, `GET /labels` and `GET /healthz`.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::model::Model;
 use crate::options::{Annotation, MAX_REQUEST_MEGAPIXELS, Options, PictureFormat};
 use crate::{Report, annotate, picture};
 
-/// One picture's part of a reply to several: its report or its error.
+/// The result for one of several pictures.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum PictureResult<'m> {
@@ -34,14 +34,14 @@ pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
         (PictureCount::Many, Some(_)) if by_option => Err(Error::BadOption {
             name: "annotate".into(),
             value: "true".into(),
-            expected: "one picture a request".into(),
+            expected: "false for a request with several pictures".into(),
         }),
-        // A list has no picture form; JSON is what any client of a list can read.
+        // The reply to a list is always JSON.
         (PictureCount::Many, _) => Ok(detect_many(model, &parsed)),
     }
 }
 
-/// Whether a picture is wanted back, and who says so.
+/// Whether the client wants an annotated picture, and whether an option or the `Accept` header says so.
 struct ReplyFormat {
     format: Option<PictureFormat>,
     by_option: bool,
@@ -57,7 +57,7 @@ impl ReplyFormat {
     }
 }
 
-/// Several pictures: a list in their order, each with its report or its error.
+/// Detects objects in several pictures. The reply lists a report or an error for each, in the same order.
 fn detect_many(model: &Model, parsed: &DetectRequest) -> Reply {
     let mut megapixels = 0.0;
     let mut results = Vec::new();
@@ -100,7 +100,7 @@ fn detect_annotated(
     Ok(Reply { status: 200, content_type, allow: None, detections_header, body })
 }
 
-/// How many of each label there are, as the header says it.
+/// The number of detections of each label, in the header's format.
 fn detections_header<'r, 'm: 'r>(
     model: &Model,
     reports: impl IntoIterator<Item = &'r Report<'m>>,
@@ -131,7 +131,7 @@ pub(super) fn labels(model: &Model) -> Reply {
     Reply::json(200, &LabelList { model: &model.manifest().name, labels })
 }
 
-/// `GET /healthz`: that the component runs, and holds a model.
+/// `GET /healthz`: the component runs and contains a model.
 pub(super) fn health(model: &Model) -> Reply {
     #[derive(Serialize)]
     struct Health<'m> {
@@ -154,10 +154,10 @@ fn preferred_picture(accept: Option<&str>) -> Option<PictureFormat> {
             ("application", "json" | "*") | ("*", "*") => None,
             _ => return None,
         };
-        // A quality of nothing is a refusal.
+        // Quality 0 means not acceptable.
         (quality > 0.0).then_some((quality, format))
     });
-    // The first of the best: `max_by` would give the last.
+    // Of several best ranges, the first wins; `max_by` would return the last.
     ranges.reduce(|best, next| if next.0 > best.0 { next } else { best })?.1
 }
 

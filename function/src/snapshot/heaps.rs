@@ -1,12 +1,12 @@
-//! The component's allocator: two heaps, so that what the snapshot keeps lies together and what
-//! loading a model leaves behind is gone.
+//! The component's allocator. It uses two heaps, so that the snapshot contains the model in one dense region, and
+//! nothing else of what loading it allocated.
 //!
-//! Loading a model allocates several times what is left of it in the end, and one heap would leave
-//! the model scattered over all of it: a snapshot three times as large, or too sparse for wasmtime
-//! to map. Which blocks will be left is not known when they are allocated; but loading the same
-//! files twice allocates the same blocks in the same order. So the first load *records* which
-//! blocks are never freed, and a second one, in a fresh instance, *places* those in a heap of their
-//! own, dense and below the other; what is then left of the other is zeroed, and serves requests.
+//! Loading a model allocates several times the memory that the model finally occupies. With one heap, the model
+//! would be scattered over all of it, and the snapshot would be three times as large, or too sparse for wasmtime
+//! to map. When a block is allocated, nothing tells whether it will be freed. But loading the same files twice
+//! allocates the same blocks in the same order. So the first load *records* which blocks are never freed. A
+//! second load, in a fresh instance, *places* those blocks in a separate dense heap, below the other one. The
+//! memory of the other heap is then zeroed and used for requests.
 
 #![allow(unsafe_code, reason = "an allocator cannot be written without")]
 
@@ -18,13 +18,13 @@ use dlmalloc::{Allocator, Dlmalloc};
 
 const PAGE_BYTES: usize = 64 << 10;
 
-/// In a recording, room before each block for its number and size.
+/// In a recording, the space before each block for its number.
 const HEADER_BYTES: usize = 16;
 
-/// What dlmalloc may need beside a block of a given size.
+/// The overhead of dlmalloc for each block.
 const BLOCK_OVERHEAD_BYTES: usize = 16;
 
-/// Linear memory for a recording, which no snapshot is taken of.
+/// Linear memory for a recording, of which no snapshot is taken.
 const RECORDING_HEAP_BYTES: usize = 1 << 30;
 
 /// Which blocks of a load are never freed, by the order of their allocation.
@@ -32,9 +32,9 @@ const RECORDING_HEAP_BYTES: usize = 1 << 30;
 pub(super) struct Survivors {
     /// A bit for each block.
     bits: Vec<u8>,
-    /// Room that the survivors need, in bytes.
+    /// The memory that the survivors need.
     live_bytes: usize,
-    /// The most that all blocks needed at once, in bytes.
+    /// The most memory that all blocks needed at once.
     peak_bytes: usize,
 }
 
@@ -46,7 +46,7 @@ impl Survivors {
         [numbers.concat().as_slice(), &self.bits].concat()
     }
 
-    /// Reads what [`Survivors::to_bytes`] wrote; `None` for anything shorter.
+    /// Parses the output of [`Survivors::to_bytes`]. Returns `None` for anything shorter.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (live_bytes, rest) = bytes.split_first_chunk::<8>()?;
         let (peak_bytes, bits) = rest.split_first_chunk::<8>()?;
@@ -63,17 +63,17 @@ impl Survivors {
     }
 }
 
-/// What the allocator is doing.
+/// The allocator's mode.
 enum Phase {
-    /// One heap, as anywhere else.
+    /// A single heap, as usual.
     Plain,
-    /// The first load: `alive` has a bit for each block that is not freed yet.
+    /// The first load: `alive` has a bit for each block that has not been freed yet.
     Recording { alive: Vec<u8>, next: usize, live_bytes: usize, peak_bytes: usize },
     /// The second load.
     Placing { survivors: Survivors, next: usize, misplaced: usize },
 }
 
-/// A region of linear memory: its first address, and the one after its last.
+/// A region of linear memory, from `start` up to, but not including, `end`.
 #[derive(Clone, Copy)]
 struct Region {
     start: usize,
@@ -83,7 +83,7 @@ struct Region {
 impl Region {
     const EMPTY: Self = Self { start: 0, end: 0 };
 
-    /// Grows the linear memory; `None` where it may not grow.
+    /// Grows the linear memory. Returns `None` if the limit is reached.
     fn grow(bytes: usize) -> Option<Self> {
         let pages = bytes.div_ceil(PAGE_BYTES);
         let before = wasm32::memory_grow(0, pages);
@@ -104,13 +104,13 @@ impl Region {
     }
 }
 
-/// Where a heap gets its memory from: a region of its own, then, where it `grows`, more.
+/// The source of a heap's memory: a fixed region and then, if it `grows`, further regions.
 struct Source {
     region: Cell<Region>,
     grows: bool,
 }
 
-/// What is left of the linear memory that loading used, for the scratch heap.
+/// The memory that loading has left unused, for the scratch heap.
 struct Spare(Cell<Region>);
 
 // SAFETY: a component has one thread.
@@ -177,7 +177,7 @@ unsafe impl Allocator for Source {
     }
 }
 
-/// A heap, and the region its blocks lie in.
+/// A heap, and the region of its blocks.
 struct Heap {
     blocks: Dlmalloc<Source>,
     region: Region,
@@ -191,7 +191,7 @@ impl Heap {
         }
     }
 
-    /// A heap in newly grown memory of at least this size; empty where there is none.
+    /// A heap in newly grown memory of at least this size; empty if memory cannot grow.
     fn new(bytes: usize) -> Self {
         let region = Region::grow(bytes).unwrap_or(Region::EMPTY);
         Self { blocks: Dlmalloc::new_with_allocator(Source::of(region)), region }
@@ -200,11 +200,11 @@ impl Heap {
 
 struct Heaps {
     phase: Phase,
-    /// What the snapshot keeps.
+    /// Blocks that stay in the snapshot.
     kept: Heap,
-    /// What a load frees again.
+    /// Blocks that a load frees again.
     transient: Heap,
-    /// All else, and all that requests need.
+    /// All other blocks, and those of requests.
     scratch: Dlmalloc<Source>,
 }
 
@@ -224,9 +224,9 @@ impl TwoHeaps {
         }))
     }
 
-    /// Runs `load`, and tells which of its blocks were left.
+    /// Runs `load`, and returns which of its blocks were not freed.
     pub(super) fn record(&self, load: impl FnOnce()) -> Survivors {
-        // A bit each for sixteen million blocks, which is many times what a load takes.
+        // A bit each for sixteen million blocks, many times as many as a load allocates.
         let alive = vec![0; 2 << 20];
         self.begin(
             Phase::Recording { alive, next: 0, live_bytes: 0, peak_bytes: 0 },
@@ -242,12 +242,12 @@ impl TwoHeaps {
         }
     }
 
-    /// Runs `load` with the survivors of its recording in a heap of their own, then empties the
-    /// memory of the others. Tells how many blocks are left among those others after all: the
-    /// snapshot is dense only where there is none.
+    /// Runs `load` with the survivors of its recording in a separate heap, then clears the memory of the others.
+    /// Returns how many blocks are left among the others after all. If there are any, that memory is not
+    /// cleared and the snapshot is not dense.
     pub(super) fn place(&self, survivors: Survivors, load: impl FnOnce()) -> usize {
         let kept = survivors.live_bytes + survivors.live_bytes / 64 + PAGE_BYTES;
-        // Half as much again, for what fragmentation wastes.
+        // Half as much again, for fragmentation.
         let transient = survivors.peak_bytes + survivors.peak_bytes / 2 + PAGE_BYTES;
         self.begin(Phase::Placing { survivors, next: 0, misplaced: 0 }, kept, transient);
         load();
@@ -322,7 +322,7 @@ impl Heaps {
         }
     }
 
-    /// Whether a block may be resized where it is: not while blocks are counted.
+    /// Whether a block may be resized in place: not while blocks are counted.
     fn grows_in_place(&self, block: *mut u8) -> bool {
         matches!(self.phase, Phase::Plain)
             && !self.kept.region.contains(block)
@@ -364,7 +364,7 @@ impl Heaps {
     }
 }
 
-/// Room before a block, kept a multiple of its alignment.
+/// The space before a block, rounded up to its alignment.
 fn header(align: usize) -> usize {
     HEADER_BYTES.max(align)
 }
