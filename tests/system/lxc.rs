@@ -40,11 +40,7 @@ fn a_container_becomes_a_node_that_serves_and_serves_again_when_it_was_stopped()
     // Made again, it is left as it is, and its pods serve on.
     let again = node.make_again(&[]);
     let said = stdout(&again);
-    assert!(
-        again.status.success() && said.contains("is as it should be"),
-        "{said}{}",
-        stderr(&again)
-    );
+    assert!(again.status.success() && said.contains("is up to date"), "{said}{}", stderr(&again));
     assert!(!said.lines().any(|line| line.starts_with("fail ")), "{said}");
     assert!(finds_the_cat(&pod));
     let changed = stdout(&node.make_again(&["--mtu", "1400", "--dry-run"]));
@@ -99,8 +95,8 @@ fn an_unprivileged_container_starts_and_its_check_says_what_keeps_pods_from_it()
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn make_node_says_what_is_wrong_with_its_arguments() {
     for (arguments, reason) in [
-        (vec!["Node"], "small letters"),
-        (vec!["node1"], "--address wants an address"),
+        (vec!["Node"], "lowercase letters"),
+        (vec!["node1"], "--address must be an address"),
         (vec!["node1", "--address"], "needs a value"),
         (vec!["node1", "--what"], "there is no option --what"),
         (vec!["node1", "node2"], "one node at a time"),
