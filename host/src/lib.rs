@@ -4,6 +4,7 @@ pub mod app;
 pub mod bake;
 pub mod build;
 pub mod cli;
+pub mod config;
 pub mod detector;
 pub mod node;
 pub mod progress;

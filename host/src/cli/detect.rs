@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::AppArguments;
+use crate::config::Limits;
 use crate::progress::say;
-use crate::runtime::Limits;
 use crate::server::{Connection, Scheme, Server};
 
 /// Detect objects in pictures

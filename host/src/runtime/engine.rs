@@ -17,11 +17,11 @@ use super::guest_log::GuestLog;
 use super::handler::Handler;
 use super::instance::InstanceState;
 use super::key_value::{self, KeyValueDatabase};
-use super::limits::Limits;
 use super::outbound::{MAX_OUTBOUND_CONNECTIONS, Outbound, Siblings};
 use super::variables::{self, Values};
 use crate::app::outbound::AllowedHosts;
 use crate::app::{Component, files};
+use crate::config::Limits;
 
 /// How often a running guest is interrupted: the precision of its limit on processor time.
 pub const EPOCH_INTERVAL: Duration = Duration::from_millis(10);

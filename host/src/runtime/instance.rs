@@ -13,9 +13,9 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::engine::Loaded;
 use super::key_value::KeyValueDatabase;
-use super::limits::Limits;
 use super::outbound::Outbound;
 use super::variables::Values;
+use crate::config::Limits;
 
 /// The host state of an instance, available to host functions.
 pub struct InstanceState {

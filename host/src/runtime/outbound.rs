@@ -13,6 +13,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default
 use crate::app::outbound::{
     AllowedHosts, Permission, default_port, is_public, is_sibling, sibling_id,
 };
+use crate::config::limits::MAX_HOPS;
 
 /// Sends the outgoing requests of one guest.
 pub(super) struct Outbound {
@@ -28,9 +29,6 @@ pub(super) struct Outbound {
 
 /// How many outgoing connections all guests together may have. Each is an open file of this process.
 pub const MAX_OUTBOUND_CONNECTIONS: usize = 256;
-
-/// The maximum depth of calls between guests, which stops a component that calls itself.
-pub const MAX_HOPS: u32 = 8;
 
 /// A request from a guest to its own application. It never leaves the process.
 pub struct Internal {

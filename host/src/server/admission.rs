@@ -8,8 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fault::Fault;
 use super::metrics::{Metrics, seconds};
-use crate::runtime::Limits;
-use crate::runtime::outbound::MAX_HOPS;
+use crate::config::Limits;
+use crate::config::limits::MAX_HOPS;
 
 /// A fixed number of permits with a short queue. Each depth of calls between guests has its own, so an
 /// instance never waits for one that is waiting for it.

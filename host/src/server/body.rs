@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::fault::Fault;
-use crate::runtime::Limits;
+use crate::config::Limits;
 
 /// Set by a body that exceeded a limit, read by the code that replies to the request.
 pub type ExceededLimit = Arc<OnceLock<Fault>>;

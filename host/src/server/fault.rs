@@ -21,7 +21,7 @@ pub enum Fault {
     BadRequest { reason: String },
     /// The header was not complete in time.
     HeaderTimeout { limit: Duration },
-    /// The body is larger than [`Limits::body_size`](crate::runtime::Limits::body_size).
+    /// The body is larger than [`Limits::body_size`](crate::config::Limits::body_size).
     BodyTooLarge { limit: u64 },
     /// The client paused too long while sending the body.
     BodyIdleTimeout { waited: Duration },

@@ -13,7 +13,7 @@ use super::admission::Permit;
 use super::fault::Fault;
 use super::metrics::{Metrics, seconds};
 use super::relay::{self, RelayEnd, ReplyMemory};
-use crate::runtime::Limits;
+use crate::config::Limits;
 use crate::runtime::engine::Loaded;
 use crate::runtime::handler::GuestReply;
 use crate::runtime::instance::{self, CpuLimitExceeded, InstanceState, Metered, Usage};

@@ -30,8 +30,9 @@ use wasmtime_wasi_http::WasiBody;
 
 use crate::app::App;
 use crate::app::routes::{Match, Target};
+use crate::config::Limits;
+use crate::runtime::Runtime;
 use crate::runtime::outbound::{Internal, Siblings};
-use crate::runtime::{Limits, Runtime};
 use admission::Admission;
 use body::{ExceededLimit, LimitedBody};
 use fault::Fault;

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::body::PolledFrame;
-use crate::runtime::Limits;
+use crate::config::Limits;
 
 /// The memory budget for buffered replies: in all, and for each.
 pub struct ReplyMemory {

@@ -16,7 +16,7 @@ use super::blocks::Blocks;
 use super::body::{LimitedBody, PolledFrame};
 use super::fault::Fault;
 use super::upload_memory::{Upload, UploadMemory, UploadPermit};
-use crate::runtime::Limits;
+use crate::config::Limits;
 
 /// Receives a body up to [`Limits::body_buffer`]. The rest streams to the guest as it arrives.
 ///
@@ -118,7 +118,7 @@ impl Body for ReceivedBody {
 #[cfg(test)]
 mod tests {
     use super::{UploadMemory, receive};
-    use crate::runtime::Limits;
+    use crate::config::Limits;
     use crate::server::body::{ExceededLimit, LimitedBody};
     use crate::server::fault::{Fault, full};
     use http_body_util::BodyExt;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::fault::Fault;
-use crate::runtime::Limits;
+use crate::config::Limits;
 
 /// A memory budget for request bodies. When it is used up, the bodies that have made no progress for the
 /// longest are evicted.
@@ -144,7 +144,7 @@ impl Drop for UploadPermit {
 #[cfg(test)]
 mod tests {
     use super::{Upload, UploadMemory};
-    use crate::runtime::Limits;
+    use crate::config::Limits;
 
     #[test]
     fn those_that_stall_for_the_longest_make_room_and_only_where_that_does() {

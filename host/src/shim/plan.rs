@@ -11,7 +11,8 @@ use super::cgroups::{self, CgroupDriver};
 use super::{STATE_ROOT, image};
 use crate::app::check;
 use crate::cli::pod;
-use crate::runtime::{Limits, cache, engine};
+use crate::config::Limits;
+use crate::runtime::{cache, engine};
 
 /// containerd's request to create a container.
 #[derive(Clone, Deserialize, Serialize)]

@@ -7,8 +7,10 @@ use anyhow::ensure;
 use clap::Args;
 use serde::Deserialize;
 
-use super::outbound::MAX_HOPS;
 use super::units::{Setting, Size, Time};
+
+/// The maximum depth of calls between guests, which stops a component that calls itself.
+pub const MAX_HOPS: u32 = 8;
 
 /// Declares each limit once, with its documentation, unit, default and environment variable.
 macro_rules! limits {
