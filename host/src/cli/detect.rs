@@ -63,7 +63,7 @@ struct BoundingBox {
 
 impl Detect {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let server = Server::new(self.app.load()?, Limits::default(), None)
+        let server = Server::new(self.app.load()?, Limits::default(), None, Vec::new())
             .context("cannot load the application; have you run `spotter build`?")?;
         let threads = tokio::runtime::Builder::new_multi_thread()
             .enable_all()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -14,6 +14,7 @@ use super::log::LogFormat;
 use crate::app::App;
 use crate::config::file::ConfigFile;
 use crate::config::limits::LimitSettings;
+use crate::node::metrics::BondCollector;
 use crate::runtime::guest_log::TARGET as GUEST_TARGET;
 use crate::server::listener::{self, Listener, StopSignals};
 use crate::server::traces::Traces;
@@ -105,7 +106,8 @@ impl Up {
         }
         let traces =
             self.otlp_endpoint.as_deref().map(|to| Traces::to(to, &app.name)).transpose()?;
-        let server = Server::new(app, limits, traces)?;
+        let bonds = BondCollector::of(Path::new("/"));
+        let server = Server::new(app, limits, traces, vec![Box::new(bonds)])?;
         for entry in &self.key_value {
             let (key, value) = pair("--key-value", entry)?;
             server.runtime().set_key_value(key, value)?;

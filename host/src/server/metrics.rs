@@ -4,11 +4,11 @@
 //! `spotter-detections: MODEL; LABEL=NUMBER, LABEL=NUMBER`. The server removes the header and adds the numbers
 //! to `spotter_detections_total{model,label}`.
 
-use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use http::HeaderMap;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -16,8 +16,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-
-use crate::node::metrics::BondCollector;
 
 /// The header in which a function reports its detections.
 pub const DETECTIONS_HEADER: &str = "spotter-detections";
@@ -65,6 +63,13 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+impl Metrics {
+    /// The server's metrics, with further ones from `collectors`.
+    pub fn new(collectors: Vec<Box<dyn Collector>>) -> Self {
         let seconds = || Histogram::new(exponential_buckets(0.0005, 2.0, 16));
         let mut metrics = Self {
             registry: Registry::with_prefix("spotter"),
@@ -84,11 +89,12 @@ impl Default for Metrics {
             detection_series: AtomicU64::new(0),
         };
         metrics.register();
+        for collector in collectors {
+            metrics.registry.register_collector(collector);
+        }
         metrics
     }
-}
 
-impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION")), ("wasmtime", "48")]);
@@ -113,7 +119,6 @@ impl Metrics {
         registry.register("instances", "Running instances", self.instances.clone());
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register("detections", "Objects detected", self.detections.clone());
-        registry.register_collector(Box::new(BondCollector::of(Path::new("/"))));
         let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         };

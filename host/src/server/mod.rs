@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{HeaderValue, Request, Response, header};
+use prometheus_client::collector::Collector;
 use wasmtime_wasi_http::WasiBody;
 
 use crate::app::App;
@@ -90,11 +91,17 @@ impl Scheme {
 }
 
 impl Server {
-    /// Loads every component of the application. If `traces` is given, requests are traced.
+    /// Loads every component of the application. If `traces` is given, requests are traced. `collectors` add
+    /// further metrics to the server's.
     ///
     /// # Errors
     /// If a component cannot be loaded. The error names it and gives the reason.
-    pub fn new(app: App, limits: Limits, traces: Option<Traces>) -> anyhow::Result<Arc<Self>> {
+    pub fn new(
+        app: App,
+        limits: Limits,
+        traces: Option<Traces>,
+        collectors: Vec<Box<dyn Collector>>,
+    ) -> anyhow::Result<Arc<Self>> {
         let mut runtime = Runtime::new(&limits)?;
         if app.has_state() {
             runtime.open_database(&app.state.join("key_value.redb"))?;
@@ -102,7 +109,7 @@ impl Server {
         for component in app.components.values() {
             runtime.load(component)?;
         }
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new(collectors));
         let admission = Admission::new(&limits, Arc::clone(&metrics));
         let shutting_down = AtomicBool::new(false);
         let uploads = UploadMemory::new(&limits);
