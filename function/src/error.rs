@@ -5,9 +5,6 @@
 
 use serde::Serialize;
 
-use crate::options::{MAX_PICTURES, MAX_REQUEST_MEGAPIXELS};
-use crate::picture::{MAX_MEGAPIXELS, MAX_SIDE_PIXELS};
-
 /// Why a request was rejected or, for [`Error::Internal`] and [`Error::NotBaked`], why it failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -26,22 +23,22 @@ pub enum Error {
     #[error("the picture is incomplete: {reason}; send the whole file")]
     TruncatedPicture { reason: String },
     #[error(
-        "the picture has {width}x{height} pixels; the limit is {MAX_SIDE_PIXELS} pixels a side and \
-         {MAX_MEGAPIXELS} megapixels: send a smaller one"
+        "the picture has {width}x{height} pixels; the limit is {max_side} pixels a side and \
+         {max_megapixels} megapixels: send a smaller one"
     )]
-    PictureTooLarge { width: u32, height: u32 },
+    PictureTooLarge { width: u32, height: u32, max_side: u32, max_megapixels: u64 },
     #[error(
         "decoding this {width}x{height} picture needs {needed} MiB, but the limit is {limit} MiB: send a \
          smaller one, or save it as a baseline 8-bit JPEG"
     )]
     PictureNeedsTooMuchMemory { width: u32, height: u32, needed: u64, limit: u64 },
     #[error(
-        "with this picture, the request exceeds its limit of {MAX_REQUEST_MEGAPIXELS} megapixels for all \
-         pictures: send it in another request"
+        "with this picture, the request exceeds its limit of {limit} megapixels for all pictures: send it in \
+         another request"
     )]
-    TooManyPixels,
-    #[error("the request has {count} pictures; the limit is {MAX_PICTURES}: send fewer at once")]
-    TooManyPictures { count: usize },
+    TooManyPixels { limit: u32 },
+    #[error("the request has {count} pictures; the limit is {limit}: send fewer at once")]
+    TooManyPictures { count: usize, limit: usize },
     #[error("option `{name}` is {value:?}; it must be {expected}")]
     BadOption { name: String, value: String, expected: String },
     #[error("there is no option `{name}`{}", did_you_mean(suggestion))]
@@ -78,7 +75,7 @@ impl Error {
             Self::TruncatedPicture { .. } => "truncated_picture",
             Self::PictureTooLarge { .. }
             | Self::PictureNeedsTooMuchMemory { .. }
-            | Self::TooManyPixels => "picture_too_large",
+            | Self::TooManyPixels { .. } => "picture_too_large",
             Self::TooManyPictures { .. } => "too_many_pictures",
             Self::BadOption { .. } => "bad_option",
             Self::UnknownOption { .. } => "unknown_option",
@@ -109,7 +106,7 @@ impl Error {
             Self::BodyTooLarge { .. }
             | Self::PictureTooLarge { .. }
             | Self::PictureNeedsTooMuchMemory { .. }
-            | Self::TooManyPixels => 413,
+            | Self::TooManyPixels { .. } => 413,
             Self::UnsupportedMediaType { .. } => 415,
             Self::NotAPicture { .. } | Self::TruncatedPicture { .. } => 422,
             Self::NotBaked | Self::Internal(_) => 500,

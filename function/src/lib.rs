@@ -29,7 +29,7 @@ pub use detections::{BoundingBox, Detection};
 pub use error::Error;
 pub use model::Model;
 pub use options::Options;
-pub use picture::Picture;
+pub use picture::{ImageSize, Picture};
 
 /// The result for one picture: its detections, and the time of each step.
 #[derive(Debug, Serialize)]
@@ -42,20 +42,6 @@ pub struct Report<'m> {
     pub detections: Vec<Detection<'m>>,
     /// Wall-clock time of each step.
     pub timings_ms: Timings,
-}
-
-/// Width and height in pixels, after applying the EXIF orientation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct ImageSize {
-    pub width: u32,
-    pub height: u32,
-}
-
-impl ImageSize {
-    /// The area in square pixels.
-    pub fn area(self) -> f32 {
-        self.width as f32 * self.height as f32
-    }
 }
 
 /// Milliseconds spent in each step of the pipeline.

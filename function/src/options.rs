@@ -2,7 +2,7 @@
 //! form and the JSON.
 
 use crate::error::{Error, nearest, shortened};
-use crate::model::Labels;
+use crate::model::{Labels, Thresholds};
 
 /// The maximum number of pictures in one request.
 pub const MAX_PICTURES: usize = 16;
@@ -46,15 +46,6 @@ pub enum Annotation {
 pub enum PictureFormat {
     Jpeg,
     Png,
-}
-
-/// A model's default thresholds, from its `model.toml`.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Thresholds {
-    pub min_confidence: f32,
-    pub iou_threshold: f32,
-    pub max_detections: usize,
 }
 
 impl Options {

@@ -12,10 +12,9 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use image::{DynamicImage, RgbImage};
 use tract_onnx::prelude::{Tensor, tract_ndarray as ndarray};
 
-use crate::ImageSize;
 use crate::error::Error;
 use crate::model::{ChannelOrder, Element, Fit, Input, Layout};
-use crate::picture::Picture;
+use crate::picture::{ImageSize, Picture};
 
 /// Where a picture lies in the network's input.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -51,7 +51,7 @@ impl<'r> DetectRequest<'r> {
         };
         let Reader { pictures, options, .. } = reader;
         if pictures.len() > MAX_PICTURES {
-            return Err(Error::TooManyPictures { count: pictures.len() });
+            return Err(Error::TooManyPictures { count: pictures.len(), limit: MAX_PICTURES });
         }
         Ok(Self { pictures, count, options })
     }

@@ -64,7 +64,7 @@ fn detect_many(model: &Model, parsed: &DetectRequest) -> Reply {
     for picture in &parsed.pictures {
         megapixels += picture::megapixels(picture);
         let result = if megapixels > f64::from(MAX_REQUEST_MEGAPIXELS) {
-            Err(Error::TooManyPixels)
+            Err(Error::TooManyPixels { limit: MAX_REQUEST_MEGAPIXELS })
         } else {
             crate::detect(model, picture, &parsed.options)
         };

@@ -4,8 +4,6 @@ use anyhow::ensure;
 use serde::Deserialize;
 use tract_onnx::prelude::DatumType;
 
-use crate::options::Thresholds;
-
 /// A parsed `model.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,6 +13,15 @@ pub struct Manifest {
     pub input: Input,
     pub output: Output,
     pub thresholds: Thresholds,
+}
+
+/// A model's default thresholds.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thresholds {
+    pub min_confidence: f32,
+    pub iou_threshold: f32,
+    pub max_detections: usize,
 }
 
 /// The network's input: one picture, batch size 1.

@@ -9,7 +9,9 @@ use anyhow::Context;
 use tract_onnx::prelude::*;
 
 pub use labels::Labels;
-pub use manifest::{BoxFormat, ChannelOrder, Element, Fit, Input, Layout, Manifest, Output};
+pub use manifest::{
+    BoxFormat, ChannelOrder, Element, Fit, Input, Layout, Manifest, Output, Thresholds,
+};
 
 use crate::error::Error;
 use crate::options::Options;

@@ -22,7 +22,12 @@ const MAX_DECODING_BYTES: u64 = 160 << 20;
 pub(super) fn check_size(width: u32, height: u32) -> Result<(), Error> {
     let pixels = u64::from(width) * u64::from(height);
     if width > MAX_SIDE_PIXELS || height > MAX_SIDE_PIXELS || pixels > MAX_MEGAPIXELS * 1_000_000 {
-        return Err(Error::PictureTooLarge { width, height });
+        return Err(Error::PictureTooLarge {
+            width,
+            height,
+            max_side: MAX_SIDE_PIXELS,
+            max_megapixels: MAX_MEGAPIXELS,
+        });
     }
     Ok(())
 }

@@ -6,11 +6,24 @@ mod limits;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
+use serde::Serialize;
 
 pub use decode::{decode, megapixels};
 pub use limits::{MAX_MEGAPIXELS, MAX_SIDE_PIXELS};
 
-use crate::ImageSize;
+/// Width and height in pixels, after applying the EXIF orientation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ImageSize {
+    pub width: u32,
+    pub height: u32,
+}
+
+impl ImageSize {
+    /// The area in square pixels.
+    pub fn area(self) -> f32 {
+        self.width as f32 * self.height as f32
+    }
+}
 
 /// A decoded picture: 8-bit RGB pixels as they are stored in the file, and the orientation that makes them
 /// upright.
