@@ -113,11 +113,11 @@ fn make_node_says_what_is_wrong_with_its_arguments() {
 /// back.
 fn while_links_drop(switch: &Switch, request: impl Fn() -> bool + Sync) -> (u32, u32) {
     let (answered, failed) = (AtomicU32::new(0), AtomicU32::new(0));
-    let is_over = AtomicBool::new(false);
+    let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while !is_over.load(Ordering::SeqCst) {
+                while !is_done.load(Ordering::SeqCst) {
                     let counted = if request() { &answered } else { &failed };
                     counted.fetch_add(1, Ordering::SeqCst);
                 }
@@ -129,7 +129,7 @@ fn while_links_drop(switch: &Switch, request: impl Fn() -> bool + Sync) -> (u32,
             std::thread::sleep(Duration::from_secs(3));
             switch.restore(link);
         }
-        is_over.store(true, Ordering::SeqCst);
+        is_done.store(true, Ordering::SeqCst);
     });
     (answered.into_inner(), failed.into_inner())
 }

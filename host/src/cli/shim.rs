@@ -80,7 +80,7 @@ impl Install {
             .is_ok_and(|metadata| metadata.permissions().mode() & 0o111 == 0o111);
         if !is_runnable || std::fs::read(&target).ok().as_ref() != Some(&bytes) {
             changed = true;
-            tell(&format!("{} {}", options.verb("write", "writes"), target.display()));
+            print_line(&format!("{} {}", options.verb("write", "writes"), target.display()));
             if !options.dry_run {
                 replace(&target, &bytes, std::fs::Permissions::from_mode(0o755))?;
             }
@@ -97,7 +97,7 @@ impl Options {
         let mut changed = self.configure(RuntimeEntry::Absent)?;
         if target.exists() {
             changed = true;
-            tell(&format!("{} {}", self.verb("remove", "removes"), target.display()));
+            print_line(&format!("{} {}", self.verb("remove", "removes"), target.display()));
             if !self.dry_run {
                 std::fs::remove_file(&target)
                     .with_context(|| format!("cannot remove {}", target.display()))?;
@@ -122,7 +122,7 @@ impl Options {
         }
         let difference = TextDiff::from_lines(&before, &after);
         let name = path.display().to_string();
-        tell(difference.unified_diff().header(&name, &name).to_string().trim_end());
+        print_line(difference.unified_diff().header(&name, &name).to_string().trim_end());
         if !self.dry_run {
             // If it is a symbolic link, replace its target.
             let path = path.canonicalize().unwrap_or_else(|_| path.clone());
@@ -165,6 +165,6 @@ fn replace(path: &Path, bytes: &[u8], permissions: std::fs::Permissions) -> anyh
 }
 
 #[allow(clippy::print_stdout, reason = "the output of the command")]
-fn tell(text: &str) {
+fn print_line(text: &str) {
     println!("{text}");
 }

@@ -122,7 +122,7 @@ pub fn split(
     let (parts, body) = reply.into_parts();
     let Reservation { bytes: budget, size, reserved } = memory.reserve(length);
     let (to, from) = unbounded_channel();
-    let held = BufferedBody {
+    let buffered = BufferedBody {
         from,
         hint: body.size_hint(),
         remaining: length,
@@ -130,7 +130,7 @@ pub fn split(
         _reserved: reserved,
     };
     let relay = Relay { body, policy, length, sent: 0, budget, size, to };
-    (Response::from_parts(parts, held.boxed_unsync()), relay)
+    (Response::from_parts(parts, buffered.boxed_unsync()), relay)
 }
 
 impl Relay {
