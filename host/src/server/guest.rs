@@ -99,7 +99,8 @@ impl Guests {
             match guest_and_relay.as_mut().await {
                 Ok(end) => guard.complete(end),
                 Err(_) => {
-                    drop(guard.failure.set(Fault::RequestTimeout { limit: limits.request_timeout }))
+                    let fault = Fault::RequestTimeout { limit: limits.request_timeout };
+                    let _ = guard.failure.set(fault);
                 }
             }
         }));
