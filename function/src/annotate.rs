@@ -1,5 +1,5 @@
-//! Draws detections on a picture: a box in the class's colour, and a label with its confidence,
-//! sized to the picture so that both a thumbnail and a large photograph are legible.
+//! Draws detections on a picture: a box in the class's colour, and a label with the confidence. Line and text
+//! sizes scale with the picture, so that thumbnails and large photographs are both legible.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -16,8 +16,7 @@ use crate::detections::Detection;
 use crate::error::Error;
 use crate::options::PictureFormat;
 
-/// Colours that stand apart from each other and from most photographs, each dark enough for the
-/// white text upon it.
+/// Colours that differ from each other and from most photographs, and are dark enough for white text.
 const PALETTE: [[u8; 3]; 8] = [
     [214, 39, 40],
     [31, 119, 180],
@@ -31,7 +30,7 @@ const PALETTE: [[u8; 3]; 8] = [
 
 const WHITE: [u8; 3] = [255, 255, 255];
 
-/// Sizes in pixels that follow from the picture's.
+/// The font, and sizes in pixels that depend on the picture's.
 struct Style<'f> {
     font: FontRef<'f>,
     text_height: f32,
@@ -58,10 +57,10 @@ impl Style<'_> {
     }
 }
 
-/// Draws every detection, the least confident first, so that the best label lies on top.
+/// Draws all detections, the least confident first, so that the best label is on top.
 ///
 /// # Errors
-/// [`Error::Internal`] where the font cannot be read: never for what a client sent.
+/// [`Error::Internal`] if the font cannot be read, which does not depend on the client's input.
 pub fn draw(picture: &mut RgbImage, detections: &[Detection]) -> Result<(), Error> {
     let style = Style::for_picture(picture)?;
     for detection in detections.iter().rev() {
@@ -78,7 +77,7 @@ pub fn draw(picture: &mut RgbImage, detections: &[Detection]) -> Result<(), Erro
 /// Encodes a picture.
 ///
 /// # Errors
-/// [`Error::Internal`] where the encoder fails: never for what a client sent.
+/// [`Error::Internal`] if the encoder fails, which does not depend on the client's input.
 pub fn encode(picture: &RgbImage, format: PictureFormat) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let (width, height, colour) =
@@ -106,7 +105,7 @@ fn outline(picture: &mut RgbImage, detection: &Detection, style: &Style, colour:
     fill(picture, (right - line, top), (right, bottom), colour);
 }
 
-/// Puts the label above its box; inside, where there is no room above; and never off the picture.
+/// Draws the label above its box, or inside it if there is no room above, and never outside the picture.
 fn label(picture: &mut RgbImage, detection: &Detection, style: &Style, colour: [u8; 3]) {
     let text = format!("{} {:.0}%", detection.label, detection.confidence * 100.0);
     let width = style.text_width(&text).ceil() as i64 + 2 * style.padding;
@@ -120,8 +119,7 @@ fn label(picture: &mut RgbImage, detection: &Detection, style: &Style, colour: [
     write(picture, &text, (left + style.padding, top + style.padding), style);
 }
 
-/// Fills the rectangle from `from` up to, but not including, `to`; what lies off the picture is
-/// left out.
+/// Fills the rectangle from `from` up to, but not including, `to`, clipped to the picture.
 fn fill(picture: &mut RgbImage, from: (i64, i64), to: (i64, i64), colour: [u8; 3]) {
     let (width, height) = (i64::from(picture.width()), i64::from(picture.height()));
     for y in from.1.max(0)..to.1.min(height) {

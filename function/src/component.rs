@@ -1,4 +1,4 @@
-//! The component's shell: wasi:http in, the pure [`crate::api`] in the middle, wasi:http out.
+//! The component: connects wasi:http to the pure [`crate::api`].
 
 #![allow(unsafe_code, reason = "the macro that exports the handler writes unsafe code")]
 
@@ -28,13 +28,12 @@ async fn answer(request: IncomingRequest, method: &str) -> Result<Reply, Error> 
             lines.into_iter().filter_map(|line| String::from_utf8(line).ok()).collect();
         (!lines.is_empty()).then(|| lines.join(", "))
     };
-    // Under a route such as `/vision/...`, the path within it; empty where the route is exact (Spin's
-    // header).
+    // Spin's header: the path below a route such as `/vision/...`; empty for an exact route.
     let path = text("spin-path-info").filter(|path| !path.is_empty());
     let path = path.unwrap_or_else(|| path_with_query.split('?').next().unwrap_or("/").to_owned());
     let (content_type, accept) = (text("content-type"), text("accept"));
     drop(headers);
-    // A request with no way to go is answered before its body is read.
+    // Reject a request without a route before reading its body.
     let body = match Route::find(method, &path)? {
         Route::Detect => read_body(request).await?,
         Route::Labels | Route::Health => Vec::new(),
@@ -50,7 +49,7 @@ async fn answer(request: IncomingRequest, method: &str) -> Result<Reply, Error> 
     Ok(api::respond(model, &request))
 }
 
-/// Reads the body, holding no more of it than may be taken.
+/// Reads the body, up to the limit.
 async fn read_body(request: IncomingRequest) -> Result<Vec<u8>, Error> {
     let mut stream = request.into_body_stream();
     let mut body = Vec::new();
@@ -72,17 +71,17 @@ async fn send(reply: Reply, method: &str, out: ResponseOutparam) {
     if let Some(allow) = reply.allow {
         headers.push(("allow".to_owned(), allow.as_bytes().to_vec()));
     }
-    if let Some(found) = reply.found {
-        headers.push(("spotter-detections".to_owned(), found.into_bytes()));
+    if let Some(detections_header) = reply.detections_header {
+        headers.push(("spotter-detections".to_owned(), detections_header.into_bytes()));
     }
     let fields = Fields::from_list(&headers).unwrap_or_else(|_| Fields::new());
     let response = OutgoingResponse::new(fields);
-    // Every status in `Error::status` is a valid one.
+    // All statuses in `Error::status` are valid.
     let _ = response.set_status_code(reply.status);
     let mut body = response.take_body();
     out.set(response);
     if method != "HEAD" {
-        // A client that has gone is no error of this component.
+        // If the client has disconnected, there is nothing left to do.
         let _ = body.send(reply.body).await;
     }
 }

@@ -1,5 +1,5 @@
-//! From the network's candidates to detections: thresholds, per-class non-maximum suppression,
-//! and boxes in pixels of the upright picture.
+//! Turns the network's candidates into detections: applies thresholds and per-class non-maximum suppression, and
+//! converts boxes to pixels of the upright picture.
 
 use serde::{Serialize, Serializer};
 
@@ -7,7 +7,7 @@ use crate::model::{BoxFormat, Candidates, Model};
 use crate::options::Options;
 use crate::tensor::Placement;
 
-/// One object found.
+/// One detected object.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Detection<'m> {
     pub label: &'m str,
@@ -23,7 +23,7 @@ pub struct Detection<'m> {
     pub area_ratio: f32,
 }
 
-/// A box in pixels of the upright picture; the origin is its top left corner.
+/// A box in pixels of the upright picture. The origin is the picture's top left corner.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct BoundingBox {
     #[serde(serialize_with = "to_2_decimals")]
@@ -42,7 +42,7 @@ impl BoundingBox {
         (self.x_max - self.x_min).max(0.0) * (self.y_max - self.y_min).max(0.0)
     }
 
-    /// Area in common over area in all, 0 to 1.
+    /// Intersection over union, 0 to 1.
     pub fn intersection_over_union(&self, other: &Self) -> f32 {
         let common = Self {
             x_min: self.x_min.max(other.x_min),
@@ -56,19 +56,19 @@ impl BoundingBox {
     }
 }
 
-/// At most this many candidates, the most confident, are compared with each other: what a
-/// request with `min_confidence=0` may cost.
+/// Only this many candidates, the most confident ones, are compared with each other. This limits the cost of a
+/// request with `min_confidence=0`.
 const MAX_CANDIDATES: usize = 10_000;
 
-/// A score above the threshold: where it stands in the network's outputs.
+/// A score at or above the threshold, with its position in the network's outputs.
 struct Candidate {
     confidence: f32,
     anchor: usize,
     column: usize,
 }
 
-/// Picks detections: confident enough, of the wanted classes, and not overlapping a more
-/// confident one of the same class; sorted by confidence, highest first.
+/// Selects the detections that are confident enough, of a wanted class, and do not overlap a more confident one
+/// of the same class. Sorted by confidence, highest first.
 pub fn select<'m>(
     candidates: &Candidates,
     placement: &Placement,
@@ -113,7 +113,7 @@ pub fn select<'m>(
     kept.into_iter().map(|(_, detection)| detection).collect()
 }
 
-/// All scores at or above the threshold in the wanted columns, highest first.
+/// All scores in the wanted columns that are at or above the threshold, highest first.
 fn confident(scores: &[f32], model: &Model, options: &Options) -> Vec<Candidate> {
     let columns = model.labels().columns();
     let mut wanted = vec![options.classes.is_none(); columns];

@@ -1,14 +1,11 @@
-//! Every error a client can meet: its stable code, its HTTP status, and the sentence that says
-//! what happened, with the value at fault, and what to do next.
+//! All errors that a client can get, each with a stable code, an HTTP status, and a message that names the
+//! invalid value and what to do.
 //!
-//! Codes are part of the API: a client may match on them, so they never change. Messages may.
+//! Codes are part of the API, so they never change. Messages may.
 
 use serde::Serialize;
 
-use crate::options::{MAX_PICTURES, MAX_REQUEST_MEGAPIXELS};
-use crate::picture::{MAX_MEGAPIXELS, MAX_SIDE};
-
-/// Why a request was refused, or (for [`Error::Internal`] and [`Error::NotBaked`]) why it failed.
+/// Why a request was rejected or, for [`Error::Internal`] and [`Error::NotBaked`], why it failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the body is empty: send a picture (JPEG, PNG, WebP, GIF or BMP)")]
@@ -21,54 +18,54 @@ pub enum Error {
          \"image\"{hint}"
     )]
     UnsupportedMediaType { content_type: String, hint: &'static str },
-    #[error("this is not a picture in a format known here (JPEG, PNG, WebP, GIF, BMP): {reason}")]
+    #[error("this is not a picture in a supported format (JPEG, PNG, WebP, GIF, BMP): {reason}")]
     NotAPicture { reason: String },
-    #[error("the picture ends before all of its pixels are there: {reason}; send the whole file")]
+    #[error("the picture is incomplete: {reason}; send the whole file")]
     TruncatedPicture { reason: String },
     #[error(
-        "the picture is {width}x{height} pixels; at most {MAX_SIDE} on a side and \
-         {MAX_MEGAPIXELS} megapixels are taken: send a smaller one"
+        "the picture has {width}x{height} pixels; the limit is {max_side} pixels a side and \
+         {max_megapixels} megapixels: send a smaller one"
     )]
-    PictureTooLarge { width: u32, height: u32 },
+    PictureTooLarge { width: u32, height: u32, max_side: u32, max_megapixels: u64 },
     #[error(
-        "decoding this {width}x{height} picture needs {needed} MiB, more than the {limit} MiB \
-         there are: send a smaller one, or save it as a baseline 8-bit JPEG"
+        "decoding this {width}x{height} picture needs {needed} MiB, but the limit is {limit} MiB: send a \
+         smaller one, or save it as a baseline 8-bit JPEG"
     )]
     PictureNeedsTooMuchMemory { width: u32, height: u32, needed: u64, limit: u64 },
     #[error(
-        "the pictures of one request may have {MAX_REQUEST_MEGAPIXELS} megapixels in all, and with \
-         this one they have more: send it in another request"
+        "with this picture, the request exceeds its limit of {limit} megapixels for all pictures: send it in \
+         another request"
     )]
-    TooManyPixels,
-    #[error("a request may hold {MAX_PICTURES} pictures, this one has {count}: send fewer at once")]
-    TooManyPictures { count: usize },
-    #[error("option `{name}` is {value:?}; it takes {expected}")]
+    TooManyPixels { limit: u32 },
+    #[error("the request has {count} pictures; the limit is {limit}: send fewer at once")]
+    TooManyPictures { count: usize, limit: usize },
+    #[error("option `{name}` is {value:?}; it must be {expected}")]
     BadOption { name: String, value: String, expected: String },
-    #[error("option `{name}` is not known{}", did_you_mean(suggestion))]
+    #[error("there is no option `{name}`{}", did_you_mean(suggestion))]
     UnknownOption { name: String, suggestion: Option<String> },
     #[error(
-        "class {name:?} is not one of the model's{}; GET /labels lists them",
+        "the model has no class {name:?}{}; GET /labels lists the classes",
         did_you_mean(suggestion)
     )]
     UnknownClass { name: String, suggestion: Option<String> },
-    #[error("the form could not be read: {reason}")]
+    #[error("cannot read the form: {reason}")]
     BadForm { reason: String },
-    #[error("the JSON could not be read: {reason}")]
+    #[error("cannot read the JSON: {reason}")]
     BadJson { reason: String },
     #[error("`image` is not valid base64: {reason}")]
     BadBase64 { reason: String },
-    #[error("there is nothing at {path:?}; there are POST /detect, GET /labels and GET /healthz")]
+    #[error("there is nothing at {path:?}; use POST /detect, GET /labels or GET /healthz")]
     NotFound { path: String },
-    #[error("{method} is not allowed here; {allow} is")]
+    #[error("{method} is not allowed here; use {allow}")]
     MethodNotAllowed { method: String, allow: &'static str },
-    #[error("this component holds no model yet: run `spotter bake` on it first")]
+    #[error("this component contains no model: run `spotter bake` on it first")]
     NotBaked,
     #[error("the detector failed: {0}")]
     Internal(String),
 }
 
 impl Error {
-    /// The stable name of this error, for programs.
+    /// The stable code of this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::EmptyBody => "empty_body",
@@ -78,7 +75,7 @@ impl Error {
             Self::TruncatedPicture { .. } => "truncated_picture",
             Self::PictureTooLarge { .. }
             | Self::PictureNeedsTooMuchMemory { .. }
-            | Self::TooManyPixels => "picture_too_large",
+            | Self::TooManyPixels { .. } => "picture_too_large",
             Self::TooManyPictures { .. } => "too_many_pictures",
             Self::BadOption { .. } => "bad_option",
             Self::UnknownOption { .. } => "unknown_option",
@@ -93,7 +90,7 @@ impl Error {
         }
     }
 
-    /// The HTTP status that fits (RFC 9110).
+    /// The HTTP status (RFC 9110).
     pub fn status(&self) -> u16 {
         match self {
             Self::EmptyBody
@@ -109,14 +106,14 @@ impl Error {
             Self::BodyTooLarge { .. }
             | Self::PictureTooLarge { .. }
             | Self::PictureNeedsTooMuchMemory { .. }
-            | Self::TooManyPixels => 413,
+            | Self::TooManyPixels { .. } => 413,
             Self::UnsupportedMediaType { .. } => 415,
             Self::NotAPicture { .. } | Self::TruncatedPicture { .. } => 422,
             Self::NotBaked | Self::Internal(_) => 500,
         }
     }
 
-    /// The body a client reads: `{"error":{"code","message"}}`.
+    /// The JSON body of the reply: `{"error":{"code","message"}}`.
     pub fn body(&self) -> ErrorBody {
         ErrorBody { error: ErrorDetail { code: self.code(), message: self.to_string() } }
     }
@@ -128,29 +125,29 @@ pub struct ErrorBody {
     pub error: ErrorDetail,
 }
 
-/// What [`ErrorBody`] holds.
+/// The content of [`ErrorBody`].
 #[derive(Debug, Serialize)]
 pub struct ErrorDetail {
     pub code: &'static str,
     pub message: String,
 }
 
-/// The candidate closest to `name`, where one is close enough to be what was meant.
+/// The candidate closest to `name`, if one is close enough to be a likely misspelling.
 pub fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<String> {
-    // No name is longer, and comparing takes the product of both lengths.
-    const LONGEST: usize = 64;
+    // No valid name is longer, and the time of a comparison grows with the product of both lengths.
+    const MAX_NAME_BYTES: usize = 64;
     candidates
-        .filter(|_| name.len() <= LONGEST)
+        .filter(|_| name.len() <= MAX_NAME_BYTES)
         .map(|candidate| (strsim::normalized_damerau_levenshtein(name, candidate), candidate))
         .filter(|(similarity, _)| *similarity > 0.6)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate.to_owned())
 }
 
-/// A client's own text as a message may hold it: its beginning, where it is long.
+/// A client's text for use in a message, truncated if it is long.
 pub fn shortened(text: &str) -> String {
-    const LONGEST: usize = 80;
-    match text.char_indices().nth(LONGEST) {
+    const MAX_QUOTED_CHARS: usize = 80;
+    match text.char_indices().nth(MAX_QUOTED_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }

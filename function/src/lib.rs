@@ -1,11 +1,11 @@
-//! Object detection as a pure pipeline: the bytes of a picture in, labelled boxes out.
+//! Object detection as a pure pipeline, from the bytes of a picture to labelled boxes.
 //!
 //! ```text
 //! bytes ▸ picture::decode ▸ tensor::fit ▸ Model::run ▸ detections::select ▸ reply
 //! ```
 //!
-//! Nothing here knows of WebAssembly, sockets or HTTP servers but [`component`], the thin shell
-//! that is compiled for wasm only; every other module is built and tested natively.
+//! Only [`component`], a thin shell that is compiled for wasm, deals with WebAssembly and HTTP. All other
+//! modules are also built and tested natively.
 
 pub mod annotate;
 pub mod api;
@@ -29,33 +29,19 @@ pub use detections::{BoundingBox, Detection};
 pub use error::Error;
 pub use model::Model;
 pub use options::Options;
-pub use picture::Picture;
+pub use picture::{ImageSize, Picture};
 
-/// What one picture gave: its detections, and how long each step took.
+/// The result for one picture: its detections, and the time of each step.
 #[derive(Debug, Serialize)]
 pub struct Report<'m> {
     /// Name of the model, from its `model.toml`.
     pub model: &'m str,
-    /// Size of the upright picture; boxes are in its pixels.
+    /// Size of the upright picture. Boxes are in its pixels.
     pub image: ImageSize,
     /// Sorted by confidence, highest first.
     pub detections: Vec<Detection<'m>>,
     /// Wall-clock time of each step.
     pub timings_ms: Timings,
-}
-
-/// Width and height in pixels, after the EXIF orientation is applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct ImageSize {
-    pub width: u32,
-    pub height: u32,
-}
-
-impl ImageSize {
-    /// Square pixels.
-    pub fn area(self) -> f32 {
-        self.width as f32 * self.height as f32
-    }
 }
 
 /// Milliseconds spent in each step of the pipeline.
@@ -68,10 +54,10 @@ pub struct Timings {
     pub total: f64,
 }
 
-/// Detects objects in the bytes of one picture; also gives the decoded picture back, for drawing.
+/// Detects objects in one picture. Also returns the decoded picture, for drawing.
 ///
 /// # Errors
-/// Every way a picture can be refused: see [`Error`].
+/// If the picture is rejected, for a reason in [`Error`].
 pub fn detect<'m>(
     model: &'m Model,
     bytes: &[u8],
@@ -96,7 +82,7 @@ pub fn detect<'m>(
     Ok((report, picture))
 }
 
-/// Times consecutive steps in milliseconds, to a hundredth.
+/// Measures consecutive steps in milliseconds, rounded to 0.01.
 struct Stopwatch {
     started: Instant,
     lap_started: Instant,

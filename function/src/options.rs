@@ -1,64 +1,55 @@
-//! What a request may ask for: thresholds, classes, and the annotated picture; the same names in
-//! the query, the form and the JSON.
+//! Request options: thresholds, classes, and the annotated picture. Their names are the same in the query, the
+//! form and the JSON.
 
 use crate::error::{Error, nearest, shortened};
-use crate::model::Labels;
+use crate::model::{Labels, Thresholds};
 
-/// How many pictures one request may hold.
+/// The maximum number of pictures in one request.
 pub const MAX_PICTURES: usize = 16;
 
-/// How many millions of pixels the pictures of one request may have in all: what bounds its time.
+/// The maximum number of pixels of all pictures in one request, in millions, which limits its time.
 pub const MAX_REQUEST_MEGAPIXELS: u32 = 100;
 
-/// Largest value of `max_detections`.
+/// The largest value of `max_detections`.
 const MAX_DETECTIONS: usize = 1000;
 
-/// Every name a request may hold, for suggestions.
-const NAMES: [&str; 6] =
+/// All names in a request, for suggestions.
+const OPTION_NAMES: [&str; 6] =
     ["min_confidence", "iou_threshold", "max_detections", "classes", "annotate", "image"];
 
-/// The options of one request; [`Options::new`] gives a model's defaults.
+/// The options of one request. [`Options::new`] returns a model's defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// Detections below this are left out; 0 to 1.
+    /// Detections below this confidence are omitted; 0 to 1.
     pub min_confidence: f32,
-    /// Of two boxes of one class that overlap by more than this (intersection over union), the
-    /// less confident one is left out; 0 to 1.
+    /// Of two boxes of one class that overlap by more than this (intersection over union), the less confident
+    /// one is omitted; 0 to 1.
     pub iou_threshold: f32,
     /// At most this many detections, the most confident first.
     pub max_detections: usize,
-    /// Columns of the model's scores to look at; all where `None`.
+    /// The columns of the model's scores to consider; `None` for all.
     pub classes: Option<Vec<usize>>,
-    /// Whether to answer with the picture, drawn upon; `None` leaves it to the `Accept` header.
+    /// Whether to reply with the annotated picture; `None` leaves it to the `Accept` header.
     pub annotate: Option<Annotation>,
 }
 
-/// What `annotate` may be.
+/// The value of `annotate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Annotation {
-    /// JSON, whatever the `Accept` header says.
+    /// Reply with JSON, whatever the `Accept` header says.
     Off,
     As(PictureFormat),
 }
 
-/// How an annotated picture is encoded.
+/// The format of an annotated picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PictureFormat {
     Jpeg,
     Png,
 }
 
-/// The defaults a model states in its `model.toml`.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Thresholds {
-    pub min_confidence: f32,
-    pub iou_threshold: f32,
-    pub max_detections: usize,
-}
-
 impl Options {
-    /// The model's own defaults: all classes, JSON.
+    /// The model's default thresholds, all classes, JSON.
     pub fn new(thresholds: &Thresholds) -> Self {
         Self {
             min_confidence: thresholds.min_confidence,
@@ -69,7 +60,7 @@ impl Options {
         }
     }
 
-    /// Sets the option `name` from its text.
+    /// Sets the option `name` from text.
     ///
     /// # Errors
     /// [`Error::UnknownOption`], [`Error::BadOption`] or [`Error::UnknownClass`].
@@ -83,13 +74,13 @@ impl Options {
             "min_confidence" => self.min_confidence = fraction(value).map_err(bad)?,
             "iou_threshold" => self.iou_threshold = fraction(value).map_err(bad)?,
             "max_detections" => self.max_detections = count(value).map_err(bad)?,
-            // Given twice, it means both.
+            // If it is given twice, both apply.
             "classes" => self.classes.get_or_insert_default().extend(classes(value, labels)?),
             "annotate" => self.annotate = Some(switch(value).map_err(bad)?),
             _ => {
                 return Err(Error::UnknownOption {
                     name: shortened(name),
-                    suggestion: nearest(name, NAMES.into_iter()),
+                    suggestion: nearest(name, OPTION_NAMES.into_iter()),
                 });
             }
         }
@@ -137,7 +128,7 @@ fn classes(value: &str, labels: &Labels) -> Result<Vec<usize>, Error> {
         return Err(Error::BadOption {
             name: "classes".to_owned(),
             value: value.to_owned(),
-            expected: "one or more names with commas between, such as person,dog".to_owned(),
+            expected: "one or more names separated by commas, such as person,dog".to_owned(),
         });
     }
     Ok(columns)

@@ -1,5 +1,5 @@
-//! From a picture of any shape to the network's input tensor, and back from the network's
-//! coordinates to the picture's.
+//! Converts a picture of any shape to the network's input tensor, and the network's coordinates back to the
+//! picture's.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -12,10 +12,9 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use image::{DynamicImage, RgbImage};
 use tract_onnx::prelude::{Tensor, tract_ndarray as ndarray};
 
-use crate::ImageSize;
 use crate::error::Error;
-use crate::model::{Colours, Element, Fit, Input, Layout};
-use crate::picture::Picture;
+use crate::model::{ChannelOrder, Element, Fit, Input, Layout};
+use crate::picture::{ImageSize, Picture};
 
 /// Where a picture lies in the network's input.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,7 +28,7 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// Takes a point in fractions of the input to pixels of the upright picture, within it.
+    /// Converts a point from fractions of the input to pixels of the upright picture, clamped to the picture.
     pub fn to_picture(self, (x, y): (f32, f32)) -> (f32, f32) {
         let (width, height) = (self.picture.width as f32, self.picture.height as f32);
         let x = (x - self.origin.0) / self.extent.0 * width;
@@ -46,14 +45,14 @@ impl Placement {
 /// Resizes a picture to the network's input (half-pixel bilinear, as the models were trained) and
 /// lays it out as the network's tensor.
 ///
-/// The resize runs on the pixels as they are stored; only the small result is turned upright, so
-/// that a rotated photograph costs no second copy of itself.
+/// It resizes the pixels as they are stored, and turns only the small result upright, so that a rotated
+/// photograph needs no second copy.
 ///
 /// # Errors
-/// [`Error::Internal`] where the resizer refuses: never for what a client sent.
+/// [`Error::Internal`] if the resizer fails, which does not depend on the client's input.
 pub fn fit(picture: &Picture, input: &Input) -> Result<(Tensor, Placement), Error> {
     let upright = picture.upright_size();
-    let (placement, inner) = place(upright, input);
+    let (placement, inner) = placement_of(upright, input);
     let (mut width, mut height) = (inner.width, inner.height);
     if picture.is_sideways() {
         std::mem::swap(&mut width, &mut height);
@@ -68,23 +67,23 @@ pub fn fit(picture: &Picture, input: &Input) -> Result<(Tensor, Placement), Erro
     Ok((tensor(canvas, input)?, placement))
 }
 
-/// The tensor of an input where every pixel is black.
+/// The tensor of a black picture.
 ///
 /// # Errors
-/// [`Error::Internal`] where the input's shape is impossible.
+/// [`Error::Internal`] if the input's shape is impossible.
 pub fn blank(input: &Input) -> Result<Tensor, Error> {
     tensor(RgbImage::new(input.width, input.height), input)
 }
 
-/// Where a picture goes in the input, and how large it is there.
-fn place(picture: ImageSize, input: &Input) -> (Placement, ImageSize) {
+/// The placement and size of a picture in the input.
+fn placement_of(picture: ImageSize, input: &Input) -> (Placement, ImageSize) {
     let (width, height) = (input.width as f32, input.height as f32);
     let inner = match input.fit {
         Fit::Stretch => ImageSize { width: input.width, height: input.height },
         Fit::Letterbox => {
             let scale = (width / picture.width as f32).min(height / picture.height as f32);
             let side =
-                |length: u32, most: u32| ((length as f32 * scale).round() as u32).clamp(1, most);
+                |length: u32, max: u32| ((length as f32 * scale).round() as u32).clamp(1, max);
             ImageSize {
                 width: side(picture.width, input.width),
                 height: side(picture.height, input.height),
@@ -127,7 +126,7 @@ fn centre(picture: &RgbImage, input: &Input) -> Result<RgbImage, Error> {
 }
 
 fn tensor(mut canvas: RgbImage, input: &Input) -> Result<Tensor, Error> {
-    if input.colours == Colours::Bgr {
+    if input.channel_order == ChannelOrder::Bgr {
         canvas.pixels_mut().for_each(|pixel| pixel.0.reverse());
     }
     let shape = (1, input.height as usize, input.width as usize, 3);
@@ -146,8 +145,8 @@ fn normalised(pixels: &ndarray::Array4<u8>, input: &Input) -> ndarray::Array4<f3
     let channel_axis = if input.layout == Layout::Nhwc { 3 } else { 1 };
     let mut values = pixels.mapv(f32::from);
     for (channel, mut plane) in values.axis_iter_mut(ndarray::Axis(channel_axis)).enumerate() {
-        let (mean, deviation) = (input.mean[channel], input.deviation[channel]);
-        plane.mapv_inplace(|value| (value - mean) / deviation);
+        let (mean, std) = (input.mean[channel], input.std[channel]);
+        plane.mapv_inplace(|value| (value - mean) / std);
     }
     values
 }

@@ -1,9 +1,10 @@
-//! Spotter's runtime: an application's manifest in, HTTP served by WebAssembly components out.
+//! Spotter's runtime: builds applications of WebAssembly components and serves them over HTTP.
 
 pub mod app;
 pub mod bake;
 pub mod build;
 pub mod cli;
+pub mod config;
 pub mod detector;
 pub mod node;
 pub mod progress;

@@ -1,25 +1,25 @@
-//! Long steps, shown as they go: a spinner or a bar on a terminal, plain lines elsewhere.
+//! Shows the progress of long steps: a spinner or a bar on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A long step under way.
+/// A long step in progress.
 pub struct Step {
     bar: Option<ProgressBar>,
     started: Instant,
 }
 
 impl Step {
-    /// Says what begins; nobody knows how long it takes.
+    /// Starts a step of unknown length.
     pub fn start(message: impl Into<String>) -> Self {
         let spinner = ProgressBar::new_spinner();
         spinner.enable_steady_tick(Duration::from_millis(100));
         Self::show(message.into(), spinner, "{spinner} {msg} [{elapsed}]")
     }
 
-    /// Says what begins, and of how many bytes.
+    /// Starts a step that processes a known number of bytes.
     pub fn of_bytes(message: String, bytes: u64) -> Self {
         let template = "{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec}";
         Self::show(message, ProgressBar::new(bytes), template)
@@ -38,14 +38,14 @@ impl Step {
         Self { bar: Some(bar), started }
     }
 
-    /// So many bytes further.
+    /// Advances the bar by a number of bytes.
     pub fn advance(&self, bytes: u64) {
         if let Some(bar) = &self.bar {
             bar.inc(bytes);
         }
     }
 
-    /// Says what came of it, and how long it took.
+    /// Ends the step with a message and the time that it took.
     pub fn done(self, message: impl AsRef<str>) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
@@ -54,8 +54,8 @@ impl Step {
     }
 }
 
-/// A line for the person who waits; standard output is for what was asked for.
-#[allow(clippy::print_stderr, reason = "this is the one place that speaks to the person")]
+/// Prints a message for the user to standard error. Standard output is for a command's result.
+#[allow(clippy::print_stderr, reason = "the only place that prints messages for the user")]
 pub fn say(message: &str) {
     eprintln!("{message}");
 }

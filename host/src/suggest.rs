@@ -1,9 +1,9 @@
-//! "Did you mean": the name that is closest to a misspelt one.
+//! "Did you mean": suggestions for misspelt names.
 
 use anyhow::anyhow;
 use serde::de::DeserializeOwned;
 
-/// The candidate closest to `name`, where one is close enough to be what was meant.
+/// The candidate closest to `name`, if one is close enough to be a likely misspelling.
 pub(crate) fn nearest<'c>(
     name: &str,
     candidates: impl Iterator<Item = &'c str>,
@@ -15,7 +15,7 @@ pub(crate) fn nearest<'c>(
         .map(|(_, candidate)| candidate)
 }
 
-/// Parses TOML; the error for an unknown key names the nearest valid one.
+/// Parses TOML. The error for an unknown key suggests the nearest valid one.
 pub(crate) fn parse_toml<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
     toml::from_str(text).map_err(|error| with_suggestion(&error))
 }

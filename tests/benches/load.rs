@@ -50,12 +50,12 @@ fn slow_clients(server: &Server, url: &str, picture: &[u8]) {
     for _ in 0..4 {
         let calm = load::post(url, picture, 1, Duration::from_secs(15));
         quiet.push(calm.quantile(0.99));
-        let is_over = AtomicBool::new(false);
+        let is_done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            scope.spawn(|| trickle(server.address(), CONNECTIONS, &is_over));
+            scope.spawn(|| trickle(server.address(), CONNECTIONS, &is_done));
             std::thread::sleep(Duration::from_secs(2));
             beset.push(load::post(url, picture, 1, Duration::from_secs(15)).quantile(0.99));
-            is_over.store(true, Ordering::Relaxed);
+            is_done.store(true, Ordering::Relaxed);
         });
     }
     let median = |values: &mut Vec<f64>| {
@@ -70,12 +70,12 @@ fn slow_clients(server: &Server, url: &str, picture: &[u8]) {
 }
 
 /// Keeps so many connections open, each a byte further every second; one that is closed is opened anew.
-fn trickle(address: &str, connections: usize, is_over: &AtomicBool) {
+fn trickle(address: &str, connections: usize, is_done: &AtomicBool) {
     let open = || TcpStream::connect(address).ok();
     let mut streams: Vec<Option<TcpStream>> = (0..connections).map(|_| open()).collect();
     let header = b"GET /detect HTTP/1.1\r\nhost: slow\r\nx-slow: ";
     for turn in 0.. {
-        if is_over.load(Ordering::Relaxed) {
+        if is_done.load(Ordering::Relaxed) {
             return;
         }
         let byte = [*header.get(turn).unwrap_or(&b'a')];

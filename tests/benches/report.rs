@@ -6,8 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use spotter::app::{App, Choices};
+use spotter::config::Limits;
+use spotter::runtime::Runtime;
 use spotter::runtime::instance::{self, Usage};
-use spotter::runtime::{Limits, Runtime};
 use spotter_tests::server::Server;
 use spotter_tests::{client, component, native as native_detector, peer, pictures, root};
 

@@ -15,7 +15,7 @@ const PACKAGES: &str = "systemd,udev,ifupdown,ifenslave,bridge-utils,iproute2,ip
 /// Modules that are taken over from the kernel's package, by their folders.
 const MODULES: [&str; 5] = ["net", "lib", "crypto", "drivers/net/bonding", "drivers/net/veth.ko"];
 /// After so many seconds it is given up.
-const PATIENCE: &str = "500";
+const TIMEOUT_SECONDS: &str = "500";
 
 /// What the cases of `tests/bond` have printed.
 pub struct Report(String);
@@ -83,7 +83,8 @@ fn in_namespaces(extra: &Path) -> String {
     );
     let mut command = Command::new("timeout");
     let namespaces = ["--net", "--mount", "--pid", "--fork"];
-    let run = command.args([PATIENCE, "unshare"]).args(namespaces).args(["sh", "-c", &script]);
+    let run =
+        command.args([TIMEOUT_SECONDS, "unshare"]).args(namespaces).args(["sh", "-c", &script]);
     let run = run.current_dir(extra).output().expect("unshare starts");
     let said = String::from_utf8_lossy(&run.stdout).into_owned();
     assert!(run.status.success(), "in namespaces: {}\n{said}{}", run.status, stderr(&run));
@@ -104,7 +105,7 @@ fn emulated(work: &Path, extra: &Path) -> String {
     ));
     let console = work.join("console");
     let machine = Command::new("timeout")
-        .arg(PATIENCE)
+        .arg(TIMEOUT_SECONDS)
         .arg(qemu)
         // KVM is not everywhere, and hangs on some machines that seem to have it.
         .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-M", "q35", "-smp", "2", "-m", "2048"])

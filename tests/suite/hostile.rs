@@ -105,7 +105,7 @@ fn abort(server: &Server, picture: &[u8]) {
 #[cfg_attr(not(target_os = "linux"), ignore = "reads memory from /proc")]
 fn ten_thousand_hostile_requests_leave_no_trace() {
     const REQUESTS: usize = 10_000;
-    let server = Server::start(&["--queue-wait", "30s", "--queue-length", "1000"]);
+    let server = Server::start(&["--queue-timeout", "30s", "--queue-length", "1000"]);
     let small = small_pictures();
     let bombs = bombs(&small);
     let good = || assert_eq!(client::post_picture(&server.url("/detect"), &small[1]).status, 200);

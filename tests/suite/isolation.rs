@@ -21,7 +21,7 @@ fn a_failing_guest_gets_its_own_500_and_its_last_words_are_in_the_log() {
     for (path, code) in [
         ("/guest/trap", "guest_trapped"),
         ("/guest/panic", "guest_trapped"),
-        ("/guest/no-reply", "guest_gave_no_reply"),
+        ("/guest/no-reply", "guest_no_response"),
     ] {
         let reply = client::get(&server.url(path));
         assert_eq!((reply.status, reply.error_code().as_str()), (500, code), "{path}");
@@ -46,7 +46,7 @@ fn good_requests_stay_good_beside_every_kind_of_bad_one() {
     let server = Server::guests(&[
         "--request-cpu",
         "200ms",
-        "--request-time",
+        "--request-timeout",
         "1s",
         "--instance-memory",
         "64MiB",
@@ -108,5 +108,5 @@ fn a_reply_without_a_body_leaves_its_guest_at_work() {
     assert_eq!((reply.status, reply.body.len()), (200, 0));
     server.wait_for_log("worked on after its reply");
     assert_eq!(server.metric("spotter_guest_failures_total{reason=\"client_gone\"}"), 0.0);
-    server.wait_for_log("whole=true");
+    server.wait_for_log("complete=true");
 }

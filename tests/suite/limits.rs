@@ -26,14 +26,14 @@ fn a_guest_that_loops_is_stopped_with_504() {
     let server = Server::guests(&["--request-cpu", "300ms"]);
     let began = Instant::now();
     let reply = get(&server, "/guest/loop");
-    assert_eq!((reply.status, reply.error_code().as_str()), (504, "deadline_exceeded"));
+    assert_eq!((reply.status, reply.error_code().as_str()), (504, "cpu_limit_exceeded"));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_good(&server);
 }
 
 #[test]
 fn a_guest_that_waits_for_ever_is_stopped_with_504() {
-    let server = Server::guests(&["--request-time", "300ms"]);
+    let server = Server::guests(&["--request-timeout", "300ms"]);
     let reply = get(&server, "/guest/never-reply");
     assert_eq!((reply.status, reply.error_code().as_str()), (504, "request_timeout"));
     assert_good(&server);
@@ -43,7 +43,7 @@ fn a_guest_that_waits_for_ever_is_stopped_with_504() {
 
 #[test]
 fn a_reply_that_never_ends_is_cut_off() {
-    let server = Server::guests(&["--request-time", "300ms"]);
+    let server = Server::guests(&["--request-timeout", "300ms"]);
     let mut stream = raw::connect(server.address());
     raw::send(&mut stream, b"GET /guest/never-end HTTP/1.1\r\nhost: test\r\n\r\n");
     let reply = raw::read_to_end(&mut stream);
@@ -57,7 +57,7 @@ fn a_reply_that_never_ends_is_cut_off() {
 fn a_guest_that_takes_all_memory_is_stopped() {
     let server = Server::guests(&["--instance-memory", "64MiB"]);
     let reply = get(&server, "/guest/grow");
-    assert_eq!((reply.status, reply.error_code().as_str()), (500, "memory_exceeded"));
+    assert_eq!((reply.status, reply.error_code().as_str()), (500, "memory_limit_exceeded"));
     assert!(String::from_utf8_lossy(&reply.body).contains("64 MiB"));
     assert_good(&server);
 }
@@ -86,7 +86,7 @@ fn a_body_is_capped_whatever_way_it_is_sent() {
 
 #[test]
 fn a_header_that_is_too_slow_is_answered_with_408() {
-    let server = Server::guests(&["--header-time", "400ms"]);
+    let server = Server::guests(&["--header-timeout", "400ms"]);
     let mut stream = raw::connect(server.address());
     raw::send(&mut stream, b"GET /guest/hello HTTP/1.1\r\nhost: te");
     let reply = raw::read_to_end(&mut stream);
@@ -102,7 +102,7 @@ fn a_header_that_is_too_slow_is_answered_with_408() {
 
 #[test]
 fn a_body_that_pauses_is_answered_with_408() {
-    let server = Server::guests(&["--body-idle", "400ms"]);
+    let server = Server::guests(&["--body-idle-timeout", "400ms"]);
     let mut stream = raw::connect(server.address());
     raw::send(&mut stream, &post_head("content-length: 100\r\n"));
     raw::send(&mut stream, b"a beginning");
@@ -118,9 +118,9 @@ fn a_full_queue_and_a_long_wait_are_answered_with_503() {
         "1",
         "--queue-length",
         "1",
-        "--queue-wait",
+        "--queue-timeout",
         "500ms",
-        "--request-time",
+        "--request-timeout",
         "3s",
     ]);
     let busy = |path: &str| {
@@ -178,7 +178,7 @@ fn a_limit_has_one_name_as_flag_variable_and_key() {
     std::fs::write(file, "[limits]\nbody_sise = 1\n").expect("a file");
     let misspelt = stderr(&up(&["--runtime-config-file", file]));
     assert!(misspelt.contains("did you mean `body_size`?"), "{misspelt}");
-    assert_eq!(up(&["--queue-wait", "soon"]).status.code(), Some(64));
+    assert_eq!(up(&["--queue-timeout", "soon"]).status.code(), Some(64));
     assert!(root().join("tests/guests").is_dir());
 }
 
@@ -202,7 +202,7 @@ fn clients_that_trickle_their_bodies_hold_up_nobody() {
 
 #[test]
 fn a_body_that_takes_too_long_is_told_so_with_408() {
-    let server = Server::guests(&["--body-time", "400ms"]);
+    let server = Server::guests(&["--body-timeout", "400ms"]);
     let mut stream = raw::connect(server.address());
     raw::send(&mut stream, &post_head("content-length: 100\r\n"));
     for _ in 0..10 {
@@ -248,7 +248,7 @@ fn a_body_beyond_the_buffer_streams_to_its_guest() {
 
 #[test]
 fn a_client_that_takes_nothing_of_its_reply_is_cut_off() {
-    let limits = ["--instances", "1", "--body-idle", "500ms", "--queue-wait", "5s"];
+    let limits = ["--instances", "1", "--body-idle-timeout", "500ms", "--queue-timeout", "5s"];
     let server = Server::start(&[&limits[..], &["--admin", "127.0.0.1:0"]].concat());
     let picture = pictures::photograph();
     let mut streams: Vec<_> = (0..2).map(|_| raw::connect(server.address())).collect();
@@ -306,10 +306,10 @@ fn beyond_what_replies_may_hold_an_instance_waits_for_its_client() {
 
 #[test]
 fn a_client_that_takes_a_little_now_and_then_is_cut_off() {
-    let server = Server::guests(&["--body-idle", "500ms"]);
+    let server = Server::guests(&["--body-idle-timeout", "500ms"]);
     let mut slow = ask_for_much(&server);
     let began = Instant::now();
-    while !server.log().contains("whole=false") {
+    while !server.log().contains("complete=false") {
         assert!(began.elapsed() < Duration::from_secs(30), "{}", server.log());
         raw::read_some(&mut slow);
         std::thread::sleep(Duration::from_millis(100));
@@ -319,7 +319,7 @@ fn a_client_that_takes_a_little_now_and_then_is_cut_off() {
 
 #[test]
 fn where_few_files_may_be_open_there_are_fewer_connections_and_probes_still_answer() {
-    let server = Server::guests_by(under_limit("-n 160"), &["--header-time", "60s"]);
+    let server = Server::guests_by(under_limit("-n 160"), &["--header-timeout", "60s"]);
     server.wait_for_log("fewer connections than wanted");
     let many: Vec<_> = (0..150).map(|_| raw::connect(server.address())).collect();
     for _ in 0..20 {

@@ -24,11 +24,11 @@ fn metrics_count_requests_by_route_and_status_and_detections_by_label() {
         ("spotter_guest_failures_total{reason=\"guest_trapped\"}", 1.0),
         ("spotter_detections_total{model=\"test\",label=\"dog\"}", 2.0),
         ("spotter_requests_in_flight", 0.0),
-        ("spotter_queue_seconds_count", 4.0),
-        ("spotter_instantiate_seconds_count", 4.0),
+        ("spotter_queue_wait_seconds_count", 4.0),
+        ("spotter_instantiation_seconds_count", 4.0),
         ("spotter_guest_cpu_seconds_count", 4.0),
         ("spotter_guest_memory_peak_bytes_count", 4.0),
-        ("spotter_request_seconds_count", 6.0),
+        ("spotter_request_duration_seconds_count", 6.0),
     ];
     for (name, value) in expected {
         assert_eq!(server.metric(name), value, "{name}");

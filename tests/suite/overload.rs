@@ -16,7 +16,7 @@ fn picture() -> Vec<u8> {
 fn at_three_times_the_load_goodput_holds_and_probes_answer() {
     // Two instances on a machine of any size: the loads below are relative to them.
     const INSTANCES: usize = 2;
-    let limits = ["--instances", "2", "--queue-length", "4", "--queue-wait", "10s"];
+    let limits = ["--instances", "2", "--queue-length", "4", "--queue-timeout", "10s"];
     let server = Server::start(&[&limits[..], &["--admin", "127.0.0.1:0"]].concat());
     let (url, picture) = (server.url("/detect"), picture());
     load::post(&url, &picture, INSTANCES, Duration::from_secs(1));
@@ -51,7 +51,7 @@ fn at_three_times_the_load_goodput_holds_and_probes_answer() {
 
 #[test]
 fn a_thousand_slow_headers_keep_nobody_from_an_answer() {
-    let server = Server::guests(&["--header-time", "60s"]);
+    let server = Server::guests(&["--header-timeout", "60s"]);
     // Where fewer files may be open, as many as leave room for the rest of the tests.
     let files = rlimit::increase_nofile_limit(4096).expect("a limit");
     let clients = usize::try_from(files / 2).expect("a number").min(1000);

@@ -38,7 +38,7 @@ fn what_is_in_flight_is_finished_on_sigterm_and_sigint() {
 
 #[test]
 fn readiness_fails_at_once_and_new_connections_are_refused() {
-    let mut server = Server::guests(&["--request-time", "2s"]);
+    let mut server = Server::guests(&["--request-timeout", "2s"]);
     assert_eq!(client::get(&server.admin_url("/readyz")).status, 200);
     let mut stream = raw::connect(server.address());
     raw::send(&mut stream, b"GET /guest/never-reply HTTP/1.1\r\nhost: test\r\n\r\n");

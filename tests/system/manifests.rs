@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use spotter::runtime::Limits;
+use spotter::config::Limits;
 use spotter_tests::manifests::{RENDERED, documents, faults, of_kind, render};
 use spotter_tests::server::Server;
 use spotter_tests::{policy, root, run, stdout, system};
@@ -126,7 +126,7 @@ fn times_of_the_manifests_fit_those_of_the_host() {
     let grace = seconds(&grace.expect("a grace period")["value"]);
     assert!(given >= sleep.expect("a pause") + grace, "{given} s");
     let route = &of_kind(&objects, "VirtualService")["spec"]["http"][0];
-    let whole = limits.request_time + limits.queue_wait;
+    let whole = limits.request_timeout + limits.queue_timeout;
     let once = Duration::from_secs(seconds(&route["retries"]["perTryTimeout"]));
     assert!(once > whole, "the mesh gives up after {once:?}, the host after {whole:?}");
     assert!(Duration::from_secs(seconds(&route["timeout"])) > once);

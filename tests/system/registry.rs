@@ -134,9 +134,9 @@ fn what_cannot_be_pulled_says_why() {
     let missing = registry.reference("nothing:1");
     let output = run_in(home.path(), &["up", "--from", &missing]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("is there such an image"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("does the image exist"), "{}", stderr(&output));
     let output = run_in(home.path(), &["pull", "Not A Reference"]);
-    assert!(stderr(&output).contains("is no image reference"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("is not an image reference"), "{}", stderr(&output));
     let output = run_in(home.path(), &["push", &missing, "--artifact", "-f", "tests/guests"]);
     assert!(stderr(&output).contains("an artifact has one"), "{}", stderr(&output));
 }

@@ -281,12 +281,12 @@ fn containers_go_on_while_containerd_is_away() {
 
 /// What became of the requests of two clients that post pictures while something happens.
 fn under_load(network: &Network, what: impl FnOnce()) -> Vec<Option<u16>> {
-    let (is_over, answered) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    let (is_done, answered) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     let (url, picture) = (network.url("/detect"), pictures::bytes("skimage_chelsea.png"));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while !is_over.load(Ordering::SeqCst) {
+                while !is_done.load(Ordering::SeqCst) {
                     let reply = client::try_send("POST", &url, &[], &picture);
                     let status = reply.ok().map(|reply| reply.status);
                     answered.lock().expect("a list").push(status);
@@ -298,7 +298,7 @@ fn under_load(network: &Network, what: impl FnOnce()) -> Vec<Option<u16>> {
         }
         wait_until("load", || answered.lock().expect("a list").len() > 4);
         what();
-        is_over.store(true, Ordering::SeqCst);
+        is_done.store(true, Ordering::SeqCst);
     });
     answered.into_inner().expect("a list")
 }

@@ -1,5 +1,5 @@
-//! The three bodies `POST /detect` takes: a bare picture, a form, and JSON; the same options in
-//! each, and in the query.
+//! The three kinds of body that `POST /detect` accepts: a bare picture, a form, and JSON. All accept the same
+//! options, as does the query.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use crate::error::{Error, shortened};
 use crate::model::Labels;
 use crate::options::{MAX_PICTURES, Options};
 
-/// What `POST /detect` is asked: the pictures, and what to do with them.
+/// A parsed request to `POST /detect`.
 #[derive(Debug)]
 pub struct DetectRequest<'r> {
     pub pictures: Vec<Cow<'r, [u8]>>,
@@ -20,7 +20,7 @@ pub struct DetectRequest<'r> {
     pub options: Options,
 }
 
-/// Whether the client sent one picture or a list: it gets back what it sent.
+/// Whether the client sent one picture or a list, which decides the form of the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PictureCount {
     One,
@@ -28,10 +28,10 @@ pub enum PictureCount {
 }
 
 impl<'r> DetectRequest<'r> {
-    /// Reads the query and the body.
+    /// Parses the query and the body.
     ///
     /// # Errors
-    /// Bad options, and every way a body can be other than its content type says.
+    /// If an option is invalid, or the body does not match its content type.
     pub fn read(request: &Request<'r>, labels: &Labels, defaults: Options) -> Result<Self, Error> {
         let mut reader = Reader { options: defaults, labels, pictures: Vec::new() };
         for (name, value) in form_urlencoded::parse(request.query.as_bytes()) {
@@ -51,13 +51,13 @@ impl<'r> DetectRequest<'r> {
         };
         let Reader { pictures, options, .. } = reader;
         if pictures.len() > MAX_PICTURES {
-            return Err(Error::TooManyPictures { count: pictures.len() });
+            return Err(Error::TooManyPictures { count: pictures.len(), limit: MAX_PICTURES });
         }
         Ok(Self { pictures, count, options })
     }
 }
 
-/// Gathers pictures and options as they are met.
+/// Collects pictures and options.
 struct Reader<'m, 'r> {
     options: Options,
     labels: &'m Labels,
@@ -69,14 +69,13 @@ impl Reader<'_, '_> {
         self.options.set(name, value, self.labels)
     }
 
-    /// Reads `multipart/form-data` (RFC 7578): each part named `image` is a picture, any other
-    /// an option.
+    /// Reads `multipart/form-data` (RFC 7578). Each part named `image` is a picture, any other an option.
     fn form(&mut self, content_type: &str, body: &[u8]) -> Result<PictureCount, Error> {
         let bad = |error: multer::Error| Error::BadForm { reason: error.to_string() };
         let boundary = multer::parse_boundary(content_type).map_err(bad)?;
         let whole = stream::iter([Ok::<_, std::convert::Infallible>(body.to_vec())]);
         let mut parts = multer::Multipart::new(whole, boundary);
-        // The body is in memory, so no step of the reader ever waits.
+        // The body is in memory, so the future never waits.
         let mut reading = Box::pin(async {
             while let Some(part) = parts.next_field().await.map_err(bad)? {
                 let name = part.name().unwrap_or_default().to_owned();
@@ -96,7 +95,7 @@ impl Reader<'_, '_> {
             }
             Ok::<_, Error>(())
         });
-        let cut_short = || Error::BadForm { reason: "it ends in the middle".into() };
+        let cut_short = || Error::BadForm { reason: "it is incomplete".into() };
         reading.as_mut().now_or_never().ok_or_else(cut_short)??;
         drop(reading);
         match self.pictures.len() {
@@ -106,7 +105,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Reads `{"image": "<base64>"}` or `{"image": ["<base64>", …]}`; any other key is an option.
+    /// Reads `{"image": "<base64>"}` or `{"image": ["<base64>", …]}`. Any other key is an option.
     fn json(&mut self, body: &[u8]) -> Result<PictureCount, Error> {
         let read: JsonBody = serde_json::from_slice(body).map_err(|error| Error::BadJson {
             reason: format!("{error}; send {{\"image\": \"<base64>\"}}"),
@@ -121,8 +120,8 @@ impl Reader<'_, '_> {
     }
 }
 
-/// Decodes standard base64 (RFC 4648), with or without padding, line breaks, or the
-/// `data:image/…;base64,` in front that browsers put there.
+/// Decodes standard base64 (RFC 4648), with or without padding, line breaks, or the prefix
+/// `data:image/…;base64,` that browsers add.
 fn decode_base64(text: &str) -> Result<Vec<u8>, Error> {
     use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
     const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -138,7 +137,7 @@ fn decode_base64(text: &str) -> Result<Vec<u8>, Error> {
 }
 
 fn unsupported(content_type: &str) -> Error {
-    // What curl's --data-binary sends when no header is given.
+    // The default of curl's --data-binary.
     let hint = if content_type.starts_with("application/x-www-form-urlencoded") {
         " (with curl: -F image=@photo.jpg, or --data-binary @photo.jpg -H 'Content-Type: image/jpeg')"
     } else {

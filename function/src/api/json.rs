@@ -1,5 +1,5 @@
-//! The JSON body of `POST /detect`, read as it comes: what is not asked for is refused where it
-//! begins, so that no body makes more of itself in memory than it is.
+//! The JSON body of `POST /detect`, parsed as a stream. Unexpected values are rejected as soon as they begin, so
+//! that a body never takes more memory than its own size.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use super::PictureCount;
 use crate::options::MAX_PICTURES;
 
-/// How many entries a list that is an option's value may have.
-const MAX_LIST: usize = 256;
+/// The maximum number of entries in a list that is an option's value.
+const MAX_LIST_ENTRIES: usize = 256;
 
-/// What the body says: pictures still in base64, and options as the texts a query would hold.
+/// A parsed body: pictures, still in base64, and options as text, as in a query.
 #[derive(Debug)]
 pub(super) struct JsonBody {
     pub(super) images: Vec<String>,
@@ -91,7 +91,7 @@ impl<'de> Visitor<'de> for ImagesVisitor {
     }
 }
 
-/// An option's value: a text, a number or a truth as it is, a short list with commas.
+/// An option's value as text. The entries of a list are joined with commas.
 struct OptionText(String);
 
 impl<'de> Deserialize<'de> for OptionText {
@@ -108,7 +108,7 @@ impl<'de> Visitor<'de> for OptionVisitor {
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "an option to be a text, a number, true, false, or a list of up to {MAX_LIST} texts"
+            "an option to be a string, a number, true, false, or a list of up to {MAX_LIST_ENTRIES} strings"
         )
     }
 
@@ -136,7 +136,7 @@ impl<'de> Visitor<'de> for OptionVisitor {
         let mut texts: Vec<String> = Vec::new();
         while let Some(text) = list.next_element()? {
             texts.push(text);
-            if texts.len() > MAX_LIST {
+            if texts.len() > MAX_LIST_ENTRIES {
                 return Err(A::Error::invalid_length(texts.len(), &self));
             }
         }

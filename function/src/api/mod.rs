@@ -1,4 +1,4 @@
-//! HTTP without a server: a request's parts in, a reply's parts out.
+//! The HTTP API without a server: maps the parts of a request to the parts of a reply.
 
 mod body;
 mod json;
@@ -11,16 +11,16 @@ use crate::model::Model;
 
 pub use body::{DetectRequest, PictureCount};
 
-/// Largest body taken, in bytes. A host may well set a lower limit of its own.
+/// The largest body, in bytes. A host may set a lower limit.
 pub const MAX_BODY_BYTES: usize = 10 << 20;
 
-/// The parts of a request that matter here.
+/// The parts of a request that the API uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'r> {
     pub method: &'r str,
     /// Without the query.
     pub path: &'r str,
-    /// What follows the `?`, percent-encoded.
+    /// The part after `?`, percent-encoded.
     pub query: &'r str,
     pub content_type: Option<&'r str>,
     pub accept: Option<&'r str>,
@@ -34,9 +34,9 @@ pub struct Reply {
     pub content_type: &'static str,
     /// The `Allow` header of a 405.
     pub allow: Option<&'static str>,
-    /// What was found, for a host that counts: the `spotter-detections` header,
+    /// The `spotter-detections` header, from which a host counts detections:
     /// `MODEL; LABEL=NUMBER, LABEL=NUMBER`.
-    pub found: Option<String>,
+    pub detections_header: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -45,10 +45,16 @@ impl Reply {
     pub fn json(status: u16, value: &impl Serialize) -> Self {
         let mut body = serde_json::to_vec(value).unwrap_or_default();
         body.push(b'\n');
-        Self { status, content_type: "application/json", allow: None, found: None, body }
+        Self {
+            status,
+            content_type: "application/json",
+            allow: None,
+            detections_header: None,
+            body,
+        }
     }
 
-    /// The reply that tells a client of an error.
+    /// An error reply.
     pub fn error(error: &Error) -> Self {
         let allow = match error {
             Error::MethodNotAllowed { allow, .. } => Some(*allow),
@@ -58,7 +64,7 @@ impl Reply {
     }
 }
 
-/// Where a request goes, from its method and path alone.
+/// The route of a request, from its method and path alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     Detect,
@@ -86,7 +92,7 @@ impl Route {
     }
 }
 
-/// Answers any request; errors become the reply that tells of them.
+/// Handles a request. Errors become error replies.
 pub fn respond(model: &Model, request: &Request) -> Reply {
     let reply = Route::find(request.method, request.path).and_then(|route| match route {
         Route::Detect => native::detect(model, request),

@@ -1,4 +1,4 @@
-//! Spotter's own wire shape: `POST /detect`, `GET /labels`, `GET /healthz`.
+//! The endpoints `POST /detect`, `GET /labels` and `GET /healthz`.
 
 use std::collections::BTreeMap;
 
@@ -10,44 +10,44 @@ use crate::model::Model;
 use crate::options::{Annotation, MAX_REQUEST_MEGAPIXELS, Options, PictureFormat};
 use crate::{Report, annotate, picture};
 
-/// One picture's part of a reply to several: its report or its error.
+/// The result for one of several pictures.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Outcome<'m> {
+enum PictureResult<'m> {
     Report(Report<'m>),
     Error(ErrorBody),
 }
 
 /// `POST /detect`.
 pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
-    let asked = DetectRequest::read(request, model.labels(), model.default_options())?;
-    let Asked { format, by_option } = Asked::of(&asked.options, request.accept);
-    match (asked.count, format) {
+    let parsed = DetectRequest::read(request, model.labels(), model.default_options())?;
+    let ReplyFormat { format, by_option } = ReplyFormat::of(&parsed.options, request.accept);
+    match (parsed.count, format) {
         (PictureCount::One, Some(format)) => {
-            annotated(model, &asked.pictures[0], &asked.options, format)
+            detect_annotated(model, &parsed.pictures[0], &parsed.options, format)
         }
         (PictureCount::One, None) => {
-            let (report, _) = crate::detect(model, &asked.pictures[0], &asked.options)?;
-            let found = Some(found(model, [&report]));
-            Ok(Reply { found, ..Reply::json(200, &report) })
+            let (report, _) = crate::detect(model, &parsed.pictures[0], &parsed.options)?;
+            let detections_header = Some(detections_header(model, [&report]));
+            Ok(Reply { detections_header, ..Reply::json(200, &report) })
         }
         (PictureCount::Many, Some(_)) if by_option => Err(Error::BadOption {
             name: "annotate".into(),
             value: "true".into(),
-            expected: "one picture a request".into(),
+            expected: "false for a request with several pictures".into(),
         }),
-        // A list has no picture form; JSON is what any client of a list can read.
-        (PictureCount::Many, _) => Ok(several(model, &asked)),
+        // The reply to a list is always JSON.
+        (PictureCount::Many, _) => Ok(detect_many(model, &parsed)),
     }
 }
 
-/// Whether a picture is wanted back, and who says so.
-struct Asked {
+/// Whether the client wants an annotated picture, and whether an option or the `Accept` header says so.
+struct ReplyFormat {
     format: Option<PictureFormat>,
     by_option: bool,
 }
 
-impl Asked {
+impl ReplyFormat {
     fn of(options: &Options, accept: Option<&str>) -> Self {
         match options.annotate {
             Some(Annotation::As(format)) => Self { format: Some(format), by_option: true },
@@ -57,31 +57,31 @@ impl Asked {
     }
 }
 
-/// Several pictures: a list in their order, each with its report or its error.
-fn several(model: &Model, asked: &DetectRequest) -> Reply {
+/// Detects objects in several pictures. The reply lists a report or an error for each, in the same order.
+fn detect_many(model: &Model, parsed: &DetectRequest) -> Reply {
     let mut megapixels = 0.0;
-    let mut outcomes = Vec::new();
-    for picture in &asked.pictures {
+    let mut results = Vec::new();
+    for picture in &parsed.pictures {
         megapixels += picture::megapixels(picture);
-        let outcome = if megapixels > f64::from(MAX_REQUEST_MEGAPIXELS) {
-            Err(Error::TooManyPixels)
+        let result = if megapixels > f64::from(MAX_REQUEST_MEGAPIXELS) {
+            Err(Error::TooManyPixels { limit: MAX_REQUEST_MEGAPIXELS })
         } else {
-            crate::detect(model, picture, &asked.options)
+            crate::detect(model, picture, &parsed.options)
         };
-        outcomes.push(match outcome {
-            Ok((report, _)) => Outcome::Report(report),
-            Err(error) => Outcome::Error(error.body()),
+        results.push(match result {
+            Ok((report, _)) => PictureResult::Report(report),
+            Err(error) => PictureResult::Error(error.body()),
         });
     }
-    let reports = outcomes.iter().filter_map(|outcome| match outcome {
-        Outcome::Report(report) => Some(report),
-        Outcome::Error(_) => None,
+    let reports = results.iter().filter_map(|result| match result {
+        PictureResult::Report(report) => Some(report),
+        PictureResult::Error(_) => None,
     });
-    let found = Some(found(model, reports));
-    Reply { found, ..Reply::json(200, &outcomes) }
+    let detections_header = Some(detections_header(model, reports));
+    Reply { detections_header, ..Reply::json(200, &results) }
 }
 
-fn annotated(
+fn detect_annotated(
     model: &Model,
     bytes: &[u8],
     options: &Options,
@@ -96,12 +96,15 @@ fn annotated(
         PictureFormat::Png => "image/png",
     };
     let body = annotate::encode(&picture, format)?;
-    let found = Some(found(model, [&report]));
-    Ok(Reply { status: 200, content_type, allow: None, found, body })
+    let detections_header = Some(detections_header(model, [&report]));
+    Ok(Reply { status: 200, content_type, allow: None, detections_header, body })
 }
 
-/// How many of each label there are, as the header says it.
-fn found<'r, 'm: 'r>(model: &Model, reports: impl IntoIterator<Item = &'r Report<'m>>) -> String {
+/// The number of detections of each label, in the header's format.
+fn detections_header<'r, 'm: 'r>(
+    model: &Model,
+    reports: impl IntoIterator<Item = &'r Report<'m>>,
+) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for detection in reports.into_iter().flat_map(|report| &report.detections) {
         *counts.entry(detection.label).or_default() += 1;
@@ -128,7 +131,7 @@ pub(super) fn labels(model: &Model) -> Reply {
     Reply::json(200, &LabelList { model: &model.manifest().name, labels })
 }
 
-/// `GET /healthz`: that the component runs, and holds a model.
+/// `GET /healthz`: the component runs and contains a model.
 pub(super) fn health(model: &Model) -> Reply {
     #[derive(Serialize)]
     struct Health<'m> {
@@ -151,10 +154,10 @@ fn preferred_picture(accept: Option<&str>) -> Option<PictureFormat> {
             ("application", "json" | "*") | ("*", "*") => None,
             _ => return None,
         };
-        // A quality of nothing is a refusal.
+        // Quality 0 means not acceptable.
         (quality > 0.0).then_some((quality, format))
     });
-    // The first of the best: `max_by` would give the last.
+    // Of several best ranges, the first wins; `max_by` would return the last.
     ranges.reduce(|best, next| if next.0 > best.0 { next } else { best })?.1
 }
 

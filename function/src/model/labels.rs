@@ -1,10 +1,10 @@
-//! The names of a model's classes: one line of `labels.txt` for each column of its scores.
+//! The names of a model's classes. `labels.txt` has one line for each column of the scores.
 
 use anyhow::ensure;
 
 use super::Manifest;
 
-/// What marks a column that stands for nothing (COCO's ids have ten holes).
+/// Marks an unused column. COCO has ten unused ids.
 const UNUSED: &str = "-";
 
 /// Class names by column.
@@ -15,32 +15,32 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Reads `labels.txt`: a name a line, `-` for a column that stands for nothing.
+    /// Parses `labels.txt`: one name per line, `-` for an unused column.
     ///
     /// # Errors
-    /// Where there is no name at all.
+    /// If there is no name.
     pub fn parse(text: &str, manifest: &Manifest) -> anyhow::Result<Self> {
         let lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
-        ensure!(lines.iter().any(|line| line != UNUSED), "there is no label in it");
+        ensure!(lines.iter().any(|line| line != UNUSED), "there is no label");
         Ok(Self { lines, first_class_id: manifest.output.first_class_id })
     }
 
-    /// How many columns the scores have.
+    /// The number of columns of the scores.
     pub fn columns(&self) -> usize {
         self.lines.len()
     }
 
-    /// The name of a column; `None` for one that stands for nothing.
+    /// The name of a column; `None` if it is unused.
     pub fn name(&self, column: usize) -> Option<&str> {
         self.lines.get(column).map(String::as_str).filter(|name| *name != UNUSED)
     }
 
-    /// The id a column has in the data set the model was trained on.
+    /// The id of a column's class in the data set that the model was trained on.
     pub fn class_id(&self, column: usize) -> u32 {
         self.first_class_id + u32::try_from(column).unwrap_or(u32::MAX)
     }
 
-    /// The column of a name, whatever its case.
+    /// The column of a name, ignoring case.
     pub fn column(&self, name: &str) -> Option<usize> {
         self.lines.iter().position(|line| line != UNUSED && line.eq_ignore_ascii_case(name))
     }

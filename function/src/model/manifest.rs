@@ -1,23 +1,30 @@
-//! `model.toml`: all that is particular to one model, so that a new one needs no Rust.
+//! `model.toml`: everything specific to a model, so that a new model needs no Rust code.
 
 use anyhow::ensure;
 use serde::Deserialize;
 use tract_onnx::prelude::DatumType;
 
-use crate::options::Thresholds;
-
 /// A parsed `model.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// What replies call the model.
+    /// The model's name in replies.
     pub name: String,
     pub input: Input,
     pub output: Output,
     pub thresholds: Thresholds,
 }
 
-/// What the network takes: one picture, batch size 1.
+/// A model's default thresholds.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thresholds {
+    pub min_confidence: f32,
+    pub iou_threshold: f32,
+    pub max_detections: usize,
+}
+
+/// The network's input: one picture, batch size 1.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
@@ -30,17 +37,17 @@ pub struct Input {
     #[serde(default)]
     pub layout: Layout,
     #[serde(default)]
-    pub colours: Colours,
+    pub channel_order: ChannelOrder,
     #[serde(default)]
     pub element: Element,
-    /// With `element = "f32"`: what is subtracted from each channel (0-255), in the order of `colours`.
+    /// With `element = "f32"`: subtracted from each channel (0 to 255), in the order of `channel_order`.
     #[serde(default)]
     pub mean: [f32; 3],
-    /// With `element = "f32"`: what each channel is then divided by.
+    /// With `element = "f32"`: each channel is then divided by it.
     #[serde(default = "ones")]
-    pub deviation: [f32; 3],
+    pub std: [f32; 3],
     pub fit: Fit,
-    /// With `fit = "letterbox"`: the grey (0-255) around the picture.
+    /// With `fit = "letterbox"`: the grey of the bars, 0 to 255.
     #[serde(default)]
     pub padding: u8,
 }
@@ -57,7 +64,7 @@ pub enum Layout {
 /// Order of the input's channels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Colours {
+pub enum ChannelOrder {
     #[default]
     Rgb,
     Bgr,
@@ -72,31 +79,31 @@ pub enum Element {
     F32,
 }
 
-/// How a picture of another shape is brought to the input's.
+/// How a picture is fitted to the input's shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fit {
-    /// Each side on its own; the picture's proportions are lost.
+    /// Scale width and height separately; the proportions are lost.
     Stretch,
-    /// The whole picture, centred, with grey bars beside it.
+    /// Keep the proportions and centre the picture, with grey bars around it.
     Letterbox,
 }
 
-/// What the network gives.
+/// The network's outputs.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Output {
-    /// Name of the output f32 `[1, N, 4]` in the ONNX graph.
+    /// Name of the boxes' output in the ONNX graph: f32 `[1, N, 4]`.
     pub boxes: String,
-    /// Name of the output f32 `[1, N, classes]` in the ONNX graph, 0 to 1.
+    /// Name of the scores' output in the ONNX graph: f32 `[1, N, classes]`, 0 to 1.
     pub scores: String,
     pub box_format: BoxFormat,
-    /// The id of the scores' first column in the data set the model was trained on.
+    /// The class id of the scores' first column in the data set that the model was trained on.
     #[serde(default)]
     pub first_class_id: u32,
 }
 
-/// What the four numbers of a box are: fractions of the network's input.
+/// The meaning of a box's four numbers, which are fractions of the network's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BoxFormat {
@@ -112,30 +119,30 @@ fn ones() -> [f32; 3] {
     [1.0; 3]
 }
 
-/// Largest side of an input: more would not fit beside the weights in a function's memory.
-const MAX_INPUT_SIDE: u32 = 2048;
+/// The largest side of an input. A larger one would not fit into a function's memory beside the weights.
+const MAX_INPUT_SIDE_PIXELS: u32 = 2048;
 
 impl Manifest {
-    /// Parses and checks a `model.toml`.
+    /// Parses and validates a `model.toml`.
     ///
     /// # Errors
-    /// Unknown or missing keys, and values out of their range; each named.
+    /// If a key is unknown or missing, or a value is out of range.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let manifest: Self = toml::from_str(text)?;
-        let Input { width, height, deviation, .. } = &manifest.input;
+        let Input { width, height, std, .. } = &manifest.input;
         for (key, side) in [("width", *width), ("height", *height)] {
             ensure!(
-                (1..=MAX_INPUT_SIDE).contains(&side),
-                "input.{key} is {side}; it takes 1 to {MAX_INPUT_SIDE}"
+                (1..=MAX_INPUT_SIDE_PIXELS).contains(&side),
+                "input.{key} is {side}; it must be 1 to {MAX_INPUT_SIDE_PIXELS}"
             );
         }
-        ensure!(!deviation.contains(&0.0), "input.deviation is {deviation:?}; 0 cannot divide");
+        ensure!(!std.contains(&0.0), "input.std is {std:?}; it must not contain 0");
         Ok(manifest)
     }
 }
 
 impl Input {
-    /// Shape of the input tensor.
+    /// The shape of the input tensor.
     pub fn shape(&self) -> [usize; 4] {
         let (width, height) = (self.width as usize, self.height as usize);
         match self.layout {
@@ -146,7 +153,7 @@ impl Input {
 }
 
 impl Element {
-    /// The element type in tract's terms.
+    /// The element type in tract.
     pub fn datum_type(self) -> DatumType {
         match self {
             Self::U8 => DatumType::U8,

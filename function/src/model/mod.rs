@@ -1,4 +1,4 @@
-//! A model: its manifest, its labels, and the network ready to run.
+//! A model: its manifest, its labels, and its network.
 
 mod labels;
 mod manifest;
@@ -9,26 +9,28 @@ use anyhow::Context;
 use tract_onnx::prelude::*;
 
 pub use labels::Labels;
-pub use manifest::{BoxFormat, Colours, Element, Fit, Input, Layout, Manifest, Output};
+pub use manifest::{
+    BoxFormat, ChannelOrder, Element, Fit, Input, Layout, Manifest, Output, Thresholds,
+};
 
 use crate::error::Error;
 use crate::options::Options;
 
-/// The files a model is made of, as bytes.
+/// The content of a model's files.
 pub struct ModelFiles<'f> {
     pub manifest: &'f str,
     pub labels: &'f str,
     pub network: &'f [u8],
 }
 
-/// A network ready to run, with what is needed to feed it and to read its answer.
+/// A network that is ready to run, with its manifest and labels.
 pub struct Model {
     manifest: Manifest,
     labels: Labels,
     plan: Arc<TypedRunnableModel>,
 }
 
-/// What the network says of one picture, before any threshold.
+/// The network's output for one picture, before any threshold.
 pub struct Candidates {
     /// f32 `[anchors, 4]`, in the manifest's box format.
     pub boxes: Tensor,
@@ -37,10 +39,10 @@ pub struct Candidates {
 }
 
 impl Model {
-    /// Parses and optimises the network. Slow (seconds): done once, before the snapshot.
+    /// Parses and optimises the network. This takes seconds, so it is done once, before the snapshot.
     ///
     /// # Errors
-    /// Says which of the files is at fault, and why.
+    /// If a file is invalid. The error names it.
     pub fn load(files: &ModelFiles) -> anyhow::Result<Self> {
         let manifest = Manifest::parse(files.manifest).context("model.toml")?;
         let labels = Labels::parse(files.labels, &manifest).context("labels.txt")?;
@@ -58,15 +60,15 @@ impl Model {
         &self.labels
     }
 
-    /// The model's own default options.
+    /// The model's default options.
     pub fn default_options(&self) -> Options {
         Options::new(&self.manifest.thresholds)
     }
 
-    /// Runs the network on one input tensor, as [`crate::tensor::fit`] makes it.
+    /// Runs the network on an input tensor from [`crate::tensor::fit`].
     ///
     /// # Errors
-    /// [`Error::Internal`] where the network fails: never for what a client sent.
+    /// [`Error::Internal`] if the network fails, which does not depend on the client's input.
     pub fn run(&self, input: Tensor) -> Result<Candidates, Error> {
         let internal = |error: TractError| Error::Internal(format!("{error:#}"));
         let outputs = self.plan.run(tvec!(input.into())).map_err(internal)?;
@@ -79,8 +81,8 @@ impl Model {
         Ok(Candidates { boxes: next().map_err(internal)?, scores: next().map_err(internal)? })
     }
 
-    /// One run on a blank input, so that lazily built state is in the snapshot, and so that a
-    /// model whose outputs do not fit its labels is refused before it serves.
+    /// Runs the network once on a blank input. This puts lazily built state into the snapshot, and rejects a
+    /// model whose outputs do not match its labels.
     fn warm_up(&self) -> anyhow::Result<()> {
         let blank = crate::tensor::blank(&self.manifest.input).map_err(anyhow::Error::msg)?;
         let candidates = self.run(blank)?;
@@ -88,7 +90,7 @@ impl Model {
         let expected = [boxes.first().copied().unwrap_or(0), self.labels.columns()];
         anyhow::ensure!(
             boxes.len() == 2 && boxes[1] == 4 && scores == expected,
-            "boxes are {boxes:?} and scores {scores:?}; with {} labels they should be [N, 4] and [N, {}]",
+            "boxes are {boxes:?} and scores {scores:?}; with {} labels they must be [N, 4] and [N, {}]",
             self.labels.columns(),
             self.labels.columns(),
         );

@@ -1,4 +1,4 @@
-//! Bytes to pixels by the `image` crate, with its errors told apart for the client.
+//! Decodes pictures with the `image` crate, and classifies its errors for the client.
 
 #![allow(clippy::cast_possible_truncation, reason = "a weighted mean of bytes is a byte")]
 
@@ -11,15 +11,15 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage, Rgba
 use super::{Picture, jpeg, limits};
 use crate::error::Error;
 
-/// Formats a client may send.
+/// The formats that a client may send.
 const FORMATS: [ImageFormat; 5] =
     [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Bmp];
 
-/// Decodes a picture of any format, colour type and depth (of an animation, the first frame).
-/// What is transparent lies on white, as a viewer shows it.
+/// Decodes a picture of any format, colour type and depth. Of an animation, it decodes the first frame.
+/// Transparent pixels are blended with white, as in a viewer.
 ///
-/// `keeps_upright_copy` says that the caller will ask for [`Picture::into_upright`], which counts
-/// against the memory a picture may take.
+/// `keeps_upright_copy` states that the caller will use [`Picture::into_upright`], which counts against the
+/// memory limit.
 ///
 /// # Errors
 /// [`Error::EmptyBody`], [`Error::NotAPicture`], [`Error::TruncatedPicture`],
@@ -29,7 +29,7 @@ pub fn decode(bytes: &[u8], keeps_upright_copy: bool) -> Result<Picture, Error> 
         return Err(Error::EmptyBody);
     }
     let format = sniff(bytes)?;
-    // By the header alone: a decoder may refuse a huge size in words of its own, or make room for it.
+    // From the header alone: for a huge size, a decoder may fail with its own error, or allocate memory.
     if let Ok(size) = imagesize::blob_size(bytes) {
         limits::check_size(to_u32(size.width), to_u32(size.height))?;
     }
@@ -46,16 +46,16 @@ pub fn decode(bytes: &[u8], keeps_upright_copy: bool) -> Result<Picture, Error> 
     Ok(Picture { stored: on_white(decoded), orientation })
 }
 
-/// The turn that the EXIF says, if any. Some programs put what begins a JPEG's EXIF segment before
-/// that of a WebP too, where it has no place.
+/// The orientation in the EXIF data, if any. Some programs begin that of a WebP with the six bytes that
+/// belong only in a JPEG's.
 fn orientation(decoder: &mut impl ImageDecoder) -> ImageResult<Orientation> {
     let exif = decoder.exif_metadata()?.unwrap_or_default();
     let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(&exif);
     Ok(Orientation::from_exif_chunk(tiff).unwrap_or(Orientation::NoTransforms))
 }
 
-/// Millions of pixels by the header alone; 0 where it says nothing.
-#[allow(clippy::cast_precision_loss, reason = "a size of this many pixels is refused anyway")]
+/// The number of pixels in the header, in millions; 0 if the header has no size.
+#[allow(clippy::cast_precision_loss, reason = "a size of this many pixels is rejected anyway")]
 pub fn megapixels(bytes: &[u8]) -> f64 {
     imagesize::blob_size(bytes)
         .map_or(0.0, |size| size.width as f64 * size.height as f64 / 1_000_000.0)
@@ -72,7 +72,7 @@ fn sniff(bytes: &[u8]) -> Result<ImageFormat, Error> {
     }
 }
 
-/// The first bytes, as a person would read them.
+/// The first bytes in readable form.
 fn beginning(bytes: &[u8]) -> String {
     format!("\"{}\"", bytes[..bytes.len().min(8)].escape_ascii())
 }
@@ -81,7 +81,7 @@ fn refused(error: ImageError, bytes: &[u8], format: ImageFormat) -> Error {
     let reason = error.to_string();
     if check_length(bytes, format).is_err()
         || ended_early(&error, &reason)
-        || bytes.len() < smallest(format)
+        || bytes.len() < min_file_bytes(format)
     {
         Error::TruncatedPicture { reason }
     } else {
@@ -89,8 +89,8 @@ fn refused(error: ImageError, bytes: &[u8], format: ImageFormat) -> Error {
     }
 }
 
-/// Refuses a file that is shorter than it says itself: some decoders fill what is missing with
-/// grey, or call it corrupt.
+/// Rejects a file that is shorter than its header states. Some decoders fill the missing part with grey, or
+/// report the file as corrupt.
 fn check_length(bytes: &[u8], format: ImageFormat) -> Result<(), Error> {
     let missing = match (format, bytes) {
         (ImageFormat::Jpeg, _) if !jpeg::Outline::read(bytes).is_complete => {
@@ -99,7 +99,7 @@ fn check_length(bytes: &[u8], format: ImageFormat) -> Result<(), Error> {
         (ImageFormat::WebP, [b'R', b'I', b'F', b'F', a, b, c, d, rest @ ..])
             if (rest.len() as u64) < u64::from(u32::from_le_bytes([*a, *b, *c, *d])) =>
         {
-            format!("it is {} bytes long and says it is longer", bytes.len())
+            format!("it has {} bytes, fewer than its header states", bytes.len())
         }
         _ => return Ok(()),
     };
@@ -110,7 +110,7 @@ fn to_u32(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
-/// Decoders say that the bytes ran out as an I/O error, or in words of their own.
+/// Whether the bytes ran out. Decoders report that as an I/O error, or only in the message.
 fn ended_early(error: &ImageError, reason: &str) -> bool {
     use std::error::Error as _;
     const WORDS: [&str; 5] =
@@ -128,8 +128,8 @@ fn ended_early(error: &ImageError, reason: &str) -> bool {
     WORDS.iter().any(|words| reason.contains(words))
 }
 
-/// No whole picture of the format is smaller than this.
-fn smallest(format: ImageFormat) -> usize {
+/// The size of the smallest complete picture of a format.
+fn min_file_bytes(format: ImageFormat) -> usize {
     match format {
         ImageFormat::Png => 57,
         ImageFormat::Jpeg => 100,

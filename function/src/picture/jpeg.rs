@@ -1,32 +1,32 @@
-//! What a JPEG's markers say of the whole file (ITU-T T.81, annex B), since a decoder that
-//! forgives fills what is missing with grey and says nothing.
+//! Reads a JPEG's markers (ITU-T T.81, annex B) to find out whether the file is complete: a lenient decoder
+//! silently fills the missing part with grey.
 
 /// The outline of a JPEG file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outline {
-    /// A decoder must hold all coefficients until the last scan: the picture is progressive, or its
-    /// components come in scans of their own.
+    /// Whether a decoder must keep all coefficients until the last scan, because the picture is progressive or
+    /// its components are in separate scans.
     pub keeps_coefficients: bool,
-    /// The end-of-image marker is there.
+    /// Whether there is an end-of-image marker.
     pub is_complete: bool,
 }
 
 const START_OF_SCAN: u8 = 0xda;
 const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
-/// SOF0 to SOF3, and the other processes' like them; not DHT, JPG or DAC, which lie between.
+/// SOF0 to SOF3, and the corresponding markers of the other processes, without DHT, JPG and DAC in between.
 const FRAMES: [u8; 13] =
     [0xc0, 0xc1, 0xc2, 0xc3, 0xc5, 0xc6, 0xc7, 0xc9, 0xca, 0xcb, 0xcd, 0xce, 0xcf];
 /// SOF2, SOF6, SOF10, SOF14.
 const PROGRESSIVE_FRAMES: [u8; 4] = [0xc2, 0xc6, 0xca, 0xce];
-/// Start of image, restart markers and TEM: markers with no length behind them.
+/// Start of image, restart markers and TEM: markers without a length.
 const BARE_MARKERS: [u8; 10] = [0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8, 0x01];
 
 impl Outline {
-    /// Walks the segments up to the first scan, then looks for the end marker: a thumbnail in a
-    /// segment before it has an end marker of its own, which is passed over with its segment.
+    /// Walks the segments up to the first scan, and then searches for the end marker. This skips the end marker
+    /// of a thumbnail, which is within an earlier segment.
     pub(super) fn read(bytes: &[u8]) -> Self {
         let mut outline = Self::default();
-        // How many components the frame has, in its header's eighth byte.
+        // The number of components, in the eighth byte of the frame's header.
         let mut components = None;
         let mut rest = bytes;
         while let [0xff, marker, tail @ ..] = rest {

@@ -1,33 +1,38 @@
-//! How large a picture may be: judged from its header, before a byte of its pixels is decoded.
+//! Limits on the size of a picture, checked from its header before any pixels are decoded.
 
 use image::{ColorType, ImageDecoder, ImageFormat};
 
 use super::jpeg;
 use crate::error::Error;
 
-/// Largest width or height, in pixels.
-pub const MAX_SIDE: u32 = 8192;
+/// The largest width or height, in pixels.
+pub const MAX_SIDE_PIXELS: u32 = 8192;
 
-/// Largest area, in millions of pixels.
+/// The largest area, in millions of pixels.
 pub const MAX_MEGAPIXELS: u64 = 50;
 
-/// What decoding may take at its peak. A function has 256 MiB by default; the weights, the
-/// activations and the body need the rest.
+/// The peak memory that decoding may use. A function has 256 MiB by default. The weights, the activations and
+/// the body need the rest.
 const MAX_DECODING_BYTES: u64 = 160 << 20;
 
-/// Refuses a picture that is too large in pixels.
+/// Rejects a picture with too many pixels.
 ///
 /// # Errors
 /// [`Error::PictureTooLarge`].
 pub(super) fn check_size(width: u32, height: u32) -> Result<(), Error> {
     let pixels = u64::from(width) * u64::from(height);
-    if width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_MEGAPIXELS * 1_000_000 {
-        return Err(Error::PictureTooLarge { width, height });
+    if width > MAX_SIDE_PIXELS || height > MAX_SIDE_PIXELS || pixels > MAX_MEGAPIXELS * 1_000_000 {
+        return Err(Error::PictureTooLarge {
+            width,
+            height,
+            max_side: MAX_SIDE_PIXELS,
+            max_megapixels: MAX_MEGAPIXELS,
+        });
     }
     Ok(())
 }
 
-/// Refuses a picture whose decoding would need too much memory.
+/// Rejects a picture whose decoding would need too much memory.
 ///
 /// # Errors
 /// [`Error::PictureNeedsTooMuchMemory`].
@@ -52,8 +57,8 @@ pub(super) fn check_memory(
     Ok(())
 }
 
-/// Bytes a pixel at the worst moment: the decoder's output and its own buffers, or its output
-/// beside the RGB copy, or the RGB picture beside its upright copy.
+/// Peak memory in bytes per pixel: of the decoder's output with its buffers, of its output with the RGB copy, or
+/// of the RGB picture with its upright copy.
 fn peak_bytes_per_pixel(
     colour: ColorType,
     format: ImageFormat,
@@ -65,16 +70,16 @@ fn peak_bytes_per_pixel(
     let buffers = match format {
         // All coefficients, 16 bits each, until the last scan.
         ImageFormat::Jpeg if jpeg::Outline::read(bytes).keeps_coefficients => 2 * RGB,
-        // An animation's canvas beside its frame.
+        // An animation's canvas and frame.
         ImageFormat::WebP if is_animated_webp(bytes) => 12,
-        // A GIF keeps the frame's indices; a WebP its planes.
+        // A GIF keeps the frame's indices, a WebP its planes.
         ImageFormat::Gif | ImageFormat::WebP => 4,
         _ => 0,
     };
     let conversion = match colour {
         ColorType::Rgb8 => 0,
         ColorType::Rgba8 => RGB,
-        // By way of 8-bit RGBA, and then what is transparent is laid on white.
+        // Converted to 8-bit RGBA, then blended with white.
         colour if colour.has_alpha() => 2 * RGB,
         _ => RGB,
     };
@@ -82,7 +87,7 @@ fn peak_bytes_per_pixel(
     (decoded + buffers).max(decoded + conversion).max(upright)
 }
 
-/// Whether an extended WebP (its first chunk is `VP8X`) says that it is an animation.
+/// Whether an extended WebP (its first chunk is `VP8X`) is flagged as an animation.
 fn is_animated_webp(bytes: &[u8]) -> bool {
     const ANIMATION: u8 = 0x02;
     bytes.get(12..16) == Some(b"VP8X") && bytes.get(20).is_some_and(|flags| flags & ANIMATION != 0)

@@ -1,5 +1,4 @@
-//! A client's bytes as pixels: the format sniffed, the size checked from the header alone, and
-//! only then decoded.
+//! Decodes pictures: detects the format, checks the size in the header, and only then decodes the pixels.
 
 mod decode;
 mod jpeg;
@@ -7,14 +6,27 @@ mod limits;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
+use serde::Serialize;
 
 pub use decode::{decode, megapixels};
-pub use limits::{MAX_MEGAPIXELS, MAX_SIDE};
+pub use limits::{MAX_MEGAPIXELS, MAX_SIDE_PIXELS};
 
-use crate::ImageSize;
+/// Width and height in pixels, after applying the EXIF orientation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ImageSize {
+    pub width: u32,
+    pub height: u32,
+}
 
-/// A decoded picture: 8-bit RGB pixels as they are stored in the file, and the turn that makes
-/// them upright.
+impl ImageSize {
+    /// The area in square pixels.
+    pub fn area(self) -> f32 {
+        self.width as f32 * self.height as f32
+    }
+}
+
+/// A decoded picture: 8-bit RGB pixels as they are stored in the file, and the orientation that makes them
+/// upright.
 #[derive(Debug)]
 pub struct Picture {
     stored: RgbImage,
@@ -27,12 +39,12 @@ impl Picture {
         &self.stored
     }
 
-    /// The turn that makes the stored pixels upright.
+    /// The orientation that makes the stored pixels upright.
     pub fn orientation(&self) -> Orientation {
         self.orientation
     }
 
-    /// Whether width and height change places when the picture is made upright.
+    /// Whether making the picture upright swaps its width and height.
     pub fn is_sideways(&self) -> bool {
         matches!(
             self.orientation,

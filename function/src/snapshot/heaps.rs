@@ -1,12 +1,12 @@
-//! The component's allocator: two heaps, so that what the snapshot keeps lies together and what
-//! loading a model leaves behind is gone.
+//! The component's allocator. It uses two heaps, so that the snapshot contains the model in one dense region, and
+//! nothing else of what loading it allocated.
 //!
-//! Loading a model allocates several times what is left of it in the end, and one heap would leave
-//! the model scattered over all of it: a snapshot three times as large, or too sparse for wasmtime
-//! to map. Which blocks will be left is not known when they are allocated; but loading the same
-//! files twice allocates the same blocks in the same order. So the first load *records* which
-//! blocks are never freed, and a second one, in a fresh instance, *places* those in a heap of their
-//! own, dense and below the other; what is then left of the other is zeroed, and serves requests.
+//! Loading a model allocates several times the memory that the model finally occupies. With one heap, the model
+//! would be scattered over all of it, and the snapshot would be three times as large, or too sparse for wasmtime
+//! to map. When a block is allocated, nothing tells whether it will be freed. But loading the same files twice
+//! allocates the same blocks in the same order. So the first load *records* which blocks are never freed. A
+//! second load, in a fresh instance, *places* those blocks in a separate dense heap, below the other one. The
+//! memory of the other heap is then zeroed and used for requests.
 
 #![allow(unsafe_code, reason = "an allocator cannot be written without")]
 
@@ -16,41 +16,46 @@ use std::{arch::wasm32, ptr};
 
 use dlmalloc::{Allocator, Dlmalloc};
 
-const PAGE: usize = 64 << 10;
+const PAGE_BYTES: usize = 64 << 10;
 
-/// In a recording, room before each block for its number and size.
-const HEADER: usize = 16;
+/// In a recording, the space before each block for its number.
+const HEADER_BYTES: usize = 16;
 
-/// What dlmalloc may need beside a block of a given size.
-const BLOCK_OVERHEAD: usize = 16;
+/// The overhead of dlmalloc for each block.
+const BLOCK_OVERHEAD_BYTES: usize = 16;
 
-/// Linear memory for a recording, which no snapshot is taken of.
-const RECORDING_ROOM: usize = 1 << 30;
+/// Linear memory for a recording, of which no snapshot is taken.
+const RECORDING_HEAP_BYTES: usize = 1 << 30;
 
 /// Which blocks of a load are never freed, by the order of their allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Survivors {
     /// A bit for each block.
     bits: Vec<u8>,
-    /// Room that the survivors need, in bytes.
-    room: usize,
-    /// The most that all blocks needed at once, in bytes.
-    peak: usize,
+    /// The memory that the survivors need.
+    live_bytes: usize,
+    /// The most memory that all blocks needed at once.
+    peak_bytes: usize,
 }
 
 impl Survivors {
-    /// For the file between the two loads: `room` and `peak` as 8 bytes each, then the bits.
+    /// For the file between the two loads: `live_bytes` and `peak_bytes` as 8 bytes each, then the bits.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let numbers = [self.room, self.peak].map(|number| (number as u64).to_le_bytes());
+        let numbers =
+            [self.live_bytes, self.peak_bytes].map(|number| (number as u64).to_le_bytes());
         [numbers.concat().as_slice(), &self.bits].concat()
     }
 
-    /// Reads what [`Survivors::to_bytes`] wrote; `None` for anything shorter.
+    /// Parses the output of [`Survivors::to_bytes`]. Returns `None` for anything shorter.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (room, rest) = bytes.split_first_chunk::<8>()?;
-        let (peak, bits) = rest.split_first_chunk::<8>()?;
+        let (live_bytes, rest) = bytes.split_first_chunk::<8>()?;
+        let (peak_bytes, bits) = rest.split_first_chunk::<8>()?;
         let number = |bytes: &[u8; 8]| usize::try_from(u64::from_le_bytes(*bytes)).ok();
-        Some(Self { bits: bits.to_vec(), room: number(room)?, peak: number(peak)? })
+        Some(Self {
+            bits: bits.to_vec(),
+            live_bytes: number(live_bytes)?,
+            peak_bytes: number(peak_bytes)?,
+        })
     }
 
     fn contains(&self, number: usize) -> bool {
@@ -58,17 +63,17 @@ impl Survivors {
     }
 }
 
-/// What the allocator is doing.
+/// The allocator's mode.
 enum Phase {
-    /// One heap, as anywhere else.
+    /// A single heap, as usual.
     Plain,
-    /// The first load: `alive` has a bit for each block that is not freed yet.
-    Recording { alive: Vec<u8>, next: usize, room: usize, peak: usize },
+    /// The first load: `alive` has a bit for each block that has not been freed yet.
+    Recording { alive: Vec<u8>, next: usize, live_bytes: usize, peak_bytes: usize },
     /// The second load.
     Placing { survivors: Survivors, next: usize, misplaced: usize },
 }
 
-/// A region of linear memory: its first address, and the one after its last.
+/// A region of linear memory, from `start` up to, but not including, `end`.
 #[derive(Clone, Copy)]
 struct Region {
     start: usize,
@@ -78,12 +83,12 @@ struct Region {
 impl Region {
     const EMPTY: Self = Self { start: 0, end: 0 };
 
-    /// Grows the linear memory; `None` where it may not grow.
+    /// Grows the linear memory. Returns `None` if the limit is reached.
     fn grow(bytes: usize) -> Option<Self> {
-        let pages = bytes.div_ceil(PAGE);
+        let pages = bytes.div_ceil(PAGE_BYTES);
         let before = wasm32::memory_grow(0, pages);
-        let start = before.checked_mul(PAGE)?;
-        Some(Self { start, end: start + pages * PAGE })
+        let start = before.checked_mul(PAGE_BYTES)?;
+        Some(Self { start, end: start + pages * PAGE_BYTES })
     }
 
     fn contains<T>(self, pointer: *mut T) -> bool {
@@ -99,13 +104,13 @@ impl Region {
     }
 }
 
-/// Where a heap gets its memory from: a region of its own, then, where it `grows`, more.
+/// The source of a heap's memory: a fixed region and then, if it `grows`, further regions.
 struct Source {
     region: Cell<Region>,
     grows: bool,
 }
 
-/// What is left of the linear memory that loading used, for the scratch heap.
+/// The memory that loading has left unused, for the scratch heap.
 struct Spare(Cell<Region>);
 
 // SAFETY: a component has one thread.
@@ -168,11 +173,11 @@ unsafe impl Allocator for Source {
     }
 
     fn page_size(&self) -> usize {
-        PAGE
+        PAGE_BYTES
     }
 }
 
-/// A heap, and the region its blocks lie in.
+/// A heap, and the region of its blocks.
 struct Heap {
     blocks: Dlmalloc<Source>,
     region: Region,
@@ -186,7 +191,7 @@ impl Heap {
         }
     }
 
-    /// A heap in newly grown memory of at least this size; empty where there is none.
+    /// A heap in newly grown memory of at least this size; empty if memory cannot grow.
     fn new(bytes: usize) -> Self {
         let region = Region::grow(bytes).unwrap_or(Region::EMPTY);
         Self { blocks: Dlmalloc::new_with_allocator(Source::of(region)), region }
@@ -195,11 +200,11 @@ impl Heap {
 
 struct Heaps {
     phase: Phase,
-    /// What the snapshot keeps.
+    /// Blocks that stay in the snapshot.
     kept: Heap,
-    /// What a load frees again.
+    /// Blocks that a load frees again.
     transient: Heap,
-    /// All else, and all that requests need.
+    /// All other blocks, and those of requests.
     scratch: Dlmalloc<Source>,
 }
 
@@ -219,25 +224,31 @@ impl TwoHeaps {
         }))
     }
 
-    /// Runs `load`, and tells which of its blocks were left.
+    /// Runs `load`, and returns which of its blocks were not freed.
     pub(super) fn record(&self, load: impl FnOnce()) -> Survivors {
-        // A bit each for sixteen million blocks, which is many times what a load takes.
+        // A bit each for sixteen million blocks, many times as many as a load allocates.
         let alive = vec![0; 2 << 20];
-        self.begin(Phase::Recording { alive, next: 0, room: 0, peak: 0 }, 0, RECORDING_ROOM);
+        self.begin(
+            Phase::Recording { alive, next: 0, live_bytes: 0, peak_bytes: 0 },
+            0,
+            RECORDING_HEAP_BYTES,
+        );
         load();
         match self.end() {
-            Phase::Recording { alive, room, peak, .. } => Survivors { bits: alive, room, peak },
+            Phase::Recording { alive, live_bytes, peak_bytes, .. } => {
+                Survivors { bits: alive, live_bytes, peak_bytes }
+            }
             _ => Survivors::default(),
         }
     }
 
-    /// Runs `load` with the survivors of its recording in a heap of their own, then empties the
-    /// memory of the others. Tells how many blocks are left among those others after all: the
-    /// snapshot is dense only where there is none.
+    /// Runs `load` with the survivors of its recording in a separate heap, then clears the memory of the others.
+    /// Returns how many blocks are left among the others after all. If there are any, that memory is not
+    /// cleared and the snapshot is not dense.
     pub(super) fn place(&self, survivors: Survivors, load: impl FnOnce()) -> usize {
-        let kept = survivors.room + survivors.room / 64 + PAGE;
-        // Half as much again, for what fragmentation wastes.
-        let transient = survivors.peak + survivors.peak / 2 + PAGE;
+        let kept = survivors.live_bytes + survivors.live_bytes / 64 + PAGE_BYTES;
+        // Half as much again, for fragmentation.
+        let transient = survivors.peak_bytes + survivors.peak_bytes / 2 + PAGE_BYTES;
         self.begin(Phase::Placing { survivors, next: 0, misplaced: 0 }, kept, transient);
         load();
         let Phase::Placing { misplaced, .. } = self.end() else { return 0 };
@@ -275,11 +286,11 @@ impl Heaps {
         let (size, align) = (layout.size(), layout.align());
         match &mut self.phase {
             Phase::Plain => self.plain(size, align),
-            Phase::Recording { alive, next, room, peak } => {
+            Phase::Recording { alive, next, live_bytes, peak_bytes } => {
                 let number = *next;
                 *next += 1;
-                *room += size + align + BLOCK_OVERHEAD;
-                *peak = (*peak).max(*room);
+                *live_bytes += size + align + BLOCK_OVERHEAD_BYTES;
+                *peak_bytes = (*peak_bytes).max(*live_bytes);
                 if let Some(byte) = alive.get_mut(number / 8) {
                     *byte |= 1 << (number % 8);
                 }
@@ -292,7 +303,7 @@ impl Heaps {
                 // least 8 there.
                 unsafe {
                     let block = block.add(header(align));
-                    block.sub(HEADER).cast::<usize>().write(number);
+                    block.sub(HEADER_BYTES).cast::<usize>().write(number);
                     block
                 }
             }
@@ -311,7 +322,7 @@ impl Heaps {
         }
     }
 
-    /// Whether a block may be resized where it is: not while blocks are counted.
+    /// Whether a block may be resized in place: not while blocks are counted.
     fn grows_in_place(&self, block: *mut u8) -> bool {
         matches!(self.phase, Phase::Plain)
             && !self.kept.region.contains(block)
@@ -333,11 +344,11 @@ impl Heaps {
         } else if !self.transient.region.contains(block) {
             // SAFETY: a block in neither region is the scratch heap's.
             unsafe { self.scratch.free(block, size, align) };
-        } else if let Phase::Recording { alive, room, .. } = &mut self.phase {
-            *room -= size + align + BLOCK_OVERHEAD;
+        } else if let Phase::Recording { alive, live_bytes, .. } = &mut self.phase {
+            *live_bytes -= size + align + BLOCK_OVERHEAD_BYTES;
             // SAFETY: while recording, every block in the transient region has a header.
             unsafe {
-                let number = block.sub(HEADER).cast::<usize>().read();
+                let number = block.sub(HEADER_BYTES).cast::<usize>().read();
                 if let Some(byte) = alive.get_mut(number / 8) {
                     *byte &= !(1 << (number % 8));
                 }
@@ -353,9 +364,9 @@ impl Heaps {
     }
 }
 
-/// Room before a block, kept a multiple of its alignment.
+/// The space before a block, rounded up to its alignment.
 fn header(align: usize) -> usize {
-    HEADER.max(align)
+    HEADER_BYTES.max(align)
 }
 
 // SAFETY: blocks come from dlmalloc, each is freed to the heap it came from, and none overlap.

@@ -1,11 +1,11 @@
-//! The entry that `spotter bake` calls before it takes the snapshot: it loads the model that the host
-//! sends, so that an instance begins with it in memory.
+//! The function that `spotter bake` calls before it takes the snapshot. It loads the model that the host sends,
+//! so that instances start with it in memory.
 //!
-//! It is called in two fresh instances, one after the other: see [`heaps`]. On standard input are
-//! four blocks, each with its length before it (8 bytes, little-endian): what the first instance
-//! found out (empty for the first itself, which writes it to standard output), then `model.toml`,
-//! `labels.txt` and `model.onnx`. There are no files, so nothing of a file system (times, inodes) is
-//! in the snapshot: the same model gives the same bytes everywhere.
+//! It is called in two fresh instances, one after the other: see [`heaps`]. Standard input has four blocks, each
+//! preceded by its length (8 bytes, little-endian): the survivors that the first instance recorded, then
+//! `model.toml`, `labels.txt` and `model.onnx`. For the first instance, the first block is empty, and it writes
+//! the survivors to standard output. No files are used, so the snapshot contains nothing of a file system (times,
+//! inodes), and the same model gives the same bytes everywhere.
 
 mod heaps;
 
@@ -27,12 +27,12 @@ pub(crate) fn model() -> Option<&'static Model> {
     MODEL.get()
 }
 
-/// Loads the model. A failure ends the bake with the reason on standard error.
+/// Loads the model. On failure, prints the reason to standard error and exits.
 #[allow(unsafe_code, reason = "an export needs its name; nothing here is unsafe to call")]
 #[unsafe(export_name = "wizer-initialize")]
 extern "C" fn initialise() {
-    // Nothing has run the constructors yet where the toolchain links no `_initialize` (rustup's), and
-    // tract's kernels are registered by them. It does nothing where they ran.
+    // Constructors register tract's kernels. rustup's toolchain links no `_initialize`, so nothing has run them
+    // yet. If they have already run, this does nothing.
     spin_sdk::wit_bindgen::rt::run_ctors_once();
     let survivors = or_exit(block()).and_then(|bytes| Survivors::from_bytes(&bytes));
     match survivors {
@@ -43,7 +43,7 @@ extern "C" fn initialise() {
         Some(survivors) => {
             let misplaced = HEAPS.place(survivors, load_or_exit);
             if misplaced > 0 {
-                eprintln!("{misplaced} blocks were not freed as they were in the first load");
+                eprintln!("{misplaced} blocks were freed in the first load, but not in this one");
             }
         }
     }

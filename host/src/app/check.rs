@@ -1,18 +1,18 @@
-//! What can be said of a component without compiling or running it: that it is one, that it
-//! answers HTTP, and that nothing it imports would be refused.
+//! Checks components without compiling or running them: that each is a component, exports an HTTP handler, and
+//! imports only what the host provides.
 
 use anyhow::{Context, bail, ensure};
 use wasmparser::{Encoding, Parser, Payload};
 
 use super::{App, Component};
 
-/// The exports that make a component a function.
+/// The HTTP handlers, of which a component must export one.
 const HANDLERS: [&str; 2] = ["wasi:http/incoming-handler@0.2.", "wasi:http/handler@0.3."];
 
-/// The versions of WASI that are linked.
+/// The supported versions of WASI.
 const LINKED: [&str; 2] = ["@0.2.", "@0.3."];
 
-/// Packages whose interfaces every component is given.
+/// Packages and interfaces that the host provides to every component.
 const GRANTED: [&str; 11] = [
     "fermyon:spin/key-value@2.",
     "fermyon:spin/variables@2.",
@@ -35,10 +35,10 @@ pub fn application(app: &App) -> anyhow::Result<()> {
     app.components.values().try_for_each(component)
 }
 
-/// Checks the component's file.
+/// Checks a component's file.
 ///
 /// # Errors
-/// Says what it is instead of a component, lacks, or asks for.
+/// If it is not a component, exports no HTTP handler, or imports something that the host does not provide.
 pub fn component(component: &Component) -> anyhow::Result<()> {
     let path = component.source.display();
     let bytes = std::fs::read(&component.source).with_context(|| {
@@ -49,7 +49,7 @@ pub fn component(component: &Component) -> anyhow::Result<()> {
         .with_context(|| format!("component `{}` ({path})", component.id))
 }
 
-/// The names of what a component imports and exports.
+/// The names of a component's imports and exports.
 pub struct Interfaces {
     pub imports: Vec<String>,
     pub exports: Vec<String>,
@@ -61,14 +61,14 @@ impl Interfaces {
             self.exports
                 .iter()
                 .any(|name| HANDLERS.iter().any(|handler| name.starts_with(handler))),
-            "it exports neither {}x nor {}x but {}",
+            "it exports neither {}x nor {}x; its exports: {}",
             HANDLERS[0],
             HANDLERS[1],
             list(&self.exports)
         );
         let refused: Vec<String> =
             self.imports.iter().filter(|name| !is_granted(name)).cloned().collect();
-        ensure!(refused.is_empty(), "it imports what is not granted: {}", list(&refused));
+        ensure!(refused.is_empty(), "the host does not provide these imports: {}", list(&refused));
         Ok(())
     }
 }
@@ -76,7 +76,7 @@ impl Interfaces {
 /// Reads a component's imports and exports.
 ///
 /// # Errors
-/// Says what the bytes are instead of a component.
+/// If the bytes are not a component.
 pub fn interfaces(bytes: &[u8]) -> anyhow::Result<Interfaces> {
     let mut interfaces = Interfaces { imports: Vec::new(), exports: Vec::new() };
     let mut depth = 0_usize;
@@ -107,7 +107,7 @@ pub fn interfaces(bytes: &[u8]) -> anyhow::Result<Interfaces> {
     Ok(interfaces)
 }
 
-/// By its package, and for those of WASI by the version that is linked.
+/// Whether the host provides this import, by its package and, for WASI, its version.
 fn is_granted(name: &str) -> bool {
     let is_other_version = name.starts_with("wasi:")
         && name.contains('@')
@@ -116,5 +116,5 @@ fn is_granted(name: &str) -> bool {
 }
 
 fn list(names: &[String]) -> String {
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

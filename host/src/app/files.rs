@@ -1,5 +1,5 @@
-//! The files a component may read: copied to a folder of their own when the application is loaded, so
-//! that what a component sees is what the manifest names, and no link leads out of it.
+//! The files that a component may read. They are copied to a separate folder when the application is loaded, so
+//! that a component sees only what the manifest names, and no symbolic link leads out.
 
 use std::path::{Component as PathPart, Path, PathBuf};
 
@@ -9,8 +9,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
-/// One entry of `files`: a glob pattern whose matches keep their path, or a folder (or file) that is
-/// put somewhere.
+/// One entry of `files`: a glob whose matches keep their paths, or a folder or file with a destination.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum FileEntry {
@@ -26,10 +25,11 @@ pub struct Placement {
     pub destination: PathBuf,
 }
 
-/// Copies what `entries` name, but for what `excluded` does; `None` where they name nothing.
+/// Copies the files that `entries` name, except those that `excluded` names. Returns `None` if there are no
+/// entries.
 ///
 /// # Errors
-/// A pattern that is none, a path that leads out of the application, a file that cannot be read.
+/// If a pattern is invalid, a path leads out of the application, or a file cannot be read.
 pub fn stage(
     root: &Path,
     entries: &[FileEntry],
@@ -38,7 +38,7 @@ pub fn stage(
     if entries.is_empty() {
         return Ok(None);
     }
-    let staged = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let staged = tempfile::tempdir().context("cannot create a temporary folder")?;
     let excluded = globs(excluded.iter().map(String::as_str))?;
     for entry in entries {
         match entry {
@@ -54,7 +54,7 @@ pub fn stage(
                 inside(source)?;
                 let target = staged.path().join(inside(destination)?);
                 let from = root.join(source);
-                ensure!(from.exists(), "`files` names {}, which is not there", from.display());
+                ensure!(from.exists(), "`files` names {}, which does not exist", from.display());
                 copy_matches(&from, source, &target, &|path| !excluded.is_match(path))?;
             }
         }
@@ -62,7 +62,7 @@ pub fn stage(
     Ok(Some(staged))
 }
 
-/// Copies every file below `from` that `is_wanted`, by its path below the application's root.
+/// Copies every file below `from` whose path relative to the application's root `is_wanted`.
 fn copy_matches(
     from: &Path,
     prefix: &Path,
@@ -92,13 +92,13 @@ fn globs<'p>(patterns: impl IntoIterator<Item = &'p str>) -> anyhow::Result<Glob
             GlobBuilder::new(pattern)
                 .literal_separator(true)
                 .build()
-                .with_context(|| format!("`files` has the pattern {pattern:?}"))?,
+                .with_context(|| format!("`files` has the invalid pattern {pattern:?}"))?,
         );
     }
     Ok(set.build()?)
 }
 
-/// A path below the application's (or the component's) root, without its leading slash.
+/// Makes a path relative to the application's or component's root. Rejects a path that leads out of it.
 fn inside(path: &Path) -> anyhow::Result<PathBuf> {
     let mut below = PathBuf::new();
     for part in path.components() {

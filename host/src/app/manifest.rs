@@ -1,5 +1,5 @@
-//! `spin.toml` as it is written: Spin's manifest, version 2
-//! (<https://spinframework.dev/manifest-reference>), key for key.
+//! The syntax of `spin.toml`: Spin's manifest, version 2
+//! (<https://spinframework.dev/manifest-reference>).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,10 +22,10 @@ pub struct Manifest {
     #[serde(default)]
     pub trigger: Triggers,
     #[serde(default)]
-    pub component: BTreeMap<String, Component>,
+    pub component: BTreeMap<String, ComponentManifest>,
 }
 
-/// `[application]`: what the application is called.
+/// `[application]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Application {
@@ -38,7 +38,7 @@ pub struct Application {
     pub authors: Vec<String>,
 }
 
-/// `[[trigger.*]]`: what starts a component. Only HTTP does here.
+/// `[[trigger.*]]`: what starts a component. Only HTTP is supported.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Triggers {
@@ -46,7 +46,7 @@ pub struct Triggers {
     pub http: Vec<HttpTrigger>,
 }
 
-/// `[[trigger.http]]`: a route, and the component, or the static reply, that answers it.
+/// `[[trigger.http]]`: a route with its component or static response.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpTrigger {
@@ -57,7 +57,7 @@ pub struct HttpTrigger {
     pub static_response: Option<StaticResponse>,
 }
 
-/// `static_response`: a reply that needs no component.
+/// `static_response`: a fixed reply without a component.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StaticResponse {
@@ -68,7 +68,7 @@ pub struct StaticResponse {
     pub body: String,
 }
 
-/// A path pattern, or `{ private = true }` for a component that other components call.
+/// A path pattern, or `{ private = true }` for a component that only other components call.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Route {
@@ -79,7 +79,7 @@ pub enum Route {
 /// `[component.ID]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Component {
+pub struct ComponentManifest {
     #[serde(default)]
     pub description: String,
     pub source: Source,
@@ -101,26 +101,25 @@ pub struct Component {
     pub variables: BTreeMap<String, String>,
     #[serde(default)]
     pub dependencies: BTreeMap<String, toml::Value>,
-    pub build: Option<Build>,
-    /// What is otherwise under `--profile NAME`.
+    pub build: Option<BuildManifest>,
+    /// Overrides for `--profile NAME`.
     #[serde(default)]
     pub profile: BTreeMap<String, Profile>,
     #[serde(default)]
     pub tool: Tool,
 }
 
-/// `[component.ID.profile.NAME]`: what takes the place of the component's own, such as an
-/// unoptimised build.
+/// `[component.ID.profile.NAME]`: overrides of the component's own settings, such as an unoptimised build.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     pub source: Option<Source>,
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
-    pub build: Option<Build>,
+    pub build: Option<BuildManifest>,
 }
 
-/// Where a component's bytes are: a local path, or a table that names a URL or a package.
+/// A component's source: a local path, or a table that names a URL or a package.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Source {
@@ -131,7 +130,7 @@ pub enum Source {
 /// `[component.ID.build]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Build {
+pub struct BuildManifest {
     pub command: Commands,
     #[serde(default)]
     pub workdir: Option<PathBuf>,
@@ -156,7 +155,7 @@ impl Commands {
     }
 }
 
-/// `[component.ID.tool.*]`: what tools other than Spin read; Spin passes over it.
+/// `[component.ID.tool.*]`: settings of other tools, which Spin ignores.
 #[derive(Debug, Default, Deserialize)]
 pub struct Tool {
     pub spotter: Option<SpotterTool>,
@@ -166,10 +165,10 @@ pub struct Tool {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpotterTool {
-    /// The core module that the build command makes.
+    /// The core module that the build command produces.
     pub module: PathBuf,
-    /// The folder of the model that is baked in: `model.toml`, `model.onnx`, `labels.txt`. Without
-    /// one, the module is only wrapped.
+    /// The folder of the model to bake in: `model.toml`, `model.onnx`, `labels.txt`. Without a model, the module
+    /// is only wrapped.
     pub model: Option<PathBuf>,
 }
 
@@ -177,7 +176,7 @@ impl Manifest {
     /// Applies a profile to every component that has it.
     ///
     /// # Errors
-    /// A profile that no component has.
+    /// If no component has this profile.
     pub fn apply_profile(&mut self, name: &str) -> anyhow::Result<()> {
         let profiles = self.component.values().flat_map(|component| component.profile.keys());
         let profiles: Vec<String> = profiles.cloned().collect();
@@ -193,7 +192,7 @@ impl Manifest {
     /// Parses a manifest.
     ///
     /// # Errors
-    /// Names an unknown key, and the nearest valid one.
+    /// If the text is not a valid manifest. For an unknown key, the error suggests the nearest valid one.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let manifest: Self = suggest::parse_toml(text)?;
         ensure!(
@@ -205,9 +204,9 @@ impl Manifest {
     }
 }
 
-impl Component {
-    /// Puts a profile's source and build in the place of the component's own, and adds its
-    /// environment; a component without that profile stays as it is.
+impl ComponentManifest {
+    /// Replaces the component's source and build with the profile's, and adds the profile's environment. Does
+    /// nothing if the component does not have this profile.
     fn apply_profile(&mut self, name: &str) {
         let Some(profile) = self.profile.remove(name) else { return };
         if let Some(source) = profile.source {
@@ -219,7 +218,7 @@ impl Component {
         self.environment.extend(profile.environment);
     }
 
-    /// Refuses what would be granted by other runtimes and is not here, rather than run without it.
+    /// Rejects features that other runtimes support, instead of running without them.
     pub fn refuse_unsupported(&self) -> anyhow::Result<()> {
         let asked = [
             ("sqlite_databases", !self.sqlite_databases.is_empty()),
@@ -228,7 +227,7 @@ impl Component {
         ];
         for (key, is_asked) in asked {
             if is_asked {
-                bail!("`{key}` is not supported; take it out, or run the application elsewhere");
+                bail!("`{key}` is not supported; remove it, or run the application with Spin");
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! An application: what a manifest means once it is checked, valid by construction.
+//! An application: a manifest after validation.
 
 pub mod check;
 pub mod files;
@@ -16,13 +16,13 @@ use files::FileEntry;
 use manifest::Manifest;
 use outbound::AllowedHosts;
 use routes::{Pattern, RouteTable, StaticReply, Target};
-use variables::{Given as GivenVariables, Missing};
+use variables::{MissingVariable, VariableSources};
 
-/// What is chosen outside the manifest.
+/// Settings from outside the manifest.
 #[derive(Clone, Debug, Default)]
 pub struct Choices {
-    pub variables: GivenVariables,
-    /// The `profile` of each component to apply, where it has one of that name.
+    pub variables: VariableSources,
+    /// The profile to apply to each component that has it.
     pub profile: Option<String>,
 }
 
@@ -30,12 +30,11 @@ pub struct Choices {
 #[derive(Debug)]
 pub struct App {
     pub name: String,
-    /// The folder of the manifest; paths in it start from here.
+    /// The folder of the manifest. Paths in the manifest are relative to it.
     pub root: PathBuf,
-    /// Where the application keeps what outlives requests.
+    /// The folder of the application's persistent state.
     pub state: PathBuf,
     pub components: BTreeMap<String, Component>,
-    /// Routes to what answers them.
     pub routes: RouteTable,
 }
 
@@ -47,10 +46,10 @@ pub struct Component {
     pub root: PathBuf,
     /// The WebAssembly component to serve.
     pub source: PathBuf,
-    /// The same, compiled already, where whoever loaded the application has seen to that.
+    /// Its compiled code, if it has been compiled in advance.
     pub compiled: Option<PathBuf>,
     pub environment: BTreeMap<String, String>,
-    /// What the component may ask for by name, with its values put in.
+    /// The component's variables, with their templates expanded.
     pub variables: BTreeMap<String, String>,
     pub allowed_hosts: AllowedHosts,
     /// The stores the component may open.
@@ -64,45 +63,45 @@ pub struct Component {
 /// How a component is compiled.
 #[derive(Clone, Debug)]
 pub struct Build {
-    /// Shell commands, run in turn.
+    /// Shell commands, run in order.
     pub commands: Vec<String>,
     pub working_directory: PathBuf,
-    /// Globs, from the working directory, of the files it is made of.
+    /// Globs of its source files, relative to the working directory.
     pub watch: Vec<String>,
 }
 
 /// How a core module becomes a component after it is compiled.
 #[derive(Clone, Debug)]
 pub struct Bake {
-    /// The core module that the build command makes.
+    /// The core module that the build command produces.
     pub module: PathBuf,
-    /// The folder of the model that is baked in, if any is.
+    /// The folder of the model to bake in, if any.
     pub model: Option<PathBuf>,
 }
 
 impl App {
-    /// Reads the manifest at `path`, or the `spin.toml` in the folder `path`; a `.wasm` file is an
-    /// application of itself, on every route.
+    /// Reads the manifest at `path`, or the `spin.toml` in the folder `path`. A `.wasm` file becomes an
+    /// application with that component on every route.
     ///
     /// # Errors
-    /// Says which key is at fault, and why.
+    /// If the manifest is invalid. The error names the key.
     pub fn load(path: &Path, choices: &Choices) -> anyhow::Result<Self> {
         let (text, root) = read(path)?;
         Self::parse(&text, &root, choices).with_context(|| format!("in {}", path.display()))
     }
 
-    /// The manifest at `path`, as [`App::load`] finds it, as it is written.
+    /// The manifest that [`App::load`] finds at `path`, without further validation.
     ///
     /// # Errors
-    /// Says which key is at fault, and why.
+    /// If the manifest is invalid. The error names the key.
     pub fn manifest(path: &Path) -> anyhow::Result<Manifest> {
         Manifest::parse(&read(path)?.0).with_context(|| format!("in {}", path.display()))
     }
 
-    /// Checks a manifest's text; `root` is the folder its paths start from.
+    /// Parses and validates a manifest. Its paths are relative to `root`.
     ///
     /// # Errors
-    /// Says which key is at fault, and why.
+    /// If the manifest is invalid. The error names the key.
     pub fn parse(text: &str, root: &Path, choices: &Choices) -> anyhow::Result<Self> {
         let mut manifest = Manifest::parse(text)?;
         if let Some(profile) = &choices.profile {
@@ -131,13 +130,13 @@ impl App {
         })
     }
 
-    /// Whether any component stores anything.
+    /// Whether any component uses a key-value store.
     pub fn has_state(&self) -> bool {
         self.components.values().any(|component| !component.key_value_stores.is_empty())
     }
 }
 
-/// A manifest's text, and the folder its paths start from.
+/// A manifest's text, and the folder that its paths are relative to.
 fn read(path: &Path) -> anyhow::Result<(String, PathBuf)> {
     if path.extension().is_some_and(|extension| extension == "wasm") {
         return Ok(of_component(path));
@@ -149,7 +148,7 @@ fn read(path: &Path) -> anyhow::Result<(String, PathBuf)> {
     Ok((text, path.parent().unwrap_or(Path::new("")).to_owned()))
 }
 
-/// The manifest of a component alone, on every route.
+/// A manifest with a single component on every route.
 fn of_component(path: &Path) -> (String, PathBuf) {
     let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
     let text = format!(
@@ -160,7 +159,7 @@ fn of_component(path: &Path) -> (String, PathBuf) {
     (text, path.parent().unwrap_or(Path::new("")).to_owned())
 }
 
-/// What a trigger means; nothing for a private component, which only others call.
+/// Validates a trigger. Returns `None` for a private component, which only other components call.
 fn route(
     trigger: manifest::HttpTrigger,
     components: &BTreeMap<String, Component>,
@@ -169,12 +168,12 @@ fn route(
         (Some(id), None) => {
             ensure!(
                 components.contains_key(&id),
-                "a trigger names the component `{id}`, and there is no [component.{id}]"
+                "a trigger names the component `{id}`, but there is no [component.{id}]"
             );
             Target::Component(id)
         }
         (None, Some(reply)) => Target::Static(StaticReply::new(reply)?),
-        _ => bail!("a trigger has either a `component` or a `static_response`"),
+        _ => bail!("a trigger must have either a `component` or a `static_response`"),
     };
     Ok(match trigger.route {
         manifest::Route::Path(path) => Some((Pattern::parse(&path)?, target)),
@@ -188,10 +187,10 @@ fn route(
 impl Component {
     fn resolve(
         id: &str,
-        raw: manifest::Component,
+        raw: manifest::ComponentManifest,
         root: &Path,
         values: &BTreeMap<String, String>,
-        missing: Missing,
+        missing: MissingVariable,
     ) -> anyhow::Result<Self> {
         raw.refuse_unsupported()?;
         let manifest::Source::Local(source) = raw.source else {
@@ -214,8 +213,8 @@ impl Component {
         let mut hosts = Vec::new();
         for host in &raw.allowed_outbound_hosts {
             let expanded = variables::expand(host, values)?;
-            // A variable's name in the place of its value need not make a host.
-            if missing == Missing::Refused || expanded == *host {
+            // A placeholder need not be a valid host.
+            if missing == MissingVariable::Error || expanded == *host {
                 hosts.push(expanded);
             }
         }

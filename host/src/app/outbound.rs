@@ -1,11 +1,11 @@
-//! `allowed_outbound_hosts`: where a component's own requests may go
+//! `allowed_outbound_hosts`: the hosts that a component may send requests to
 //! (<https://spinframework.dev/http-outbound#allowing-outbound-network-access>).
 
 use std::net::IpAddr;
 
 use anyhow::{Context, bail, ensure};
 
-/// The hosts one component may reach; none by default.
+/// The hosts that one component may send requests to; none by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedHosts(Vec<HostPattern>);
 
@@ -21,7 +21,7 @@ struct HostPattern {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Host {
     Any,
-    /// `*.example.com`: anything that ends in this, its dot included.
+    /// `*.example.com`: any host with this suffix, which includes the dot.
     Below(String),
     Exactly(String),
 }
@@ -29,17 +29,17 @@ enum Host {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ports {
     Any,
-    /// The scheme's own: 80 or 443.
+    /// The default port of the scheme: 80 or 443.
     OfScheme,
     Range(u16, u16),
 }
 
-/// How a request is allowed.
+/// Why a request is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// The manifest names this very host: any address of it is meant.
+    /// The manifest names the host, which may have any address.
     ByName,
-    /// A wildcard matches: public addresses only.
+    /// A wildcard matches the host, which must have a public address.
     ByWildcard,
 }
 
@@ -47,7 +47,7 @@ impl AllowedHosts {
     /// Parses the entries of a manifest.
     ///
     /// # Errors
-    /// An entry that is not of the form `scheme://host[:port]`, or asks for what is not supported.
+    /// If an entry is not of the form `scheme://host[:port]`, or its scheme is not supported.
     pub fn parse(entries: &[String]) -> anyhow::Result<Self> {
         let parse = |entry: &String| {
             HostPattern::parse(entry)
@@ -56,7 +56,7 @@ impl AllowedHosts {
         Ok(Self(entries.iter().map(parse).collect::<anyhow::Result<_>>()?))
     }
 
-    /// Whether, and how, a request to this scheme, host and port is allowed.
+    /// Whether and why a request to this scheme, host and port is allowed.
     pub fn permit(&self, scheme: &str, host: &str, port: u16) -> Option<Permission> {
         let permissions = self.0.iter().filter_map(|pattern| pattern.permit(scheme, host, port));
         permissions.min_by_key(|permission| *permission == Permission::ByWildcard)
@@ -68,7 +68,7 @@ impl HostPattern {
         let (scheme, rest) =
             entry.split_once("://").context("it has no scheme; write https://host")?;
         let rest = rest.trim_end_matches('/');
-        ensure!(!rest.contains('/'), "it has a path; only scheme, host and port are looked at");
+        ensure!(!rest.contains('/'), "it has a path; write only the scheme, host and port");
         let (host, ports) = match rest.rsplit_once(':') {
             Some((host, ports)) if !ports.ends_with(']') => (host, parse_ports(ports)?),
             _ => (rest, if scheme == "*" { Ports::Any } else { Ports::OfScheme }),
@@ -76,7 +76,7 @@ impl HostPattern {
         let scheme = match scheme {
             "*" => None,
             "http" | "https" => Some(scheme.to_owned()),
-            other => bail!("the scheme {other} is not supported: http, https and * are"),
+            other => bail!("the scheme {other} is not supported; write http, https or *"),
         };
         Ok(Self { scheme, host: parse_host(host)?, ports })
     }
@@ -94,7 +94,7 @@ impl HostPattern {
         let host = host.to_ascii_lowercase();
         match &self.host {
             Host::Exactly(own) => (*own == host).then_some(Permission::ByName),
-            // What is private to the application is not meant by a general wildcard.
+            // A general wildcard does not include the application's own components.
             Host::Any if is_sibling(&host) => None,
             Host::Below(suffix) => host.ends_with(suffix).then_some(Permission::ByWildcard),
             Host::Any => Some(Permission::ByWildcard),
@@ -103,7 +103,7 @@ impl HostPattern {
 }
 
 fn parse_ports(text: &str) -> anyhow::Result<Ports> {
-    let port = |text: &str| text.parse::<u16>().with_context(|| format!("{text:?} is no port"));
+    let port = |text: &str| text.parse::<u16>().with_context(|| format!("{text:?} is not a port"));
     match text.split_once("..") {
         Some((first, last)) => Ok(Ports::Range(port(first)?, port(last)?)),
         None if text == "*" => Ok(Ports::Any),
@@ -132,19 +132,19 @@ pub fn is_sibling(host: &str) -> bool {
     host == "self" || host.ends_with(SIBLINGS)
 }
 
-/// The component that a host names; none where it names the application itself.
+/// The component that a host names; `None` if it names the application itself.
 pub fn sibling_id(host: &str) -> Option<&str> {
     host.strip_suffix(SIBLINGS)
 }
 
 const SIBLINGS: &str = ".spin.internal";
 
-/// The port of a URL that names none.
+/// The default port of a scheme.
 pub fn default_port(scheme: &str) -> u16 {
     if scheme == "http" { 80 } else { 443 }
 }
 
-/// Whether an address is of the public internet, rather than of this machine or its networks.
+/// Whether an address is public, rather than of this machine or its networks.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {

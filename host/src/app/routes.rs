@@ -1,5 +1,5 @@
-//! Spin's HTTP routes: exact paths, `/:param` segments and a trailing `/...`; the most specific
-//! one wins (<https://spinframework.dev/http-trigger#http-trigger-routing>).
+//! Spin's HTTP routes: exact paths, `/:param` segments and a trailing `/...`. The most specific route wins
+//! (<https://spinframework.dev/http-trigger#http-trigger-routing>).
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::manifest;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     segments: Vec<Segment>,
-    /// Whether it ends in `/...`: any path below matches too.
+    /// Whether it ends in `/...` and so matches any path below it too.
     is_wildcard: bool,
 }
 
@@ -22,7 +22,7 @@ enum Segment {
     Parameter(String),
 }
 
-/// What answers a route.
+/// What handles a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The name of a component.
@@ -30,7 +30,7 @@ pub enum Target {
     Static(StaticReply),
 }
 
-/// A reply that needs no component.
+/// A fixed reply without a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaticReply {
     pub status: StatusCode,
@@ -39,24 +39,25 @@ pub struct StaticReply {
 }
 
 impl StaticReply {
-    /// Checks a `static_response`.
+    /// Validates a `static_response`.
     ///
     /// # Errors
-    /// A status or a header that HTTP does not allow.
+    /// If the status or a header is not valid in HTTP.
     pub fn new(raw: manifest::StaticResponse) -> anyhow::Result<Self> {
         let status = raw.status_code.unwrap_or(200);
         let headers = raw
             .headers
             .iter()
             .map(|(name, value)| {
-                let fault = || format!("static_response has the header {name:?}: {value:?}");
-                let name = HeaderName::try_from(name).with_context(fault)?;
-                Ok((name, HeaderValue::try_from(value).with_context(fault)?))
+                let context =
+                    || format!("static_response has the invalid header {name:?}: {value:?}");
+                let name = HeaderName::try_from(name).with_context(context)?;
+                Ok((name, HeaderValue::try_from(value).with_context(context)?))
             })
             .collect::<anyhow::Result<_>>()?;
         Ok(Self {
             status: StatusCode::from_u16(status)
-                .with_context(|| format!("static_response has the status {status}"))?,
+                .with_context(|| format!("static_response has the invalid status {status}"))?,
             headers,
             body: raw.body,
         })
@@ -72,24 +73,24 @@ impl fmt::Display for Target {
     }
 }
 
-/// Patterns, each with what answers it.
+/// Patterns with their targets.
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     entries: Vec<(Pattern, Target)>,
 }
 
-/// Where a path led.
+/// The route that matched a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Match<'t> {
     pub pattern: &'t Pattern,
-    /// What the `:param` segments stood for, by name.
+    /// The values of the `:param` segments, by name.
     pub parameters: Vec<(String, String)>,
-    /// What is left below a `/...` route (all of the path under `/...` itself); empty otherwise.
+    /// The rest of the path below a `/...` route, or the whole path for `/...` itself; otherwise empty.
     pub path_info: String,
 }
 
 impl Match<'static> {
-    /// Of a request that no route led, but another component.
+    /// The match of a request that another component sent to a component by name.
     pub fn whole(path: &str) -> Self {
         static EVERYTHING: Pattern = Pattern { segments: Vec::new(), is_wildcard: true };
         Self { pattern: &EVERYTHING, parameters: Vec::new(), path_info: path.to_owned() }
@@ -100,7 +101,7 @@ impl Pattern {
     /// Parses a route such as `/users/:id/...`.
     ///
     /// # Errors
-    /// A route that does not begin with `/`, or has `...` before its end.
+    /// If the route does not begin with `/`, or has `...` before its end.
     pub fn parse(route: &str) -> anyhow::Result<Self> {
         ensure!(route.starts_with('/'), "the route {route:?} does not begin with `/`");
         let (path, is_wildcard) = match route.strip_suffix("/...") {
@@ -121,7 +122,7 @@ impl Pattern {
         Ok(Self { segments, is_wildcard })
     }
 
-    /// The part before `/...`, as Spin's `spin-component-route` header gives it.
+    /// The part before `/...`, as in Spin's `spin-component-route` header.
     pub fn base(&self) -> String {
         self.segments.iter().map(|segment| format!("/{segment}")).collect()
     }
@@ -130,7 +131,7 @@ impl Pattern {
         self.is_wildcard
     }
 
-    /// Two patterns with the same key match the same paths.
+    /// Equal for two patterns that match the same paths.
     fn key(&self) -> (Vec<Option<&str>>, bool) {
         let segments = self
             .segments
@@ -143,7 +144,7 @@ impl Pattern {
         (segments, self.is_wildcard)
     }
 
-    /// Literals before parameters, from the left; longer before shorter; exact before `/...`.
+    /// Ranks literals before parameters (from the left), longer before shorter, and exact before `/...`.
     fn precedence(&self) -> (Vec<u8>, bool) {
         let ranks = self
             .segments
@@ -201,7 +202,7 @@ impl RouteTable {
     /// Adds a route.
     ///
     /// # Errors
-    /// Where another route matches the very same paths.
+    /// If another route matches the same paths.
     pub fn insert(&mut self, pattern: Pattern, target: Target) -> anyhow::Result<()> {
         if let Some((other, owner)) =
             self.entries.iter().find(|(other, _)| other.key() == pattern.key())
@@ -222,7 +223,7 @@ impl RouteTable {
         self.entries.iter().map(|(pattern, target)| (pattern, target))
     }
 
-    /// The most specific route that matches `path` (without its query).
+    /// The most specific route that matches `path`, which must not include the query.
     pub fn find(&self, path: &str) -> Option<(&Target, Match<'_>)> {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         self.entries.iter().find_map(|(pattern, target)| {
@@ -234,7 +235,7 @@ impl RouteTable {
     }
 }
 
-/// What is left of `path` after its first `segments` segments, with its leading slash.
+/// The rest of `path` after its first `segments` segments, with its leading slash.
 fn below(path: &str, segments: usize) -> &str {
     let mut rest = path;
     for _ in 0..segments {

@@ -1,5 +1,5 @@
-//! Application variables: declared in `[variables]`, given values by flag or environment, and passed
-//! to components through templates (<https://spinframework.dev/variables>).
+//! Application variables: declared in `[variables]`, set by flag or environment, and passed to components through
+//! templates (<https://spinframework.dev/variables>).
 
 use std::collections::BTreeMap;
 
@@ -17,30 +17,30 @@ pub struct Declaration {
     pub secret: bool,
 }
 
-/// What gives variables their values, the first that knows one: flags, then the environment.
+/// The sources of variables' values. Flags take precedence over the environment.
 #[derive(Clone, Debug, Default)]
-pub struct Given {
+pub struct VariableSources {
     /// From `--variable NAME=VALUE`.
     pub flags: BTreeMap<String, String>,
-    /// From `SPIN_VARIABLE_NAME`, by name in lower case.
+    /// From `SPIN_VARIABLE_NAME`, by lowercase name.
     pub environment: BTreeMap<String, String>,
-    pub missing: Missing,
+    pub missing: MissingVariable,
 }
 
-/// What becomes of a required variable that nothing gives a value.
+/// How to treat a required variable without a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Missing {
+pub enum MissingVariable {
     #[default]
-    Refused,
-    /// Its name stands for its value, where the application is not run but shipped.
-    Named,
+    Error,
+    /// Use its name as its value, for an application that is packaged rather than run.
+    Placeholder,
 }
 
-impl Given {
-    /// Reads flags, and the environment that the application will have.
+impl VariableSources {
+    /// Reads flags, and the environment in which the application will run.
     ///
     /// # Errors
-    /// A flag that is not `NAME=VALUE`.
+    /// If a flag is not of the form `NAME=VALUE`.
     pub fn read(
         flags: &[String],
         environment: impl Iterator<Item = (String, String)>,
@@ -59,7 +59,7 @@ impl Given {
                 Some((name.strip_prefix("SPIN_VARIABLE_")?.to_lowercase(), value))
             })
             .collect();
-        Ok(Self { flags, environment, missing: Missing::Refused })
+        Ok(Self { flags, environment, missing: MissingVariable::Error })
     }
 
     fn get(&self, name: &str) -> Option<&String> {
@@ -67,16 +67,15 @@ impl Given {
     }
 }
 
-/// Every declared variable's value.
+/// The values of all declared variables.
 ///
 /// # Errors
-/// A required variable without a value; a flag for a variable that is not declared; a name that
-/// Spin would not take.
+/// If a required variable has no value, a flag names an undeclared variable, or a name is not valid in Spin.
 pub fn resolve(
     declared: &BTreeMap<String, Declaration>,
-    given: &Given,
+    sources: &VariableSources,
 ) -> anyhow::Result<BTreeMap<String, String>> {
-    for name in given.flags.keys() {
+    for name in sources.flags.keys() {
         if !declared.contains_key(name) {
             let hint = nearest(name, declared.keys().map(String::as_str))
                 .map(|name| format!("; did you mean `{name}`?"))
@@ -89,16 +88,19 @@ pub fn resolve(
         .map(|(name, declaration)| {
             let is_valid = name.starts_with(|first: char| first.is_ascii_lowercase())
                 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-            ensure!(is_valid, "`{name}` is no name for a variable: a-z, 0-9 and _, a letter first");
+            ensure!(
+                is_valid,
+                "`{name}` is not a valid variable name: use a-z, 0-9 and _, beginning with a letter"
+            );
             ensure!(
                 declaration.required != declaration.default.is_some(),
-                "the variable `{name}` is either required = true, or has a default"
+                "the variable `{name}` must have either `required = true` or a default"
             );
-            let stand_in = Some(name).filter(|_| given.missing == Missing::Named);
-            let value = given.get(name).or(declaration.default.as_ref()).or(stand_in);
+            let stand_in = Some(name).filter(|_| sources.missing == MissingVariable::Placeholder);
+            let value = sources.get(name).or(declaration.default.as_ref()).or(stand_in);
             let value = value.with_context(|| {
                 format!(
-                    "the variable `{name}` is required and has no value: give it with --variable \
+                    "the variable `{name}` is required but has no value: set it with --variable \
                      {name}=VALUE or SPIN_VARIABLE_{}",
                     name.to_uppercase()
                 )
@@ -108,17 +110,17 @@ pub fn resolve(
         .collect()
 }
 
-/// Puts values in the place of `{{ name }}`.
+/// Replaces each `{{ name }}` with the variable's value.
 ///
 /// # Errors
-/// A name that is not declared, or braces that are not closed.
+/// If a variable is not declared, or braces are not closed.
 pub fn expand(template: &str, values: &BTreeMap<String, String>) -> anyhow::Result<String> {
     let mut expanded = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
-        let (name, after) = after.split_once("}}").with_context(|| {
-            format!("the template {template:?} has `{{{{` and no `}}}}` behind it")
-        })?;
+        let (name, after) = after
+            .split_once("}}")
+            .with_context(|| format!("the template {template:?} has `{{{{` without `}}}}`"))?;
         let value = values.get(name.trim()).with_context(|| {
             format!(
                 "the template {template:?} names `{}`, which [variables] does not declare",
@@ -135,7 +137,7 @@ pub fn expand(template: &str, values: &BTreeMap<String, String>) -> anyhow::Resu
 
 #[cfg(test)]
 mod tests {
-    use super::{Declaration, Given, Missing, expand, resolve};
+    use super::{Declaration, MissingVariable, VariableSources, expand, resolve};
     use std::collections::BTreeMap;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -148,22 +150,23 @@ mod tests {
 
     #[test]
     fn a_flag_goes_before_the_environment_and_that_before_the_default() {
-        let given = Given {
+        let sources = VariableSources {
             flags: map(&[("b", "flag")]),
             environment: map(&[("b", "env"), ("a", "env")]),
-            ..Given::default()
+            ..VariableSources::default()
         };
-        assert_eq!(resolve(&declared(), &given).unwrap(), map(&[("a", "env"), ("b", "flag")]));
+        assert_eq!(resolve(&declared(), &sources).unwrap(), map(&[("a", "env"), ("b", "flag")]));
     }
 
     #[test]
     fn a_required_variable_must_have_a_value() {
-        let error = resolve(&declared(), &Given::default()).unwrap_err().to_string();
+        let error = resolve(&declared(), &VariableSources::default()).unwrap_err().to_string();
         assert!(error.contains("SPIN_VARIABLE_B"), "{error}");
-        let given = Given { missing: Missing::Named, ..Given::default() };
-        assert_eq!(resolve(&declared(), &given).unwrap(), map(&[("a", "1"), ("b", "b")]));
-        let given = Given { flags: map(&[("bb", "1")]), ..Given::default() };
-        assert!(resolve(&declared(), &given).unwrap_err().to_string().contains("names `bb`"));
+        let sources =
+            VariableSources { missing: MissingVariable::Placeholder, ..VariableSources::default() };
+        assert_eq!(resolve(&declared(), &sources).unwrap(), map(&[("a", "1"), ("b", "b")]));
+        let sources = VariableSources { flags: map(&[("bb", "1")]), ..VariableSources::default() };
+        assert!(resolve(&declared(), &sources).unwrap_err().to_string().contains("names `bb`"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The shim that containerd starts for each pod whose runtime is `io.containerd.spotter.v1`.
+//! The containerd shim for the runtime `io.containerd.spotter.v1`.
 
 fn main() {
     spotter::shim::main();

@@ -10,12 +10,12 @@ use crate::bake::ModelFolder;
 /// Put a model into a compiled function
 #[derive(Args)]
 pub(super) struct Bake {
-    /// The function as its build command compiles it: a core module, with no model in it yet
+    /// The core module that the function's build command produces, before any model is in it
     component: PathBuf,
-    /// The model's folder: model.toml, model.onnx, labels.txt
+    /// The model's folder, with model.toml, model.onnx and labels.txt
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// Where the component goes
+    /// The component to write
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! `spotter check`: validates a manifest and its components without running anything.
+//! `spotter check`: validates a manifest and its components without running them.
 
 use clap::Args;
 
@@ -6,7 +6,7 @@ use super::AppArguments;
 use crate::app::check;
 use crate::progress::say;
 
-/// Validate a manifest and its components without running anything
+/// Validate a manifest and its components without running them
 #[derive(Args)]
 pub(super) struct Check {
     #[command(flatten)]
@@ -17,7 +17,7 @@ impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let app = self.app.load()?;
         check::application(&app)?;
-        say(&format!("{}: {} component(s), no fault found", app.name, app.components.len()));
+        say(&format!("{}: {} component(s), no errors", app.name, app.components.len()));
         Ok(())
     }
 }

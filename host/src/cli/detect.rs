@@ -1,4 +1,4 @@
-//! `spotter detect`: the application's detector on local pictures, in process, with no server.
+//! `spotter detect`: runs the application's detector on local pictures, in process and without a socket.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::AppArguments;
+use crate::config::Limits;
 use crate::progress::say;
-use crate::runtime::Limits;
 use crate::server::{Connection, Scheme, Server};
 
 /// Detect objects in pictures
@@ -25,21 +25,21 @@ pub(super) struct Detect {
     pictures: Vec<PathBuf>,
     #[command(flatten)]
     app: AppArguments,
-    /// Write the picture with its detections drawn on it; with several pictures, a folder
+    /// Draw the detections and write the picture to this file, or to this folder if there are several pictures
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Print what POST /detect answers rather than a table
+    /// Print the reply of POST /detect instead of a table
     #[arg(long)]
     json: bool,
-    /// Leave out detections below this, 0 to 1
+    /// Omit detections below this confidence, 0 to 1
     #[arg(long, value_name = "NUMBER")]
     min_confidence: Option<f32>,
-    /// Only these classes, with commas between
+    /// Detect only these classes, separated by commas
     #[arg(long, value_name = "NAMES")]
     classes: Option<String>,
 }
 
-/// What the table shows of a reply.
+/// The part of a reply that the table shows.
 #[derive(Deserialize)]
 struct Report {
     detections: Vec<Detection>,
@@ -63,12 +63,12 @@ struct BoundingBox {
 
 impl Detect {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        let server = Server::new(self.app.load()?, Limits::default(), None)
-            .context("the application is not ready; has `spotter build` run?")?;
+        let server = Server::new(self.app.load()?, Limits::default(), None, Vec::new())
+            .context("cannot load the application; have you run `spotter build`?")?;
         let threads = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
-            .context("cannot start")?;
+            .context("cannot start the async runtime")?;
         let mut refused = 0;
         let mut replies = Vec::new();
         for picture in &self.pictures {
@@ -87,16 +87,19 @@ impl Detect {
         if self.json {
             print_json(replies)?;
         }
-        ensure!(refused == 0, "{refused} of {} pictures gave nothing", self.pictures.len());
+        ensure!(refused == 0, "{refused} of {} pictures failed", self.pictures.len());
         Ok(())
     }
 
     async fn detect(&self, server: &Arc<Server>, picture: &Path) -> anyhow::Result<Value> {
-        let bytes = Bytes::from(std::fs::read(picture).context("cannot read it")?);
+        let bytes = Bytes::from(std::fs::read(picture).context("cannot read the file")?);
         if let Some(output) = &self.output {
             let target = self.target(output, picture)?;
             let accept = drawn_as(&target).with_context(|| {
-                format!("{} is neither .png nor .jpg: no other format is written", target.display())
+                format!(
+                    "{} is neither .png nor .jpg, the only formats for output",
+                    target.display()
+                )
             })?;
             let drawn = self.ask(server, bytes.clone(), accept).await?;
             std::fs::write(&target, drawn)
@@ -106,16 +109,16 @@ impl Detect {
         serde_json::from_slice(&reply).context("the reply is not JSON")
     }
 
-    /// Where a picture's annotated copy goes; never where the picture itself is.
+    /// The path of a picture's annotated copy, which must not be the picture itself.
     fn target(&self, output: &Path, picture: &Path) -> anyhow::Result<PathBuf> {
         let target = if self.pictures.len() == 1 && !output.is_dir() {
             output.to_owned()
         } else {
             std::fs::create_dir_all(output)
-                .with_context(|| format!("cannot make the folder {}", output.display()))?;
+                .with_context(|| format!("cannot create the folder {}", output.display()))?;
             let name = picture.file_name().context("the picture has no name")?;
             let target = output.join(name);
-            // What comes back is a JPEG, whatever the picture was, unless it was a PNG.
+            // The copy of anything but a PNG is a JPEG.
             if drawn_as(&target).is_some() { target } else { target.with_extension("jpg") }
         };
         if target.exists() && target.canonicalize().ok() == picture.canonicalize().ok() {
@@ -137,7 +140,7 @@ impl Detect {
             .header(header::ACCEPT, accept)
             .body(Full::new(picture).map_err(|never| match never {}).boxed_unsync())?;
         let connection = Connection { client: here, local: here, scheme: Scheme::Http };
-        let response = server.respond(request, connection).await;
+        let response = server.handle(request, connection).await;
         let is_success = response.status().is_success();
         let body = response.into_body().collect().await.map_err(|error| anyhow!("{error:?}"))?;
         let body = body.to_bytes();
@@ -161,7 +164,7 @@ impl Detect {
     }
 }
 
-/// The media type that a file's name asks for.
+/// The media type for a file name's extension.
 fn drawn_as(target: &Path) -> Option<&'static str> {
     match target.extension()?.to_str()?.to_ascii_lowercase().as_str() {
         "png" => Some("image/png"),
@@ -170,7 +173,7 @@ fn drawn_as(target: &Path) -> Option<&'static str> {
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the table is what was asked for")]
+#[allow(clippy::print_stdout, reason = "the output of the command")]
 fn print_table(picture: &Path, report: Report) {
     println!("{}", picture.display());
     if report.detections.is_empty() {
@@ -188,8 +191,8 @@ fn print_table(picture: &Path, report: Report) {
     }
 }
 
-/// One picture's reply as it is; several as a list, each with its file.
-#[allow(clippy::print_stdout, reason = "the JSON is what was asked for")]
+/// Prints the reply for one picture as it is, and those for several as a list with their files.
+#[allow(clippy::print_stdout, reason = "the output of the command")]
 fn print_json(mut replies: Vec<Value>) -> anyhow::Result<()> {
     let value = match replies.as_mut_slice() {
         [only] if only["reply"].is_object() => only["reply"].take(),

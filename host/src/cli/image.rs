@@ -1,4 +1,4 @@
-//! `spotter image`: an application as a container image without a Linux in it.
+//! `spotter image`: writes an application as a container image without a Linux system.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::AppArguments;
 use crate::app::check;
 use crate::registry::archive;
 
-/// Write an application as a container image, in an OCI archive for `ctr image import`
+/// Write an application as a container image: an OCI archive for `ctr image import`
 #[derive(Args)]
 pub(super) struct Image {
     #[command(flatten)]
@@ -16,13 +16,13 @@ pub(super) struct Image {
     /// The archive to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// The image's name [default: the application's, and its version]
+    /// The image's name [default: the application's name and version]
     #[arg(long, value_name = "NAME:TAG")]
     name: Option<String>,
 }
 
 impl Image {
-    #[allow(clippy::print_stdout, reason = "the digest is what was asked for")]
+    #[allow(clippy::print_stdout, reason = "the output of the command")]
     pub(super) fn run(self) -> anyhow::Result<()> {
         let (app, manifest) = self.app.load_to_ship()?;
         check::application(&app)?;

@@ -1,20 +1,19 @@
-//! Log lines on standard error: for people, or as JSON for machines.
+//! Logging to standard error, as text or as JSON.
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// A line for people, in colour on a terminal
+    /// Readable text, in colour on a terminal
     Pretty,
-    /// A JSON object a line
+    /// One JSON object per line
     Json,
 }
 
 impl LogFormat {
-    /// Starts logging of all but the `silent` target; `RUST_LOG` says what is logged, from `info`
-    /// up by default.
+    /// Starts logging all targets but `silent`. `RUST_LOG` sets the level, `info` by default.
     pub(crate) fn start(self, silent: Option<&str>) -> anyhow::Result<()> {
         use std::io::IsTerminal;
         let mut filter =
@@ -26,7 +25,7 @@ impl LogFormat {
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
             .with_ansi(std::io::stderr().is_terminal());
-        // A second start in one process keeps the first.
+        // If logging has already been started in this process, that stays in effect.
         let _ = match self {
             Self::Pretty => lines.try_init(),
             Self::Json => lines.json().flatten_event(true).try_init(),

@@ -1,4 +1,4 @@
-//! `spotter login`: who we are to a registry.
+//! `spotter login`: stores credentials for a registry.
 
 use std::io::BufRead;
 
@@ -16,7 +16,7 @@ pub(super) struct Login {
     registry: String,
     #[arg(short, long, value_name = "NAME")]
     username: String,
-    /// As Docker has it: the password always comes from there
+    /// Accepted for compatibility with Docker: the password always comes from standard input
     #[arg(long)]
     password_stdin: bool,
 }
@@ -29,10 +29,10 @@ impl Login {
         let mut password = String::new();
         std::io::stdin().lock().read_line(&mut password).context("cannot read the password")?;
         let password = password.trim_end_matches(['\r', '\n']);
-        ensure!(!password.is_empty(), "the password is empty; give it on standard input");
+        ensure!(!password.is_empty(), "the password is empty; pass it on standard input");
         block_on(registry::check_login(&self.registry, &self.username, password))?;
-        let file = credentials::keep(&self.registry, &self.username, password)?;
-        say(&format!("Logged in to {}; kept in {}", self.registry, file.display()));
+        let file = credentials::store(&self.registry, &self.username, password)?;
+        say(&format!("Logged in to {}; credentials stored in {}", self.registry, file.display()));
         Ok(())
     }
 }

@@ -24,7 +24,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::manifest::Manifest;
-use crate::app::variables::{Given, Missing};
+use crate::app::variables::{MissingVariable, VariableSources};
 use crate::app::{App, Choices};
 use crate::progress::say;
 use crate::registry;
@@ -58,10 +58,10 @@ enum Command {
     Node(node::Node),
 }
 
-/// Which application a subcommand is about.
+/// Selects the application that a subcommand works on.
 #[derive(Args)]
 struct AppArguments {
-    /// The manifest, the folder it is in, a component, or an image in a registry
+    /// The manifest, its folder, a component, or an image in a registry
     #[arg(
         short,
         long = "from",
@@ -70,31 +70,30 @@ struct AppArguments {
         value_name = "SPIN_TOML"
     )]
     from: PathBuf,
-    /// A value for one of the application's [variables]; can be repeated
+    /// Set one of the application's [variables]; can be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     variable: Vec<String>,
-    /// Which profile of the components to use, where they have one of that name
+    /// The profile to apply to each component that has it
     #[arg(long, env = "SPIN_PROFILE", value_name = "NAME")]
     profile: Option<String>,
 }
 
 impl AppArguments {
-    /// The application, to be run here.
+    /// Loads the application to run it in this process's environment.
     fn load(&self) -> anyhow::Result<App> {
         self.load_for(environment())
     }
 
-    /// The application, to be run in another environment.
+    /// Loads the application to run it in another environment.
     fn load_for(&self, environment: impl Iterator<Item = (String, String)>) -> anyhow::Result<App> {
-        self.load_with(Given::read(&self.variable, environment)?)
+        self.load_with(VariableSources::read(&self.variable, environment)?)
     }
 
-    /// The application and its manifest, to be run elsewhere: what variables it will need is given
-    /// there.
+    /// Loads the application and its manifest to package them. Required variables need no values yet.
     fn load_to_ship(&self) -> anyhow::Result<(App, Manifest)> {
-        let given = Given::read(&self.variable, environment())?;
-        let given = Given { missing: Missing::Named, ..given };
-        let app = self.load_with(given)?;
+        let sources = VariableSources::read(&self.variable, environment())?;
+        let sources = VariableSources { missing: MissingVariable::Placeholder, ..sources };
+        let app = self.load_with(sources)?;
         let mut manifest = App::manifest(&self.path()?)?;
         if let Some(profile) = &self.profile {
             manifest.apply_profile(profile)?;
@@ -102,17 +101,17 @@ impl AppArguments {
         Ok((app, manifest))
     }
 
-    fn load_with(&self, variables: Given) -> anyhow::Result<App> {
+    fn load_with(&self, variables: VariableSources) -> anyhow::Result<App> {
         let choices = Choices { variables, profile: self.profile.clone() };
         let mut app = App::load(&self.path()?, &choices)?;
         if registry::is_reference(&self.from) {
-            // Every version of an image has the same state, and none is kept in the cache.
+            // All versions of an image share their state, and the cache is no place for it.
             app.state = PathBuf::from(".spotter");
         }
         Ok(app)
     }
 
-    /// Where the application is; an image is pulled, where it is not there yet.
+    /// The path of the application. An image is pulled first, unless it is in the cache.
     fn path(&self) -> anyhow::Result<PathBuf> {
         if !registry::is_reference(&self.from) {
             return Ok(self.from.clone());
@@ -122,25 +121,25 @@ impl AppArguments {
     }
 }
 
-/// This process's environment, as far as it is text.
+/// This process's environment, without variables that are not valid UTF-8.
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-/// Runs what waits for the network, where nothing else goes on.
+/// Runs a future to completion on a runtime of its own.
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start")?.block_on(future)
+    runtime.context("cannot start the async runtime")?.block_on(future)
 }
 
-/// Parses the command line and runs it; the exit status says how it went: 0 well, 64 wrong usage,
-/// 1 anything else.
+/// Parses the command line and runs the subcommand. Exits with 0 on success, 64 on wrong usage, and 1 on any
+/// other error.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors; a closed pipe is nobody's concern.
+            // Help and version are not errors. A closed pipe does not matter.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(EX_USAGE) } else { ExitCode::SUCCESS };
         }
@@ -159,7 +158,7 @@ pub fn run() -> ExitCode {
         Command::Login(command) => command.run(),
         Command::Image(command) => command.run(),
         Command::Shim(command) => command.run(),
-        // Its answer is its exit status.
+        // Its result is its exit status.
         Command::Node(command) => return command.run(),
     };
     match result {

@@ -1,4 +1,4 @@
-//! `spotter node`: whether a machine is fit to be a node, and what its bonds do.
+//! `spotter node`: checks a machine that is to be a node, and prints the metrics of its bonds.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::node::check::{Finding, Role, Verdict, findings};
 use crate::node::metrics;
-use crate::node::state::State;
+use crate::node::state::MachineState;
 
 /// Check a machine that is to be a node: its bond, containerd, cgroups and MTUs
 #[derive(Args)]
@@ -19,20 +19,20 @@ pub(super) struct Node {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Say, line by line, what is right, what is wrong, and the command that mends it
+    /// Report each check as pass, warn or fail, with a fix for each that did not pass
     ///
-    /// Exits with 0 where nothing is wrong, and with 1 where something is.
+    /// Exits with 1 if a check failed, otherwise with 0.
     Check(Check),
-    /// Write the bonds' metrics, for the textfile collector of Prometheus' node exporter
+    /// Print the metrics of bonds, for the textfile collector of Prometheus' node exporter
     Metrics(Machine),
 }
 
 #[derive(Args)]
 struct Check {
-    /// Write one object of JSON
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// It is the host of LXC nodes: it must have a bond, and needs no containerd
+    /// Check the host of LXC nodes, which must have a bond and needs no containerd
     #[arg(long)]
     host: bool,
     /// containerd's configuration
@@ -44,7 +44,7 @@ struct Check {
 
 #[derive(Args)]
 struct Machine {
-    /// Where the machine's files are
+    /// The root of the machine's file system
     #[arg(long, value_name = "FOLDER", default_value = "/")]
     root: PathBuf,
 }
@@ -63,34 +63,33 @@ impl Node {
 
 impl Check {
     fn run(self) -> ExitCode {
-        let state = State::read(&self.machine.root, &self.containerd_config);
+        let state = MachineState::read(&self.machine.root, &self.containerd_config);
         let role = if self.host { Role::Host } else { Role::Node };
         let findings = findings(&state, role);
-        let is_right = findings.iter().all(|finding| finding.verdict != Verdict::Wrong);
+        let passed = findings.iter().all(|finding| finding.verdict != Verdict::Fail);
         if self.json {
-            let all = json!({"ok": is_right, "findings": findings, "bonds": state.bonds, "links": state.links});
+            let all = json!({"ok": passed, "findings": findings, "bonds": state.bonds, "links": state.links});
             print(&format!("{all:#}\n"));
         } else {
             print(&findings.iter().map(line).collect::<String>());
         }
-        if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
 fn line(finding: &Finding) -> String {
     let verdict = match finding.verdict {
-        Verdict::Right => "right   ",
-        Verdict::Doubtful => "doubtful",
-        Verdict::Wrong => "WRONG   ",
+        Verdict::Pass => "pass",
+        Verdict::Warn => "warn",
+        Verdict::Fail => "fail",
     };
-    let mend = finding.mend.iter().map(|mend| format!("         mend: {mend}\n"));
-    let mend: String = mend.collect();
-    format!("{verdict} {}: {} [{}]\n{mend}", finding.subject, finding.message, finding.code)
+    let fix = finding.fix.as_ref().map(|fix| format!("     fix: {fix}\n")).unwrap_or_default();
+    format!("{verdict} {}: {} [{}]\n{fix}", finding.subject, finding.message, finding.code)
 }
 
-#[allow(clippy::print_stdout, reason = "the answer is what was asked for")]
+#[allow(clippy::print_stdout, reason = "the output of the command")]
 fn print(text: &str) {
     use std::io::Write;
-    // A reader that has gone away has read enough.
+    // The reader may have closed the pipe.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }

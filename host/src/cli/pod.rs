@@ -1,4 +1,4 @@
-//! `spotter up` as the only program of a container: the same command line, with the defaults of a pod.
+//! `spotter up` in a container: the same command line, with defaults for a pod.
 
 use std::path::Path;
 
@@ -9,43 +9,42 @@ use super::{EX_USAGE, choose_cryptography};
 use crate::app::App;
 use crate::progress::say;
 
-/// What holds in a pod where neither its arguments nor its environment say otherwise.
+/// Defaults in a pod, unless its arguments or environment set something else: flag, variable, value.
 const DEFAULTS: [(&str, &str, &str); 5] = [
     ("--listen", "SPIN_HTTP_LISTEN_ADDR", "0.0.0.0:80"),
     ("--admin", "SPOTTER_ADMIN", "0.0.0.0:3001"),
     ("--log-format", "SPOTTER_LOG_FORMAT", "json"),
-    // Less than the 30 s after which Kubernetes kills.
+    // Less than the 30 s after which Kubernetes kills the pod.
     ("--grace", "SPOTTER_GRACE", "25s"),
     ("--state-dir", "SPOTTER_STATE_DIR", "/var/lib/spotter"),
 ];
 
-/// The command line of a container, without its program.
+/// A container's command line, without the program.
 #[derive(Parser)]
 #[command(name = "spotter up", no_binary_name = true)]
-struct Pod {
+struct PodArguments {
     #[command(flatten)]
     up: Up,
 }
 
-/// Loads the application that a container will serve, as it will: with the arguments and the environment
-/// that it will have.
+/// Loads the application that a container will serve, with the container's arguments and environment.
 ///
 /// # Errors
-/// Wrong arguments; a manifest that is at fault.
+/// If the arguments or the manifest are invalid.
 pub(crate) fn load(
     manifest: &Path,
     arguments: &[String],
     environment: impl Iterator<Item = (String, String)>,
 ) -> anyhow::Result<App> {
-    let pod = Pod::try_parse_from(command_line(manifest, arguments, |_| false))?;
+    let pod = PodArguments::try_parse_from(command_line(manifest, arguments, |_| false))?;
     pod.up.load_for(environment)
 }
 
-/// Serves an application until this process is told to stop; gives its exit status.
+/// Serves an application until a signal to stop, and returns the exit status.
 pub(crate) fn serve(manifest: &Path, arguments: &[String], compiled: &Compiled) -> i32 {
     let is_set = |name: &str| std::env::var_os(name).is_some();
     choose_cryptography();
-    let served = match Pod::try_parse_from(command_line(manifest, arguments, is_set)) {
+    let served = match PodArguments::try_parse_from(command_line(manifest, arguments, is_set)) {
         Ok(pod) => pod.up.run_compiled(compiled),
         Err(error) => {
             let _ = error.print();

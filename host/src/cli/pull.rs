@@ -1,4 +1,4 @@
-//! `spotter pull`: an application out of a registry.
+//! `spotter pull`: pulls an application from a registry.
 
 use std::path::PathBuf;
 
@@ -12,20 +12,20 @@ use crate::registry;
 /// Pull an application from an OCI registry into the cache, or into a folder
 #[derive(Args)]
 pub(super) struct Pull {
-    /// Where from: REGISTRY/NAME:TAG or REGISTRY/NAME@DIGEST
+    /// The image: REGISTRY/NAME:TAG or REGISTRY/NAME@DIGEST
     reference: String,
-    /// A new folder for the application's manifest and files
+    /// Copy the application's manifest and files to this new folder
     #[arg(short, long, value_name = "FOLDER")]
     output: Option<PathBuf>,
 }
 
 impl Pull {
-    #[allow(clippy::print_stdout, reason = "the digest is what was asked for")]
+    #[allow(clippy::print_stdout, reason = "the output of the command")]
     pub(super) fn run(self) -> anyhow::Result<()> {
         let reference = registry::reference(&self.reference)?;
         let (folder, digest) = block_on(registry::pull(&reference))?;
         if let Some(output) = &self.output {
-            ensure!(!output.exists(), "{} is there already; name a new folder", output.display());
+            ensure!(!output.exists(), "{} already exists; name a new folder", output.display());
             for entry in WalkDir::new(&folder).sort_by_file_name() {
                 let entry = entry?;
                 let target = output.join(entry.path().strip_prefix(&folder)?);

@@ -1,4 +1,4 @@
-//! `spotter push`: an application into a registry.
+//! `spotter push`: pushes an application to a registry.
 
 use clap::Args;
 
@@ -9,17 +9,17 @@ use crate::registry::{self, pack};
 /// Push an application to an OCI registry
 #[derive(Args)]
 pub(super) struct Push {
-    /// Where to: REGISTRY/NAME:TAG
+    /// The image: REGISTRY/NAME:TAG
     reference: String,
     #[command(flatten)]
     app: AppArguments,
-    /// Push the only component as a WebAssembly artifact, instead of the application
+    /// Push the only component as a WebAssembly artifact instead of the application
     #[arg(long)]
     artifact: bool,
 }
 
 impl Push {
-    #[allow(clippy::print_stdout, reason = "the digest is what was asked for")]
+    #[allow(clippy::print_stdout, reason = "the output of the command")]
     pub(super) fn run(self) -> anyhow::Result<()> {
         let reference = registry::reference(&self.reference)?;
         let (app, manifest) = self.app.load_to_ship()?;

@@ -1,4 +1,4 @@
-//! `spotter shim`: containerd's shim for Spotter, put on a node and taken off it.
+//! `spotter shim`: installs the containerd shim on a node, or removes it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 use similar::TextDiff;
 
-use crate::node::containerd::{self, Runtime};
+use crate::node::containerd::{self, RuntimeEntry};
 use crate::progress::say;
 
-/// The name by which containerd finds it.
+/// The file name by which containerd finds the shim.
 const PROGRAM: &str = "containerd-shim-spotter-v1";
 
-/// Install the containerd shim on this node, or take it off
+/// Install the containerd shim on this node, or remove it
 #[derive(Args)]
 pub(super) struct Shim {
     #[command(subcommand)]
@@ -22,31 +22,31 @@ pub(super) struct Shim {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Put the shim on containerd's path and its runtime into containerd's configuration
+    /// Copy the shim to containerd's path, and add its runtime to containerd's configuration
     Install(Install),
-    /// Take both away again
-    Uninstall(Place),
+    /// Remove both again
+    Uninstall(Options),
 }
 
 #[derive(Args)]
 struct Install {
     #[command(flatten)]
-    place: Place,
-    /// The shim [default: the one beside this program]
+    options: Options,
+    /// The shim to install [default: the one beside this program]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
 }
 
-/// Where on the node.
+/// Options of both commands.
 #[derive(Args)]
-struct Place {
-    /// containerd's configuration, of version 2 or 3; made where there is none
+struct Options {
+    /// containerd's configuration, version 2 or 3; created if it does not exist
     #[arg(long, value_name = "FILE", default_value = "/etc/containerd/config.toml")]
     containerd_config: PathBuf,
     /// A folder on containerd's PATH
     #[arg(long, value_name = "FOLDER", default_value = "/usr/local/bin")]
     bin_dir: PathBuf,
-    /// Say what would change, and change nothing
+    /// Print the changes without making them
     #[arg(long)]
     dry_run: bool,
 }
@@ -55,7 +55,7 @@ impl Shim {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Install(install) => install.run(),
-            Command::Uninstall(place) => place.uninstall(),
+            Command::Uninstall(options) => options.uninstall(),
         }
     }
 }
@@ -66,38 +66,38 @@ impl Install {
             Some(binary) => binary,
             None => std::env::current_exe()?.with_file_name(PROGRAM),
         };
-        let place = self.place;
+        let options = self.options;
         let bytes = std::fs::read(&source).with_context(|| {
             format!(
                 "cannot read {}; build it with `cargo build --release --features shim`, or name it with --binary",
                 source.display()
             )
         })?;
-        ensure!(bytes.starts_with(b"\x7fELF"), "{} is no program", source.display());
-        let target = place.program();
+        ensure!(bytes.starts_with(b"\x7fELF"), "{} is not a program", source.display());
+        let target = options.program();
         let mut changed = false;
         let is_runnable = std::fs::metadata(&target)
             .is_ok_and(|metadata| metadata.permissions().mode() & 0o111 == 0o111);
         if !is_runnable || std::fs::read(&target).ok().as_ref() != Some(&bytes) {
             changed = true;
-            tell(&format!("{} {}", place.verb("write", "writes"), target.display()));
-            if !place.dry_run {
+            print_line(&format!("{} {}", options.verb("write", "writes"), target.display()));
+            if !options.dry_run {
                 replace(&target, &bytes, std::fs::Permissions::from_mode(0o755))?;
             }
         }
-        changed |= place.configure(Runtime::Present)?;
-        place.conclude(changed);
+        changed |= options.configure(RuntimeEntry::Present)?;
+        options.conclude(changed);
         Ok(())
     }
 }
 
-impl Place {
+impl Options {
     fn uninstall(self) -> anyhow::Result<()> {
         let target = self.program();
-        let mut changed = self.configure(Runtime::Absent)?;
+        let mut changed = self.configure(RuntimeEntry::Absent)?;
         if target.exists() {
             changed = true;
-            tell(&format!("{} {}", self.verb("remove", "removes"), target.display()));
+            print_line(&format!("{} {}", self.verb("remove", "removes"), target.display()));
             if !self.dry_run {
                 std::fs::remove_file(&target)
                     .with_context(|| format!("cannot remove {}", target.display()))?;
@@ -107,8 +107,8 @@ impl Place {
         Ok(())
     }
 
-    /// Edits containerd's configuration; whether that changes it.
-    fn configure(&self, runtime: Runtime) -> anyhow::Result<bool> {
+    /// Edits containerd's configuration, and returns whether that changes it.
+    fn configure(&self, entry: RuntimeEntry) -> anyhow::Result<bool> {
         let path = &self.containerd_config;
         let shown = path.display();
         let before = match std::fs::read_to_string(path) {
@@ -116,15 +116,15 @@ impl Place {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error).with_context(|| format!("cannot read {shown}")),
         };
-        let after = containerd::edit(&before, runtime).with_context(|| format!("in {shown}"))?;
+        let after = containerd::edit(&before, entry).with_context(|| format!("in {shown}"))?;
         if before == after {
             return Ok(false);
         }
         let difference = TextDiff::from_lines(&before, &after);
         let name = path.display().to_string();
-        tell(difference.unified_diff().header(&name, &name).to_string().trim_end());
+        print_line(difference.unified_diff().header(&name, &name).to_string().trim_end());
         if !self.dry_run {
-            // What a link leads to, and not the link.
+            // If it is a symbolic link, replace its target.
             let path = path.canonicalize().unwrap_or_else(|_| path.clone());
             let permissions = match std::fs::metadata(&path) {
                 Ok(metadata) => metadata.permissions(),
@@ -146,13 +146,13 @@ impl Place {
     fn conclude(&self, changed: bool) {
         match (changed, self.dry_run) {
             (false, _) => say("nothing to do"),
-            (true, true) => say("nothing was changed: this was a dry run"),
+            (true, true) => say("dry run: nothing was changed"),
             (true, false) => say("restart containerd: systemctl restart containerd"),
         }
     }
 }
 
-/// Puts a file in the place of another in one step: containerd may start the program at any time.
+/// Replaces a file atomically, because containerd may start the program at any time.
 fn replace(path: &Path, bytes: &[u8], permissions: std::fs::Permissions) -> anyhow::Result<()> {
     let context = || format!("cannot write {}", path.display());
     let folder = path.parent().unwrap_or(Path::new("/"));
@@ -164,7 +164,7 @@ fn replace(path: &Path, bytes: &[u8], permissions: std::fs::Permissions) -> anyh
     Ok(())
 }
 
-#[allow(clippy::print_stdout, reason = "what changes is what was asked for")]
-fn tell(text: &str) {
+#[allow(clippy::print_stdout, reason = "the output of the command")]
+fn print_line(text: &str) {
     println!("{text}");
 }

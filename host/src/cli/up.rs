@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -12,9 +12,10 @@ use super::AppArguments;
 use super::build::ToolchainArguments;
 use super::log::LogFormat;
 use crate::app::App;
-use crate::runtime::config_file::ConfigFile;
+use crate::config::file::ConfigFile;
+use crate::config::limits::LimitSettings;
+use crate::node::metrics::BondCollector;
 use crate::runtime::guest_log::TARGET as GUEST_TARGET;
-use crate::runtime::limits::LimitSettings;
 use crate::server::listener::{self, Listener, StopSignals};
 use crate::server::traces::Traces;
 use crate::server::{Scheme, Server, admin, tls};
@@ -29,7 +30,7 @@ pub(crate) struct Up {
     build: bool,
     #[command(flatten)]
     toolchain: ToolchainArguments,
-    /// The address to listen on; port 0 takes any free one
+    /// The address to listen on; port 0 selects any free port
     #[arg(
         long,
         default_value = "127.0.0.1:3000",
@@ -37,41 +38,41 @@ pub(crate) struct Up {
         value_name = "ADDRESS"
     )]
     listen: SocketAddr,
-    /// A certificate chain in PEM: serve HTTPS
+    /// Serve HTTPS with this certificate chain, in PEM format
     #[arg(long, env = "SPIN_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// The certificate's private key in PEM
+    /// The certificate's private key, in PEM format
     #[arg(long, env = "SPIN_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// The address for /metrics, /healthz and /readyz; there is none by default
+    /// The address for /metrics, /healthz and /readyz; off by default
     #[arg(long, env = "SPOTTER_ADMIN", value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
-    /// A variable for every component's environment; can be repeated
+    /// Set an environment variable for every component; can be repeated
     #[arg(long, short, value_name = "NAME=VALUE")]
     env: Vec<String>,
-    /// A value for the application's default key-value store; can be repeated
+    /// Set a value in the application's default key-value store; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     key_value: Vec<String>,
-    /// Log nothing that components write to their standard streams
+    /// Do not log what components write to their standard streams
     #[arg(long, short)]
     quiet: bool,
-    /// Where the application keeps what outlives requests [default: .spotter beside the manifest]
+    /// The folder of the application's persistent state [default: .spotter beside the manifest]
     #[arg(long, env = "SPOTTER_STATE_DIR", value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
     /// A TOML file with a [limits] table
     #[arg(long, env = "RUNTIME_CONFIG_FILE", value_name = "FILE")]
     runtime_config_file: Option<PathBuf>,
-    /// How log lines are written to standard error
+    /// The format of log lines on standard error
     #[arg(long, env = "SPOTTER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty)]
     log_format: LogFormat,
-    /// A collector of OpenTelemetry to send traces to, such as http://127.0.0.1:4318
+    /// Send traces to this OpenTelemetry collector, such as http://127.0.0.1:4318
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     otlp_endpoint: Option<String>,
     #[command(flatten)]
     limits: LimitSettings,
 }
 
-/// Compiled code of components, by their names, where it is not to be looked for in the cache.
+/// Compiled code by component id, for components that are not loaded from the cache.
 pub(crate) type Compiled = BTreeMap<String, PathBuf>;
 
 impl Up {
@@ -79,7 +80,7 @@ impl Up {
         self.run_compiled(&Compiled::new())
     }
 
-    /// The application, as it will be in another environment.
+    /// Loads the application for another environment.
     #[cfg(feature = "shim")]
     pub(crate) fn load_for(
         &self,
@@ -105,19 +106,20 @@ impl Up {
         }
         let traces =
             self.otlp_endpoint.as_deref().map(|to| Traces::to(to, &app.name)).transpose()?;
-        let server = Server::new(app, limits, traces)?;
+        let bonds = BondCollector::of(Path::new("/"));
+        let server = Server::new(app, limits, traces, vec![Box::new(bonds)])?;
         for entry in &self.key_value {
             let (key, value) = pair("--key-value", entry)?;
             server.runtime().set_key_value(key, value)?;
         }
-        // Guests keep as many threads busy as there are instances; two more keep the sockets going.
+        // Guests can occupy one thread per instance. Two more serve the sockets.
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(limits.instances + 2)
             .enable_all()
             .build()
             .context("cannot start the server's threads")?;
         threads.block_on(self.serve(Arc::clone(&server)))?;
-        // What has not ended within the grace period is not waited for.
+        // Do not wait for tasks that are still running after the grace period.
         threads.shutdown_background();
         Ok(())
     }
@@ -141,7 +143,7 @@ impl Up {
     }
 }
 
-/// The two sides of a flag's `NAME=VALUE`.
+/// Splits a flag's `NAME=VALUE`.
 fn pair<'a>(flag: &str, text: &'a str) -> anyhow::Result<(&'a str, &'a str)> {
     text.split_once('=').with_context(|| format!("{flag} {text:?} is not of the form NAME=VALUE"))
 }
@@ -156,13 +158,13 @@ fn add_environment(app: &mut App, variables: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[allow(clippy::print_stdout, reason = "the address is what was asked for")]
+#[allow(clippy::print_stdout, reason = "the output of the command")]
 fn announce_admin(address: SocketAddr) {
     println!("Admin on {address}: /metrics, /healthz, /readyz");
 }
 
-/// Says where the application is, as `spin up` does.
-#[allow(clippy::print_stdout, reason = "the address is what was asked for")]
+/// Prints the application's URLs in the same format as `spin up`.
+#[allow(clippy::print_stdout, reason = "the output of the command")]
 fn announce(app: &App, scheme: Scheme, address: SocketAddr) {
     let scheme = scheme.as_str();
     println!("Serving {scheme}://{address}");

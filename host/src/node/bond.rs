@@ -1,9 +1,9 @@
-//! Bonds as the kernel's driver describes them in `/proc/net/bonding`
+//! Parses the bonds in `/proc/net/bonding`
 //! (<https://docs.kernel.org/networking/bonding.html>, "Querying Bonding Configuration").
 
 use serde::Serialize;
 
-/// The address of a partner that has never spoken.
+/// The partner address that the driver reports if it has never received an LACP frame.
 pub const NO_PARTNER: &str = "00:00:00:00:00:00";
 
 /// One bond.
@@ -12,28 +12,27 @@ pub struct Bond {
     pub name: String,
     /// As the driver writes it: `IEEE 802.3ad Dynamic link aggregation`.
     pub mode: String,
-    /// `layer2`, `layer3+4` and so on; empty in modes that have none.
+    /// `layer2`, `layer3+4` and so on; empty in modes without a hash policy.
     pub hash_policy: String,
-    /// Whether it carries anything at all.
     pub is_up: bool,
-    /// How often ports' links are looked at, or asked after by ARP, in milliseconds; 0 for never.
-    pub monitor: u32,
+    /// How often the ports' links are checked by MII or ARP, in milliseconds; 0 for never.
+    pub monitor_interval_ms: u32,
     /// `slow` (a frame every 30 s) or `fast` (every second).
     pub lacp_rate: String,
-    /// Ports that must be up for the bond to be.
+    /// The number of ports that must be up for the bond to be up.
     pub min_links: u32,
-    /// What has been agreed with the other side; none in other modes, and none where the driver does not say,
-    /// which it does to root only (`CAP_NET_ADMIN`).
+    /// The active aggregator. `None` in other modes, and without `CAP_NET_ADMIN`, as the driver shows it to root
+    /// only.
     pub aggregator: Option<Aggregator>,
     pub ports: Vec<Port>,
 }
 
-/// The aggregator through which a bond sends.
+/// The active aggregator of a bond.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Aggregator {
     pub id: u32,
     pub ports: u32,
-    /// The other side's address; [`NO_PARTNER`] where it does not speak LACP.
+    /// The partner's address; [`NO_PARTNER`] if it does not speak LACP.
     pub partner: String,
 }
 
@@ -42,24 +41,24 @@ pub struct Aggregator {
 pub struct Port {
     pub name: String,
     pub is_up: bool,
-    /// In Mbit/s; none where the driver does not know.
-    pub speed: Option<u32>,
+    /// In Mbit/s; `None` if the driver does not report it.
+    pub speed_mbps: Option<u32>,
     pub duplex: String,
-    pub failures: u64,
+    pub link_failures: u64,
     pub aggregator: Option<u32>,
-    /// `none`, `monitoring`, or `churned`: LACP's two sides do not come to terms.
+    /// `none`, `monitoring`, or `churned`: LACP negotiation fails.
     pub actor_churn: String,
     pub partner_churn: String,
 }
 
 impl Bond {
-    /// Whether it is of IEEE 802.3ad.
+    /// Whether its mode is IEEE 802.3ad.
     #[must_use]
     pub fn is_lacp(&self) -> bool {
         self.mode.contains("802.3ad")
     }
 
-    /// The ports that carry its traffic: up, and, by IEEE 802.3ad, in its aggregator.
+    /// The ports that carry traffic: those that are up and, in mode 802.3ad, in the active aggregator.
     pub fn active_ports(&self) -> impl Iterator<Item = &Port> {
         let id = self.aggregator.as_ref().map(|aggregator| aggregator.id);
         let is_lacp = self.is_lacp();
@@ -74,11 +73,11 @@ impl Bond {
         self.aggregator.as_ref().is_some_and(|aggregator| aggregator.partner != NO_PARTNER)
     }
 
-    /// Reads the driver's description of the bond of this name; what is not in it stays at its default.
+    /// Parses the driver's description of a bond. Fields that are not in it keep their defaults.
     #[must_use]
     pub fn parse(name: &str, text: &str) -> Self {
         let mut bond = Self { name: name.to_owned(), ..Self::default() };
-        // Each port has a paragraph, or some, that begins with its name.
+        // Each port's section begins with its name.
         let mut sections = text.split("\nSlave Interface: ");
         for (key, value) in entries(sections.next().unwrap_or_default()) {
             bond.set(key, value);
@@ -93,7 +92,8 @@ impl Bond {
             "Transmit Hash Policy" => self.hash_policy = first_word(value).to_owned(),
             "MII Status" => self.is_up = value == "up",
             "MII Polling Interval (ms)" | "ARP Polling Interval (ms)" => {
-                self.monitor = self.monitor.max(value.parse().unwrap_or_default());
+                self.monitor_interval_ms =
+                    self.monitor_interval_ms.max(value.parse().unwrap_or_default());
             }
             "LACP rate" => self.lacp_rate = value.to_owned(),
             "Min links" => self.min_links = value.parse().unwrap_or_default(),
@@ -116,11 +116,11 @@ impl Port {
         let mut port = Self { name, ..Self::default() };
         for (key, value) in entries(lines.next().unwrap_or_default()) {
             match key {
-                // One whose link has just gone carries traffic until its delay is over.
+                // A port that is going down still carries traffic until its delay has passed.
                 "MII Status" => port.is_up = value == "up" || value == "going down",
-                "Speed" => port.speed = first_word(value).parse().ok(),
+                "Speed" => port.speed_mbps = first_word(value).parse().ok(),
                 "Duplex" => port.duplex = value.to_owned(),
-                "Link Failure Count" => port.failures = value.parse().unwrap_or_default(),
+                "Link Failure Count" => port.link_failures = value.parse().unwrap_or_default(),
                 "Aggregator ID" => port.aggregator = value.parse().ok(),
                 "Actor Churn State" => port.actor_churn = value.to_owned(),
                 "Partner Churn State" => port.partner_churn = value.to_owned(),
@@ -143,7 +143,7 @@ fn first_word(text: &str) -> &str {
 pub(crate) mod tests {
     use super::Bond;
 
-    /// Two ports in one aggregator, and a partner: as Linux 6.1 writes it.
+    /// Two ports in one aggregator, with a partner, as Linux 6.1 writes it.
     pub(crate) const GOOD: &str = "\
 Ethernet Channel Bonding Driver: v6.1.0
 
@@ -204,14 +204,14 @@ Partner Churn State: none
     fn a_bond_is_read_with_its_ports() {
         let bond = Bond::parse("bond0", GOOD);
         assert!(bond.is_lacp() && bond.is_up && bond.has_partner());
-        assert_eq!((bond.monitor, bond.min_links), (100, 1));
+        assert_eq!((bond.monitor_interval_ms, bond.min_links), (100, 1));
         assert_eq!((bond.hash_policy.as_str(), bond.lacp_rate.as_str()), ("layer3+4", "fast"));
         let aggregator = bond.aggregator.as_ref().unwrap();
         assert_eq!((aggregator.id, aggregator.ports), (1, 2));
         assert_eq!(aggregator.partner, "9a:1e:00:44:55:66");
         let names: Vec<&str> = bond.active_ports().map(|port| port.name.as_str()).collect();
         assert_eq!(names, ["eno1", "eno2"]);
-        assert_eq!((bond.ports[1].speed, bond.ports[1].failures), (Some(1000), 3));
+        assert_eq!((bond.ports[1].speed_mbps, bond.ports[1].link_failures), (Some(1000), 3));
     }
 
     #[test]
@@ -220,7 +220,7 @@ Partner Churn State: none
              \nSlave Interface: eno1\nMII Status: up\nSpeed: Unknown\nDuplex: Unknown\n";
         let bond = Bond::parse("bond1", text);
         assert!(!bond.is_lacp() && !bond.is_up && bond.aggregator.is_none());
-        assert_eq!(bond.ports[0].speed, None);
+        assert_eq!(bond.ports[0].speed_mbps, None);
         assert_eq!(bond.active_ports().count(), 1);
         assert_eq!(Bond::parse("x", "\u{0}: : \nSlave Interface: \n").ports.len(), 1);
     }

@@ -1,31 +1,31 @@
-//! containerd's configuration, with Spotter's runtime in it or without: an edit that keeps all else as it
-//! is, comments too.
+//! Adds Spotter's runtime to containerd's configuration, or removes it, and leaves everything else as it is,
+//! comments included.
 
 use anyhow::{Context, bail};
 use toml_edit::{DocumentMut, Item, Table, TableLike, value};
 
-/// The name that Kubernetes' `RuntimeClass` has as its handler.
+/// The handler that the Kubernetes `RuntimeClass` names.
 pub const HANDLER: &str = "spotter";
 
-/// What containerd finds the shim by: `containerd-shim-spotter-v1`.
+/// The type from which containerd derives the shim's name, `containerd-shim-spotter-v1`.
 pub const RUNTIME_TYPE: &str = "io.containerd.spotter.v1";
 
-/// Whether the runtime is to be there.
+/// Whether the configuration should contain the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Runtime {
+pub enum RuntimeEntry {
     Present,
     Absent,
 }
 
-/// Edits a configuration; an empty one is that of a containerd that has none.
+/// Edits a configuration. An empty text stands for a missing file.
 ///
 /// # Errors
-/// Text that is no TOML; a version of the configuration that is not known, and what to do.
-pub fn edit(text: &str, runtime: Runtime) -> anyhow::Result<String> {
+/// If the text is not TOML, or the version of the configuration is not supported.
+pub fn edit(text: &str, runtime: RuntimeEntry) -> anyhow::Result<String> {
     let mut document: DocumentMut =
-        text.parse().context("containerd's configuration is no TOML")?;
+        text.parse().context("containerd's configuration is not TOML")?;
     if document.is_empty() {
-        if runtime == Runtime::Absent {
+        if runtime == RuntimeEntry::Absent {
             return Ok(text.to_owned());
         }
         // containerd 2 reads version 2 as well.
@@ -35,27 +35,27 @@ pub fn edit(text: &str, runtime: Runtime) -> anyhow::Result<String> {
         Some(2) => "io.containerd.grpc.v1.cri",
         Some(3) => "io.containerd.cri.v1.runtime",
         version => bail!(
-            "containerd's configuration has the version {}; 2 (containerd 1.6, 1.7) and 3 (containerd 2) \
-             are known: make a new one with `containerd config default`",
+            "containerd's configuration has version {}; supported are 2 (containerd 1.6, 1.7) and 3 \
+             (containerd 2): write a new one with `containerd config default`",
             version.map_or("1".to_owned(), |version| version.to_string())
         ),
     };
     let path = ["plugins", plugin, "containerd", "runtimes"];
     match runtime {
-        Runtime::Present => {
+        RuntimeEntry::Present => {
             let runtimes = descend(document.as_table_mut(), &path)?;
             if runtimes.is_empty() {
-                // A table of runtimes takes the place of containerd's own, the usual one with it.
+                // A table of runtimes replaces containerd's default one, so runc must be in it.
                 add(runtimes, "runc", "io.containerd.runc.v2")?;
             }
             add(runtimes, HANDLER, RUNTIME_TYPE)?;
         }
-        Runtime::Absent => remove(document.as_table_mut(), &path),
+        RuntimeEntry::Absent => remove(document.as_table_mut(), &path),
     }
     Ok(document.to_string())
 }
 
-/// The table at a path, made where it is not there.
+/// The table at a path, created if it does not exist.
 fn descend<'a>(
     mut table: &'a mut dyn TableLike,
     path: &[&str],
@@ -66,7 +66,7 @@ fn descend<'a>(
             made.set_implicit(true);
             Item::Table(made)
         });
-        table = item.as_table_like_mut().with_context(|| format!("`{key}` is no table"))?;
+        table = item.as_table_like_mut().with_context(|| format!("`{key}` is not a table"))?;
     }
     Ok(table)
 }
@@ -74,7 +74,7 @@ fn descend<'a>(
 fn add(runtimes: &mut dyn TableLike, handler: &str, kind: &str) -> anyhow::Result<()> {
     let runtime = runtimes.entry(handler).or_insert_with(|| Item::Table(Table::new()));
     let runtime =
-        runtime.as_table_like_mut().with_context(|| format!("`{handler}` is no table"))?;
+        runtime.as_table_like_mut().with_context(|| format!("`{handler}` is not a table"))?;
     if runtime.get("runtime_type").and_then(Item::as_str) != Some(kind) {
         runtime.insert("runtime_type", value(kind));
     }
@@ -93,7 +93,7 @@ fn remove(mut table: &mut dyn TableLike, path: &[&str]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Runtime, edit};
+    use super::{RuntimeEntry, edit};
 
     const VERSION_2: &str = r#"# kept
 version = 2
@@ -106,41 +106,41 @@ version = 2
 
     #[test]
     fn the_runtime_is_added_once_and_taken_out_again() {
-        let added = edit(VERSION_2, Runtime::Present).unwrap();
+        let added = edit(VERSION_2, RuntimeEntry::Present).unwrap();
         assert!(added.starts_with(VERSION_2), "{added}");
         assert!(added.contains(
             "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.spotter]\n\
              runtime_type = \"io.containerd.spotter.v1\"\n"
         ));
-        assert_eq!(edit(&added, Runtime::Present).unwrap(), added);
-        assert_eq!(edit(&added, Runtime::Absent).unwrap(), VERSION_2);
-        assert_eq!(edit(VERSION_2, Runtime::Absent).unwrap(), VERSION_2);
+        assert_eq!(edit(&added, RuntimeEntry::Present).unwrap(), added);
+        assert_eq!(edit(&added, RuntimeEntry::Absent).unwrap(), VERSION_2);
+        assert_eq!(edit(VERSION_2, RuntimeEntry::Absent).unwrap(), VERSION_2);
     }
 
     #[test]
     fn a_configuration_of_containerd_2_has_it_in_another_place() {
-        let added = edit("version = 3\n", Runtime::Present).unwrap();
+        let added = edit("version = 3\n", RuntimeEntry::Present).unwrap();
         assert!(
             added
                 .contains("[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.spotter]")
         );
-        // containerd's own table of runtimes is no more: what it had is written out, and stays.
+        // The new table replaces containerd's default one, so runc is added, and stays.
         assert!(
             added.contains("runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n"),
             "{added}"
         );
-        let removed = edit(&added, Runtime::Absent).unwrap();
+        let removed = edit(&added, RuntimeEntry::Absent).unwrap();
         assert!(removed.contains("runtimes.runc]") && !removed.contains("spotter"), "{removed}");
     }
 
     #[test]
     fn where_there_is_no_configuration_there_is_one_after() {
-        let added = edit("", Runtime::Present).unwrap();
+        let added = edit("", RuntimeEntry::Present).unwrap();
         assert!(
             added.starts_with("version = 2\n") && added.contains("runtimes.spotter]"),
             "{added}"
         );
-        assert_eq!(edit("", Runtime::Absent).unwrap(), "");
+        assert_eq!(edit("", RuntimeEntry::Absent).unwrap(), "");
     }
 
     #[test]
@@ -149,10 +149,10 @@ version = 2
             ("version = 1\n", "version 1"),
             ("root = \"/x\"\n", "version 1"),
             ("version = 4\n", "version 4"),
-            ("version", "no TOML"),
-            ("version = 2\nplugins = 7\n", "`plugins` is no table"),
+            ("version", "not TOML"),
+            ("version = 2\nplugins = 7\n", "`plugins` is not a table"),
         ] {
-            let refused = edit(text, Runtime::Present).unwrap_err();
+            let refused = edit(text, RuntimeEntry::Present).unwrap_err();
             assert!(format!("{refused:#}").contains(reason), "{refused:#}");
         }
     }

@@ -1,4 +1,4 @@
-//! The bonds' state as metrics, read anew at each scrape.
+//! Metrics of bonds, read at each scrape.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,25 +13,25 @@ use prometheus_client::registry::{Registry, Unit};
 use super::bond::{Bond, NO_PARTNER, Port};
 use super::state::{self, Link};
 
-/// The bonds of a machine, as this process's network namespace has them; no metrics where there are none.
+/// Collects metrics of the bonds in this process's network namespace; none if there are no bonds.
 #[derive(Debug)]
 pub struct BondCollector {
-    /// Where the machine's files are.
+    /// The root of the machine's file system.
     root: PathBuf,
 }
 
 impl BondCollector {
-    /// Reads below `root` at each scrape.
+    /// A collector that reads below `root` at each scrape.
     #[must_use]
     pub fn of(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }
 }
 
-/// What a metric says of a bond, with further labels.
+/// Labels and a value.
 type Sample = (Vec<(&'static str, String)>, u64);
 
-/// A metric of each bond: its name, its help, its unit, its kind, and what it says.
+/// The description of a metric, and the function that reads it from a bond.
 struct Metric {
     name: &'static str,
     help: &'static str,
@@ -49,12 +49,12 @@ const fn gauge(
 }
 
 const METRICS: [Metric; 11] = [
-    gauge("bond_up", "Whether the bond carries anything", |bond, _| one(bond, bond.is_up.into())),
+    gauge("bond_up", "Whether the bond is up", |bond, _| one(bond, bond.is_up.into())),
     gauge("bond_ports", "Ports of the bond", |bond, _| one(bond, bond.ports.len() as u64)),
     gauge("bond_ports_active", "Ports that are up and in the bond's aggregator", |bond, _| {
         one(bond, bond.active_ports().count() as u64)
     }),
-    gauge("bond_aggregator_id", "The aggregator through which the bond sends", |bond, _| {
+    gauge("bond_aggregator_id", "The bond's active aggregator", |bond, _| {
         bond.aggregator.iter().flat_map(|agreed| one(bond, agreed.id.into())).collect()
     }),
     gauge("bond_partner", "Whether there is an LACP partner, and its address", partner),
@@ -64,27 +64,27 @@ const METRICS: [Metric; 11] = [
     gauge("bond_port_aggregator_id", "The port's aggregator", |bond, _| {
         each_port(bond, |port| port.aggregator.map(u64::from))
     }),
-    gauge("bond_port_churned", "Whether LACP does not come to terms on the port", churned),
+    gauge("bond_port_churned", "Whether LACP negotiation fails on the port", churned),
     Metric {
         name: "bond_port_link_failures",
-        help: "Times the port's link was lost",
+        help: "Number of times that the port lost its link",
         unit: None,
         kind: MetricType::Counter,
-        samples: |bond, _| each_port(bond, |port| Some(port.failures)),
+        samples: |bond, _| each_port(bond, |port| Some(port.link_failures)),
     },
     Metric {
         name: "bond_port_receive",
-        help: "Received through the port",
+        help: "Bytes received through the port",
         unit: Some(Unit::Bytes),
         kind: MetricType::Counter,
-        samples: |bond, links| each_port(bond, |port| Some(link_of(port, links)?.received)),
+        samples: |bond, links| each_port(bond, |port| Some(link_of(port, links)?.rx_bytes)),
     },
     Metric {
         name: "bond_port_transmit",
-        help: "Sent through the port",
+        help: "Bytes sent through the port",
         unit: Some(Unit::Bytes),
         kind: MetricType::Counter,
-        samples: |bond, links| each_port(bond, |port| Some(link_of(port, links)?.sent)),
+        samples: |bond, links| each_port(bond, |port| Some(link_of(port, links)?.tx_bytes)),
     },
 ];
 
@@ -101,10 +101,10 @@ impl Collector for BondCollector {
             for (labels, value) in bonds.iter().flat_map(|bond| samples(bond, &links)) {
                 let labels: Vec<(&str, &str)> =
                     labels.iter().map(|(key, value)| (*key, value.as_str())).collect();
-                let place = family.encode_family(&labels)?;
+                let sample = family.encode_family(&labels)?;
                 match kind {
-                    MetricType::Counter => ConstCounter::new(value).encode(place)?,
-                    _ => ConstGauge::new(value.cast_signed()).encode(place)?,
+                    MetricType::Counter => ConstCounter::new(value).encode(sample)?,
+                    _ => ConstGauge::new(value.cast_signed()).encode(sample)?,
                 }
             }
         }
@@ -112,13 +112,13 @@ impl Collector for BondCollector {
     }
 }
 
-/// The bonds' metrics alone, as a text of OpenMetrics.
+/// The metrics of bonds alone, in the OpenMetrics text format.
 #[must_use]
 pub fn text(root: &Path) -> String {
     let mut registry = Registry::with_prefix("spotter");
     registry.register_collector(Box::new(BondCollector::of(root)));
     let mut text = String::new();
-    // A String takes whatever is written to it.
+    // Writing to a string does not fail.
     let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
     text
 }

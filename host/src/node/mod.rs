@@ -1,4 +1,4 @@
-//! The machine that functions run on: its bonds, what containerd there must know, what is wrong with it.
+//! Checks a machine that runs functions, reads its bonds, and configures its containerd.
 
 pub mod bond;
 pub mod check;

@@ -1,5 +1,4 @@
-//! What there is on this machine: its links, bonds, cgroups, file systems and containerd, as the kernel's
-//! files and containerd's have them.
+//! Reads the state of a machine: links, bonds, cgroups, file systems and containerd.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,21 +10,21 @@ use super::bond::Bond;
 
 /// A machine's state.
 #[derive(Clone, Debug, Default)]
-pub struct State {
+pub struct MachineState {
     pub bonds: Vec<Bond>,
     pub links: Vec<Link>,
     pub cgroups: Cgroups,
-    /// Kinds of file systems that the kernel has.
+    /// The file system types that the kernel supports.
     pub file_systems: Vec<String>,
     pub containerd: Containerd,
-    /// Whether packets are passed on between links.
+    /// Whether IPv4 forwarding is on.
     pub forwards: bool,
-    /// Whether mounts below `/` are seen by containers.
+    /// Whether `/` is a shared mount, so that mounts below it propagate to containers.
     pub shares_mounts: bool,
     pub has_kernel_log: bool,
-    /// Whether its root is another user on its host.
+    /// Whether it is in a user namespace, so that its root is an ordinary user on the host.
     pub is_unprivileged: bool,
-    /// `5.10.0-28-amd64`.
+    /// The kernel's release: `5.10.0-28-amd64`.
     pub kernel: String,
 }
 
@@ -33,47 +32,46 @@ pub struct State {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Link {
     pub name: String,
-    /// As its driver has it: `bond`, `bridge`, `vxlan`; empty for most others.
+    /// The driver's device type: `bond`, `bridge`, `vxlan`; empty for most others.
     pub kind: String,
     /// In bytes.
     pub mtu: u32,
-    /// Its number.
     pub index: u32,
-    /// The number of the link that it goes out by, in whatever namespace; its own where there is none.
+    /// The index of the link below it (`iflink`), possibly in another namespace; its own index if there is none.
     pub peer: u32,
-    /// Whether what is for nowhere else goes out by it.
-    pub carries_default: bool,
-    /// The bond or bridge that it is a port of.
+    /// Whether the default route goes through it.
+    pub is_default_route: bool,
+    /// The bond or bridge that it belongs to.
     pub master: Option<String>,
-    pub received: u64,
-    pub sent: u64,
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
 }
 
-/// How the kernel groups processes.
+/// The cgroups that are mounted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cgroups {
-    /// 1 or 2; 0 where there are none.
+    /// 1 or 2; 0 if none are mounted.
     pub version: u8,
     pub controllers: Vec<String>,
 }
 
-/// What containerd has.
+/// containerd's configuration and shim.
 #[derive(Clone, Debug, Default)]
 pub struct Containerd {
-    /// Where its configuration is, or would be.
+    /// The path of its configuration, whether or not the file exists.
     pub config: PathBuf,
-    /// The configuration; none where there is no such file.
+    /// The configuration; `None` if there is no such file.
     pub text: Option<String>,
-    /// The shim on containerd's path, where it is there and may be run.
+    /// The executable shim on containerd's path, if any.
     pub shim: Option<PathBuf>,
 }
 
-/// Where containerd's services look for programs.
+/// The folders in which containerd's service looks for programs.
 const PATH: [&str; 6] = ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"];
 
-impl State {
-    /// Reads the state of the machine whose root is `root`, and containerd's configuration at `config`
-    /// below that; what cannot be read is as if it were not there.
+impl MachineState {
+    /// Reads the state of the machine whose root is `root`, with containerd's configuration at `config` below
+    /// it. Anything that cannot be read counts as missing.
     #[must_use]
     pub fn read(root: &Path, config: &Path) -> Self {
         let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
@@ -114,11 +112,11 @@ pub fn links(root: &Path) -> Vec<Link> {
     named_files(&root.join("sys/class/net"))
         .into_iter()
         .filter(|(_, path)| path.join("mtu").exists())
-        .map(|(name, path)| Link { carries_default: default == Some(&*name), ..link(name, &path) })
+        .map(|(name, path)| Link { is_default_route: default == Some(&*name), ..link(name, &path) })
         .collect()
 }
 
-/// The link of the route to everywhere: destination and mask are nothing.
+/// The link of the default route: destination and mask are 0.
 fn default_route(routes: &str) -> Option<&str> {
     routes.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -142,10 +140,10 @@ fn link(name: String, path: &Path) -> Link {
         mtu: small("mtu"),
         index: small("ifindex"),
         peer: small("iflink"),
-        carries_default: false,
+        is_default_route: false,
         master,
-        received: number("statistics/rx_bytes"),
-        sent: number("statistics/tx_bytes"),
+        rx_bytes: number("statistics/rx_bytes"),
+        tx_bytes: number("statistics/tx_bytes"),
         name,
     }
 }
@@ -183,12 +181,12 @@ fn shares_mounts(mount_information: &str) -> bool {
     root.is_some_and(|line| line.split(' ').any(|field| field.starts_with("shared:")))
 }
 
-/// Whether users are others outside of this namespace (`user_namespaces(7)`); not so where nothing is known.
+/// Whether this user namespace maps root to another user (`user_namespaces(7)`); false if the map is empty.
 fn maps_users(map: &str) -> bool {
     map.split_whitespace().nth(1).is_some_and(|outside| outside != "0")
 }
 
-/// What is in a folder, by name; nothing where it is not there.
+/// The entries of a folder, sorted by name; empty if there is no such folder.
 fn named_files(folder: &Path) -> Vec<(String, PathBuf)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut files: Vec<_> = entries
@@ -202,7 +200,7 @@ fn named_files(folder: &Path) -> Vec<(String, PathBuf)> {
 mod tests {
     use std::path::Path;
 
-    use super::{State, maps_users, shares_mounts};
+    use super::{MachineState, maps_users, shares_mounts};
 
     #[test]
     fn a_machine_is_read_from_its_files() {
@@ -229,7 +227,7 @@ mod tests {
         std::os::unix::fs::symlink("../../br0", root.path().join("sys/class/net/eno1/master"))
             .unwrap();
         write("etc/containerd/config.toml", "version = 2\n");
-        let state = State::read(root.path(), Path::new("/etc/containerd/config.toml"));
+        let state = MachineState::read(root.path(), Path::new("/etc/containerd/config.toml"));
         assert_eq!(state.bonds.len(), 1);
         assert!(state.forwards && !state.has_kernel_log && state.containerd.shim.is_none());
         assert!(state.file_systems.contains(&"overlay".to_owned()));
@@ -238,8 +236,8 @@ mod tests {
         assert_eq!(state.links.len(), 2);
         let [bridge, port] = &state.links[..] else { panic!("{:?}", state.links) };
         assert_eq!((bridge.kind.as_str(), bridge.mtu), ("bridge", 1500));
-        assert!(bridge.carries_default && !port.carries_default);
-        assert_eq!((port.mtu, port.received, port.master.as_deref()), (9000, 77, Some("br0")));
+        assert!(bridge.is_default_route && !port.is_default_route);
+        assert_eq!((port.mtu, port.rx_bytes, port.master.as_deref()), (9000, 77, Some("br0")));
         assert_eq!(state.containerd.text.as_deref(), Some("version = 2\n"));
     }
 

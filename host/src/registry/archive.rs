@@ -1,5 +1,5 @@
-//! A `FROM scratch` image that holds `spin.toml` and its components, as an OCI archive
-//! (<https://github.com/opencontainers/image-spec/blob/main/image-layout.md>), made without Docker.
+//! Writes a `FROM scratch` image with `spin.toml` and its components as an OCI archive
+//! (<https://github.com/opencontainers/image-spec/blob/main/image-layout.md>), without Docker.
 
 use std::io::Write;
 use std::path::Path;
@@ -21,11 +21,10 @@ const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const TAR_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// Writes the archive; gives the digest of the image's manifest. The same application gives the
-/// same bytes.
+/// Writes the archive, and returns the digest of the image's manifest. The archive is reproducible.
 ///
 /// # Errors
-/// A component that is not built; a file that cannot be read or written.
+/// If a component is not built, or a file cannot be read or written.
 pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow::Result<String> {
     let folder = folder(manifest, app)?;
     let tar = layer(folder.path())?;
@@ -35,7 +34,7 @@ pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow
     let config = json!({
         "architecture": pack::architecture(),
         "os": "linux",
-        // What a container runtime asks for, though there is no program: the shim reads the manifest.
+        // Container runtimes require an entry point. The shim reads the manifest that it names.
         "config": {"Entrypoint": ["/spin.toml"], "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": [digest(&tar)]},
     })
@@ -43,13 +42,13 @@ pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
-        "config": described("application/vnd.oci.image.config.v1+json", config.as_bytes()),
-        "layers": [described(TAR_TYPE, &zipped)],
+        "config": descriptor("application/vnd.oci.image.config.v1+json", config.as_bytes()),
+        "layers": [descriptor(TAR_TYPE, &zipped)],
     })
     .to_string();
-    let mut entry = described(MANIFEST_TYPE, manifest.as_bytes());
+    let mut entry = descriptor(MANIFEST_TYPE, manifest.as_bytes());
     entry["annotations"] = json!({
-        "io.containerd.image.name": qualified(name),
+        "io.containerd.image.name": fully_qualified(name),
         "org.opencontainers.image.ref.name": name.rsplit_once(':').map_or("latest", |(_, tag)| tag),
     });
     let index =
@@ -64,14 +63,14 @@ pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow
     Ok(digest(manifest.as_bytes()))
 }
 
-/// The application as it is when pulled: its manifest, its components and its files, no more.
+/// The application as `pull` writes it: its manifest, components and files.
 fn folder(manifest: Manifest, app: &App) -> anyhow::Result<TempDir> {
     let package = pack::application(manifest, app)?;
     let layers = package.layers.into_iter();
     let layers: Vec<Layer> = layers
         .map(|layer| Layer { media_type: layer.media_type, bytes: layer.data.into() })
         .collect();
-    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     unpack::unpack(&layers, folder.path())?;
     Ok(folder)
 }
@@ -88,7 +87,7 @@ fn layer(folder: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(tar.into_inner()?)
 }
 
-/// A file of nobody's, of no time: the archive depends on its bytes alone.
+/// Appends a file without an owner or a time, so that the archive depends only on the content.
 fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(bytes.len() as u64);
@@ -97,12 +96,12 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8]) -> anyhow::
     tar.append_data(&mut header, path, bytes).with_context(|| format!("cannot archive {path}"))
 }
 
-fn described(media_type: &str, bytes: &[u8]) -> Value {
+fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
     json!({"mediaType": media_type, "digest": digest(bytes), "size": bytes.len()})
 }
 
-/// A name as containerd has it: with a registry.
-fn qualified(name: &str) -> String {
+/// The image's name with a registry, as containerd requires.
+fn fully_qualified(name: &str) -> String {
     let registry = name.split_once('/').map_or("", |(registry, _)| registry);
     if registry == "localhost" || registry.contains(['.', ':']) {
         name.to_owned()

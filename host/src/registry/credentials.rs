@@ -1,4 +1,4 @@
-//! Who we are to a registry: what `spotter login` kept, or else what Docker has.
+//! Credentials for registries: those of `spotter login`, or else Docker's.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::runtime::cache::write_whole;
 
-/// The file of logins, readable by its owner only.
+/// The file in which `spotter login` stores credentials, readable by its owner only.
 #[derive(Default, Deserialize, Serialize)]
 struct Logins {
     registries: BTreeMap<String, Login>,
@@ -22,13 +22,13 @@ struct Login {
     password: String,
 }
 
-/// What to show a registry; nothing where nothing is known.
+/// The credentials for a registry; anonymous if there are none.
 ///
 /// # Errors
-/// Where the file of logins is there and cannot be read; a login of Docker's that is of no use here.
+/// If the file of logins exists but cannot be read, or Docker's credentials are of an unsupported kind.
 pub fn find(registry: &str) -> anyhow::Result<RegistryAuth> {
     let mut logins = read(&path()?)?;
-    if let Some(Login { user, password }) = logins.registries.remove(resolved(registry)) {
+    if let Some(Login { user, password }) = logins.registries.remove(lookup_key(registry)) {
         return Ok(RegistryAuth::Basic(user, password));
     }
     Ok(match docker_credential::get_credential(registry) {
@@ -36,25 +36,25 @@ pub fn find(registry: &str) -> anyhow::Result<RegistryAuth> {
             RegistryAuth::Basic(user, password)
         }
         Ok(DockerCredential::IdentityToken(_)) => bail!(
-            "Docker keeps an identity token for {registry}, which is of no use here: log in with \
+            "Docker has an identity token for {registry}, which is not supported: log in with \
              `spotter login {registry}`"
         ),
         _ => RegistryAuth::Anonymous,
     })
 }
 
-/// Keeps a login; gives the file it is in.
+/// Stores credentials, and returns the path of their file.
 ///
 /// # Errors
-/// Where the file cannot be read or written.
-pub fn keep(registry: &str, user: &str, password: &str) -> anyhow::Result<PathBuf> {
+/// If the file cannot be read or written.
+pub fn store(registry: &str, user: &str, password: &str) -> anyhow::Result<PathBuf> {
     let path = path()?;
     let mut logins = read(&path)?;
     let login = Login { user: user.to_owned(), password: password.to_owned() };
-    logins.registries.insert(resolved(registry).to_owned(), login);
+    logins.registries.insert(lookup_key(registry).to_owned(), login);
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot make {}", folder.display()))?;
+            .with_context(|| format!("cannot create {}", folder.display()))?;
     }
     write_whole(&path, &serde_json::to_vec_pretty(&logins)?)?;
     Ok(path)
@@ -63,18 +63,18 @@ pub fn keep(registry: &str, user: &str, password: &str) -> anyhow::Result<PathBu
 fn read(path: &Path) -> anyhow::Result<Logins> {
     match std::fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
-            .with_context(|| format!("{} is not what `spotter login` writes", path.display())),
+            .with_context(|| format!("{} was not written by `spotter login`", path.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Logins::default()),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 
-/// Docker's registry goes by two names.
-fn resolved(registry: &str) -> &str {
+/// Docker Hub has two names.
+fn lookup_key(registry: &str) -> &str {
     if registry == "docker.io" { "index.docker.io" } else { registry }
 }
 
 fn path() -> anyhow::Result<PathBuf> {
-    let folder = dirs::config_dir().context("there is no folder for configuration: set HOME")?;
+    let folder = dirs::config_dir().context("there is no configuration folder: set HOME")?;
     Ok(folder.join("spotter/logins.json"))
 }

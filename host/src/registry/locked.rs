@@ -1,5 +1,5 @@
-//! A locked application: what `spin registry push` writes of a manifest, with every file named by its
-//! digest (<https://github.com/spinframework/spin/blob/main/crates/locked-app/src/locked.rs>).
+//! The locked application: the form of a manifest that `spin registry push` writes, with a digest for every file
+//! (<https://github.com/spinframework/spin/blob/main/crates/locked-app/src/locked.rs>).
 
 use std::collections::BTreeMap;
 use std::path::{Component as PathPart, Path};
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::manifest::{HttpTrigger, Manifest, Route};
 
-/// The version of the format that is written.
+/// The version of the format that this program writes.
 const LOCK_VERSION: u64 = 1;
 
 /// A whole application.
@@ -44,12 +44,12 @@ pub struct LockedComponent {
     pub env: BTreeMap<String, String>,
     #[serde(default)]
     pub files: Vec<LockedFile>,
-    /// Values of its variables, with templates.
+    /// The values of its variables, as templates.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
 }
 
-/// Where a component's bytes are.
+/// A component's source.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct LockedSource {
     pub content_type: String,
@@ -57,7 +57,7 @@ pub struct LockedSource {
     pub content: Content,
 }
 
-/// A file a component may read, and where it finds it.
+/// A file that a component may read, and its path in the component.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct LockedFile {
     #[serde(flatten)]
@@ -65,7 +65,7 @@ pub struct LockedFile {
     pub path: String,
 }
 
-/// Bytes: in a layer of this digest, or here, in base64.
+/// Content: a layer with this digest, or inline in base64.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub struct Content {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,10 +75,10 @@ pub struct Content {
 }
 
 impl LockedApp {
-    /// Locks a manifest whose components' bytes and files are these, by their names.
+    /// Locks a manifest. `contents` has the source and files of each component, by id.
     ///
     /// # Errors
-    /// A trigger that leads nowhere.
+    /// If a component is not in `contents`.
     pub fn of(
         manifest: Manifest,
         mut contents: BTreeMap<String, (Content, Vec<LockedFile>)>,
@@ -101,7 +101,7 @@ impl LockedApp {
         let triggers = triggers.map(|(number, trigger)| lock_trigger(number, trigger));
         let components = manifest.component.into_iter().map(|(id, component)| {
             let (content, files) =
-                contents.remove(&id).with_context(|| format!("`{id}` has no bytes"))?;
+                contents.remove(&id).with_context(|| format!("`{id}` has no content"))?;
             let mut metadata = Map::new();
             metadata.insert("description".into(), component.description.into());
             metadata
@@ -125,15 +125,14 @@ impl LockedApp {
         })
     }
 
-    /// The manifest that says the same, with each component in `ID.wasm` and its files below
-    /// `files/ID`.
+    /// Converts it back to a manifest, with each component in `ID.wasm` and its files below `files/ID`.
     ///
     /// # Errors
-    /// A trigger that is not HTTP; a name that is no file name.
+    /// If a trigger is not HTTP, or a component's id is not a valid file name.
     pub fn to_manifest(&self) -> anyhow::Result<Value> {
         ensure!(
             self.spin_lock_version <= LOCK_VERSION,
-            "the application is locked in version {}; version {LOCK_VERSION} is known",
+            "the application has lock version {}; only up to version {LOCK_VERSION} is supported",
             self.spin_lock_version
         );
         let triggers = self.triggers.iter().map(|trigger| {
@@ -177,7 +176,7 @@ impl LockedComponent {
             "environment": self.env,
             "allowed_outbound_hosts": listed("allowed_outbound_hosts"),
             "key_value_stores": listed("key_value_stores"),
-            // Refused by name when the manifest is read.
+            // Validation of the manifest rejects these.
             "sqlite_databases": listed("databases"),
             "ai_models": listed("ai_models"),
             "variables": self.config,
@@ -222,23 +221,23 @@ fn lock_trigger(number: usize, trigger: HttpTrigger) -> LockedTrigger {
     }
 }
 
-/// Refuses what would be more than a file's name: an image is not trusted.
+/// Checks that a component's id is a plain file name: images are not trusted.
 ///
 /// # Errors
-/// Says the name.
+/// If it is not.
 pub fn plain_name(name: &str) -> anyhow::Result<()> {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
     ensure!(
         !name.is_empty() && name.chars().all(is_plain),
-        "{name:?} is no component's name: letters, digits, - and _ are"
+        "{name:?} is not a valid component id: use letters, digits, - and _"
     );
     Ok(())
 }
 
-/// A file's path below its component's root.
+/// Makes a file's path relative to its component's root.
 ///
 /// # Errors
-/// A path that leads out of it.
+/// If the path leads out of it.
 pub fn inner_path(path: &str) -> anyhow::Result<&Path> {
     let inner = Path::new(path.trim_start_matches('/'));
     let stays = inner.components().all(|part| matches!(part, PathPart::Normal(_)));

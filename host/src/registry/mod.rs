@@ -1,4 +1,4 @@
-//! Applications in OCI registries: pushed, pulled, and served from there.
+//! Pushes applications to OCI registries, and pulls them.
 
 pub mod archive;
 pub mod credentials;
@@ -22,38 +22,40 @@ use crate::runtime::cache;
 use pack::Package;
 use unpack::Layer;
 
-/// The image configuration of OCI.
+/// The media type of an OCI image configuration.
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
-/// A Spin application's layers.
+/// The media types of a Spin application's layers.
 const LOCKED_TYPE: &str = "application/vnd.fermyon.spin.application.v1+config";
 const WASM_LAYER_TYPE: &str = "application/vnd.wasm.content.layer.v1+wasm";
 const DATA_TYPE: &str = "application/vnd.wasm.content.layer.v1+data";
-/// A WebAssembly artifact's configuration and layer.
+/// The media types of a WebAssembly artifact's configuration and layer.
 const WASM_CONFIG_TYPE: &str = "application/vnd.wasm.config.v0+json";
 const WASM_TYPE: &str = "application/wasm";
 
-/// Whether a layer of this type is a component.
+/// Whether a layer of this media type is a component.
 pub(crate) fn is_component(media_type: &str) -> bool {
     [WASM_TYPE, WASM_LAYER_TYPE].contains(&media_type)
 }
 
 /// The largest image that is pulled, in bytes.
-pub(crate) const MOST: i64 = 2 << 30;
+pub(crate) const MAX_IMAGE_BYTES: i64 = 2 << 30;
 
-/// Reads a reference such as `ghcr.io/me/detect:1`.
+/// Parses a reference such as `ghcr.io/me/detect:1`.
 ///
 /// # Errors
-/// Text that is none, with what one looks like.
+/// If the text is not an image reference.
 pub fn reference(text: &str) -> anyhow::Result<Reference> {
     text.parse().with_context(|| {
-        format!("{text:?} is no image reference; write REGISTRY/NAME:TAG or REGISTRY/NAME@DIGEST")
+        format!(
+            "{text:?} is not an image reference; write REGISTRY/NAME:TAG or REGISTRY/NAME@DIGEST"
+        )
     })
 }
 
-/// Pushes a package; gives the digest of its manifest.
+/// Pushes a package, and returns the digest of its manifest.
 ///
 /// # Errors
-/// What the registry refused, and how to log in where that is why.
+/// If the registry rejects the package or the login.
 pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<String> {
     let client = client(reference);
     let auth = credentials::find(reference.resolve_registry())?;
@@ -62,86 +64,88 @@ pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<Str
     let manifest = OciImageManifest::build(&layers, &config, None);
     let total = layers.iter().map(|layer| layer.data.len() as u64).sum();
     let step = Step::of_bytes(format!("Pushing {reference}"), total);
-    let explain = || advice(reference);
-    for (layer, described) in layers.into_iter().zip(&manifest.layers) {
+    let context = || login_hint(reference);
+    for (layer, descriptor) in layers.into_iter().zip(&manifest.layers) {
         let length = layer.data.len() as u64;
-        if !client.blob_exists(reference, &described.digest).await.unwrap_or_default() {
+        if !client.blob_exists(reference, &descriptor.digest).await.unwrap_or_default() {
             client
-                .push_blob(reference, layer.data, &described.digest)
+                .push_blob(reference, layer.data, &descriptor.digest)
                 .await
-                .with_context(explain)?;
+                .with_context(context)?;
         }
         step.advance(length);
     }
     client
         .push_blob(reference, config.data, &manifest.config.digest)
         .await
-        .with_context(explain)?;
-    client.push_manifest(reference, &manifest.into()).await.with_context(explain)?;
-    let digest = client.fetch_manifest_digest(reference, &auth).await.with_context(explain)?;
+        .with_context(context)?;
+    client.push_manifest(reference, &manifest.into()).await.with_context(context)?;
+    let digest = client.fetch_manifest_digest(reference, &auth).await.with_context(context)?;
     step.done(format!("Pushed {reference}"));
     Ok(digest)
 }
 
-/// Pulls an application into the cache, where it is not there yet; gives its folder and digest.
+/// Pulls an application into the cache, unless it is there already. Returns its folder and digest.
 ///
 /// # Errors
-/// What the registry refused; an image that holds no application.
+/// If the registry rejects the request, or the image contains no application.
 pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
     let client = client(reference);
     let auth = credentials::find(reference.resolve_registry())?;
-    let explain = || advice(reference);
+    let context = || login_hint(reference);
     let (manifest, digest) =
-        client.pull_image_manifest(reference, &auth).await.with_context(explain)?;
+        client.pull_image_manifest(reference, &auth).await.with_context(context)?;
     let name = digest.trim_start_matches("sha256:");
-    ensure!(name.chars().all(|c| c.is_ascii_hexdigit()), "{digest:?} is no digest of SHA-256");
+    ensure!(name.chars().all(|c| c.is_ascii_hexdigit()), "{digest:?} is not a SHA-256 digest");
     let folder = cache::folder("applications")?.join(name);
     if folder.join("spin.toml").exists() {
         return Ok((folder, digest));
     }
     let total: i64 = manifest.layers.iter().map(|layer| layer.size.max(0)).sum();
-    ensure!(total <= MOST, "the image has {total} bytes of layers; at most {MOST} are pulled");
+    ensure!(
+        total <= MAX_IMAGE_BYTES,
+        "the image has {total} bytes of layers; at most {MAX_IMAGE_BYTES} are pulled"
+    );
     let step = Step::of_bytes(format!("Pulling {reference}"), total.unsigned_abs());
     let mut layers = Vec::new();
-    for described in &manifest.layers {
+    for descriptor in &manifest.layers {
         let mut pieces =
-            client.pull_blob_stream(reference, described).await.with_context(explain)?;
+            client.pull_blob_stream(reference, descriptor).await.with_context(context)?;
         let mut bytes = Vec::new();
         while let Some(piece) = pieces.stream.next().await {
-            bytes.extend_from_slice(&piece.with_context(explain)?);
+            bytes.extend_from_slice(&piece.with_context(context)?);
             ensure!(
-                bytes.len() as u64 <= described.size.unsigned_abs(),
-                "the layer {} is longer than the {} bytes it is said to have",
-                described.digest,
-                described.size
+                bytes.len() as u64 <= descriptor.size.unsigned_abs(),
+                "the layer {} is longer than the {} bytes in the manifest",
+                descriptor.digest,
+                descriptor.size
             );
         }
         ensure!(
-            pack::digest(&bytes) == described.digest,
-            "the layer with the digest {} has other bytes: it is damaged, or not to be trusted",
-            described.digest
+            pack::digest(&bytes) == descriptor.digest,
+            "the content of the layer {} does not match its digest: it is damaged or has been changed",
+            descriptor.digest
         );
         step.advance(bytes.len() as u64);
-        layers.push(Layer { media_type: described.media_type.clone(), bytes });
+        layers.push(Layer { media_type: descriptor.media_type.clone(), bytes });
     }
-    unpack::unpack(&layers, &folder).with_context(|| format!("{reference} cannot be used"))?;
+    unpack::unpack(&layers, &folder).with_context(|| format!("cannot use {reference}"))?;
     step.done(format!("Pulled {reference}"));
     say(&format!("  {digest}"));
     Ok((folder, digest))
 }
 
-/// Checks a user's name and password with their registry.
+/// Checks a user name and password with a registry.
 ///
 /// # Errors
-/// Where the registry does not take them.
+/// If the registry rejects them.
 pub async fn check_login(registry: &str, user: &str, password: &str) -> anyhow::Result<()> {
     let reference = Reference::with_tag(registry.to_owned(), "spotter/login".into(), "none".into());
     let auth = RegistryAuth::Basic(user.to_owned(), password.to_owned());
     let client = client(&reference);
-    let refused = || format!("{registry} does not take this user and password");
+    let refused = || format!("{registry} rejects this user name and password");
     client.auth(&reference, &auth, RegistryOperation::Pull).await.with_context(refused)?;
-    // Where there is no token to ask for, only a question shows whether they are taken; that
-    // there is no such image is a good answer.
+    // A registry without tokens checks them only on a request. That this image does not exist is fine.
     match client.fetch_manifest_digest(&reference, &auth).await {
         Err(
             error @ (OciDistributionError::UnauthorizedError { .. }
@@ -152,7 +156,7 @@ pub async fn check_login(registry: &str, user: &str, password: &str) -> anyhow::
     }
 }
 
-/// Plain HTTP is for registries on this machine only.
+/// A client that uses plain HTTP only for registries on this machine.
 fn client(reference: &Reference) -> Client {
     let protocol = if is_loopback(reference.resolve_registry()) {
         ClientProtocol::Http
@@ -168,14 +172,15 @@ fn is_loopback(registry: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn advice(reference: &Reference) -> String {
+fn login_hint(reference: &Reference) -> String {
     let registry = reference.resolve_registry();
     format!(
-        "{registry} refused {reference}; is there such an image, and are you logged in (`spotter login {registry}`)?"
+        "{registry} rejects {reference}; does the image exist, and are you logged in (`spotter login {registry}`)?"
     )
 }
 
-/// Whether `--from` means an image rather than a path: it names no file, and a registry before a `/`.
+/// Whether `--from` names an image rather than a path: it has a registry before a `/`, and is not an existing
+/// file.
 pub fn is_reference(from: &Path) -> bool {
     let Some(text) = from.to_str() else { return false };
     let registry = text.split_once('/').map_or("", |(registry, _)| registry);

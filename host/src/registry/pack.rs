@@ -1,4 +1,4 @@
-//! An application as layers: each component and each of its files one, and the locked application.
+//! Packs an application into layers: one for each component and each file, and one for the locked application.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,16 +15,16 @@ use super::{CONFIG_TYPE, DATA_TYPE, LOCKED_TYPE, WASM_CONFIG_TYPE, WASM_LAYER_TY
 use crate::app::manifest::Manifest;
 use crate::app::{App, Component, files};
 
-/// What is pushed.
+/// The configuration and layers of an image.
 pub struct Package {
     pub config: Config,
     pub layers: Vec<ImageLayer>,
 }
 
-/// An application in the form of `spin registry push`.
+/// Packs an application in the format of `spin registry push`.
 ///
 /// # Errors
-/// A component that is not built, a file that cannot be read.
+/// If a component is not built, or a file cannot be read.
 pub fn application(manifest: Manifest, app: &App) -> anyhow::Result<Package> {
     let mut layers = Layers::default();
     let mut contents = BTreeMap::new();
@@ -45,22 +45,22 @@ pub fn application(manifest: Manifest, app: &App) -> anyhow::Result<Package> {
     Ok(Package { config, layers: layers.layers })
 }
 
-/// An application's only component, as a WebAssembly artifact of OCI
+/// Packs an application's only component as a WebAssembly OCI artifact
 /// (<https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/>).
 ///
 /// # Errors
-/// More than one component; one that is not built.
+/// If the application does not have exactly one component, or the component has files or is not built.
 pub fn artifact(app: &App) -> anyhow::Result<Package> {
     let mut components = app.components.values();
     let (Some(component), None) = (components.next(), components.next()) else {
         anyhow::bail!(
-            "{} components: an artifact has one; push without --artifact",
+            "the application has {} components, but an artifact has one; push without --artifact",
             app.components.len()
         );
     };
     ensure!(
         component.files.is_empty(),
-        "`{}` has files, and an artifact has none; push without --artifact",
+        "`{}` has files, but an artifact cannot contain any; push without --artifact",
         component.id
     );
     let mut layers = Layers::default();
@@ -97,7 +97,7 @@ fn add_files(component: &Component, layers: &mut Layers) -> anyhow::Result<Vec<L
     Ok(locked)
 }
 
-/// Layers, each once, by digest.
+/// Layers without duplicates.
 #[derive(Default)]
 struct Layers {
     layers: Vec<ImageLayer>,
@@ -114,14 +114,14 @@ impl Layers {
     }
 }
 
-/// The digest of bytes, as registries write it.
+/// The digest of bytes in OCI notation.
 pub fn digest(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hash}")
 }
 
-/// As OCI names this machine's architecture; the image itself fits any.
+/// This machine's architecture in OCI notation. The image itself runs on any.
 pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

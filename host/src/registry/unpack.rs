@@ -1,4 +1,4 @@
-//! Layers as an application: a folder with a `spin.toml`, its components, and their files.
+//! Unpacks layers into a folder with a `spin.toml`, its components and their files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,12 +17,14 @@ pub struct Layer {
     pub bytes: Vec<u8>,
 }
 
-/// Writes the application into `folder`, its manifest last: where that is, all is.
+/// Writes the application into `folder`. The manifest is written last, so its presence means that the
+/// application is complete.
 ///
 /// # Errors
-/// An image that holds no application; a layer that is missing; a path that leads out.
+/// If the image contains no application, a layer is missing, or a path leads out of the folder.
 pub fn unpack(layers: &[Layer], folder: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
     let locked = layers.iter().find(|layer| layer.media_type == LOCKED_TYPE);
     let manifest = match locked {
         Some(locked) => application(&locked.bytes, layers, folder)?,
@@ -33,7 +35,7 @@ pub fn unpack(layers: &[Layer], folder: &Path) -> anyhow::Result<()> {
 
 fn application(locked: &[u8], layers: &[Layer], folder: &Path) -> anyhow::Result<String> {
     let app: LockedApp =
-        serde_json::from_slice(locked).context("the image's locked application cannot be read")?;
+        serde_json::from_slice(locked).context("cannot read the image's locked application")?;
     let manifest = toml::to_string(&app.to_manifest()?)?;
     let by_digest: BTreeMap<String, &[u8]> =
         layers.iter().map(|layer| (pack::digest(&layer.bytes), layer.bytes.as_slice())).collect();
@@ -57,7 +59,7 @@ fn component(layers: &[Layer], folder: &Path) -> anyhow::Result<String> {
     let (Some(component), None) = (found.next(), found.next()) else {
         let types: Vec<&str> = layers.iter().map(|layer| layer.media_type.as_str()).collect();
         bail!(
-            "the image is neither a Spin application nor one WebAssembly component; its layers are {}",
+            "the image is neither a Spin application nor a single WebAssembly component; its layers are {}",
             types.join(", ")
         );
     };
@@ -73,7 +75,7 @@ fn bytes(content: &Content, layers: &BTreeMap<String, &[u8]>) -> anyhow::Result<
         return BASE64.decode(inline).context("its inline bytes are not base64");
     }
     let digest = content.digest.as_ref().context("it has neither a digest nor inline bytes")?;
-    // Spin writes digests without their algorithm.
+    // Spin omits the algorithm.
     let digest = if digest.contains(':') { digest.clone() } else { format!("sha256:{digest}") };
     let layer = layers.get(&digest);
     Ok(layer.with_context(|| format!("the image has no layer {digest}"))?.to_vec())
@@ -81,7 +83,8 @@ fn bytes(content: &Content, layers: &BTreeMap<String, &[u8]>) -> anyhow::Result<
 
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    ensure!(!path.is_dir(), "{} is a folder and a file at once", path.display());
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
+    ensure!(!path.is_dir(), "{} is both a folder and a file", path.display());
     write_whole(path, bytes)
 }

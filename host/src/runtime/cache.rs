@@ -1,7 +1,7 @@
-//! Compiled code on disk, by content and engine version, for its owner only, memory-mapped.
+//! A cache of compiled components on disk, keyed by content and engine version, and memory-mapped.
 //!
-//! Compiled code is trusted as the program itself is: so the folder and its files must belong to
-//! this user and be writable by nobody else, or the cache is not used.
+//! Compiled code must be as trustworthy as the program itself. So the folder and its files must belong to this
+//! user and be writable by nobody else.
 
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
@@ -16,10 +16,10 @@ use wasmtime::component::Component;
 
 use crate::progress::Step;
 
-/// Spotter's folder under the user's cache directory.
+/// A folder of Spotter's in the user's cache directory, created if necessary.
 ///
 /// # Errors
-/// Where the user has no cache directory, or the folder cannot be made or trusted.
+/// If the user has no cache directory, or the folder cannot be created or trusted.
 pub fn folder(name: &str) -> anyhow::Result<PathBuf> {
     let base = dirs::cache_dir()
         .context("there is no cache directory; set XDG_CACHE_HOME or HOME")?
@@ -29,16 +29,16 @@ pub fn folder(name: &str) -> anyhow::Result<PathBuf> {
         .recursive(true)
         .mode(0o700)
         .create(&folder)
-        .with_context(|| format!("cannot make {}", folder.display()))?;
+        .with_context(|| format!("cannot create {}", folder.display()))?;
     ensure_private(&base)?;
     ensure_private(&folder)?;
     Ok(folder)
 }
 
-/// Writes a file so that it is there whole or not at all, readable by its owner only.
+/// Writes a file atomically, readable by its owner only.
 ///
 /// # Errors
-/// Any I/O error, with the path.
+/// If writing fails. The error names the path.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     write_with_mode(path, bytes, 0o600)
 }
@@ -53,32 +53,32 @@ fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Loads the component in the file `source`, compiled: from the cache, or into it.
+/// Loads the component in the file `source` from the cache. Compiles it first if it is not cached.
 ///
 /// # Errors
-/// A file that cannot be read, or that is no component.
+/// If the file cannot be read or is not a component.
 pub fn load(engine: &Engine, source: &Path) -> anyhow::Result<Component> {
-    Ok(find(engine, source)?.1)
+    Ok(load_or_compile(engine, source)?.1)
 }
 
-/// Compiles the component in the file `source` into the cache, where it is not there; gives the file of
+/// Compiles the component in the file `source` into the cache, unless it is already there. Returns the file of
 /// compiled code, for [`open`].
 ///
 /// # Errors
-/// As [`load`]'s.
+/// As [`load`].
 pub fn compile(engine: &Engine, source: &Path) -> anyhow::Result<PathBuf> {
-    Ok(find(engine, source)?.0)
+    Ok(load_or_compile(engine, source)?.0)
 }
 
-/// Maps a file that [`compile`] gave, wherever it is mounted by now.
+/// Maps a file that [`compile`] returned, which may be mounted elsewhere by now.
 ///
 /// # Errors
-/// A file that cannot be read; code for an engine of other settings.
+/// If the file cannot be read, or was compiled for an engine with other settings.
 pub fn open(engine: &Engine, compiled: &Path) -> anyhow::Result<Component> {
-    deserialize(engine, compiled).context("the compiled code cannot be used")
+    deserialize(engine, compiled).context("cannot use the compiled code")
 }
 
-fn find(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, Component)> {
+fn load_or_compile(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, Component)> {
     let mut hasher = blake3::Hasher::new();
     hasher
         .update_mmap(source)
@@ -90,7 +90,7 @@ fn find(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, Component)> 
         ensure_private(&path)?;
         match deserialize(engine, &path) {
             Ok(component) => {
-                note_use(&path);
+                touch(&path);
                 return Ok((path, component));
             }
             Err(error) => {
@@ -98,7 +98,7 @@ fn find(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, Component)> 
             }
         }
     }
-    // One compiles, the others wait for it: what they then map is one file.
+    // One process compiles and the others wait for it, so that all map the same file.
     let lock = File::create(path.with_extension("lock"))?;
     lock.lock()?;
     if let Ok(component) = deserialize(engine, &path) {
@@ -112,36 +112,36 @@ fn find(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, Component)> 
         .map_err(anyhow::Error::from)
         .with_context(|| format!("{} is not a component that can be served", source.display()))?;
     remove_unused(&folder);
-    // All may read it, of those who get past its folder: a pod's user is seldom root.
+    // Readable by everyone who can enter the folder: a pod's user is seldom root.
     write_with_mode(&path, &code, 0o644)?;
     step.done(format!("Compiled {name} ({} MiB of code and data)", code.len() >> 20));
     let component = deserialize(engine, &path)?;
     Ok((path, component))
 }
 
-/// Entries that nothing has loaded for so long are of versions that are gone.
-const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Cache entries that have not been used for this long are removed.
+const MAX_UNUSED_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-fn note_use(path: &Path) {
+fn touch(path: &Path) {
     let noted = File::options().append(true).open(path);
-    // Where that fails, the entry is compiled again one day.
+    // If this fails, the entry is removed too early and has to be compiled again.
     let _ = noted.and_then(|file| file.set_modified(SystemTime::now()));
 }
 
-/// Keeps the cache from growing with every version there ever was; who has one mapped keeps it.
+/// Removes old entries, so that the cache does not grow with every version. A process that has mapped an entry
+/// keeps it.
 fn remove_unused(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let used = entry.metadata().and_then(|metadata| metadata.modified());
-        if used.is_ok_and(|used| used.elapsed().is_ok_and(|since| since > UNUSED)) {
-            // Another process may have been faster.
+        if used.is_ok_and(|used| used.elapsed().is_ok_and(|since| since > MAX_UNUSED_AGE)) {
+            // Another process may have removed it already.
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
-/// What makes compiled code of one engine useless to another: wasmtime's version and settings,
-/// and the processor.
+/// A hash of what compiled code depends on: wasmtime's version and settings, and the processor.
 fn engine_version(engine: &Engine) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
@@ -163,7 +163,7 @@ fn ensure_private(path: &Path) -> anyhow::Result<()> {
     let owner = fs::metadata("/proc/self").map_or(metadata.uid(), |process| process.uid());
     ensure!(
         metadata.uid() == owner && metadata.permissions().mode() & 0o022 == 0,
-        "{} belongs to someone else or is writable by others, so compiled code in it cannot be \
+        "{} belongs to another user or is writable by others, so compiled code in it cannot be \
          trusted; remove it, or set XDG_CACHE_HOME to a folder of your own",
         path.display()
     );

@@ -1,4 +1,4 @@
-//! The wasmtime engine: pooled memories, copy-on-write images, and a clock that stops guests.
+//! The wasmtime engine: pooled memories, copy-on-write images, and an epoch clock that stops guests.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,53 +15,53 @@ use wasmtime_wasi::{FsPerms, WasiCtx};
 use super::cache;
 use super::guest_log::GuestLog;
 use super::handler::Handler;
-use super::instance::State;
-use super::key_value::{self, Stores};
-use super::limits::Limits;
-use super::outbound::{MOST_CONNECTIONS, Outbound, Siblings};
+use super::instance::InstanceState;
+use super::key_value::{self, KeyValueDatabase};
+use super::outbound::{MAX_OUTBOUND_CONNECTIONS, Outbound, Siblings};
 use super::variables::{self, Values};
 use crate::app::outbound::AllowedHosts;
 use crate::app::{Component, files};
+use crate::config::Limits;
 
-/// How often a running guest looks at the clock: the precision of its deadline.
-pub const TICK: Duration = Duration::from_millis(10);
+/// How often a running guest is interrupted: the precision of its limit on processor time.
+pub const EPOCH_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How a guest's requests reach the application's other components, once a server is there.
-type SiblingsLater = Arc<OnceLock<Weak<dyn Siblings>>>;
+/// The server through which guests reach other components, set once it exists.
+type SiblingsCell = Arc<OnceLock<Weak<dyn Siblings>>>;
 
-/// An engine, and the components it has loaded, each ready to be instantiated.
+/// An engine and its loaded components.
 pub struct Runtime {
     engine: Engine,
-    linker: Linker<State>,
+    linker: Linker<InstanceState>,
     components: BTreeMap<String, Arc<Loaded>>,
-    /// What the application stores; `None` where it stores nothing.
-    stores: Option<Stores>,
-    siblings: SiblingsLater,
+    /// `None` if no component uses a key-value store.
+    stores: Option<KeyValueDatabase>,
+    siblings: SiblingsCell,
     connections: Arc<Semaphore>,
 }
 
-/// One component, compiled and linked, with what its instances are given.
+/// One component, compiled and linked, with what its instances may use.
 pub struct Loaded {
     id: String,
     handler: Handler,
     environment: BTreeMap<String, String>,
     variables: Values,
     allowed_hosts: Arc<AllowedHosts>,
-    stores: Option<Stores>,
+    stores: Option<KeyValueDatabase>,
     granted_stores: Arc<[String]>,
-    siblings: SiblingsLater,
+    siblings: SiblingsCell,
     connections: Arc<Semaphore>,
     files: Option<TempDir>,
 }
 
 impl Runtime {
-    /// Starts an engine; its clock runs until the process ends.
+    /// Creates an engine and starts its epoch clock.
     ///
     /// # Errors
-    /// Where wasmtime refuses the configuration.
+    /// If wasmtime rejects the configuration.
     pub fn new(limits: &Limits) -> anyhow::Result<Self> {
         let engine = engine(limits)?;
-        start_clock(&engine)?;
+        start_epoch_clock(&engine)?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
@@ -75,44 +75,43 @@ impl Runtime {
             components: BTreeMap::new(),
             stores: None,
             siblings: Arc::default(),
-            connections: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+            connections: Arc::new(Semaphore::new(MAX_OUTBOUND_CONNECTIONS)),
         })
     }
 
-    /// Opens the database that components loaded from here on store in.
+    /// Opens the key-value database. Call it before [`Runtime::load`].
     ///
     /// # Errors
-    /// A database that cannot be opened, or that another process has open.
-    pub fn open_stores(&mut self, path: &Path) -> anyhow::Result<()> {
-        self.stores = Some(Stores::open(path)?);
+    /// If the database cannot be opened, or another process has opened it.
+    pub fn open_database(&mut self, path: &Path) -> anyhow::Result<()> {
+        self.stores = Some(KeyValueDatabase::open(path)?);
         Ok(())
     }
 
-    /// Sets a value of the application's default store.
+    /// Sets a value in the application's default store.
     ///
     /// # Errors
-    /// Where no component stores anything, or the database cannot be written.
+    /// If no component uses a key-value store, or the database cannot be written.
     pub fn set_key_value(&self, key: &str, value: &str) -> anyhow::Result<()> {
         let stores = self.stores.as_ref();
         stores.context("no component has `key_value_stores`")?.set_default(key, value)
     }
 
-    /// Loads a component, compiled from the cache where it is there.
+    /// Loads a component, from the cache if it is there.
     ///
     /// # Errors
-    /// A file that is no component, an import that is not granted, or an export that does not
-    /// answer HTTP.
+    /// If the file is not a component, imports an interface that the host does not provide, or exports no HTTP
+    /// handler.
     pub fn load(&mut self, component: &Component) -> anyhow::Result<()> {
         let id = &component.id;
         let compiled = match &component.compiled {
             Some(file) => cache::open(&self.engine, file)?,
             None => cache::load(&self.engine, &component.source)?,
         };
-        let linked = self
-            .linker
-            .instantiate_pre(&compiled)
-            .map_err(anyhow::Error::from)
-            .with_context(|| format!("component `{id}` imports what is not granted"))?;
+        let linked =
+            self.linker.instantiate_pre(&compiled).map_err(anyhow::Error::from).with_context(
+                || format!("component `{id}` has an import that the host does not provide"),
+            )?;
         let handler = Handler::of(linked).with_context(|| format!("component `{id}`"))?;
         let files = files::stage(&component.root, &component.files, &component.exclude_files)
             .with_context(|| format!("component `{id}`"))?;
@@ -132,7 +131,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// From here on, guests that may call each other do so through `siblings`; the first call counts.
+    /// Sets the server through which guests call each other. Only the first call has an effect.
     pub fn connect(&self, siblings: Weak<dyn Siblings>) {
         let _ = self.siblings.set(siblings);
     }
@@ -141,7 +140,7 @@ impl Runtime {
         &self.engine
     }
 
-    /// The component `id`, ready to be instantiated.
+    /// The loaded component `id`.
     pub fn component(&self, id: &str) -> Option<&Arc<Loaded>> {
         self.components.get(id)
     }
@@ -160,11 +159,11 @@ impl Loaded {
         Arc::clone(&self.variables)
     }
 
-    pub(super) fn key_value(&self) -> (Option<Stores>, Arc<[String]>) {
+    pub(super) fn key_value(&self) -> (Option<KeyValueDatabase>, Arc<[String]>) {
         (self.stores.clone(), Arc::clone(&self.granted_stores))
     }
 
-    /// For an instance that `hops` other guests have called, one through another.
+    /// The outgoing requests of an instance at a depth of `hops` calls between guests.
     pub(super) fn outbound(&self, hops: u32) -> Outbound {
         Outbound {
             allowed: Arc::clone(&self.allowed_hosts),
@@ -175,10 +174,10 @@ impl Loaded {
         }
     }
 
-    /// What an instance is given of the system: its environment, its files to read, its log.
+    /// The WASI context of an instance: its environment, its read-only files and its log.
     ///
     /// # Errors
-    /// Where the folder of its files is gone.
+    /// If the folder of its files no longer exists.
     pub fn wasi(&self) -> anyhow::Result<WasiCtx> {
         let mut wasi = WasiCtx::builder();
         wasi.stdout(GuestLog::new(&self.id, "stdout")).stderr(GuestLog::new(&self.id, "stderr"));
@@ -192,10 +191,10 @@ impl Loaded {
     }
 }
 
-/// An engine that only compiles, for those that [`Runtime::new`] makes.
+/// An engine that compiles code for [`Runtime::new`]'s engines, and runs none.
 ///
 /// # Errors
-/// Where wasmtime refuses the configuration.
+/// If wasmtime rejects the configuration.
 pub fn compiler(limits: &Limits) -> anyhow::Result<Engine> {
     let engine = Engine::new(&config(limits, Allocation::OnDemand));
     engine.map_err(anyhow::Error::from).context("cannot start wasmtime")
@@ -204,7 +203,7 @@ pub fn compiler(limits: &Limits) -> anyhow::Result<Engine> {
 fn engine(limits: &Limits) -> anyhow::Result<Engine> {
     let pooled = Engine::new(&config(limits, Allocation::Pooled));
     let engine = pooled.or_else(|error| {
-        // The pool reserves its whole address space at once, which some sandboxes refuse.
+        // The pool reserves its whole address space at once, which some sandboxes do not allow.
         tracing::info!(%error, "no pool of instances here: allocating each on demand");
         Engine::new(&config(limits, Allocation::OnDemand))
     });
@@ -227,24 +226,24 @@ fn config(limits: &Limits, allocation: Allocation) -> Config {
     config
 }
 
-/// How much of an instance's memory stays with the pool, zeroed, for the next one, in bytes.
-const KEPT: usize = 256 << 10;
+/// How much of an instance's memory the pool keeps and zeroes for the next one, in bytes.
+const KEEP_RESIDENT_BYTES: usize = 256 << 10;
 
-/// Room for every instance that may run at once, and for as many that are being torn down.
+/// A pool for all instances that may run at once, and for as many that are being torn down.
 fn pool(limits: &Limits) -> PoolingAllocationConfig {
-    let most = limits.instances * 2 + limits.nested_instances();
-    let slots = u32::try_from(most).unwrap_or(u32::MAX).max(8);
+    let instances = limits.instances * 2 + limits.nested_instances();
+    let slots = u32::try_from(instances).unwrap_or(u32::MAX).max(8);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(slots)
-        // A component may be made of several core modules: the adapter is one.
+        // A component may consist of several core modules: the adapter is one.
         .total_core_instances(slots * 8)
         .total_memories(slots * 2)
         .total_tables(slots * 8)
         .total_stacks(slots)
-        // Zeroing a little costs less than giving it back to the system, which interrupts every core.
-        .linear_memory_keep_resident(KEPT)
-        .table_keep_resident(KEPT)
-        .async_stack_keep_resident(KEPT)
+        // Zeroing a small amount costs less than returning it to the system, which interrupts every core.
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_BYTES)
+        .async_stack_keep_resident(KEEP_RESIDENT_BYTES)
         .pagemap_scan(Enabled::Auto)
         .table_elements(200_000)
         .max_memory_size(usize::try_from(limits.instance_memory).unwrap_or(usize::MAX))
@@ -256,13 +255,13 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
     pool
 }
 
-fn start_clock(engine: &Engine) -> anyhow::Result<()> {
+fn start_epoch_clock(engine: &Engine) -> anyhow::Result<()> {
     let engine = engine.weak();
     std::thread::Builder::new()
         .name("epoch".into())
         .spawn(move || {
             while let Some(engine) = engine.upgrade() {
-                std::thread::sleep(TICK);
+                std::thread::sleep(EPOCH_INTERVAL);
                 engine.increment_epoch();
             }
         })

@@ -1,5 +1,4 @@
-//! What a guest writes to its standard streams: line by line in the host's log, with the component
-//! it came from.
+//! Writes a guest's standard streams to the host's log, line by line, with the component's name.
 
 use std::io;
 use std::pin::Pin;
@@ -11,14 +10,14 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// What the log calls lines of guests.
+/// The log target of guests' lines.
 pub const TARGET: &str = "guest";
 
-/// A request may log so much; what is more is lost, and the log says so.
-const MOST: usize = 64 << 10;
+/// The most that a request may log, in bytes. The rest is dropped, with a line that says so.
+const MAX_LOG_BYTES: usize = 64 << 10;
 
-/// A line longer than this is split.
-const LONGEST_LINE: usize = 4 << 10;
+/// Longer lines are split.
+const MAX_LINE_BYTES: usize = 4 << 10;
 
 /// One standard stream of one guest.
 #[derive(Clone)]
@@ -32,38 +31,38 @@ struct Lines {
 }
 
 impl GuestLog {
-    /// A stream by this name (`stdout`, `stderr`) of this component.
+    /// The stream `stdout` or `stderr` of a component.
     pub(super) fn new(component: &str, stream: &'static str) -> Self {
         let component = component.to_owned();
         Self(Arc::new(Mutex::new(Lines { component, stream, pending: Vec::new(), written: 0 })))
     }
 
     fn take(&self, bytes: &[u8]) {
-        // A panic while logging leaves nothing that matters half done.
+        // A panic while logging leaves no inconsistent state.
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take(bytes);
     }
 }
 
 impl Lines {
     fn take(&mut self, bytes: &[u8]) {
-        let room = MOST.saturating_sub(self.written);
+        let remaining = MAX_LOG_BYTES.saturating_sub(self.written);
         self.written += bytes.len();
-        if room == 0 {
+        if remaining == 0 {
             return;
         }
-        self.pending.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.pending.extend_from_slice(&bytes[..bytes.len().min(remaining)]);
         while let Some(end) = self.line_end() {
             let line: Vec<u8> = self.pending.drain(..end).collect();
             self.emit(&line);
         }
-        if self.written > MOST {
-            self.emit(b"(this request logs no more: it has written 64 KiB)");
+        if self.written > MAX_LOG_BYTES {
+            self.emit(b"(the rest of this request's log is dropped: it has written 64 KiB)");
         }
     }
 
     fn line_end(&self) -> Option<usize> {
         let newline = self.pending.iter().position(|&byte| byte == b'\n').map(|at| at + 1);
-        newline.or((self.pending.len() >= LONGEST_LINE).then_some(LONGEST_LINE))
+        newline.or((self.pending.len() >= MAX_LINE_BYTES).then_some(MAX_LINE_BYTES))
     }
 
     fn emit(&self, line: &[u8]) {
@@ -114,7 +113,7 @@ impl OutputStream for GuestLog {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(MOST)
+        Ok(MAX_LOG_BYTES)
     }
 }
 

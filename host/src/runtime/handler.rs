@@ -1,5 +1,5 @@
-//! The two worlds a function may be of: `wasi:http/incoming-handler@0.2` and
-//! `wasi:http/handler@0.3`, called in the same way.
+//! Calls a component through the HTTP interface that it exports: `wasi:http/incoming-handler@0.2` or
+//! `wasi:http/handler@0.3`.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -15,39 +15,39 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView, p3};
 
-use super::instance::State;
+use super::instance::InstanceState;
 
-/// A linked component, by the interface it answers with.
+/// A linked component, by the HTTP interface that it exports.
 pub enum Handler {
     /// `wasi:http/incoming-handler@0.2.x`
-    Incoming(ProxyPre<State>),
+    Incoming(ProxyPre<InstanceState>),
     /// `wasi:http/handler@0.3.x`
-    Async(ServicePre<State>),
+    Async(ServicePre<InstanceState>),
 }
 
-/// What a guest answers with; an error of its own in words.
+/// A guest's reply, or the text of its own error.
 pub type GuestReply = Result<Response<WasiBody>, String>;
 
-/// Where a guest's reply goes as soon as it begins.
+/// Receives a guest's reply as soon as it begins.
 pub type Reply = oneshot::Sender<GuestReply>;
 
 impl Handler {
-    /// Makes an instance in `store`, and runs nothing.
+    /// Creates an instance in `store` without running a request.
     ///
     /// # Errors
-    /// Where there is no room for one, or its start fails.
-    pub async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<()> {
+    /// If there is no free slot in the pool, or the instance fails to start.
+    pub async fn instantiate(&self, store: &mut Store<InstanceState>) -> wasmtime::Result<()> {
         match self {
             Self::Incoming(proxy) => proxy.instantiate_async(store).await.map(|_| ()),
             Self::Async(service) => service.instantiate_async(store).await.map(|_| ()),
         }
     }
 
-    /// Finds the interface that a component exports.
+    /// Finds the HTTP interface that a component exports.
     ///
     /// # Errors
-    /// Where it exports neither.
-    pub fn of(linked: InstancePre<State>) -> anyhow::Result<Self> {
+    /// If it exports neither.
+    pub fn of(linked: InstancePre<InstanceState>) -> anyhow::Result<Self> {
         if let Ok(service) = ServicePre::new(linked.clone()) {
             return Ok(Self::Async(service));
         }
@@ -59,17 +59,17 @@ impl Handler {
         }
     }
 
-    /// Makes an instance in `store`, says so with `made`, and runs it until it has nothing left to
-    /// do, its reply's body included.
+    /// Creates an instance in `store`, calls `on_instantiated`, and runs the instance until it has finished,
+    /// including its reply's body.
     ///
     /// # Errors
-    /// A trap, a broken limit, or a request that the guest cannot be given.
+    /// If the guest traps or exceeds a limit, or the request cannot be passed to it.
     pub async fn run(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<InstanceState>,
         request: Request<WasiBody>,
         reply: Reply,
-        made: impl FnOnce(),
+        on_instantiated: impl FnOnce(),
     ) -> wasmtime::Result<()> {
         match self {
             Self::Incoming(proxy) => {
@@ -79,26 +79,26 @@ impl Handler {
                 };
                 let mut http = store.data_mut().http();
                 let request = http.new_incoming_request(scheme, request)?;
-                let out = http.new_response_outparam_from_callback(move |response| {
-                    // Whoever asked may be gone.
+                let outparam = http.new_response_outparam_from_callback(move |response| {
+                    // The receiver may be gone.
                     let _ = reply.send(response.map_err(|error| error.to_string()));
                 })?;
                 let guest = proxy.instantiate_async(&mut *store).await?;
-                made();
-                guest.wasi_http_incoming_handler().call_handle(store, request, out).await
+                on_instantiated();
+                guest.wasi_http_incoming_handler().call_handle(store, request, outparam).await
             }
             Self::Async(service) => {
                 let guest = service.instantiate_async(&mut *store).await?;
-                made();
+                on_instantiated();
                 let hooks = store.data_mut().http().hooks;
-                let (request, sent) = p3::Request::from_http(hooks, request);
-                let run = async |accessor: &Accessor<State>| -> wasmtime::Result<()> {
+                let (request, transmission) = p3::Request::from_http(hooks, request);
+                let run = async |accessor: &Accessor<InstanceState>| -> wasmtime::Result<()> {
                     match guest.handle(accessor, request).await? {
                         Ok(response) => {
                             let response =
-                                accessor.with(|store| response.into_http(store, sent))?;
-                            // A body that is not the guest's own, its request's for example, is
-                            // passed on by the store though no task of the guest is left.
+                                accessor.with(|store| response.into_http(store, transmission))?;
+                            // If the body is not the guest's own (its request's, for example), the
+                            // store must keep running to relay it, even when no guest task is left.
                             let (response, taken) = until_taken(response);
                             let _ = reply.send(Ok(response));
                             taken.await;
@@ -114,7 +114,7 @@ impl Handler {
     }
 }
 
-/// A response, and what ends when its body has been taken to the end or given up.
+/// Wraps a response. The future ends when the response's body has been read to its end or dropped.
 fn until_taken(response: Response<WasiBody>) -> (Response<WasiBody>, impl Future<Output = ()>) {
     let (taken, waits) = oneshot::channel::<Infallible>();
     let response = response.map(|body| {

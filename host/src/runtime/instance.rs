@@ -1,4 +1,4 @@
-//! One instance for one request: its state, its limits, and the processor time it has used.
+//! One instance for one request: its state, its limits, and the processor time that it uses.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,55 +12,54 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::engine::Loaded;
-use super::key_value::Stores;
-use super::limits::Limits;
+use super::key_value::KeyValueDatabase;
 use super::outbound::Outbound;
 use super::variables::Values;
+use crate::config::Limits;
 
-/// What a guest's host calls see.
-pub struct State {
+/// The host state of an instance, available to host functions.
+pub struct InstanceState {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
     outbound: Outbound,
     variables: Values,
-    /// The application's stores, and which of them this component may open.
-    key_value: (Option<Stores>, Arc<[String]>),
+    /// The application's key-value database, and the stores that this component may open.
+    key_value: (Option<KeyValueDatabase>, Arc<[String]>),
     memory: MemoryLimit,
 }
 
-impl WasiView for State {
+impl WasiView for InstanceState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
-impl WasiHttpView for State {
+impl WasiHttpView for InstanceState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
     }
 }
 
-/// The guest ran for longer than [`Limits::request_cpu`].
+/// The guest used more processor time than [`Limits::request_cpu`].
 #[derive(Debug)]
-pub struct DeadlineExceeded;
+pub struct CpuLimitExceeded;
 
-impl std::fmt::Display for DeadlineExceeded {
+impl std::fmt::Display for CpuLimitExceeded {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "the guest used more processor time than a request may")
+        write!(formatter, "the guest exceeded its limit on processor time")
     }
 }
 
-impl std::error::Error for DeadlineExceeded {}
+impl std::error::Error for CpuLimitExceeded {}
 
-/// Handles of the system that one instance may have at once: each takes memory of the host's.
-const MOST_RESOURCES: usize = 4096;
+/// How many resource handles one instance may have at once. Each takes memory in the host.
+const MAX_RESOURCES: usize = 4096;
 /// The largest set of header fields that a guest may build, in bytes.
-const MOST_FIELD_BYTES: usize = 64 << 10;
+const MAX_FIELD_BYTES: usize = 64 << 10;
 
-/// Makes the store for one instance. `used` counts what it takes: the future that runs the
-/// guest must be wrapped in [`Metered`] with the same counter. `hops` is how many guests have called
-/// one another to come here.
+/// Creates the store for one instance. `used` counts what it uses: wrap the future that runs the guest in
+/// [`Metered`] with the same counter. `hops` is the depth of calls between guests.
 pub fn store(
     engine: &Engine,
     wasi: WasiCtx,
@@ -68,12 +67,12 @@ pub fn store(
     limits: &Limits,
     used: Arc<Usage>,
     hops: u32,
-) -> Store<State> {
+) -> Store<InstanceState> {
     let mut table = ResourceTable::new();
-    table.set_max_capacity(MOST_RESOURCES);
+    table.set_max_capacity(MAX_RESOURCES);
     let mut http = WasiHttpCtx::new();
-    http.set_field_size_limit(MOST_FIELD_BYTES);
-    let state = State {
+    http.set_field_size_limit(MAX_FIELD_BYTES);
+    let state = InstanceState {
         wasi,
         http,
         table,
@@ -81,9 +80,9 @@ pub fn store(
         variables: component.variables(),
         key_value: component.key_value(),
         memory: MemoryLimit {
-            most: limits.instance_memory,
-            sum: 0,
-            refused: false,
+            limit_bytes: limits.instance_memory,
+            total: 0,
+            exceeded: false,
             used: Arc::clone(&used),
         },
     };
@@ -93,16 +92,16 @@ pub fn store(
     let limit = limits.request_cpu;
     store.epoch_deadline_callback(move |_| {
         if used.cpu() > limit {
-            return Err(wasmtime::Error::new(DeadlineExceeded));
+            return Err(wasmtime::Error::new(CpuLimitExceeded));
         }
-        // Lets the server's own work, and other guests, have the thread.
+        // Let the server's own tasks and other guests run.
         Ok(UpdateDeadline::Yield(1))
     });
     store
 }
 
-impl State {
-    pub(super) fn key_value(&self) -> (Option<&Stores>, &[String]) {
+impl InstanceState {
+    pub(super) fn key_value(&self) -> (Option<&KeyValueDatabase>, &[String]) {
         (self.key_value.0.as_ref(), &self.key_value.1)
     }
 
@@ -115,17 +114,17 @@ impl State {
         &self.variables
     }
 
-    /// Whether the guest asked for more memory than it may have.
-    pub fn memory_was_refused(&self) -> bool {
-        self.memory.refused
+    /// Whether the guest was refused memory beyond its limit.
+    pub fn memory_limit_was_hit(&self) -> bool {
+        self.memory.exceeded
     }
 }
 
-/// Bounds all memories of an instance together: a component may have several.
+/// Limits the total size of an instance's memories: a component may have several.
 struct MemoryLimit {
-    most: u64,
-    sum: u64,
-    refused: bool,
+    limit_bytes: u64,
+    total: u64,
+    exceeded: bool,
     used: Arc<Usage>,
 }
 
@@ -136,13 +135,13 @@ impl ResourceLimiter for MemoryLimit {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let sum = self.sum + desired.saturating_sub(current) as u64;
-        if sum > self.most {
-            self.refused = true;
+        let total = self.total + desired.saturating_sub(current) as u64;
+        if total > self.limit_bytes {
+            self.exceeded = true;
             return Ok(false);
         }
-        self.sum = sum;
-        self.used.memory_peak.fetch_max(sum, Ordering::Relaxed);
+        self.total = total;
+        self.used.memory_peak.fetch_max(total, Ordering::Relaxed);
         Ok(true)
     }
 
@@ -156,11 +155,11 @@ impl ResourceLimiter for MemoryLimit {
     }
 }
 
-/// What one guest uses: processor time, as its thread spends it, and memory.
+/// The processor time and memory that one guest uses.
 #[derive(Debug, Default)]
 pub struct Usage {
-    spent_nanos: AtomicU64,
-    /// When the poll under way began, by the clock of its thread, plus one; 0 between polls.
+    cpu_nanos: AtomicU64,
+    /// The start of the current poll, by its thread's clock, plus one; 0 between polls.
     running_since: AtomicU64,
     memory_peak: AtomicU64,
 }
@@ -170,29 +169,29 @@ impl Usage {
         Arc::default()
     }
 
-    /// The most linear memory the guest had, in bytes.
+    /// The guest's peak linear memory, in bytes.
     #[allow(clippy::cast_precision_loss, reason = "memories are far below 2^53 bytes")]
     pub fn memory_peak(&self) -> f64 {
         self.memory_peak.load(Ordering::Relaxed) as f64
     }
 
-    /// Processor time so far; the poll under way is included where its own thread asks.
+    /// The processor time so far. Includes the current poll only if called on its thread.
     pub fn cpu(&self) -> Duration {
         let running = match self.running_since.load(Ordering::Relaxed) {
             0 => 0,
             since => thread_nanos().saturating_sub(since),
         };
-        Duration::from_nanos(self.spent_nanos.load(Ordering::Relaxed) + running)
+        Duration::from_nanos(self.cpu_nanos.load(Ordering::Relaxed) + running)
     }
 }
 
-/// Processor time of this thread so far, in nanoseconds, plus one.
+/// This thread's processor time so far, in nanoseconds, plus one.
 fn thread_nanos() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs() + 1
 }
 
-/// A future whose polls are counted as its guest's processor time.
+/// Counts the processor time of a future's polls as its guest's.
 pub struct Metered<F> {
     future: Pin<Box<F>>,
     used: Arc<Usage>,
@@ -213,7 +212,7 @@ impl<F: Future> Future for Metered<F> {
         let polled = self.future.as_mut().poll(context);
         self.used.running_since.store(0, Ordering::Relaxed);
         let spent = thread_nanos().saturating_sub(began);
-        self.used.spent_nanos.fetch_add(spent, Ordering::Relaxed);
+        self.used.cpu_nanos.fetch_add(spent, Ordering::Relaxed);
         polled
     }
 }

@@ -1,5 +1,5 @@
-//! Key-value stores that outlive requests: `fermyon:spin/key-value` and `wasi:keyvalue/store`, each
-//! store a table of one embedded database (redb) for the application.
+//! Persistent key-value stores: `fermyon:spin/key-value` and `wasi:keyvalue/store`. Each store is a table in the
+//! application's embedded database (redb).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use anyhow::Context;
 use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 use wasmtime::component::{HasSelf, Linker, Resource};
 
-use super::instance::State;
+use super::instance::InstanceState;
 
 mod spin {
     wasmtime::component::bindgen!({
@@ -27,7 +27,7 @@ mod spin {
             }
             world imports { import key-value; }
         ",
-        with: { "fermyon:spin/key-value.store": super::Store },
+        with: { "fermyon:spin/key-value.store": super::OpenStore },
         imports: { default: trappable },
     });
 }
@@ -50,7 +50,7 @@ mod wasi {
             }
             world imports { import store; }
         ",
-        with: { "wasi:keyvalue/store.bucket": super::Store },
+        with: { "wasi:keyvalue/store.bucket": super::OpenStore },
         imports: { default: trappable },
     });
 }
@@ -59,26 +59,26 @@ use spin::fermyon::spin::key_value::{self as spin_store, Error as SpinError};
 use wasi::wasi::keyvalue::store::{self as wasi_store, Error as WasiError, KeyResponse};
 
 /// The largest value, in bytes.
-const MAX_VALUE: usize = 1 << 20;
+const MAX_VALUE_BYTES: usize = 1 << 20;
 
-/// How many keys one call of `list-keys` gives.
-const KEYS_A_CALL: usize = 1000;
+/// The most keys that one call of `list-keys` returns.
+const MAX_KEYS_PER_CALL: usize = 1000;
 
 /// The application's database.
 #[derive(Clone)]
-pub(super) struct Stores {
+pub(super) struct KeyValueDatabase {
     database: Arc<Database>,
 }
 
-/// One store, as a component has it open.
+/// A store that a component has opened.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct Store {
+pub struct OpenStore {
     database: Arc<Database>,
     label: String,
 }
 
-impl Stores {
-    /// Opens the database in a file, or makes it.
+impl KeyValueDatabase {
+    /// Opens the database in a file, or creates it.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let context = || format!("cannot open the key-value store {}", path.display());
         if let Some(folder) = path.parent() {
@@ -87,50 +87,50 @@ impl Stores {
         Ok(Self { database: Arc::new(Database::create(path).with_context(context)?) })
     }
 
-    /// Sets a value of the store `default`.
+    /// Sets a value in the store `default`.
     pub(super) fn set_default(&self, key: &str, value: &str) -> anyhow::Result<()> {
         let set = self.store("default").set(key, Some(value.as_bytes()));
         set.with_context(|| format!("cannot set {key:?} in the default store"))
     }
 
-    fn store(&self, label: &str) -> Store {
-        Store { database: Arc::clone(&self.database), label: label.to_owned() }
+    fn store(&self, label: &str) -> OpenStore {
+        OpenStore { database: Arc::clone(&self.database), label: label.to_owned() }
     }
 }
 
-type Outcome<T> = Result<T, redb::Error>;
+type DatabaseResult<T> = Result<T, redb::Error>;
 
-impl Store {
+impl OpenStore {
     fn table(&self) -> TableDefinition<'_, &'static str, &'static [u8]> {
         TableDefinition::new(&self.label)
     }
 
-    fn get(&self, key: &str) -> Outcome<Option<Vec<u8>>> {
-        let reading = self.database.begin_read()?;
-        match reading.open_table(self.table()) {
+    fn get(&self, key: &str) -> DatabaseResult<Option<Vec<u8>>> {
+        let transaction = self.database.begin_read()?;
+        match transaction.open_table(self.table()) {
             Ok(table) => Ok(table.get(key)?.map(|value| value.value().to_vec())),
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn set(&self, key: &str, value: Option<&[u8]>) -> Outcome<()> {
-        let mut writing = self.database.begin_write()?;
-        writing.set_durability(Durability::Immediate)?;
+    fn set(&self, key: &str, value: Option<&[u8]>) -> DatabaseResult<()> {
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
         {
-            let mut table = writing.open_table(self.table())?;
+            let mut table = transaction.open_table(self.table())?;
             match value {
                 Some(value) => table.insert(key, value)?,
                 None => table.remove(key)?,
             };
         }
-        Ok(writing.commit()?)
+        Ok(transaction.commit()?)
     }
 
-    /// Keys after `after`, in order, at most so many.
-    fn keys(&self, after: Option<&str>, most: usize) -> Outcome<Vec<String>> {
-        let reading = self.database.begin_read()?;
-        let table = match reading.open_table(self.table()) {
+    /// At most `limit` keys after `after`, in order.
+    fn keys(&self, after: Option<&str>, limit: usize) -> DatabaseResult<Vec<String>> {
+        let transaction = self.database.begin_read()?;
+        let table = match transaction.open_table(self.table()) {
             Ok(table) => table,
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
@@ -141,7 +141,7 @@ impl Store {
             if after != Some(key.as_str()) {
                 keys.push(key);
             }
-            if keys.len() == most {
+            if keys.len() == limit {
                 break;
             }
         }
@@ -149,58 +149,61 @@ impl Store {
     }
 }
 
-/// Gives components both interfaces.
-pub(super) fn add_to_linker(linker: &mut Linker<State>) -> anyhow::Result<()> {
-    spin_store::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    wasi_store::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+/// Adds both interfaces to the linker.
+pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> anyhow::Result<()> {
+    spin_store::add_to_linker::<InstanceState, HasSelf<InstanceState>>(linker, |state| state)?;
+    wasi_store::add_to_linker::<InstanceState, HasSelf<InstanceState>>(linker, |state| state)?;
     Ok(())
 }
 
 /// Why a store cannot be opened.
-enum Refusal {
+enum OpenError {
     NotGranted,
     NoDatabase,
 }
 
-impl State {
-    fn open_store(&mut self, label: &str) -> wasmtime::Result<Result<Resource<Store>, Refusal>> {
-        let (stores, granted) = self.key_value();
-        if !granted.iter().any(|own| own == label) {
-            return Ok(Err(Refusal::NotGranted));
+impl InstanceState {
+    fn open_store(
+        &mut self,
+        label: &str,
+    ) -> wasmtime::Result<Result<Resource<OpenStore>, OpenError>> {
+        let (stores, allowed) = self.key_value();
+        if !allowed.iter().any(|allowed_label| allowed_label == label) {
+            return Ok(Err(OpenError::NotGranted));
         }
         let Some(store) = stores.map(|stores| stores.store(label)) else {
-            return Ok(Err(Refusal::NoDatabase));
+            return Ok(Err(OpenError::NoDatabase));
         };
         Ok(Ok(self.table_mut().push(store)?))
     }
 
-    fn store(&mut self, store: &Resource<Store>) -> wasmtime::Result<&Store> {
+    fn store(&mut self, store: &Resource<OpenStore>) -> wasmtime::Result<&OpenStore> {
         Ok(self.table_mut().get(store)?)
     }
 }
 
 fn too_large(value: &[u8]) -> Option<String> {
-    (value.len() > MAX_VALUE)
-        .then(|| format!("the value has {} bytes; at most {MAX_VALUE} are stored", value.len()))
+    (value.len() > MAX_VALUE_BYTES)
+        .then(|| format!("the value has {} bytes; the limit is {MAX_VALUE_BYTES}", value.len()))
 }
 
 fn spin_error(error: &redb::Error) -> SpinError {
     SpinError::Other(error.to_string())
 }
 
-impl spin_store::Host for State {}
+impl spin_store::Host for InstanceState {}
 
-impl spin_store::HostStore for State {
-    fn open(&mut self, label: String) -> wasmtime::Result<Result<Resource<Store>, SpinError>> {
-        Ok(self.open_store(&label)?.map_err(|refusal| match refusal {
-            Refusal::NotGranted => SpinError::AccessDenied,
-            Refusal::NoDatabase => SpinError::NoSuchStore,
+impl spin_store::HostStore for InstanceState {
+    fn open(&mut self, label: String) -> wasmtime::Result<Result<Resource<OpenStore>, SpinError>> {
+        Ok(self.open_store(&label)?.map_err(|error| match error {
+            OpenError::NotGranted => SpinError::AccessDenied,
+            OpenError::NoDatabase => SpinError::NoSuchStore,
         }))
     }
 
     fn get(
         &mut self,
-        store: Resource<Store>,
+        store: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, SpinError>> {
         Ok(self.store(&store)?.get(&key).map_err(|error| spin_error(&error)))
@@ -208,7 +211,7 @@ impl spin_store::HostStore for State {
 
     fn set(
         &mut self,
-        store: Resource<Store>,
+        store: Resource<OpenStore>,
         key: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), SpinError>> {
@@ -220,7 +223,7 @@ impl spin_store::HostStore for State {
 
     fn delete(
         &mut self,
-        store: Resource<Store>,
+        store: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<(), SpinError>> {
         Ok(self.store(&store)?.set(&key, None).map_err(|error| spin_error(&error)))
@@ -228,7 +231,7 @@ impl spin_store::HostStore for State {
 
     fn exists(
         &mut self,
-        store: Resource<Store>,
+        store: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<bool, SpinError>> {
         let found = self.store(&store)?.get(&key);
@@ -237,12 +240,12 @@ impl spin_store::HostStore for State {
 
     fn get_keys(
         &mut self,
-        store: Resource<Store>,
+        store: Resource<OpenStore>,
     ) -> wasmtime::Result<Result<Vec<String>, SpinError>> {
         Ok(self.store(&store)?.keys(None, usize::MAX).map_err(|error| spin_error(&error)))
     }
 
-    fn drop(&mut self, store: Resource<Store>) -> wasmtime::Result<()> {
+    fn drop(&mut self, store: Resource<OpenStore>) -> wasmtime::Result<()> {
         self.table_mut().delete(store)?;
         Ok(())
     }
@@ -252,19 +255,22 @@ fn wasi_error(error: &redb::Error) -> WasiError {
     WasiError::Other(error.to_string())
 }
 
-impl wasi_store::Host for State {
-    fn open(&mut self, identifier: String) -> wasmtime::Result<Result<Resource<Store>, WasiError>> {
-        Ok(self.open_store(&identifier)?.map_err(|refusal| match refusal {
-            Refusal::NotGranted => WasiError::AccessDenied,
-            Refusal::NoDatabase => WasiError::NoSuchStore,
+impl wasi_store::Host for InstanceState {
+    fn open(
+        &mut self,
+        identifier: String,
+    ) -> wasmtime::Result<Result<Resource<OpenStore>, WasiError>> {
+        Ok(self.open_store(&identifier)?.map_err(|error| match error {
+            OpenError::NotGranted => WasiError::AccessDenied,
+            OpenError::NoDatabase => WasiError::NoSuchStore,
         }))
     }
 }
 
-impl wasi_store::HostBucket for State {
+impl wasi_store::HostBucket for InstanceState {
     fn get(
         &mut self,
-        bucket: Resource<Store>,
+        bucket: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, WasiError>> {
         Ok(self.store(&bucket)?.get(&key).map_err(|error| wasi_error(&error)))
@@ -272,7 +278,7 @@ impl wasi_store::HostBucket for State {
 
     fn set(
         &mut self,
-        bucket: Resource<Store>,
+        bucket: Resource<OpenStore>,
         key: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), WasiError>> {
@@ -284,7 +290,7 @@ impl wasi_store::HostBucket for State {
 
     fn delete(
         &mut self,
-        bucket: Resource<Store>,
+        bucket: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<(), WasiError>> {
         Ok(self.store(&bucket)?.set(&key, None).map_err(|error| wasi_error(&error)))
@@ -292,7 +298,7 @@ impl wasi_store::HostBucket for State {
 
     fn exists(
         &mut self,
-        bucket: Resource<Store>,
+        bucket: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<bool, WasiError>> {
         let found = self.store(&bucket)?.get(&key);
@@ -301,17 +307,17 @@ impl wasi_store::HostBucket for State {
 
     fn list_keys(
         &mut self,
-        bucket: Resource<Store>,
+        bucket: Resource<OpenStore>,
         cursor: Option<String>,
     ) -> wasmtime::Result<Result<KeyResponse, WasiError>> {
-        let keys = self.store(&bucket)?.keys(cursor.as_deref(), KEYS_A_CALL);
+        let keys = self.store(&bucket)?.keys(cursor.as_deref(), MAX_KEYS_PER_CALL);
         Ok(keys.map_err(|error| wasi_error(&error)).map(|keys| KeyResponse {
-            cursor: (keys.len() == KEYS_A_CALL).then(|| keys.last().cloned()).flatten(),
+            cursor: (keys.len() == MAX_KEYS_PER_CALL).then(|| keys.last().cloned()).flatten(),
             keys,
         }))
     }
 
-    fn drop(&mut self, bucket: Resource<Store>) -> wasmtime::Result<()> {
+    fn drop(&mut self, bucket: Resource<OpenStore>) -> wasmtime::Result<()> {
         self.table_mut().delete(bucket)?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! A guest's own requests: sent where its manifest allows, denied elsewhere.
+//! Outgoing requests of guests: sent if the manifest allows the host, otherwise denied.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -13,36 +13,34 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default
 use crate::app::outbound::{
     AllowedHosts, Permission, default_port, is_public, is_sibling, sibling_id,
 };
+use crate::config::limits::MAX_HOPS;
 
 /// Sends the outgoing requests of one guest.
 pub(super) struct Outbound {
     pub(super) allowed: Arc<AllowedHosts>,
     pub(super) component: String,
-    /// The rest of the application, where there is a server.
+    /// The server through which other components are reached, if there is one.
     pub(super) siblings: Option<Weak<dyn Siblings>>,
-    /// How many guests have called one another to come here.
+    /// The depth of calls between guests that led to this one.
     pub(super) hops: u32,
-    /// Outgoing connections that may be open at once, of all guests.
+    /// Permits for outgoing connections, shared by all guests.
     pub(super) connections: Arc<Semaphore>,
 }
 
-/// Outgoing connections of all guests together: each is an open file of this process.
-pub const MOST_CONNECTIONS: usize = 256;
+/// How many outgoing connections all guests together may have. Each is an open file of this process.
+pub const MAX_OUTBOUND_CONNECTIONS: usize = 256;
 
-/// Guests may call each other so many deep: a component that calls itself comes to an end.
-pub const MOST_HOPS: u32 = 8;
-
-/// A request of one guest to its own application, which never leaves the process.
+/// A request from a guest to its own application. It never leaves the process.
 pub struct Internal {
     pub request: Request<WasiBody>,
-    /// The component it is for; none where the application's routes decide.
+    /// The target component; `None` if the application's routes decide.
     pub to: Option<String>,
     pub hops: u32,
 }
 
-/// The application as its own guests reach it.
+/// The application as its own guests see it.
 pub trait Siblings: Send + Sync {
-    /// Answers a guest's request; a fault becomes the reply that tells of it.
+    /// Handles a guest's request. A fault becomes an error reply.
     fn answer(
         self: Arc<Self>,
         internal: Internal,
@@ -86,12 +84,12 @@ impl WasiHttpHooks for Outbound {
             if permission == Permission::ByWildcard {
                 keep_to_public_addresses(&mut request).await?;
             }
-            let place = connections.acquire_owned().await;
-            let place = place.map_err(|_| Error::ConnectionLimitReached)?;
+            let permit = connections.acquire_owned().await;
+            let permit = permit.map_err(|_| Error::ConnectionLimitReached)?;
             let (response, transmission) = default_send_request(request, options).await?;
             let response = response.map(|body| {
                 body.map_frame(move |frame| {
-                    let _lives_as_long = &place;
+                    let _lives_as_long = &permit;
                     frame
                 })
                 .boxed_unsync()
@@ -107,7 +105,7 @@ async fn call_sibling(
     request: Request<WasiBody>,
     hops: u32,
 ) -> Sent {
-    if hops > MOST_HOPS {
+    if hops > MAX_HOPS {
         return Err(Error::LoopDetected);
     }
     let siblings = siblings.and_then(|siblings| siblings.upgrade());
@@ -116,9 +114,9 @@ async fn call_sibling(
     Ok((response, Box::new(async { Ok(()) })))
 }
 
-/// Refuses a host with a private address, which a wildcard does not mean. A plain request is then
-/// sent to the address that was looked at, so that no second look-up can give another; with TLS, the
-/// server's certificate keeps an impostor out.
+/// Rejects a host with a private address, which a wildcard does not include. A plain HTTP request is then sent
+/// to the address that was checked, so that a second lookup cannot return another one. With TLS, the server's
+/// certificate prevents that.
 async fn keep_to_public_addresses(request: &mut Request<WasiBody>) -> Result<(), Error> {
     let uri = request.uri().clone();
     let (Some(host), Some(scheme)) = (uri.host(), uri.scheme()) else {

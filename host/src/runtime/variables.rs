@@ -1,11 +1,11 @@
-//! A component's variables, as it asks for them: `fermyon:spin/variables` and `wasi:config/store`.
+//! Provides a component's variables through `fermyon:spin/variables` and `wasi:config/store`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wasmtime::component::{HasSelf, Linker};
 
-use super::instance::State;
+use super::instance::InstanceState;
 
 mod spin {
     wasmtime::component::bindgen!({
@@ -45,23 +45,23 @@ use wasi::wasi::config::store::{self, Error as ConfigError};
 /// The values of one component's variables, by name.
 pub(super) type Values = Arc<BTreeMap<String, String>>;
 
-/// Gives components both interfaces.
+/// Adds both interfaces to the linker.
 ///
 /// # Errors
-/// Where the linker has them already.
-pub(super) fn add_to_linker(linker: &mut Linker<State>) -> anyhow::Result<()> {
-    variables::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    store::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+/// If the linker already has them.
+pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> anyhow::Result<()> {
+    variables::add_to_linker::<InstanceState, HasSelf<InstanceState>>(linker, |state| state)?;
+    store::add_to_linker::<InstanceState, HasSelf<InstanceState>>(linker, |state| state)?;
     Ok(())
 }
 
-impl variables::Host for State {
+impl variables::Host for InstanceState {
     fn get(&mut self, name: String) -> Result<String, SpinError> {
         self.variables().get(&name).cloned().ok_or(SpinError::Undefined(name))
     }
 }
 
-impl store::Host for State {
+impl store::Host for InstanceState {
     fn get(&mut self, key: String) -> Result<Option<String>, ConfigError> {
         Ok(self.variables().get(&key).cloned())
     }

@@ -1,4 +1,4 @@
-//! The admin listener: `/metrics`, `/healthz` and `/readyz`, which answer however busy the guests are.
+//! The admin listener: `/metrics`, `/healthz` and `/readyz`, available however busy the guests are.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,26 +16,26 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::Server;
-use super::stall::Impatient;
+use super::min_rate::MinRateStream;
 
-/// Connections that are open at once: a scraper, some probes, a person.
-const CONNECTIONS: usize = 32;
-/// How long a connection may wait for its next request.
-const IDLE: Duration = Duration::from_secs(5);
+/// How many connections may be open at once.
+const MAX_CONNECTIONS: usize = 32;
+/// How long a connection may stay idle between requests.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves until the process ends, on a thread of its own: guests may keep all others busy.
+/// Serves until the process ends, on its own thread, because guests may occupy all others.
 ///
 /// # Errors
-/// Where there can be no such thread.
+/// If the thread cannot be started.
 pub fn start(server: Arc<Server>, listener: std::net::TcpListener) -> anyhow::Result<()> {
-    let alone = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let alone = alone.context("cannot start the admin listener")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the admin listener")?;
     listener.set_nonblocking(true)?;
     let run = move || {
-        alone.block_on(async {
+        runtime.block_on(async {
             match TcpListener::from_std(listener) {
                 Ok(listener) => serve(server, listener).await,
-                Err(error) => tracing::error!(%error, "there is no admin listener"),
+                Err(error) => tracing::error!(%error, "the admin listener could not start"),
             }
         });
     };
@@ -47,28 +47,28 @@ pub fn start(server: Arc<Server>, listener: std::net::TcpListener) -> anyhow::Re
 }
 
 async fn serve(server: Arc<Server>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let place = Arc::clone(&places).acquire_owned().await;
+        let permit = Arc::clone(&permits).acquire_owned().await;
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, most likely: the next try would fail as fast.
+            // Probably out of file descriptors: an immediate retry would fail too.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let answering = Arc::clone(&server);
+        let handler = Arc::clone(&server);
         let service = service_fn(move |request: Request<Incoming>| {
-            let response = answer(&answering, request.method(), request.uri().path());
+            let response = answer(&handler, request.method(), request.uri().path());
             async { Ok::<_, Infallible>(response) }
         });
-        let stream = TokioIo::new(Impatient::new(stream, server.limits().body_idle));
+        let stream = TokioIo::new(MinRateStream::new(stream, server.limits().body_idle_timeout));
         tokio::spawn(async move {
-            // A probe that breaks off is nobody's concern.
+            // A probe that disconnects is not worth a log line.
             let _ = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(IDLE)
+                .header_read_timeout(IDLE_TIMEOUT)
                 .serve_connection(stream, service)
                 .await;
-            drop(place);
+            drop(permit);
         });
     }
 }
@@ -84,12 +84,12 @@ fn answer(server: &Server, method: &Method, path: &str) -> Response<Full<Bytes>>
         ),
         "/metrics" => (StatusCode::OK, OPEN_METRICS, server.metrics().encode()),
         "/healthz" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
-        "/readyz" if server.is_stopping() => {
+        "/readyz" if server.is_shutting_down() => {
             (StatusCode::SERVICE_UNAVAILABLE, TEXT, "stopping\n".to_owned())
         }
         "/readyz" => (StatusCode::OK, TEXT, "ready\n".to_owned()),
         _ => {
-            let help = "there are /metrics, /healthz and /readyz\n";
+            let help = "not found; the paths are /metrics, /healthz and /readyz\n";
             (StatusCode::NOT_FOUND, TEXT, help.to_owned())
         }
     };

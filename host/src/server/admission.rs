@@ -1,4 +1,4 @@
-//! Who may run now, who waits, and who is turned away.
+//! Admission control: limits how many instances run and how many requests wait for one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,25 +8,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fault::Fault;
 use super::metrics::{Metrics, seconds};
-use crate::runtime::Limits;
-use crate::runtime::outbound::MOST_HOPS;
+use crate::config::Limits;
+use crate::config::limits::MAX_HOPS;
 
-/// A fixed number of places, and a short queue before them: those of clients, and others for guests that
-/// guests call, by how many have called one another. So whoever waits, waits for none that waits for it.
+/// A fixed number of permits with a short queue. Each depth of calls between guests has its own, so an
+/// instance never waits for one that is waiting for it.
 pub struct Admission {
     queues: Vec<Queue>,
     queue_length: usize,
-    queue_wait: Duration,
+    queue_timeout: Duration,
     metrics: Arc<Metrics>,
 }
 
 struct Queue {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     waiting: AtomicUsize,
 }
 
-/// The right to run one instance; given back when dropped.
-pub struct Place {
+/// Permission to run one instance, released when dropped.
+pub struct Permit {
     _permit: OwnedSemaphorePermit,
     metrics: Arc<Metrics>,
 }
@@ -34,45 +34,45 @@ pub struct Place {
 impl Admission {
     pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
         let queue = |_| Queue {
-            places: Arc::new(Semaphore::new(limits.instances)),
+            permits: Arc::new(Semaphore::new(limits.instances)),
             waiting: AtomicUsize::new(0),
         };
         Self {
-            queues: (0..=MOST_HOPS).map(queue).collect(),
+            queues: (0..=MAX_HOPS).map(queue).collect(),
             queue_length: limits.queue_length,
-            queue_wait: limits.queue_wait,
+            queue_timeout: limits.queue_timeout,
             metrics,
         }
     }
 
-    /// Whether a request could wait here if it came now: asked before its body is read. It comes from a
-    /// guest that is the last of `hops`, or from a client (0).
+    /// Checks for space in the queue before the body is read. `hops` is the depth of calls between guests,
+    /// 0 for a client's request.
     ///
     /// # Errors
     /// [`Fault::QueueFull`].
     pub fn check(&self, hops: u32) -> Result<(), Fault> {
         let queue = self.queue(hops)?;
         let is_full = queue.waiting.load(Ordering::Relaxed) >= self.queue_length;
-        if is_full && queue.places.available_permits() == 0 {
+        if is_full && queue.permits.available_permits() == 0 {
             return Err(self.full());
         }
         Ok(())
     }
 
-    /// Waits for a place.
+    /// Waits for a permit.
     ///
     /// # Errors
-    /// [`Fault::QueueFull`] at once, [`Fault::QueueTimeout`] after the longest wait.
-    pub async fn enter(&self, hops: u32) -> Result<Place, Fault> {
+    /// [`Fault::QueueFull`] immediately, [`Fault::QueueTimeout`] after [`Limits::queue_timeout`].
+    pub async fn acquire(&self, hops: u32) -> Result<Permit, Fault> {
         let arrived = Instant::now();
         let queue = self.queue(hops)?;
-        let permit = match Arc::clone(&queue.places).try_acquire_owned() {
+        let permit = match Arc::clone(&queue.permits).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => self.wait(queue).await?,
         };
         self.metrics.queue.observe(seconds(arrived.elapsed()));
         self.metrics.instances.inc();
-        Ok(Place { _permit: permit, metrics: Arc::clone(&self.metrics) })
+        Ok(Permit { _permit: permit, metrics: Arc::clone(&self.metrics) })
     }
 
     async fn wait(&self, queue: &Queue) -> Result<OwnedSemaphorePermit, Fault> {
@@ -80,10 +80,10 @@ impl Admission {
         if waiting.before >= self.queue_length {
             return Err(self.full());
         }
-        let permit = Arc::clone(&queue.places).acquire_owned();
-        match tokio::time::timeout(self.queue_wait, permit).await {
+        let permit = Arc::clone(&queue.permits).acquire_owned();
+        match tokio::time::timeout(self.queue_timeout, permit).await {
             Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(Fault::QueueTimeout { waited: self.queue_wait }),
+            Ok(Err(_)) | Err(_) => Err(Fault::QueueTimeout { waited: self.queue_timeout }),
         }
     }
 
@@ -96,17 +96,17 @@ impl Admission {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.metrics.instances.dec();
     }
 }
 
-/// Counts one that waits, until it is dropped: whether it got in, gave up or went away.
+/// Counts a waiting request until dropped, whether it gets a permit, times out or is cancelled.
 struct Waiting<'a> {
     queue: &'a Queue,
     metrics: &'a Metrics,
-    /// How many waited already.
+    /// How many requests were already waiting.
     before: usize,
 }
 

@@ -1,11 +1,11 @@
-//! Bytes as they come in, kept in blocks.
+//! Collects received bytes in blocks.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// Bytes in blocks of a fair size: copied, since a small piece would keep the whole buffer of its
-/// connection, and never moved again.
+/// Bytes in blocks. They are copied once, because a small slice would keep its connection's whole read buffer
+/// alive, and never moved again.
 #[derive(Default)]
 pub struct Blocks {
     full: VecDeque<Bytes>,
@@ -13,30 +13,30 @@ pub struct Blocks {
     length: u64,
 }
 
-const BLOCK: usize = 64 << 10;
+const MAX_BLOCK_BYTES: usize = 64 << 10;
 
 impl Blocks {
-    /// How many bytes there are.
+    /// The number of bytes.
     pub fn length(&self) -> u64 {
         self.length
     }
 
-    /// Adds bytes; `more` is asked for each block before it is made.
+    /// Adds bytes. `reserve` is called with the size of each new block before it is allocated.
     ///
     /// # Errors
-    /// Those of `more`: what is over then is left out.
+    /// If `reserve` fails. The remaining bytes are not added.
     pub fn add<E>(
         &mut self,
         mut data: &[u8],
-        more: impl Fn(u64) -> Result<(), E>,
+        reserve: impl Fn(u64) -> Result<(), E>,
     ) -> Result<(), E> {
         self.length += data.len() as u64;
         while !data.is_empty() {
             let room = self.last.capacity() - self.last.len();
             if room == 0 {
-                // Small bodies have small blocks.
-                let size = data.len().max(self.last.len() * 2).clamp(1 << 10, BLOCK);
-                more(size as u64)?;
+                // Small bodies get small blocks.
+                let size = data.len().max(self.last.len() * 2).clamp(1 << 10, MAX_BLOCK_BYTES);
+                reserve(size as u64)?;
                 let last = std::mem::replace(&mut self.last, BytesMut::with_capacity(size));
                 self.full.push_back(last.freeze());
                 continue;
@@ -48,7 +48,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// All blocks, none of them empty.
+    /// The non-empty blocks, in order.
     pub fn into_queue(mut self) -> VecDeque<Bytes> {
         self.full.push_back(self.last.freeze());
         self.full.retain(|block| !block.is_empty());
@@ -66,11 +66,11 @@ mod tests {
         let asked = std::cell::Cell::new(0);
         let bytes: Vec<u8> = (0..200_000_u32).map(|index| (index % 251) as u8).collect();
         for piece in bytes.chunks(7) {
-            let more = |bytes| {
+            let reserve = |bytes| {
                 asked.set(asked.get() + bytes);
                 Ok::<(), ()>(())
             };
-            blocks.add(piece, more).unwrap();
+            blocks.add(piece, reserve).unwrap();
         }
         assert_eq!(blocks.length(), 200_000);
         assert!(asked.get() < 200_000 + (64 << 10), "{}", asked.get());

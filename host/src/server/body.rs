@@ -1,5 +1,5 @@
-//! Bodies that are looked at as they pass: a request's under its limits (no more than so many bytes, no
-//! pause longer than so long), and any that somebody follows.
+//! Body wrappers: [`LimitedBody`] enforces limits on a request's size and pauses, [`WatchedBody`] shows each
+//! frame to a callback.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -15,41 +15,41 @@ use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::fault::Fault;
-use crate::runtime::Limits;
+use crate::config::Limits;
 
-/// Where a body says that it broke a limit, for whoever answers the request.
-pub type Breach = Arc<OnceLock<Fault>>;
+/// Set by a body that exceeded a limit, read by the code that replies to the request.
+pub type ExceededLimit = Arc<OnceLock<Fault>>;
 
-/// A body that ends with an error at the first breach of a limit.
+/// A body that fails as soon as it exceeds a limit.
 pub struct LimitedBody {
     body: WasiBody,
     remaining: u64,
     limits: Limits,
-    /// Set while waiting for the next bytes.
+    /// Set while waiting for the next frame.
     pause: Option<Pin<Box<Sleep>>>,
-    breach: Breach,
+    exceeded: ExceededLimit,
 }
 
 impl LimitedBody {
     /// Wraps a body.
-    pub fn new(body: WasiBody, limits: &Limits, breach: Breach) -> Self {
-        Self { body, remaining: limits.body_size, limits: *limits, pause: None, breach }
+    pub fn new(body: WasiBody, limits: &Limits, exceeded: ExceededLimit) -> Self {
+        Self { body, remaining: limits.body_size, limits: *limits, pause: None, exceeded }
     }
 
-    /// The limit that was broken, if one was.
-    pub fn breach(&self) -> Option<Fault> {
-        self.breach.get().cloned()
+    /// The fault of the limit that was exceeded, if any.
+    pub fn exceeded(&self) -> Option<Fault> {
+        self.exceeded.get().cloned()
     }
 
-    fn break_off(&self, fault: Fault) -> Error {
+    fn fail(&self, fault: Fault) -> Error {
         let error = Error::InternalError(Some(fault.code().to_owned()));
-        // The first breach is the one that counts.
-        let _ = self.breach.set(fault);
+        // Keep the first fault.
+        let _ = self.exceeded.set(fault);
         error
     }
 
     fn poll_pause(&mut self, context: &mut Context<'_>) -> Poll<Duration> {
-        let idle = self.limits.body_idle;
+        let idle = self.limits.body_idle_timeout;
         let pause = self
             .pause
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
@@ -61,10 +61,10 @@ impl Body for LimitedBody {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Step {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> PolledFrame {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
             let waited = ready!(self.poll_pause(context));
-            return Poll::Ready(Some(Err(self.break_off(Fault::BodyIdle { waited }))));
+            return Poll::Ready(Some(Err(self.fail(Fault::BodyIdleTimeout { waited }))));
         };
         self.pause = None;
         let length = match &frame {
@@ -75,7 +75,7 @@ impl Body for LimitedBody {
             Some(remaining) => self.remaining = remaining,
             None => {
                 let fault = Fault::BodyTooLarge { limit: self.limits.body_size };
-                return Poll::Ready(Some(Err(self.break_off(fault))));
+                return Poll::Ready(Some(Err(self.fail(fault))));
             }
         }
         Poll::Ready(frame)
@@ -90,37 +90,37 @@ impl Body for LimitedBody {
     }
 }
 
-/// One step of a body as it is polled.
-pub type Step = Poll<Option<Result<Frame<Bytes>, Error>>>;
+/// The result of [`Body::poll_frame`].
+pub type PolledFrame = Poll<Option<Result<Frame<Bytes>, Error>>>;
 
-/// Whether a body has given all it has.
+/// Whether a body has more frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    UnderWay,
-    Over,
+pub enum BodyState {
+    Streaming,
+    Ended,
 }
 
-/// A body that shows each step to `watch`, and gives on what that makes of it.
+/// A body that passes each polled frame through `watch`.
 pub struct WatchedBody<F> {
     body: WasiBody,
     watch: F,
 }
 
-impl<F: FnMut(Step, Stage) -> Step + Send + Unpin + 'static> WatchedBody<F> {
+impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Send + Unpin + 'static> WatchedBody<F> {
     /// Wraps a body.
     pub fn wrap(body: WasiBody, watch: F) -> WasiBody {
         Self { body, watch }.boxed_unsync()
     }
 }
 
-impl<F: FnMut(Step, Stage) -> Step + Unpin> Body for WatchedBody<F> {
+impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Unpin> Body for WatchedBody<F> {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Step {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> PolledFrame {
         let step = Pin::new(&mut self.body).poll_frame(context);
-        let is_over = matches!(step, Poll::Ready(None)) || self.body.is_end_stream();
-        (self.watch)(step, if is_over { Stage::Over } else { Stage::UnderWay })
+        let is_end = matches!(step, Poll::Ready(None)) || self.body.is_end_stream();
+        (self.watch)(step, if is_end { BodyState::Ended } else { BodyState::Streaming })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -132,7 +132,7 @@ impl<F: FnMut(Step, Stage) -> Step + Unpin> Body for WatchedBody<F> {
     }
 }
 
-/// Refuses a body whose header says that it is too large, before anything is spent on it.
+/// Rejects a body whose `Content-Length` is too large, before reading any of it.
 ///
 /// # Errors
 /// [`Fault::BodyTooLarge`].

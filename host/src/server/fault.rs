@@ -1,5 +1,5 @@
-//! What goes wrong outside the guest: a stable code, the status that fits, and a JSON body in the
-//! same shape as the detector's own errors.
+//! Errors that the host reports to clients: a stable code, an HTTP status, and a JSON body of the same shape
+//! as the detector's errors.
 
 use std::time::Duration;
 
@@ -12,59 +12,59 @@ use wasmtime_wasi_http::WasiBody;
 
 use crate::app::routes::StaticReply;
 
-/// Why a request got no reply from a guest.
+/// The reason why a request got no reply from a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// No route matches.
     NoRoute { path: String },
-    /// The request cannot be given to a guest.
+    /// The request is malformed.
     BadRequest { reason: String },
     /// The header was not complete in time.
-    HeaderTime { limit: Duration },
-    /// The body is larger than it may be.
+    HeaderTimeout { limit: Duration },
+    /// The body is larger than [`Limits::body_size`](crate::config::Limits::body_size).
     BodyTooLarge { limit: u64 },
-    /// The client paused for too long within the body.
-    BodyIdle { waited: Duration },
-    /// The client took too long over the body as a whole.
-    BodyTime { limit: Duration },
-    /// The bodies of all requests together are more than may be held.
+    /// The client paused too long while sending the body.
+    BodyIdleTimeout { waited: Duration },
+    /// The client took too long to send the whole body.
+    BodyTimeout { limit: Duration },
+    /// The bodies of all requests together exceed the memory limit.
     UploadMemory { limit: u64 },
-    /// A route names a component that is not loaded.
-    Unloaded,
-    /// Every instance is busy, and so is the queue.
+    /// The component cannot be instantiated, or there is no component of this name.
+    NotLoaded,
+    /// All instances are busy and the queue is full.
     QueueFull { length: usize },
-    /// Every instance stayed busy for as long as a request may wait.
+    /// All instances stayed busy for as long as a request may wait.
     QueueTimeout { waited: Duration },
-    /// The guest used more processor time than it may.
-    Deadline { limit: Duration },
-    /// The request took longer, from the start of its instance, than it may.
-    Timeout { limit: Duration },
-    /// The guest asked for more memory than it may have, and failed without it.
-    Memory { limit: u64 },
-    /// The guest trapped: a panic, or a fault of its own.
+    /// The guest exceeded its limit on processor time.
+    CpuLimit { limit: Duration },
+    /// The request exceeded its time limit, counted from the start of its instance.
+    RequestTimeout { limit: Duration },
+    /// The guest failed after it was refused memory beyond its limit.
+    MemoryLimit { limit: u64 },
+    /// The guest trapped, for example because it panicked.
     Trap,
     /// The guest ended without a reply.
-    NoReply,
+    NoResponse,
 }
 
 impl Fault {
-    /// The stable name of this fault, for programs.
+    /// The stable code of this fault.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoRoute { .. } => "no_route",
             Self::BadRequest { .. } => "bad_request",
-            Self::HeaderTime { .. } => "header_timeout",
+            Self::HeaderTimeout { .. } => "header_timeout",
             Self::BodyTooLarge { .. } => "body_too_large",
-            Self::BodyIdle { .. } | Self::BodyTime { .. } => "body_timeout",
+            Self::BodyIdleTimeout { .. } | Self::BodyTimeout { .. } => "body_timeout",
             Self::UploadMemory { .. } => "upload_memory_full",
-            Self::Unloaded => "component_unloaded",
+            Self::NotLoaded => "component_not_loaded",
             Self::QueueFull { .. } => "queue_full",
             Self::QueueTimeout { .. } => "queue_timeout",
-            Self::Deadline { .. } => "deadline_exceeded",
-            Self::Timeout { .. } => "request_timeout",
-            Self::Memory { .. } => "memory_exceeded",
+            Self::CpuLimit { .. } => "cpu_limit_exceeded",
+            Self::RequestTimeout { .. } => "request_timeout",
+            Self::MemoryLimit { .. } => "memory_limit_exceeded",
             Self::Trap => "guest_trapped",
-            Self::NoReply => "guest_gave_no_reply",
+            Self::NoResponse => "guest_no_response",
         }
     }
 
@@ -73,14 +73,14 @@ impl Fault {
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::HeaderTime { .. } | Self::BodyIdle { .. } | Self::BodyTime { .. } => {
-                StatusCode::REQUEST_TIMEOUT
-            }
+            Self::HeaderTimeout { .. }
+            | Self::BodyIdleTimeout { .. }
+            | Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::QueueFull { .. } | Self::QueueTimeout { .. } | Self::UploadMemory { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Deadline { .. } | Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::Unloaded | Self::Memory { .. } | Self::Trap | Self::NoReply => {
+            Self::CpuLimit { .. } | Self::RequestTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotLoaded | Self::MemoryLimit { .. } | Self::Trap | Self::NoResponse => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         }
@@ -90,42 +90,42 @@ impl Fault {
         match self {
             Self::NoRoute { path } => format!("no route of this application matches {path:?}"),
             Self::BadRequest { reason } => reason.clone(),
-            Self::HeaderTime { limit } => format!("the header was not complete after {limit:?}"),
+            Self::HeaderTimeout { limit } => format!("the header was incomplete after {limit:?}"),
             Self::BodyTooLarge { limit } => {
-                format!("the body is larger than the {limit} bytes it may have: send less")
+                format!("the body is larger than the limit of {limit} bytes")
             }
-            Self::BodyIdle { waited } => format!("no more of the body came for {waited:?}"),
-            Self::BodyTime { limit } => {
-                format!("the body was not complete after {limit:?}: send it faster, or less of it")
+            Self::BodyIdleTimeout { waited } => format!("the body stalled for {waited:?}"),
+            Self::BodyTimeout { limit } => {
+                format!("the body was incomplete after {limit:?}: send it faster, or send less")
             }
             Self::UploadMemory { limit } => format!(
-                "the bodies of all requests take up the {limit} bytes they may: try again soon"
+                "the bodies of all requests together reach the limit of {limit} bytes: try again soon"
             ),
-            Self::Unloaded => "the route's component is not loaded".into(),
+            Self::NotLoaded => "the route's component is not loaded".into(),
             Self::QueueFull { length } => {
-                format!("all instances are busy and {length} requests wait already: try again soon")
+                format!("all instances are busy and {length} requests are waiting: try again soon")
             }
             Self::QueueTimeout { waited } => {
                 format!("all instances stayed busy for {waited:?}: try again soon")
             }
-            Self::Deadline { limit } => {
-                format!("the request used more than the {limit:?} of processor time it may have")
+            Self::CpuLimit { limit } => {
+                format!("the request exceeded its limit of {limit:?} of processor time")
             }
-            Self::Timeout { limit } => format!("the request took longer than {limit:?}"),
-            Self::Memory { limit } => {
-                format!("the request needs more than the {} MiB it may have", limit >> 20)
+            Self::RequestTimeout { limit } => format!("the request took longer than {limit:?}"),
+            Self::MemoryLimit { limit } => {
+                format!("the request exceeded its memory limit of {} MiB", limit >> 20)
             }
-            Self::Trap => "the function stopped with an error; its log says more".into(),
-            Self::NoReply => "the function ended without a reply".into(),
+            Self::Trap => "the function crashed; see its log".into(),
+            Self::NoResponse => "the function ended without a reply".into(),
         }
     }
 
-    /// The body a client gets: `{"error":{"code","message"}}`.
+    /// The JSON body of the reply: `{"error":{"code","message"}}`.
     pub fn body(&self) -> String {
         format!("{}\n", json!({"error": {"code": self.code(), "message": self.message()}}))
     }
 
-    /// The reply a client gets.
+    /// The reply to the client.
     pub fn into_response(self) -> Response<WasiBody> {
         let mut response = Response::new(full(self.body()));
         *response.status_mut() = self.status();
@@ -138,7 +138,7 @@ impl Fault {
     }
 }
 
-/// A reply of plain text.
+/// A plain-text reply.
 pub fn plain(text: &'static str) -> Response<WasiBody> {
     Response::new(full(text))
 }
@@ -151,7 +151,7 @@ pub fn fixed(reply: &StaticReply) -> Response<WasiBody> {
     response
 }
 
-/// A body that is there as a whole.
+/// A body that is in memory.
 pub fn full(body: impl Into<Bytes>) -> WasiBody {
     Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
 }

@@ -1,4 +1,4 @@
-//! One guest for one request: made, run under its limits, and dropped.
+//! Runs one guest for one request, under its limits.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -9,33 +9,33 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use wasmtime::Engine;
 use wasmtime_wasi_http::WasiBody;
 
-use super::admission::Place;
+use super::admission::Permit;
 use super::fault::Fault;
 use super::metrics::{Metrics, seconds};
-use super::relay::{self, Ended, ReplyMemory};
-use crate::runtime::Limits;
+use super::relay::{self, RelayEnd, ReplyMemory};
+use crate::config::Limits;
 use crate::runtime::engine::Loaded;
 use crate::runtime::handler::GuestReply;
-use crate::runtime::instance::{self, DeadlineExceeded, Metered, State, Usage};
+use crate::runtime::instance::{self, CpuLimitExceeded, InstanceState, Metered, Usage};
 
-/// Runs guests: what all of them share.
+/// Runs guests, and holds what they share.
 pub struct Guests {
     limits: Limits,
     metrics: Arc<Metrics>,
     replies: ReplyMemory,
-    /// Those that run, be it after their reply.
+    /// The running guests, including those that have already replied.
     running: TaskTracker,
 }
 
 /// One guest to run.
 pub struct Call<'a> {
     pub component: &'a Arc<Loaded>,
-    pub place: Place,
-    /// How many guests have called one another to come here.
+    pub permit: Permit,
+    /// The depth of calls between guests that led to this one.
     pub hops: u32,
 }
 
-/// Why a guest ended early, if it did: known before its reply's body ends.
+/// The fault that ended a guest early, if any. It is set before the reply's body ends.
 type Failure = Arc<OnceLock<Fault>>;
 
 impl Guests {
@@ -44,152 +44,160 @@ impl Guests {
         Self { limits: *limits, metrics, replies, running: TaskTracker::new() }
     }
 
-    /// Waits until none runs; to be called when no more are to come.
+    /// Waits until no guest is running. Call it once no more can start.
     pub async fn finish(&self) {
         self.running.close();
         self.running.wait().await;
     }
 
-    /// Runs a guest until its reply begins; the reply's body follows as the guest writes it. A client
-    /// that goes away before the end stops the guest.
+    /// Runs a guest until its reply begins. The body follows as the guest writes it. If the client
+    /// disconnects before the end, the guest is stopped.
     ///
     /// # Errors
-    /// What kept the guest from a reply.
+    /// If the guest ends without a reply.
     pub async fn run(
         self: &Arc<Self>,
         engine: &Engine,
         call: Call<'_>,
         request: Request<WasiBody>,
     ) -> Result<Response<WasiBody>, Fault> {
-        let Call { component, place, hops } = call;
+        let Call { component, permit, hops } = call;
         let (limits, component) = (self.limits, Arc::clone(component));
-        let used = Usage::start();
+        let usage = Usage::start();
         let wasi = component.wasi().map_err(|error| {
             tracing::error!(
                 component = component.id(),
                 error = format!("{error:#}"),
-                "no instance"
+                "cannot create an instance"
             );
-            Fault::Unloaded
+            Fault::NotLoaded
         })?;
-        let mut store = instance::store(engine, wasi, &component, &limits, Arc::clone(&used), hops);
+        let mut store =
+            instance::store(engine, wasi, &component, &limits, Arc::clone(&usage), hops);
         let method = request.method().clone();
-        let mut account = Account::open(&self.metrics, &used);
-        let failure = Arc::clone(&account.failure);
-        let (reply, replied) = oneshot::channel();
+        let mut guard = MetricsGuard::new(&self.metrics, &usage);
+        let failure = Arc::clone(&guard.failure);
+        let (reply_tx, reply_rx) = oneshot::channel();
         let (metrics, failed) = (Arc::clone(&self.metrics), Arc::clone(&failure));
         let guest = async move {
-            let made_from = Instant::now();
-            let made = || metrics.instantiate.observe(seconds(made_from.elapsed()));
-            let called = component.handler().run(&mut store, request, reply, made);
+            let started = Instant::now();
+            let on_instantiated = || metrics.instantiate.observe(seconds(started.elapsed()));
+            let called = component.handler().run(&mut store, request, reply_tx, on_instantiated);
             if let Err(error) = called.await {
-                // Before the store is dropped, and with it the reply's body.
-                let _ = failed.set(fault(&error, store.data(), &limits, component.id()));
+                // Set the failure before dropping the store, which ends the reply's body.
+                let _ = failed.set(classify(&error, store.data(), &limits, component.id()));
             }
             drop(store);
-            drop(place);
+            drop(permit);
         };
-        let (begun, begins) = oneshot::channel();
-        let relay = Arc::clone(self).relay(method, replied, begun, Arc::clone(&failure));
+        let (response_tx, response_rx) = oneshot::channel();
+        let relay = Arc::clone(self).relay(method, reply_rx, response_tx, Arc::clone(&failure));
         let task = AbortOnDropHandle::new(self.running.spawn(async move {
-            let both = run_both(Metered::new(guest, used), relay);
-            let mut both = std::pin::pin!(tokio::time::timeout(limits.request_time, both));
-            match both.as_mut().await {
-                Ok(ended) => account.close(ended),
-                Err(_) => drop(account.failure.set(Fault::Timeout { limit: limits.request_time })),
+            let guest_and_relay = run_both(Metered::new(guest, usage), relay);
+            let mut guest_and_relay =
+                std::pin::pin!(tokio::time::timeout(limits.request_timeout, guest_and_relay));
+            match guest_and_relay.as_mut().await {
+                Ok(end) => guard.complete(end),
+                Err(_) => {
+                    let fault = Fault::RequestTimeout { limit: limits.request_timeout };
+                    let _ = guard.failure.set(fault);
+                }
             }
         }));
-        let Ok(begun) = begins.await else {
-            // It ends without a reply: `failure` says why, once it has.
+        let Ok(response) = response_rx.await else {
+            // The guest ends without a reply. Once it has ended, `failure` has the reason.
             let _ = task.await;
-            return Err(failure.get().cloned().unwrap_or(Fault::NoReply));
+            return Err(failure.get().cloned().unwrap_or(Fault::NoResponse));
         };
-        // From here on, it is the relay that notices a client that goes away.
+        // From now on, the relay detects a client that disconnects.
         drop(task.detach());
-        begun.map_err(|error| {
+        response.map_err(|error| {
             tracing::warn!(error, "the guest replied with an error");
-            Fault::NoReply
+            Fault::NoResponse
         })
     }
 
-    /// Passes on the guest's reply: its header through `begun`, then its body.
+    /// Relays the guest's reply: the header through `response_tx`, then the body.
     async fn relay(
         self: Arc<Self>,
         method: Method,
-        replied: oneshot::Receiver<GuestReply>,
-        begun: oneshot::Sender<GuestReply>,
+        reply_rx: oneshot::Receiver<GuestReply>,
+        response_tx: oneshot::Sender<GuestReply>,
         failure: Failure,
-    ) -> Ended {
-        let response = match replied.await {
+    ) -> RelayEnd {
+        let response = match reply_rx.await {
             Ok(Ok(response)) => response,
             Ok(error) => {
-                let _ = begun.send(error);
-                return Ended::Whole;
+                let _ = response_tx.send(error);
+                return RelayEnd::Complete;
             }
-            Err(_) => return Ended::Whole,
+            Err(_) => return RelayEnd::Complete,
         };
-        let (response, relay) = relay::divide(response, &method, &self.replies);
-        match begun.send(Ok(response)) {
+        let (response, relay) = relay::split(response, &method, &self.replies);
+        match response_tx.send(Ok(response)) {
             Ok(()) => relay.run(|| failure.get().is_some()).await,
-            Err(_) => Ended::ClientGone,
+            Err(_) => RelayEnd::ClientGone,
         }
     }
 }
 
-/// Runs a guest and the relay of its reply to their ends; without its client, a guest is stopped.
-async fn run_both(guest: impl Future<Output = ()>, relay: impl Future<Output = Ended>) -> Ended {
+/// Runs a guest and the relay of its reply to completion. Stops the guest if the client disconnects.
+async fn run_both(
+    guest: impl Future<Output = ()>,
+    relay: impl Future<Output = RelayEnd>,
+) -> RelayEnd {
     let (mut guest, mut relay) = (std::pin::pin!(guest), std::pin::pin!(relay));
     tokio::select! {
         () = &mut guest => {
             relay.await;
         }
-        ended = &mut relay => match ended {
-            Ended::Whole => guest.await,
-            Ended::ClientGone => return Ended::ClientGone,
+        end = &mut relay => match end {
+            RelayEnd::Complete => guest.await,
+            RelayEnd::ClientGone => return RelayEnd::ClientGone,
         },
     }
-    Ended::Whole
+    RelayEnd::Complete
 }
 
-/// What is counted of a guest, however it ends.
-struct Account {
+/// Updates the metrics when dropped, however the guest ends.
+struct MetricsGuard {
     metrics: Arc<Metrics>,
-    used: Arc<Usage>,
+    usage: Arc<Usage>,
     failure: Failure,
-    ended: Ended,
+    end: RelayEnd,
 }
 
-impl Account {
-    fn open(metrics: &Arc<Metrics>, used: &Arc<Usage>) -> Self {
-        let (metrics, used) = (Arc::clone(metrics), Arc::clone(used));
-        // Until the guest is known to have ended otherwise.
-        Self { metrics, used, failure: Failure::default(), ended: Ended::ClientGone }
+impl MetricsGuard {
+    fn new(metrics: &Arc<Metrics>, usage: &Arc<Usage>) -> Self {
+        let (metrics, usage) = (Arc::clone(metrics), Arc::clone(usage));
+        // The default, unless `complete` is called.
+        Self { metrics, usage, failure: Failure::default(), end: RelayEnd::ClientGone }
     }
 
-    fn close(&mut self, ended: Ended) {
-        self.ended = ended;
+    fn complete(&mut self, end: RelayEnd) {
+        self.end = end;
     }
 }
 
-impl Drop for Account {
+impl Drop for MetricsGuard {
     fn drop(&mut self) {
-        self.metrics.guest.observe(seconds(self.used.cpu()));
-        self.metrics.memory_peak.observe(self.used.memory_peak());
-        let reason = match (self.failure.get(), self.ended) {
+        self.metrics.guest.observe(seconds(self.usage.cpu()));
+        self.metrics.memory_peak.observe(self.usage.memory_peak());
+        let reason = match (self.failure.get(), self.end) {
             (Some(fault), _) => fault.code(),
-            (None, Ended::ClientGone) => "client_gone",
-            (None, Ended::Whole) => return,
+            (None, RelayEnd::ClientGone) => "client_gone",
+            (None, RelayEnd::Complete) => return,
         };
-        self.metrics.guest_failed(reason);
+        self.metrics.count_guest_failure(reason);
     }
 }
 
-fn fault(error: &wasmtime::Error, state: &State, limits: &Limits, id: &str) -> Fault {
+fn classify(error: &wasmtime::Error, state: &InstanceState, limits: &Limits, id: &str) -> Fault {
     tracing::error!(component = id, error = format!("{error:#}"), "the guest failed");
-    if error.downcast_ref::<DeadlineExceeded>().is_some() {
-        Fault::Deadline { limit: limits.request_cpu }
-    } else if state.memory_was_refused() {
-        Fault::Memory { limit: limits.instance_memory }
+    if error.downcast_ref::<CpuLimitExceeded>().is_some() {
+        Fault::CpuLimit { limit: limits.request_cpu }
+    } else if state.memory_limit_was_hit() {
+        Fault::MemoryLimit { limit: limits.instance_memory }
     } else {
         Fault::Trap
     }

@@ -1,4 +1,4 @@
-//! The socket: accepts connections, speaks HTTP/1.1 with them, and stops in an orderly way.
+//! Accepts connections, serves HTTP/1.1 on them, and shuts down gracefully.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,32 +21,32 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use super::fault::Fault;
-use super::stall::Impatient;
+use super::min_rate::MinRateStream;
 use super::{Connection, Scheme, Server, descriptors};
 
-/// Binds an address; port 0 takes any free one.
+/// Binds an address. Port 0 selects any free port.
 ///
 /// # Errors
-/// An address in use, or not of this machine, with what to do.
+/// If the address is in use, or does not belong to this machine.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!(
-            "cannot listen on {address}; choose another address with --listen (port 0 takes any)"
+            "cannot listen on {address}; choose another address with --listen (port 0 selects any free port)"
         )
     })
 }
 
-/// SIGTERM and SIGINT, the ways a server is told to stop.
+/// SIGTERM and SIGINT, the signals that stop the server.
 pub struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl StopSignals {
-    /// From here on, the signals do not end the process by themselves.
+    /// Installs handlers, so that these signals no longer terminate the process.
     ///
     /// # Errors
-    /// Where the system refuses.
+    /// If the system refuses to install a handler.
     pub fn new() -> anyhow::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("cannot receive SIGTERM")?,
@@ -54,7 +54,7 @@ impl StopSignals {
         })
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -63,38 +63,38 @@ impl StopSignals {
     }
 }
 
-/// Where connections come in.
+/// The socket of the public listener.
 pub struct Listener {
     pub socket: TcpListener,
-    /// Encrypts them, where there is one.
+    /// `None` for plain HTTP.
     pub tls: Option<TlsAcceptor>,
 }
 
-/// Serves until the first signal; then refuses new connections, finishes what is in flight within
-/// the grace period, and returns. A second signal ends the wait at once.
+/// Serves until the first signal. Then it accepts no more connections, waits up to the grace period for
+/// requests in flight, and returns. A second signal makes it return immediately.
 pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: StopSignals) {
     let (stop, stopping) = watch::channel(false);
-    let conversations = TaskTracker::new();
+    let tasks = TaskTracker::new();
     let limits = server.limits();
     let connections = descriptors::connections(limits.connections, limits.instances);
-    let places = Arc::new(Semaphore::new(connections));
+    let permits = Arc::new(Semaphore::new(connections));
     let Listener { socket, tls } = listener;
-    let welcome = |place, stream, connection| {
+    let spawn_connection = |permit, stream, connection| {
         let (server, tls, stopping) = (Arc::clone(&server), tls.clone(), stopping.clone());
-        conversations.spawn(async move {
-            open(server, stream, tls, connection, stopping).await;
-            drop::<OwnedSemaphorePermit>(place);
+        tasks.spawn(async move {
+            handshake_and_serve(server, stream, tls, connection, stopping).await;
+            drop::<OwnedSemaphorePermit>(permit);
         });
     };
     loop {
-        // A connection waits in the kernel until there is a place for it.
-        let place = Arc::clone(&places).acquire_owned();
-        let accepted = async { (place.await, socket.accept().await) };
+        // Until a permit is free, connections wait in the kernel's backlog.
+        let permit = Arc::clone(&permits).acquire_owned();
+        let accepted = async { (permit.await, socket.accept().await) };
         tokio::select! {
-            (Ok(place), accepted) = accepted => match identify(accepted) {
-                Ok((stream, connection)) => welcome(place, stream, connection),
+            (Ok(permit), accepted) = accepted => match prepare(accepted) {
+                Ok((stream, connection)) => spawn_connection(permit, stream, connection),
                 Err(error) => {
-                    // Out of descriptors, most likely: the next try would fail as fast.
+                    // Probably out of file descriptors: an immediate retry would fail too.
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -102,41 +102,39 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: StopSig
             () = signals.next() => break,
         }
     }
-    server.stop();
-    // The kernel has connections whose clients know of no refusal: to close would reset them.
-    for accepted in waiting(socket) {
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
-        if let Ok((stream, connection)) = identify(accepted) {
-            welcome(place, stream, connection);
+    server.begin_shutdown();
+    // Serve the connections in the kernel's backlog too: closing the socket would reset them.
+    for accepted in pending_connections(socket) {
+        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { break };
+        if let Ok((stream, connection)) = prepare(accepted) {
+            spawn_connection(permit, stream, connection);
         }
     }
     stop.send_replace(true);
-    drain(server, &conversations, &mut signals).await;
+    drain(server, &tasks, &mut signals).await;
 }
 
-/// Waits until every connection, and what guests still do, has come to its end: for the grace period, or
-/// until the next signal.
-async fn drain(server: Arc<Server>, conversations: &TaskTracker, signals: &mut StopSignals) {
+/// Waits until all connections and guests have finished, the grace period is over, or a signal arrives.
+async fn drain(server: Arc<Server>, tasks: &TaskTracker, signals: &mut StopSignals) {
     let grace = server.limits().grace;
-    tracing::info!(
-        connections = conversations.len(),
-        ?grace,
-        "stopping: finishing what is in flight"
-    );
-    conversations.close();
+    tracing::info!(connections = tasks.len(), ?grace, "stopping: finishing the requests in flight");
+    tasks.close();
     let finish = async {
-        conversations.wait().await;
+        tasks.wait().await;
         server.finish().await;
     };
     tokio::select! {
         () = finish => tracing::info!("stopped: all requests have finished"),
         () = tokio::time::sleep(grace) => tracing::warn!(?grace, "stopped: not all requests have finished"),
-        () = signals.next() => tracing::warn!("stopped at once: a second signal"),
+        () = signals.next() => tracing::warn!("stopped immediately: a second signal arrived"),
     }
 }
 
-/// The connections that wait to be accepted, without waiting for more; then the socket is closed.
-fn waiting(socket: TcpListener) -> impl Iterator<Item = io::Result<(TcpStream, SocketAddr)>> {
+/// The connections in the kernel's backlog. Waits for no further ones; dropping the iterator closes the
+/// socket.
+fn pending_connections(
+    socket: TcpListener,
+) -> impl Iterator<Item = io::Result<(TcpStream, SocketAddr)>> {
     let socket = socket.into_std().ok();
     std::iter::from_fn(move || {
         let (stream, client) = socket.as_ref()?.accept().ok()?;
@@ -145,39 +143,43 @@ fn waiting(socket: TcpListener) -> impl Iterator<Item = io::Result<(TcpStream, S
     })
 }
 
-fn identify(accepted: io::Result<(TcpStream, SocketAddr)>) -> io::Result<(TcpStream, Connection)> {
+fn prepare(accepted: io::Result<(TcpStream, SocketAddr)>) -> io::Result<(TcpStream, Connection)> {
     let (stream, client) = accepted?;
-    // Replies are small and whole: waiting to fill a packet only delays them.
+    // Replies are written in one go, so Nagle's algorithm would only delay them.
     stream.set_nodelay(true)?;
     let local = stream.local_addr()?;
     Ok((stream, Connection { client, local, scheme: Scheme::Http }))
 }
 
-/// Sees to the encryption of a connection, where there is any, before anything is said.
-async fn open(
+/// Performs the TLS handshake, if TLS is on, then serves the connection.
+async fn handshake_and_serve(
     server: Arc<Server>,
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     connection: Connection,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let Some(tls) = tls else { return converse(server, stream, connection, stopping).await };
-    let handshake = tokio::time::timeout(server.limits().header_time, tls.accept(stream));
+    let Some(tls) = tls else {
+        return serve_connection(server, stream, connection, stopping).await;
+    };
+    let handshake = tokio::time::timeout(server.limits().header_timeout, tls.accept(stream));
     let handshake = tokio::select! {
         handshake = handshake => handshake,
-        () = is_over(&mut stopping) => return,
+        () = shutdown_requested(&mut stopping) => return,
     };
     match handshake {
         Ok(Ok(stream)) => {
             let connection = Connection { scheme: Scheme::Https, ..connection };
-            converse(server, stream, connection, stopping).await;
+            serve_connection(server, stream, connection, stopping).await;
         }
-        Ok(Err(error)) => tracing::debug!(client = %connection.client, %error, "no TLS handshake"),
+        Ok(Err(error)) => {
+            tracing::debug!(client = %connection.client, %error, "the TLS handshake failed");
+        }
         Err(_) => tracing::debug!(client = %connection.client, "the TLS handshake took too long"),
     }
 }
 
-async fn converse<S>(
+async fn serve_connection<S>(
     server: Arc<Server>,
     stream: S,
     connection: Connection,
@@ -185,71 +187,72 @@ async fn converse<S>(
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let _open = server.metrics().connection();
-    let (header_time, body_idle) = (server.limits().header_time, server.limits().body_idle);
-    let answering = Arc::clone(&server);
+    let _open = server.metrics().track_connection();
+    let (header_timeout, body_idle_timeout) =
+        (server.limits().header_timeout, server.limits().body_idle_timeout);
+    let handler = Arc::clone(&server);
     let service = service_fn(move |request: Request<Incoming>| {
-        let server = Arc::clone(&answering);
+        let server = Arc::clone(&handler);
         Box::pin(async move {
             let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-            Ok::<_, Infallible>(server.respond(request, connection).await)
+            Ok::<_, Infallible>(server.handle(request, connection).await)
         })
     });
-    let mut conversation = http1::Builder::new()
+    let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_time)
+        .header_read_timeout(header_timeout)
         .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(Impatient::new(stream, body_idle)), service);
+        .serve_connection(TokioIo::new(MinRateStream::new(stream, body_idle_timeout)), service);
     let ended = tokio::select! {
-        ended = &mut conversation => ended,
-        () = is_over(&mut stopping) => {
-            std::pin::Pin::new(&mut conversation).graceful_shutdown();
-            (&mut conversation).await
+        ended = &mut http => ended,
+        () = shutdown_requested(&mut stopping) => {
+            std::pin::Pin::new(&mut http).graceful_shutdown();
+            (&mut http).await
         }
     };
-    let parts = conversation.into_parts();
+    let parts = http.into_parts();
     let mut stream = parts.io.into_inner();
     if let Err(error) = ended {
         tracing::debug!(client = %connection.client, %error, "a connection ended early");
-        // A connection that was merely idle is closed without a word.
+        // An idle connection is closed without a reply.
         if error.is_timeout() && !parts.read_buf.is_empty() {
-            let fault = Fault::HeaderTime { limit: header_time };
-            server.metrics().rejected(fault.code());
-            tell(&mut stream, &fault).await;
+            let fault = Fault::HeaderTimeout { limit: header_timeout };
+            server.metrics().count_rejected(fault.code());
+            write_fault(&mut stream, &fault).await;
         } else if error.is_parse() {
-            // hyper has answered that itself.
-            server.metrics().rejected("malformed_header");
+            // hyper has already replied.
+            server.metrics().count_rejected("malformed_header");
         }
     }
-    if !server.is_stopping() {
-        linger(stream).await;
+    if !server.is_shutting_down() {
+        lingering_close(stream).await;
     }
 }
 
-/// Waits until the server is told to stop.
-async fn is_over(stopping: &mut watch::Receiver<bool>) {
-    // An error is the end of the server itself.
+/// Waits until shutdown begins.
+async fn shutdown_requested(stopping: &mut watch::Receiver<bool>) {
+    // An error means that the sender, and so the server, is gone.
     let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
 }
 
-/// Reads on for a moment, and throws away what comes: a client that is still sending a body which was
-/// refused would otherwise lose the reply to a reset connection.
-async fn linger(mut stream: impl AsyncRead + Unpin) {
-    const MOMENT: Duration = Duration::from_secs(2);
+/// Reads and discards input for a while before closing. Otherwise a client that is still sending a rejected
+/// body would get a connection reset instead of the reply.
+async fn lingering_close(mut stream: impl AsyncRead + Unpin) {
+    const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
     let mut buffer = vec![0; 64 << 10];
     let to_the_end = async { while let Ok(1..) = stream.read(&mut buffer).await {} };
-    // What is over in time ends the connection in order; what is not is cut off.
-    let _ = tokio::time::timeout(MOMENT, to_the_end).await;
+    // After the timeout, the connection is closed even if the client is still sending.
+    let _ = tokio::time::timeout(LINGER_TIMEOUT, to_the_end).await;
 }
 
-/// Tells a client that its header took too long: hyper ends such a connection in silence.
-async fn tell(stream: &mut (impl AsyncWrite + Unpin), fault: &Fault) {
+/// Writes the reply to a header that took too long: hyper closes such a connection without one.
+async fn write_fault(stream: &mut (impl AsyncWrite + Unpin), fault: &Fault) {
     let (status, body) = (fault.status(), fault.body());
     let reply = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     );
-    // The client may be gone, or not reading: no more is owed to it.
+    // Best effort: the client may be gone, or not reading.
     let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(reply.as_bytes())).await;
 }

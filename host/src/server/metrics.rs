@@ -1,14 +1,14 @@
-//! What Prometheus scrapes: counters, gauges and histograms of requests, guests and detections.
+//! Prometheus metrics of requests, guests and detections.
 //!
-//! A function may have what it found counted: a reply's header
-//! `spotter-detections: MODEL; LABEL=NUMBER, LABEL=NUMBER` is taken off and added to
-//! `spotter_detections_total{model,label}`.
+//! A function reports its detections in the reply header
+//! `spotter-detections: MODEL; LABEL=NUMBER, LABEL=NUMBER`. The server removes the header and adds the numbers
+//! to `spotter_detections_total{model,label}`.
 
-use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use http::HeaderMap;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -17,17 +17,15 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::node::metrics::BondCollector;
-
-/// The header by which a function has its detections counted.
+/// The header in which a function reports its detections.
 pub const DETECTIONS_HEADER: &str = "spotter-detections";
 
-/// At most this many labels are told apart: what a faulty function may cost.
+/// The maximum number of detection time series, to bound the cost of a faulty function.
 const MAX_DETECTION_SERIES: usize = 2000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
-    /// The route's pattern; empty where no route matched.
+    /// The route's pattern; empty if no route matched.
     pub route: String,
     pub status: u16,
 }
@@ -65,6 +63,13 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
+        Self::new(Vec::new())
+    }
+}
+
+impl Metrics {
+    /// The server's metrics, with further ones from `collectors`.
+    pub fn new(collectors: Vec<Box<dyn Collector>>) -> Self {
         let seconds = || Histogram::new(exponential_buckets(0.0005, 2.0, 16));
         let mut metrics = Self {
             registry: Registry::with_prefix("spotter"),
@@ -84,50 +89,50 @@ impl Default for Metrics {
             detection_series: AtomicU64::new(0),
         };
         metrics.register();
+        for collector in collectors {
+            metrics.registry.register_collector(collector);
+        }
         metrics
     }
-}
 
-impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION")), ("wasmtime", "48")]);
-        registry.register("build", "Version of the host and of wasmtime", build);
+        registry.register("build", "Versions of Spotter and wasmtime", build);
         registry.register("requests", "Requests answered", self.requests.clone());
-        registry.register(
-            "requests_in_flight",
-            "Requests not yet answered in full",
-            self.in_flight.clone(),
-        );
+        registry.register("requests_in_flight", "Requests being handled", self.in_flight.clone());
         registry.register(
             "requests_queued",
-            "Requests that wait for an instance",
+            "Requests waiting for an instance",
             self.queued.clone(),
         );
         registry.register(
             "requests_rejected",
-            "Requests answered by the host with an error",
+            "Requests that the host answered with an error",
             self.rejected.clone(),
         );
         registry.register(
             "guest_failures",
-            "Guests that were stopped or failed",
+            "Guests that failed or were stopped",
             self.guest_failures.clone(),
         );
-        registry.register("instances", "Instances that run", self.instances.clone());
-        registry.register("connections", "Connections that are open", self.connections.clone());
-        registry.register("detections", "Objects that functions found", self.detections.clone());
-        registry.register_collector(Box::new(BondCollector::of(Path::new("/"))));
+        registry.register("instances", "Running instances", self.instances.clone());
+        registry.register("connections", "Open connections", self.connections.clone());
+        registry.register("detections", "Objects detected", self.detections.clone());
         let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         };
-        seconds("queue", "Time a request waited for an instance", &self.queue);
-        seconds("instantiate", "Time to make an instance", &self.instantiate);
+        seconds("queue_wait", "Time that a request waited for an instance", &self.queue);
+        seconds("instantiation", "Time to create an instance", &self.instantiate);
         seconds("guest_cpu", "Processor time of a guest", &self.guest);
-        seconds("request", "Time from a request's header to its reply's end", &self.total);
+        seconds(
+            "request_duration",
+            "Time from a request's header to the end of its reply",
+            &self.total,
+        );
         registry.register_with_unit(
             "guest_memory_peak",
-            "The most linear memory a guest had",
+            "Peak linear memory of a guest",
             Unit::Bytes,
             self.memory_peak.clone(),
         );
@@ -141,23 +146,23 @@ impl Metrics {
         text
     }
 
-    /// Counts a request that the host itself answered, by its fault's code.
-    pub fn rejected(&self, reason: &'static str) {
+    /// Counts a request that the host answered with this fault code.
+    pub fn count_rejected(&self, reason: &'static str) {
         self.rejected.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// Counts a guest that was stopped or failed, by its fault's code.
-    pub fn guest_failed(&self, reason: &'static str) {
+    /// Counts a guest that failed or was stopped, by fault code.
+    pub fn count_guest_failure(&self, reason: &'static str) {
         self.guest_failures.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// Counts a connection until what is given is dropped.
-    pub fn connection(&self) -> Counted {
+    /// Counts a connection as open until the guard is dropped.
+    pub fn track_connection(&self) -> GaugeGuard {
         self.connections.inc();
-        Counted(self.connections.clone())
+        GaugeGuard(self.connections.clone())
     }
 
-    /// Takes the detections header off a reply, and counts what it says.
+    /// Removes the detections header from a reply and counts its detections.
     pub fn count_detections(&self, headers: &mut HeaderMap) {
         let Some(value) = headers.remove(DETECTIONS_HEADER) else { return };
         let Ok(text) = value.to_str() else { return };
@@ -185,16 +190,16 @@ impl Metrics {
     }
 }
 
-/// One of those that a gauge counts.
-pub struct Counted(Gauge);
+/// Decrements a gauge when dropped.
+pub struct GaugeGuard(Gauge);
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-/// A duration in the unit that Prometheus wants.
+/// A duration in seconds, the unit that Prometheus uses.
 pub fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
 }

@@ -1,6 +1,6 @@
-//! From a request to its reply: route, admission, a fresh instance, and what the guest answers.
+//! Handles a request: finds its route, waits for a permit, runs a fresh instance, and returns its reply.
 //!
-//! The same [`Server`] answers sockets (`spotter up`) and calls in process (`spotter detect`).
+//! `spotter up` and `spotter detect` use the same [`Server`]; `detect` calls it without a socket.
 
 pub mod admin;
 pub mod admission;
@@ -11,10 +11,10 @@ pub mod fault;
 pub mod guest;
 pub mod listener;
 pub mod metrics;
+pub mod min_rate;
 pub mod observe;
 pub mod relay;
 pub mod spin_headers;
-pub mod stall;
 pub mod tls;
 pub mod traces;
 pub mod upload;
@@ -26,14 +26,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{HeaderValue, Request, Response, header};
+use prometheus_client::collector::Collector;
 use wasmtime_wasi_http::WasiBody;
 
 use crate::app::App;
 use crate::app::routes::{Match, Target};
+use crate::config::Limits;
+use crate::runtime::Runtime;
 use crate::runtime::outbound::{Internal, Siblings};
-use crate::runtime::{Limits, Runtime};
 use admission::Admission;
-use body::{Breach, LimitedBody};
+use body::{ExceededLimit, LimitedBody};
 use fault::Fault;
 use guest::{Call, Guests};
 use metrics::Metrics;
@@ -41,7 +43,7 @@ use observe::Observation;
 use traces::Traces;
 use upload_memory::UploadMemory;
 
-/// An application with its components loaded, ready to answer.
+/// An application with its components loaded, ready to handle requests.
 pub struct Server {
     app: App,
     runtime: Runtime,
@@ -50,12 +52,12 @@ pub struct Server {
     uploads: Arc<UploadMemory>,
     guests: Arc<Guests>,
     metrics: Arc<Metrics>,
-    /// Where spans go, where they are wanted.
+    /// `None` if tracing is off.
     traces: Option<Traces>,
-    stopping: AtomicBool,
+    shutting_down: AtomicBool,
 }
 
-/// Who asks, and through which of our addresses.
+/// The addresses and the scheme of a client's connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
     pub client: SocketAddr,
@@ -63,11 +65,11 @@ pub struct Connection {
     pub scheme: Scheme,
 }
 
-/// Who sent a request, and to whom.
+/// The sender of a request.
 enum Origin {
-    /// A client; the application's routes say whom its request is for.
+    /// A client. The application's routes select the component.
     Client,
-    /// A guest of this application, the last of `hops` that called one another.
+    /// A guest of this application, at the end of a chain of `hops` calls between guests.
     Guest { to: Option<String>, hops: u32 },
 }
 
@@ -79,7 +81,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// As a URL has it.
+    /// The scheme as it appears in a URL.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -89,21 +91,27 @@ impl Scheme {
 }
 
 impl Server {
-    /// Loads every component of the application; requests are traced where there are `traces`.
+    /// Loads every component of the application. If `traces` is given, requests are traced. `collectors` add
+    /// further metrics to the server's.
     ///
     /// # Errors
-    /// Names the component at fault, and why.
-    pub fn new(app: App, limits: Limits, traces: Option<Traces>) -> anyhow::Result<Arc<Self>> {
+    /// If a component cannot be loaded. The error names it and gives the reason.
+    pub fn new(
+        app: App,
+        limits: Limits,
+        traces: Option<Traces>,
+        collectors: Vec<Box<dyn Collector>>,
+    ) -> anyhow::Result<Arc<Self>> {
         let mut runtime = Runtime::new(&limits)?;
         if app.has_state() {
-            runtime.open_stores(&app.state.join("key_value.redb"))?;
+            runtime.open_database(&app.state.join("key_value.redb"))?;
         }
         for component in app.components.values() {
             runtime.load(component)?;
         }
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new(collectors));
         let admission = Admission::new(&limits, Arc::clone(&metrics));
-        let stopping = AtomicBool::new(false);
+        let shutting_down = AtomicBool::new(false);
         let uploads = UploadMemory::new(&limits);
         let guests = Arc::new(Guests::new(&limits, Arc::clone(&metrics)));
         let server = Arc::new(Self {
@@ -115,7 +123,7 @@ impl Server {
             guests,
             metrics,
             traces,
-            stopping,
+            shutting_down,
         });
         let siblings: std::sync::Weak<Self> = Arc::downgrade(&server);
         server.runtime.connect(siblings);
@@ -138,33 +146,33 @@ impl Server {
         &self.metrics
     }
 
-    /// From here on the server is not ready, though it goes on answering.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+    /// Makes `/readyz` report 503. The server still handles requests.
+    pub fn begin_shutdown(&self) {
+        self.shutting_down.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for guests that work on after their replies, and sends what is left of the traces; to be
-    /// called when no more requests are to come.
+    /// Waits for guests that are still running after their replies, then sends the remaining traces. Call it
+    /// once no more requests can arrive.
     pub async fn finish(self: Arc<Self>) {
         self.guests.finish().await;
-        // Sending waits on a thread of its own.
+        // The exporter blocks while it sends.
         let _ = tokio::task::spawn_blocking(move || self.traces.as_ref().map(Traces::finish)).await;
     }
 
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Relaxed)
     }
 
-    /// Answers one request; a fault becomes the reply that tells of it.
-    pub async fn respond(
+    /// Handles one request. A fault becomes an error reply.
+    pub async fn handle(
         &self,
         request: Request<WasiBody>,
         connection: Connection,
     ) -> Response<WasiBody> {
-        self.reply(request, connection, Origin::Client).await
+        self.handle_from(request, connection, Origin::Client).await
     }
 
-    async fn reply(
+    async fn handle_from(
         &self,
         mut request: Request<WasiBody>,
         connection: Connection,
@@ -172,16 +180,16 @@ impl Server {
     ) -> Response<WasiBody> {
         let span = self.traces.as_ref().map(|traces| traces.begin(&mut request));
         let mut observation = Observation::begin(&self.metrics, &mut request, connection, span);
-        let reply = self.answer(request, connection, origin, &mut observation).await;
-        let mut response = reply.unwrap_or_else(|fault| {
-            self.metrics.rejected(fault.code());
+        let result = self.dispatch(request, connection, origin, &mut observation).await;
+        let mut response = result.unwrap_or_else(|fault| {
+            self.metrics.count_rejected(fault.code());
             fault.into_response()
         });
         self.metrics.count_detections(response.headers_mut());
-        observation.follow(response)
+        observation.wrap_response(response)
     }
 
-    async fn answer(
+    async fn dispatch(
         &self,
         request: Request<WasiBody>,
         connection: Connection,
@@ -191,10 +199,11 @@ impl Server {
         let path = request.uri().path().to_owned();
         let hops = match origin {
             Origin::Guest { to: Some(id), hops } => {
-                // Only names that are there, since each is a series of the metrics.
-                self.runtime.component(&id).ok_or(Fault::Unloaded)?;
-                observation.routed(format!("{id}.spin.internal"));
-                return self.call(&id, request, &Match::whole(&path), connection, hops).await;
+                // Only loaded components: each name becomes a time series in the metrics.
+                self.runtime.component(&id).ok_or(Fault::NotLoaded)?;
+                observation.set_route(format!("{id}.spin.internal"));
+                let found = Match::whole(&path);
+                return self.call_component(&id, request, &found, connection, hops).await;
             }
             Origin::Guest { to: None, hops } => hops,
             Origin::Client => 0,
@@ -203,14 +212,16 @@ impl Server {
             return Ok(fault::plain("OK"));
         }
         let (target, found) = self.app.routes.find(&path).ok_or(Fault::NoRoute { path })?;
-        observation.routed(found.pattern.to_string());
+        observation.set_route(found.pattern.to_string());
         match target {
             Target::Static(reply) => Ok(fault::fixed(reply)),
-            Target::Component(id) => self.call(id, request, &found, connection, hops).await,
+            Target::Component(id) => {
+                self.call_component(id, request, &found, connection, hops).await
+            }
         }
     }
 
-    async fn call(
+    async fn call_component(
         &self,
         id: &str,
         mut request: Request<WasiBody>,
@@ -218,20 +229,20 @@ impl Server {
         connection: Connection,
         hops: u32,
     ) -> Result<Response<WasiBody>, Fault> {
-        let component = self.runtime.component(id).ok_or(Fault::Unloaded)?;
+        let component = self.runtime.component(id).ok_or(Fault::NotLoaded)?;
         body::check_length(request.headers(), &self.limits)?;
         self.admission.check(hops)?;
         spin_headers::add(&mut request, found, connection)?;
-        let breach = Breach::default();
+        let exceeded = ExceededLimit::default();
         let (parts, body) = request.into_parts();
-        let body = LimitedBody::new(body, &self.limits, Arc::clone(&breach));
+        let body = LimitedBody::new(body, &self.limits, Arc::clone(&exceeded));
         let body = upload::receive(body, &self.limits, &self.uploads).await?;
         let request = Request::from_parts(parts, body);
-        let place = self.admission.enter(hops).await?;
-        let call = Call { component, place, hops };
+        let permit = self.admission.acquire(hops).await?;
+        let call = Call { component, permit, hops };
         let reply = self.guests.run(self.runtime.engine(), call, request).await;
-        // Whatever the guest made of a body that was cut off, its client is told the cause.
-        match breach.get() {
+        // If the body exceeded a limit, report that, whatever the guest replied to the truncated body.
+        match exceeded.get() {
             Some(fault) => Err(fault.clone()),
             None => reply,
         }
@@ -249,6 +260,7 @@ impl Siblings for Server {
         }
         let here = SocketAddr::from(([127, 0, 0, 1], 0));
         let connection = Connection { client: here, local: here, scheme: Scheme::Http };
-        Box::pin(async move { self.reply(request, connection, Origin::Guest { to, hops }).await })
+        let origin = Origin::Guest { to, hops };
+        Box::pin(async move { self.handle_from(request, connection, origin).await })
     }
 }

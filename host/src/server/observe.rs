@@ -1,4 +1,4 @@
-//! What is told of each request when its reply has ended: one line in the log, and the metrics.
+//! Logs each request and updates the metrics once its reply has ended.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,17 +10,17 @@ use hyper::body::Body;
 use wasmtime_wasi_http::WasiBody;
 
 use super::Connection;
-use super::body::{Stage, Step, WatchedBody};
+use super::body::{BodyState, PolledFrame, WatchedBody};
 use super::metrics::{Metrics, RequestLabels, seconds};
 use super::traces::RequestSpan;
 
-/// The header that names a request in the log, at the client and in the guest.
+/// The header that identifies a request in the log, to the client and to the guest.
 pub const REQUEST_ID: &str = "x-request-id";
 
-/// One request as it is answered; it tells of itself when it is dropped.
+/// One request being handled. Dropping it writes the log line and the metrics.
 pub struct Observation {
     metrics: Arc<Metrics>,
-    began: Instant,
+    started: Instant,
     method: Method,
     path: String,
     client: String,
@@ -30,12 +30,12 @@ pub struct Observation {
     route: String,
     status: u16,
     bytes: u64,
-    /// Whether the reply's end was reached, rather than its client lost.
-    is_whole: bool,
+    /// Whether the reply was sent to its end, rather than cut off by a lost client.
+    is_complete: bool,
 }
 
 impl Observation {
-    /// Begins with a request's header; a request without an id is given one.
+    /// Starts observing a request. A request without an id gets one.
     pub fn begin<B>(
         metrics: &Arc<Metrics>,
         request: &mut Request<B>,
@@ -47,7 +47,7 @@ impl Observation {
         request.headers_mut().insert(REQUEST_ID, request_id.clone());
         Self {
             metrics: Arc::clone(metrics),
-            began: Instant::now(),
+            started: Instant::now(),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             client: connection.client.to_string(),
@@ -57,39 +57,39 @@ impl Observation {
             route: String::new(),
             status: 0,
             bytes: 0,
-            is_whole: false,
+            is_complete: false,
         }
     }
 
-    /// Says which route was taken.
-    pub fn routed(&mut self, route: String) {
+    /// Sets the route that matched.
+    pub fn set_route(&mut self, route: String) {
         self.route = route;
     }
 
-    /// Goes along with the reply until its end.
-    pub fn follow(mut self, mut response: Response<WasiBody>) -> Response<WasiBody> {
+    /// Wraps the reply so that it is observed until its end.
+    pub fn wrap_response(mut self, mut response: Response<WasiBody>) -> Response<WasiBody> {
         self.status = response.status().as_u16();
-        // Nobody polls a body that has nothing to give.
-        self.is_whole = response.body().is_end_stream();
+        // An empty body is never polled.
+        self.is_complete = response.body().is_end_stream();
         response.headers_mut().insert(REQUEST_ID, self.request_id.clone());
-        let watch = move |step, stage| {
-            self.saw(&step, stage);
+        let watch = move |step, state| {
+            self.observe_frame(&step, state);
             step
         };
         response.map(|body| WatchedBody::wrap(body, watch))
     }
 
-    fn saw(&mut self, step: &Step, stage: Stage) {
+    fn observe_frame(&mut self, step: &PolledFrame, state: BodyState) {
         if let Poll::Ready(Some(Ok(frame))) = step {
             self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
         }
-        self.is_whole |= stage == Stage::Over;
+        self.is_complete |= state == BodyState::Ended;
     }
 }
 
 impl Drop for Observation {
     fn drop(&mut self) {
-        let took = self.began.elapsed();
+        let took = self.started.elapsed();
         self.metrics.in_flight.dec();
         self.metrics.total.observe(seconds(took));
         let labels = RequestLabels { route: std::mem::take(&mut self.route), status: self.status };
@@ -103,9 +103,9 @@ impl Drop for Observation {
             path = self.path,
             status = self.status,
             route = labels.route,
-            ms = (took.as_secs_f64() * 100_000.0).round() / 100.0,
+            duration_ms = (took.as_secs_f64() * 100_000.0).round() / 100.0,
             bytes = self.bytes,
-            whole = self.is_whole,
+            complete = self.is_complete,
             client = self.client,
             request_id = self.request_id.to_str().unwrap_or_default(),
             traceparent = self.traceparent.as_ref().and_then(|parent| parent.to_str().ok()),
@@ -113,18 +113,19 @@ impl Drop for Observation {
     }
 }
 
-/// The id a request brings, if it is one that can be logged; otherwise a new one.
+/// The request's own id if it can be logged, otherwise a new one.
 fn request_id<B>(request: &Request<B>) -> HeaderValue {
-    const LONGEST: usize = 128;
-    let brought = request.headers().get(REQUEST_ID).filter(|id| {
+    const MAX_REQUEST_ID_BYTES: usize = 128;
+    let given = request.headers().get(REQUEST_ID).filter(|id| {
         let bytes = id.as_bytes();
-        !bytes.is_empty() && bytes.len() <= LONGEST && bytes.iter().all(u8::is_ascii_graphic)
+        !bytes.is_empty()
+            && bytes.len() <= MAX_REQUEST_ID_BYTES
+            && bytes.iter().all(u8::is_ascii_graphic)
     });
-    brought.cloned().unwrap_or_else(new_id)
+    given.cloned().unwrap_or_else(new_id)
 }
 
-/// Unlike any other of this process, and in all likelihood of any other: the time, the process,
-/// and a counter.
+/// An id from the time, the process id and a counter: unique in this process, and very likely beyond it.
 fn new_id() -> HeaderValue {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let time = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_nanos());

@@ -1,4 +1,4 @@
-//! The `spin-*` headers a component of Spin finds on its request
+//! The `spin-*` headers that Spin adds to a component's request
 //! (<https://spinframework.dev/http-trigger#additional-request-information>).
 
 use http::uri::Authority;
@@ -10,10 +10,10 @@ use crate::app::routes::Match;
 
 const PREFIX: &str = "spin-";
 
-/// Makes the URI absolute and adds the headers; any that a client sent itself are taken away first.
+/// Makes the URI absolute and adds the headers. Any `spin-*` headers that the client sent are removed first.
 ///
 /// # Errors
-/// A `Host` that is none: a guest must see the very path by which it was chosen.
+/// If `Host` is not a host: it could change the path, and a guest must see the path that selected it.
 pub fn add<B>(
     request: &mut Request<B>,
     found: &Match<'_>,
@@ -50,12 +50,12 @@ pub fn add<B>(
 
 fn full_url<B>(request: &Request<B>, connection: Connection) -> Result<Uri, Fault> {
     let refused = |host: &[u8]| Fault::BadRequest {
-        reason: format!("{:?} is no host", String::from_utf8_lossy(host)),
+        reason: format!("{:?} is not a host", String::from_utf8_lossy(host)),
     };
     let authority = match request.headers().get(header::HOST).map(HeaderValue::as_bytes) {
         None | Some([]) => connection.local.to_string(),
         Some(host) => match Authority::try_from(host) {
-            // What is before an @ is nobody's business, and no part of a host.
+            // User information before an @ is not part of the host.
             Ok(authority) if !host.contains(&b'@') => authority.to_string(),
             _ => return Err(refused(host)),
         },

@@ -1,4 +1,4 @@
-//! TLS on the public listener, from a certificate chain and its key in PEM files.
+//! TLS for the public listener, with a certificate chain and a private key from PEM files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,18 +9,19 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Chooses the cryptography of this whole process, for what it serves and for what it asks.
+/// Installs the process-wide cryptography provider, for the server and for outgoing requests.
 pub fn choose_cryptography() {
-    // The first choice counts; a second one is the same.
+    // Fails only if it is already installed.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Makes an acceptor of the files.
+/// Creates an acceptor from the files.
 ///
 /// # Errors
-/// A file that cannot be read or holds no PEM of its kind; a key that does not fit the certificate.
+/// If a file cannot be read or contains no PEM of its kind, or the key does not match the certificate.
 pub fn acceptor(certificate: &Path, key: &Path) -> anyhow::Result<TlsAcceptor> {
-    let in_file = |path: &Path, what: &str| format!("{} holds no {what} in PEM", path.display());
+    let in_file =
+        |path: &Path, what: &str| format!("{} contains no {what} in PEM format", path.display());
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| in_file(certificate, "certificate"))?;
@@ -30,9 +31,7 @@ pub fn acceptor(certificate: &Path, key: &Path) -> anyhow::Result<TlsAcceptor> {
     let mut config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(chain, private_key)
-        .with_context(|| {
-            format!("{} and {} do not fit each other", certificate.display(), key.display())
-        })?;
+        .with_context(|| format!("{} and {} do not match", certificate.display(), key.display()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -1,7 +1,7 @@
-//! Traces for OpenTelemetry: a span for each request, under the caller's where it names one, sent
-//! to a collector by OTLP over HTTP.
+//! OpenTelemetry traces: one span per request, a child of the caller's span if there is one, sent to a
+//! collector with OTLP over HTTP.
 //!
-//! Attributes are named by the semantic conventions for HTTP servers
+//! Attribute names follow the semantic conventions for HTTP servers
 //! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span>).
 
 use anyhow::Context as _;
@@ -21,15 +21,15 @@ pub struct Traces {
     tracer: SdkTracer,
 }
 
-/// The span of one request; it ends when dropped.
+/// The span of one request. It ends when dropped.
 pub struct RequestSpan(Span);
 
 impl Traces {
-    /// Sends to the collector at `endpoint`, such as `http://127.0.0.1:4318`, under the name
-    /// `service`. Must not be called by a task: the exporter has a thread of its own.
+    /// Sends spans to the collector at `endpoint`, such as `http://127.0.0.1:4318`, as the service `service`.
+    /// Do not call it from an async task: the exporter runs on its own thread.
     ///
     /// # Errors
-    /// An endpoint that is no URL of `http`.
+    /// If `endpoint` is not an `http` URL.
     pub fn to(endpoint: &str, service: &str) -> anyhow::Result<Self> {
         let exporter = SpanExporter::builder()
             .with_http()
@@ -47,8 +47,8 @@ impl Traces {
         Ok(Self { provider, tracer })
     }
 
-    /// Begins a request's span, and puts it in the place of the caller's in the request's
-    /// `traceparent`, so that what a guest calls is found under it.
+    /// Starts a request's span and writes it into the request's `traceparent`, so that a guest's own calls
+    /// become its children.
     pub fn begin<B>(&self, request: &mut Request<B>) -> RequestSpan {
         let propagator = TraceContextPropagator::new();
         let parent =
@@ -68,7 +68,7 @@ impl Traces {
         RequestSpan(span)
     }
 
-    /// Sends what has not been sent yet.
+    /// Sends the remaining spans.
     pub fn finish(&self) {
         if let Err(error) = self.provider.shutdown() {
             tracing::warn!(%error, "not all traces were sent");
@@ -77,7 +77,7 @@ impl Traces {
 }
 
 impl RequestSpan {
-    /// Ends the span with what became of the request.
+    /// Ends the span with the result of the request.
     pub fn end(mut self, method: &Method, route: &str, status: u16, client: &str) {
         if !route.is_empty() {
             self.0.update_name(format!("{method} {route}"));

@@ -1,5 +1,5 @@
-//! A request's body, received before an instance is made for it: a slow client holds up nobody but
-//! itself. What is held for all of them together is bounded.
+//! Receives a request's body before an instance starts, so that a slow client does not occupy one. All bodies
+//! share a limited amount of memory.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -13,16 +13,15 @@ use hyper::body::{Body, Frame, SizeHint};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::blocks::Blocks;
-use super::body::{LimitedBody, Step};
+use super::body::{LimitedBody, PolledFrame};
 use super::fault::Fault;
-use super::upload_memory::{Held, Upload, UploadMemory};
-use crate::runtime::Limits;
+use super::upload_memory::{Upload, UploadMemory, UploadPermit};
+use crate::config::Limits;
 
-/// Receives a body up to its end, or up to [`Limits::body_buffer`]: what is beyond that streams to
-/// the guest as it comes.
+/// Receives a body up to [`Limits::body_buffer`]. The rest streams to the guest as it arrives.
 ///
 /// # Errors
-/// The limit that the body broke, or that its client broke off.
+/// If the body exceeds a limit, or its client disconnects.
 pub async fn receive(
     body: LimitedBody,
     limits: &Limits,
@@ -31,10 +30,10 @@ pub async fn receive(
     if body.is_end_stream() {
         return Ok(body.boxed_unsync());
     }
-    let received = tokio::time::timeout(limits.body_time, collect(body, limits, memory));
+    let received = tokio::time::timeout(limits.body_timeout, collect(body, limits, memory));
     match received.await {
         Ok(received) => Ok(received?.boxed_unsync()),
-        Err(_) => Err(Fault::BodyTime { limit: limits.body_time }),
+        Err(_) => Err(Fault::BodyTimeout { limit: limits.body_timeout }),
     }
 }
 
@@ -49,32 +48,32 @@ async fn collect(
     while limits.body_buffer > 0 && blocks.length() <= limits.body_buffer {
         let frame = tokio::select! {
             biased;
-            fault = upload.given_up() => return Err(fault),
+            fault = upload.evicted() => return Err(fault),
             frame = body.frame() => frame,
         };
         let frame = match frame {
             None => return Ok(ReceivedBody::of(blocks, trailers, None, upload)),
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
-                let broken =
-                    || Fault::BadRequest { reason: format!("the body broke off: {error}") };
-                return Err(body.breach().unwrap_or_else(broken));
+                let aborted =
+                    || Fault::BadRequest { reason: format!("the body is incomplete: {error}") };
+                return Err(body.exceeded().unwrap_or_else(aborted));
             }
         };
         match frame.into_data() {
-            Ok(data) => blocks.add(&data, |bytes| upload.more(bytes))?,
+            Ok(data) => blocks.add(&data, |bytes| upload.reserve(bytes))?,
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
     }
     Ok(ReceivedBody::of(blocks, None, Some(body), upload))
 }
 
-/// A body of which the beginning, or all, is there.
+/// A body whose beginning, or all of it, is in memory.
 struct ReceivedBody {
     beginning: VecDeque<Bytes>,
     rest: Option<LimitedBody>,
     trailers: Option<HeaderMap>,
-    _held: Held,
+    _permit: UploadPermit,
 }
 
 impl ReceivedBody {
@@ -84,7 +83,7 @@ impl ReceivedBody {
         rest: Option<LimitedBody>,
         upload: Upload,
     ) -> Self {
-        Self { beginning: blocks.into_queue(), rest, trailers, _held: upload.done() }
+        Self { beginning: blocks.into_queue(), rest, trailers, _permit: upload.complete() }
     }
 }
 
@@ -92,7 +91,7 @@ impl Body for ReceivedBody {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Step {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> PolledFrame {
         if let Some(bytes) = self.beginning.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
@@ -119,28 +118,28 @@ impl Body for ReceivedBody {
 #[cfg(test)]
 mod tests {
     use super::{UploadMemory, receive};
-    use crate::runtime::Limits;
-    use crate::server::body::{Breach, LimitedBody};
+    use crate::config::Limits;
+    use crate::server::body::{ExceededLimit, LimitedBody};
     use crate::server::fault::{Fault, full};
     use http_body_util::BodyExt;
 
-    const MOST: u64 = 100 << 10;
+    const UPLOAD_MEMORY_BYTES: u64 = 100 << 10;
 
     fn limits() -> Limits {
-        Limits { upload_memory: MOST, ..Limits::default() }
+        Limits { upload_memory: UPLOAD_MEMORY_BYTES, ..Limits::default() }
     }
 
     fn body(bytes: usize) -> LimitedBody {
-        LimitedBody::new(full(vec![7; bytes]), &limits(), Breach::default())
+        LimitedBody::new(full(vec![7; bytes]), &limits(), ExceededLimit::default())
     }
 
     #[tokio::test]
     async fn bodies_share_one_memory_and_give_it_back() {
         let memory = UploadMemory::new(&limits());
         let first = receive(body(60 << 10), &limits(), &memory).await.unwrap();
-        // Nobody stalls: the first is whole, and only waits for its guest.
+        // The first body is complete and only waits for its guest, so it is not evicted.
         let second = receive(body(60 << 10), &limits(), &memory).await;
-        assert_eq!(second.err(), Some(Fault::UploadMemory { limit: MOST }));
+        assert_eq!(second.err(), Some(Fault::UploadMemory { limit: UPLOAD_MEMORY_BYTES }));
         assert_eq!(first.collect().await.unwrap().to_bytes(), vec![7; 60 << 10]);
         assert!(receive(body(60 << 10), &limits(), &memory).await.is_ok());
     }
@@ -149,7 +148,7 @@ mod tests {
     async fn what_is_beyond_the_buffer_streams() {
         let limits = Limits { body_buffer: 0, ..Limits::default() };
         let memory = UploadMemory::new(&limits);
-        let body = LimitedBody::new(full("a body"), &limits, Breach::default());
+        let body = LimitedBody::new(full("a body"), &limits, ExceededLimit::default());
         let received = receive(body, &limits, &memory).await.unwrap();
         assert_eq!(received.collect().await.unwrap().to_bytes(), "a body");
     }

@@ -1,4 +1,4 @@
-//! What all bodies that are being received, or wait for their guests, may take of the memory together.
+//! Limits the memory of all request bodies that are being received or are waiting for an instance.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,33 +7,33 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::fault::Fault;
-use crate::runtime::Limits;
+use crate::config::Limits;
 
-/// How many bytes of bodies may be held at once. Where they are all taken, the bodies that have made no
-/// progress for the longest are given up for the others.
+/// A memory budget for request bodies. When it is used up, the bodies that have made no progress for the
+/// longest are evicted.
 pub struct UploadMemory {
-    most: u64,
+    capacity: u64,
     ledger: Mutex<Ledger>,
 }
 
 #[derive(Default)]
 struct Ledger {
-    /// What all bodies hold, the whole ones too that wait for their guests.
+    /// Bytes of all bodies, including complete ones that are waiting for their guests.
     used: u64,
-    /// Those that are being received, by their number.
-    under_way: BTreeMap<u64, UnderWay>,
+    /// The bodies that are being received, by id.
+    in_progress: BTreeMap<u64, InProgress>,
     count: u64,
 }
 
-struct UnderWay {
-    held: u64,
+struct InProgress {
+    bytes: u64,
     progressed: Instant,
-    given_up: Arc<Notify>,
+    evicted: Arc<Notify>,
 }
 
 impl UploadMemory {
     pub fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Self { most: limits.upload_memory, ledger: Mutex::default() })
+        Arc::new(Self { capacity: limits.upload_memory, ledger: Mutex::default() })
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -42,27 +42,27 @@ impl UploadMemory {
 }
 
 impl Ledger {
-    /// Gives up bodies other than `own`, until so many bytes are free; none where that would not do.
-    fn make_room(&mut self, own: u64, bytes: u64) -> bool {
-        let others =
-            self.under_way.iter().filter(|(number, body)| **number != own && body.held > 0);
+    /// Evicts bodies other than `own` until `needed` bytes are freed. Evicts none if all of them together are
+    /// too small.
+    fn evict(&mut self, own: u64, needed: u64) -> bool {
+        let others = self.in_progress.iter().filter(|(id, body)| **id != own && body.bytes > 0);
         let mut others: Vec<_> =
-            others.map(|(number, body)| (body.progressed, *number, body.held)).collect();
-        if others.iter().map(|(_, _, held)| held).sum::<u64>() < bytes {
+            others.map(|(id, body)| (body.progressed, *id, body.bytes)).collect();
+        if others.iter().map(|(_, _, bytes)| bytes).sum::<u64>() < needed {
             return false;
         }
         others.sort_unstable();
         let mut freed = 0;
-        for (_, number, held) in others {
-            if freed >= bytes {
+        for (_, id, bytes) in others {
+            if freed >= needed {
                 break;
             }
-            if let Some(body) = self.under_way.remove(&number) {
-                body.given_up.notify_one();
+            if let Some(body) = self.in_progress.remove(&id) {
+                body.evicted.notify_one();
             }
-            // It lets go of them as soon as its task runs.
-            self.used -= held;
-            freed += held;
+            // Its task frees them as soon as it runs.
+            self.used -= bytes;
+            freed += bytes;
         }
         true
     }
@@ -71,71 +71,71 @@ impl Ledger {
 /// A body that is being received.
 pub struct Upload {
     memory: Arc<UploadMemory>,
-    number: u64,
-    given_up: Arc<Notify>,
+    id: u64,
+    evicted: Arc<Notify>,
 }
 
-/// What a whole body holds, until its guest has it.
-pub struct Held {
+/// The memory of a complete body, released when dropped.
+pub struct UploadPermit {
     memory: Arc<UploadMemory>,
     bytes: u64,
 }
 
 impl Upload {
-    /// Begins to receive a body.
+    /// Registers a body that is about to be received.
     pub fn begin(memory: &Arc<UploadMemory>) -> Self {
-        let given_up = Arc::new(Notify::new());
+        let evicted = Arc::new(Notify::new());
         let mut ledger = memory.ledger();
         ledger.count += 1;
-        let number = ledger.count;
+        let id = ledger.count;
         let body =
-            UnderWay { held: 0, progressed: Instant::now(), given_up: Arc::clone(&given_up) };
-        ledger.under_way.insert(number, body);
+            InProgress { bytes: 0, progressed: Instant::now(), evicted: Arc::clone(&evicted) };
+        ledger.in_progress.insert(id, body);
         drop(ledger);
-        Self { memory: Arc::clone(memory), number, given_up }
+        Self { memory: Arc::clone(memory), id, evicted }
     }
 
-    /// Takes room for more bytes, where need be that of others.
+    /// Reserves more bytes, evicting other bodies if necessary.
     ///
     /// # Errors
     /// [`Fault::UploadMemory`].
-    pub fn more(&self, bytes: u64) -> Result<(), Fault> {
-        let full = || Fault::UploadMemory { limit: self.memory.most };
+    pub fn reserve(&self, bytes: u64) -> Result<(), Fault> {
+        let full = || Fault::UploadMemory { limit: self.memory.capacity };
         let mut ledger = self.memory.ledger();
-        let missing = (ledger.used + bytes).saturating_sub(self.memory.most);
-        if missing > 0 && !ledger.make_room(self.number, missing) {
+        let missing = (ledger.used + bytes).saturating_sub(self.memory.capacity);
+        if missing > 0 && !ledger.evict(self.id, missing) {
             return Err(full());
         }
-        let body = ledger.under_way.get_mut(&self.number).ok_or_else(full)?;
-        body.held += bytes;
+        let body = ledger.in_progress.get_mut(&self.id).ok_or_else(full)?;
+        body.bytes += bytes;
         body.progressed = Instant::now();
         ledger.used += bytes;
         Ok(())
     }
 
-    /// Waits until the body is given up.
-    pub async fn given_up(&self) -> Fault {
-        self.given_up.notified().await;
-        Fault::UploadMemory { limit: self.memory.most }
+    /// Waits until the body is evicted.
+    pub async fn evicted(&self) -> Fault {
+        self.evicted.notified().await;
+        Fault::UploadMemory { limit: self.memory.capacity }
     }
 
-    /// The body is whole: it can no longer be given up.
-    pub fn done(self) -> Held {
-        let body = self.memory.ledger().under_way.remove(&self.number);
-        Held { memory: Arc::clone(&self.memory), bytes: body.map_or(0, |body| body.held) }
+    /// Marks the body as complete. It can no longer be evicted.
+    pub fn complete(self) -> UploadPermit {
+        let body = self.memory.ledger().in_progress.remove(&self.id);
+        UploadPermit { memory: Arc::clone(&self.memory), bytes: body.map_or(0, |body| body.bytes) }
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
         let mut ledger = self.memory.ledger();
-        if let Some(body) = ledger.under_way.remove(&self.number) {
-            ledger.used -= body.held;
+        if let Some(body) = ledger.in_progress.remove(&self.id) {
+            ledger.used -= body.bytes;
         }
     }
 }
 
-impl Drop for Held {
+impl Drop for UploadPermit {
     fn drop(&mut self) {
         self.memory.ledger().used -= self.bytes;
     }
@@ -144,25 +144,26 @@ impl Drop for Held {
 #[cfg(test)]
 mod tests {
     use super::{Upload, UploadMemory};
-    use crate::runtime::Limits;
+    use crate::config::Limits;
 
     #[test]
     fn those_that_stall_for_the_longest_make_room_and_only_where_that_does() {
-        const MOST: u64 = 100 << 10;
-        let memory = UploadMemory::new(&Limits { upload_memory: MOST, ..Limits::default() });
+        const CAPACITY_BYTES: u64 = 100 << 10;
+        let memory =
+            UploadMemory::new(&Limits { upload_memory: CAPACITY_BYTES, ..Limits::default() });
         let uploads: Vec<_> = (0..4).map(|_| Upload::begin(&memory)).collect();
         for (upload, bytes) in uploads.iter().zip([1, 40 << 10, 59 << 10]) {
-            upload.more(bytes).unwrap();
+            upload.reserve(bytes).unwrap();
         }
-        uploads[0].more(1).unwrap();
-        // More than all the others hold: none of them is given up.
-        assert!(uploads[3].more(MOST + 1).is_err());
-        assert_eq!(memory.ledger().under_way.len(), 4);
-        // The second has waited for the longest.
-        uploads[3].more(30 << 10).unwrap();
-        let left: Vec<u64> = memory.ledger().under_way.keys().copied().collect();
+        uploads[0].reserve(1).unwrap();
+        // More than all the others hold: none of them is evicted.
+        assert!(uploads[3].reserve(CAPACITY_BYTES + 1).is_err());
+        assert_eq!(memory.ledger().in_progress.len(), 4);
+        // The second has made no progress for the longest.
+        uploads[3].reserve(30 << 10).unwrap();
+        let left: Vec<u64> = memory.ledger().in_progress.keys().copied().collect();
         assert_eq!(left, [1, 3, 4]);
-        assert!(uploads[1].more(1).is_err());
+        assert!(uploads[1].reserve(1).is_err());
         drop(uploads);
         assert_eq!(memory.ledger().used, 0);
     }
@@ -171,11 +172,11 @@ mod tests {
     fn what_is_whole_is_not_given_up_and_goes_back_when_it_is_dropped() {
         let memory = UploadMemory::new(&Limits { upload_memory: 100, ..Limits::default() });
         let first = Upload::begin(&memory);
-        first.more(60).unwrap();
-        let held = first.done();
+        first.reserve(60).unwrap();
+        let permit = first.complete();
         let second = Upload::begin(&memory);
-        assert!(second.more(60).is_err());
-        drop(held);
-        assert!(second.more(60).is_ok());
+        assert!(second.reserve(60).is_err());
+        drop(permit);
+        assert!(second.reserve(60).is_ok());
     }
 }

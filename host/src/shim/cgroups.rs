@@ -1,4 +1,4 @@
-//! A container's cgroup: who makes it, and how the container sees it.
+//! A container's cgroup: which driver creates it, and how it is mounted in the container.
 
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
@@ -7,21 +7,21 @@ use anyhow::Context;
 use oci_spec::runtime::{LinuxNamespaceType, Mount, MountBuilder, Spec};
 use serde::{Deserialize, Serialize};
 
-/// Who makes the container's cgroup.
+/// What creates the container's cgroup, in the kubelet's terms.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub enum Cgroups {
-    Own,
+pub enum CgroupDriver {
+    Cgroupfs,
     Systemd,
 }
 
-impl Cgroups {
-    /// By the path's form: containerd writes `SLICE:PREFIX:NAME` for systemd.
+impl CgroupDriver {
+    /// Derives the driver from the path: containerd writes `SLICE:PREFIX:NAME` for systemd.
     #[must_use]
     pub fn of(spec: &Spec) -> Self {
         let is_slice = path(spec).and_then(Path::to_str).is_some_and(|path| {
             path.split_once(':').is_some_and(|(slice, _)| slice.ends_with(".slice"))
         });
-        if is_slice { Self::Systemd } else { Self::Own }
+        if is_slice { Self::Systemd } else { Self::Cgroupfs }
     }
 }
 
@@ -29,9 +29,8 @@ fn path(spec: &Spec) -> Option<&Path> {
     spec.linux().as_ref()?.cgroups_path().as_deref()
 }
 
-/// Whether the container's processes are numbered in another's namespace: its pod's, with
-/// `shareProcessNamespace`.
-fn joins_processes(spec: &Spec) -> bool {
+/// Whether the container joins an existing PID namespace: its pod's, with `shareProcessNamespace`.
+fn joins_pid_namespace(spec: &Spec) -> bool {
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     namespaces
         .into_iter()
@@ -39,19 +38,20 @@ fn joins_processes(spec: &Spec) -> bool {
         .any(|namespace| namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_some())
 }
 
-/// Writes the mount of cgroups of version 1 out, controller by controller, where the container joins a
-/// namespace of processes: libcontainer 0.6 then looks for its parent's number among the node's processes,
-/// and fails where there is none of that number. Not so with systemd's cgroups, whose folders only systemd
-/// knows; version 2 is one folder, and is mounted well.
+/// Replaces the mount of version 1 cgroups by one mount per controller, if the container joins a PID namespace.
+/// Otherwise libcontainer 0.6 looks up its parent's PID among the node's processes, and fails if there is none
+/// with this PID. This is not possible with the systemd driver, as only systemd knows the folders, and not
+/// necessary with version 2, which is a single folder.
 ///
-/// `root` is where the node has its cgroups. Whether anything was changed.
+/// `root` is the folder of the node's cgroups. Returns whether anything was changed.
 ///
 /// # Errors
-/// Where the node's cgroups cannot be read.
-pub fn write_out(spec: &mut Spec, root: &Path) -> anyhow::Result<bool> {
+/// If the node's cgroups cannot be read.
+pub fn expand_mounts(spec: &mut Spec, root: &Path) -> anyhow::Result<bool> {
     let is_version_2 = root.join("cgroup.controllers").exists();
     let Some(path) = path(spec).map(Path::to_owned) else { return Ok(false) };
-    if is_version_2 || Cgroups::of(spec) == Cgroups::Systemd || !joins_processes(spec) {
+    if is_version_2 || CgroupDriver::of(spec) == CgroupDriver::Systemd || !joins_pid_namespace(spec)
+    {
         return Ok(false);
     }
     let mounts = spec.mounts().clone().unwrap_or_default();
@@ -69,13 +69,13 @@ pub fn write_out(spec: &mut Spec, root: &Path) -> anyhow::Result<bool> {
     Ok(changed)
 }
 
-/// A folder in memory, and in it each controller's folder of this container alone.
+/// A tmpfs, and in it a bind mount of this container's folder for each controller.
 fn controllers(mount: &Mount, root: &Path, path: &Path) -> anyhow::Result<Vec<Mount>> {
-    let place = mount.destination();
+    let mount_point = mount.destination();
     let relative = path.strip_prefix("/").unwrap_or(path);
     let options = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let folder = MountBuilder::default()
-        .destination(place)
+        .destination(mount_point)
         .typ("tmpfs")
         .source("tmpfs")
         .options(options(&["noexec", "nosuid", "nodev", "mode=755"]))
@@ -83,7 +83,7 @@ fn controllers(mount: &Mount, root: &Path, path: &Path) -> anyhow::Result<Vec<Mo
     let mut mounts = vec![folder];
     for controller in controllers_of(root)? {
         let mount = MountBuilder::default()
-            .destination(place.join(&controller))
+            .destination(mount_point.join(&controller))
             .typ("bind")
             .source(root.join(&controller).join(relative))
             .options(options(&["rbind", "ro", "noexec", "nosuid", "nodev"]))
@@ -93,7 +93,7 @@ fn controllers(mount: &Mount, root: &Path, path: &Path) -> anyhow::Result<Vec<Mo
     Ok(mounts)
 }
 
-/// The folders of the controllers that libcontainer makes a cgroup in
+/// The folders of the controllers in which libcontainer creates a cgroup
 /// (<https://docs.kernel.org/admin-guide/cgroup-v1/cgroups.html>).
 fn controllers_of(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     const KNOWN: [&str; 10] = [
@@ -114,8 +114,8 @@ fn controllers_of(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
         let name = name.to_string_lossy();
         name.split(',').all(|controller| KNOWN.contains(&controller))
     };
-    // systemd leaves empty folders where it could mount nothing.
-    // What is a link leads to another of them.
+    // systemd leaves empty folders if a controller cannot be mounted.
+    // A symbolic link leads to another of the folders.
     let is_folder = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
     let is_mounted = |entry: &DirEntry| entry.path().join("cgroup.procs").exists();
     let names = entries.flatten().filter(|entry| is_folder(entry) && is_mounted(entry));
@@ -135,7 +135,7 @@ mod tests {
         LinuxBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, MountBuilder, Spec,
     };
 
-    use super::{Cgroups, write_out};
+    use super::{CgroupDriver, expand_mounts};
 
     fn with_path(path: &str) -> LinuxBuilder {
         LinuxBuilder::default().cgroups_path(path)
@@ -144,13 +144,13 @@ mod tests {
     #[test]
     fn systemd_is_told_by_the_cgroups_path() {
         for (path, expected) in [
-            ("/kubepods/pod1/a", Cgroups::Own),
-            ("kubepods-pod1.slice:cri-containerd:a", Cgroups::Systemd),
-            ("/a:b:c", Cgroups::Own),
+            ("/kubepods/pod1/a", CgroupDriver::Cgroupfs),
+            ("kubepods-pod1.slice:cri-containerd:a", CgroupDriver::Systemd),
+            ("/a:b:c", CgroupDriver::Cgroupfs),
         ] {
             let mut spec = Spec::default();
             spec.set_linux(Some(with_path(path).build().unwrap()));
-            assert_eq!(Cgroups::of(&spec), expected, "{path}");
+            assert_eq!(CgroupDriver::of(&spec), expected, "{path}");
         }
     }
 
@@ -175,17 +175,17 @@ mod tests {
             spec.set_mounts(Some(vec![mount.clone()]));
             spec
         };
-        assert!(!write_out(&mut shared(None), root.path()).unwrap());
+        assert!(!expand_mounts(&mut shared(None), root.path()).unwrap());
         let mut spec = shared(Some("/proc/7/ns/pid"));
-        assert!(write_out(&mut spec, root.path()).unwrap());
+        assert!(expand_mounts(&mut spec, root.path()).unwrap());
         let mounts = spec.mounts().clone().unwrap();
         let destinations: Vec<&Path> =
             mounts.iter().map(|mount| mount.destination().as_path()).collect();
         let expected = ["/sys/fs/cgroup", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory"];
         assert_eq!(destinations, expected.map(Path::new));
         assert_eq!(mounts[2].source().as_deref(), Some(&*root.path().join("memory/kubepods/a")));
-        // Version 2 has one folder for all.
+        // Version 2 has a single folder.
         std::fs::write(root.path().join("cgroup.controllers"), "cpu memory").unwrap();
-        assert!(!write_out(&mut shared(Some("/proc/7/ns/pid")), root.path()).unwrap());
+        assert!(!expand_mounts(&mut shared(Some("/proc/7/ns/pid")), root.path()).unwrap());
     }
 }

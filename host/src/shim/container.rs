@@ -1,7 +1,7 @@
-//! A container, made and held by a process of its own.
+//! Containers, each created and controlled by a separate process.
 //!
-//! What makes containers clones itself, which only a process of one thread may do. So this process forks
-//! one before its threads start, a zygote, and that one another for each container.
+//! Creating a container clones the process, which must have only one thread. So the shim forks a zygote before
+//! its threads start, and the zygote forks a process for each container.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -17,111 +17,113 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zygote::Zygote;
 
-use super::cgroups::Cgroups;
+use super::cgroups::CgroupDriver;
 use super::plan::Plan;
 
 thread_local! {
-    /// The container of this process, where it is one that holds one.
-    static HELD: RefCell<Option<Libcontainer>> = const { RefCell::new(None) };
+    /// The container that this process controls, if any.
+    static CONTAINER: RefCell<Option<Libcontainer>> = const { RefCell::new(None) };
 }
 
-/// The process that holds a container.
+/// The process that controls a container.
 pub struct Container(Zygote);
 
-/// Which of a container's processes a signal is for.
+/// Which of a container's processes receive a signal.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub enum Receivers {
-    First,
+pub enum SignalTarget {
+    Init,
     All,
 }
 
-/// What went wrong in the other process, in words.
-type Outcome<T> = Result<T, String>;
+/// A result from the other process, with the error as text.
+type RemoteResult<T> = Result<T, String>;
 
 impl Container {
-    /// Makes the container, up to but without the start of its program.
+    /// Creates the container without starting its program.
     ///
     /// # Errors
-    /// What the system, or the container's own configuration, refuses.
+    /// If the system refuses, or the container's configuration is invalid.
     pub fn create(plan: Plan) -> anyhow::Result<Self> {
         let holder = Zygote::global().spawn();
-        let create = |plan: Plan| -> Outcome<()> {
+        let create = |plan: Plan| -> RemoteResult<()> {
             let built = build(plan).map_err(|error| format!("{error:#}"))?;
-            HELD.with_borrow_mut(|held| *held = Some(built));
+            CONTAINER.with_borrow_mut(|container| *container = Some(built));
             Ok(())
         };
-        outcome(holder.try_run(create, plan))?;
+        flatten(holder.try_run(create, plan))?;
         Ok(Self(holder))
     }
 
-    /// The process of its program.
+    /// The process id of its program.
     ///
     /// # Errors
-    /// Where there is none.
+    /// If it has no process.
     pub fn pid(&self) -> anyhow::Result<i32> {
-        let pid = |_: ()| held(|container| Ok(container.pid().map(i32::from)));
+        let pid = |_: ()| with_container(|container| Ok(container.pid().map(i32::from)));
         self.with(pid, ())?.context("the container has no process")
     }
 
     /// Starts its program.
     ///
     /// # Errors
-    /// Where it has been started before.
+    /// If it has already been started.
     pub fn start(&self) -> anyhow::Result<()> {
-        self.with(|_: ()| held(|container| Ok(container.start()?)), ())
+        self.with(|_: ()| with_container(|container| Ok(container.start()?)), ())
     }
 
     /// Sends a signal.
     ///
     /// # Errors
-    /// A number that is no signal; a container that has ended.
-    pub fn kill(&self, signal: u32, receivers: Receivers) -> anyhow::Result<()> {
-        let kill = |(signal, receivers): (u32, Receivers)| {
-            held(|container| {
+    /// If the number is not a signal, or the container has ended.
+    pub fn kill(&self, signal: u32, target: SignalTarget) -> anyhow::Result<()> {
+        let kill = |(signal, target): (u32, SignalTarget)| {
+            with_container(|container| {
                 let signal = Signal::try_from(signal.cast_signed())
-                    .map_err(|_| anyhow!("{signal} is no signal"))?;
-                Ok(container.kill(signal, receivers == Receivers::All)?)
+                    .map_err(|_| anyhow!("{signal} is not a signal"))?;
+                Ok(container.kill(signal, target == SignalTarget::All)?)
             })
         };
-        self.with(kill, (signal, receivers))
+        self.with(kill, (signal, target))
     }
 
-    /// Removes its cgroup and its state; its program is killed, where it still runs.
+    /// Kills its program if it is still running, and removes its cgroup and state.
     ///
     /// # Errors
-    /// What the system refuses.
+    /// If the system refuses.
     pub fn delete(&self) -> anyhow::Result<()> {
-        self.with(|_: ()| held(|container| Ok(container.delete(true)?)), ())
+        self.with(|_: ()| with_container(|container| Ok(container.delete(true)?)), ())
     }
 
-    fn with<A, T>(&self, what: fn(A) -> Outcome<T>, argument: A) -> anyhow::Result<T>
+    fn with<A, T>(&self, action: fn(A) -> RemoteResult<T>, argument: A) -> anyhow::Result<T>
     where
         A: Serialize + DeserializeOwned + 'static,
         T: Serialize + DeserializeOwned + 'static,
     {
-        outcome(self.0.try_run(what, argument))
+        flatten(self.0.try_run(action, argument))
     }
 }
 
-fn outcome<T, E: std::fmt::Display>(of: Result<Outcome<T>, E>) -> anyhow::Result<T> {
-    match of {
-        Ok(outcome) => outcome.map_err(|error| anyhow!(error)),
-        Err(error) => Err(anyhow!("the process that holds the container failed: {error}")),
+fn flatten<T, E: std::fmt::Display>(nested: Result<RemoteResult<T>, E>) -> anyhow::Result<T> {
+    match nested {
+        Ok(result) => result.map_err(|error| anyhow!(error)),
+        Err(error) => Err(anyhow!("the process that controls the container failed: {error}")),
     }
 }
 
-fn held<T>(what: impl FnOnce(&mut Libcontainer) -> anyhow::Result<T>) -> Outcome<T> {
-    HELD.with_borrow_mut(|held| {
-        let container = held.as_mut().ok_or("there is no container")?;
-        what(container).map_err(|error| format!("{error:#}"))
+fn with_container<T>(
+    action: impl FnOnce(&mut Libcontainer) -> anyhow::Result<T>,
+) -> RemoteResult<T> {
+    CONTAINER.with_borrow_mut(|container| {
+        let container = container.as_mut().ok_or("there is no container")?;
+        action(container).map_err(|error| format!("{error:#}"))
     })
 }
 
 fn build(plan: Plan) -> anyhow::Result<Libcontainer> {
-    let Plan { request, states, cgroups, program } = plan;
+    let Plan { request, state_root, cgroup_driver, program } = plan;
     let mut builder = ContainerBuilder::new(request.id, SyscallType::Linux)
         .with_executor(program)
-        .with_root_path(states)?;
+        .with_root_path(state_root)?;
     if let Some(stream) = stream(&request.stdin)? {
         builder = builder.with_stdin(stream);
     }
@@ -133,14 +135,14 @@ fn build(plan: Plan) -> anyhow::Result<Libcontainer> {
     }
     let container = builder
         .as_init(&request.bundle)
-        // The shim's child, and not this process's: the shim waits for it.
+        // A child of the shim rather than of this process, because the shim waits for it.
         .as_sibling(true)
-        .with_systemd(cgroups == Cgroups::Systemd)
+        .with_systemd(cgroup_driver == CgroupDriver::Systemd)
         .build()?;
     Ok(container)
 }
 
-/// Opens a stream as containerd names it: a pipe's path, or a file's URL; none where it wants none
+/// Opens a stream by containerd's name: the path of a pipe, the URL of a file, or empty for none
 /// (<https://github.com/containerd/containerd/blob/main/core/runtime/v2/README.md#logging>).
 fn stream(name: &str) -> anyhow::Result<Option<File>> {
     if name.is_empty() {
@@ -150,30 +152,30 @@ fn stream(name: &str) -> anyhow::Result<Option<File>> {
         None => File::options().read(true).write(true).open(name),
         Some(("file", path)) => File::options().create(true).append(true).open(path),
         Some((scheme, _)) => {
-            bail!("the log {name} is of the kind {scheme}://, which is not supported")
+            bail!("the log {name} has the scheme {scheme}, which is not supported")
         }
     };
     opened.map(Some).with_context(|| format!("cannot open the stream {name}"))
 }
 
-/// Kills and removes the container of which this is the state, whoever made it; nothing where there is
-/// none.
+/// Kills and removes the container with this state, whichever process created it. Does nothing if there is no
+/// such state.
 ///
 /// # Errors
-/// What the system refuses.
+/// If the system refuses.
 pub fn remove(state: &Path) -> anyhow::Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const KILL_TIMEOUT: Duration = Duration::from_secs(5);
     if !state.exists() {
         return Ok(());
     }
     let mut container = Libcontainer::load(state.to_owned())?;
     let pid = container.pid();
-    // One that has ended cannot be killed.
+    // Fails if it has already ended.
     let _ = container.kill(Signal::try_from("SIGKILL")?, true);
-    // Its cgroup can only go when its last process has.
-    let began = Instant::now();
+    // Its cgroup can only be removed once its last process has ended.
+    let started = Instant::now();
     while pid.is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists())
-        && began.elapsed() < PATIENCE
+        && started.elapsed() < KILL_TIMEOUT
     {
         std::thread::sleep(Duration::from_millis(10));
     }

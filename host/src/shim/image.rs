@@ -1,4 +1,4 @@
-//! An application that comes as the layers of its container's image, read from containerd's content store.
+//! Reads an application from the layers of a container's image in containerd's content store.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -15,40 +15,45 @@ use oci_client::manifest::{ImageIndexEntry, OciImageManifest, OciManifest};
 use walkdir::WalkDir;
 
 use crate::registry::unpack::{self, Layer};
-use crate::registry::{MOST, is_component, pack};
+use crate::registry::{MAX_IMAGE_BYTES, is_component, pack};
 use crate::runtime::cache;
 
-/// The folder of the application in a container's image, where its layers are one; none where the image,
-/// if there is any, is of the usual kind.
+/// The folder of the application in the image's layers, unpacked. `None` if the layers are not an application,
+/// or there is no image.
 ///
 /// # Errors
-/// What containerd does not have, or has damaged; an application that cannot be unpacked.
-pub async fn application(request: &super::plan::Request) -> anyhow::Result<Option<PathBuf>> {
+/// If containerd lacks some content, content is damaged, or the application cannot be unpacked.
+pub async fn application(
+    request: &super::plan::ContainerRequest,
+) -> anyhow::Result<Option<PathBuf>> {
     let address = &request.containerd;
     let channel = containerd_client::connect(address).await;
     let channel = channel.with_context(|| format!("cannot reach containerd on {address}"))?;
-    let store = Store { channel, namespace: request.namespace.clone() };
+    let store = ContentStore { channel, namespace: request.namespace.clone() };
     let Some(digest) = store.image_of(&request.id).await? else { return Ok(None) };
     let (digest, manifest) = store.manifest(digest).await?;
     if !manifest.layers.iter().any(|layer| is_component(&layer.media_type)) {
         return Ok(None);
     }
     let name = digest.trim_start_matches("sha256:");
-    ensure!(name.chars().all(|c| c.is_ascii_hexdigit()), "{digest:?} is no digest of SHA-256");
+    ensure!(name.chars().all(|c| c.is_ascii_hexdigit()), "{digest:?} is not a SHA-256 digest");
     let folder = cache::folder("applications")?.join(name);
     if !folder.join("spin.toml").exists() {
         let total: i64 = manifest.layers.iter().map(|layer| layer.size.max(0)).sum();
-        ensure!(total <= MOST, "the image has {total} bytes of layers; at most {MOST} are read");
+        ensure!(
+            total <= MAX_IMAGE_BYTES,
+            "the image has {total} bytes of layers; at most {MAX_IMAGE_BYTES} are read"
+        );
         let mut layers = Vec::new();
-        for described in &manifest.layers {
-            let bytes = store.read(&described.digest).await?;
-            layers.push(Layer { media_type: described.media_type.clone(), bytes });
+        for descriptor in &manifest.layers {
+            let bytes = store.read(&descriptor.digest).await?;
+            layers.push(Layer { media_type: descriptor.media_type.clone(), bytes });
         }
-        // Whole, and readable by all, before any pod sees it: others may be doing the same.
+        // Complete and world-readable before any pod sees it. Another process may be unpacking it too.
         let parent = folder.parent().unwrap_or(Path::new("/"));
         let unpacked = tempfile::tempdir_in(parent).context("cannot unpack the image")?;
-        unpack::unpack(&layers, unpacked.path()).context("the image cannot be used")?;
-        let_all_read(unpacked.path())?;
+        unpack::unpack(&layers, unpacked.path()).context("cannot use the image")?;
+        make_world_readable(unpacked.path())?;
         if std::fs::rename(unpacked.path(), &folder).is_ok() {
             drop(unpacked.keep());
         }
@@ -57,30 +62,32 @@ pub async fn application(request: &super::plan::Request) -> anyhow::Result<Optio
     Ok(Some(folder))
 }
 
-/// A pod's user is seldom root, and may see what its own image holds.
-fn let_all_read(folder: &Path) -> anyhow::Result<()> {
+/// Makes files readable by everyone: a pod's user is seldom root.
+fn make_world_readable(folder: &Path) -> anyhow::Result<()> {
     for entry in WalkDir::new(folder) {
         let entry = entry?;
         let mode = if entry.file_type().is_dir() { 0o755 } else { 0o644 };
         std::fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(mode))
-            .with_context(|| format!("cannot open {} to all", entry.path().display()))?;
+            .with_context(|| {
+                format!("cannot make {} readable by everyone", entry.path().display())
+            })?;
     }
     Ok(())
 }
 
-/// What containerd holds in one of its namespaces.
-struct Store {
+/// containerd's content store, in one namespace.
+struct ContentStore {
     channel: Channel,
     namespace: String,
 }
 
-impl Store {
-    /// The digest of a container's image; none where it has no image, or that is gone.
+impl ContentStore {
+    /// The digest of a container's image; `None` if it has no image, or the image has been removed.
     async fn image_of(&self, container: &str) -> anyhow::Result<Option<String>> {
         let request = GetContainerRequest { id: container.to_owned() };
         let mut containers = ContainersClient::new(self.channel.clone());
         let found = containers.get(with_namespace!(request, self.namespace)).await;
-        let found = found.with_context(|| format!("containerd knows no container {container}"))?;
+        let found = found.with_context(|| format!("containerd has no container {container}"))?;
         let name = found.into_inner().container.map(|container| container.image);
         let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
         let request = GetImageRequest { name: name.clone() };
@@ -91,15 +98,17 @@ impl Store {
                 Ok(Some(target.with_context(|| format!("{name} has no manifest"))?.digest))
             }
             Err(status) if status.code() == Code::NotFound => Ok(None),
-            Err(status) => Err(status).with_context(|| format!("containerd does not give {name}")),
+            Err(status) => {
+                Err(status).with_context(|| format!("cannot read {name} from containerd"))
+            }
         }
     }
 
-    /// The manifest of an image, or of that image in an index which is for WebAssembly.
+    /// The manifest of an image. In an index, that is the image for WebAssembly, or else for this architecture.
     async fn manifest(&self, digest: String) -> anyhow::Result<(String, OciImageManifest)> {
         let parse = |digest: &str, bytes: &[u8]| {
             serde_json::from_slice::<OciManifest>(bytes)
-                .with_context(|| format!("the image's manifest {digest} cannot be read"))
+                .with_context(|| format!("cannot read the image's manifest {digest}"))
         };
         let index = match parse(&digest, &self.read(&digest).await?)? {
             OciManifest::Image(manifest) => return Ok((digest, manifest)),
@@ -109,23 +118,26 @@ impl Store {
             let platform = entry.platform.as_ref();
             platform.is_some_and(|platform| platform.architecture.to_string() == "wasm")
         };
-        let here = |entry: &&ImageIndexEntry| {
+        let is_native = |entry: &&ImageIndexEntry| {
             let platform = entry.platform.as_ref();
             platform
                 .is_none_or(|platform| platform.architecture.to_string() == pack::architecture())
         };
         let entry = index.manifests.iter().find(is_wasm);
-        let entry = entry.or_else(|| index.manifests.iter().find(here));
-        let digest = entry.context("the image is for no machine like this")?.digest.clone();
+        let entry = entry.or_else(|| index.manifests.iter().find(is_native));
+        let digest = entry
+            .context("the image has no variant for WebAssembly or this architecture")?
+            .digest
+            .clone();
         match parse(&digest, &self.read(&digest).await?)? {
             OciManifest::Image(manifest) => Ok((digest, manifest)),
-            OciManifest::ImageIndex(_) => anyhow::bail!("the image's index holds another index"),
+            OciManifest::ImageIndex(_) => anyhow::bail!("the image's index contains another index"),
         }
     }
 
-    /// Content by its digest, whole and undamaged.
+    /// Reads content and verifies its digest.
     async fn read(&self, digest: &str) -> anyhow::Result<Vec<u8>> {
-        let missing = || format!("containerd does not give the image's content {digest}");
+        let missing = || format!("cannot read the image's content {digest} from containerd");
         let request = ReadContentRequest { digest: digest.to_owned(), ..Default::default() };
         let mut content = ContentClient::new(self.channel.clone());
         let read = content.read(with_namespace!(request, self.namespace)).await;
@@ -136,7 +148,7 @@ impl Store {
         }
         ensure!(
             pack::digest(&bytes) == digest,
-            "the image's content {digest} has other bytes: it is damaged; pull the image again"
+            "the image's content {digest} does not match its digest: it is damaged; pull the image again"
         );
         Ok(bytes)
     }

@@ -1,9 +1,8 @@
-//! Spotter as a containerd shim: each container is a `spotter up` in the pod's namespaces.
+//! The containerd shim: each container runs `spotter up` in the pod's namespaces.
 //!
-//! containerd speaks to the [`service`], which [`plan`]s what a container is to run: a function, found in
-//! its image's layers or in its root file system, compiled once for the node; or, for the sandbox and for
-//! sidecars, a Linux program. A process forked early ([`container`]) then makes the container and runs it
-//! ([`workload`]).
+//! containerd calls the [`service`], which [`plan`]s what a container runs: a function from its image's layers or
+//! root file system, compiled once per node, or, for the sandbox and sidecars, a Linux program. A process forked
+//! early ([`container`]) then creates the container and runs it ([`workload`]).
 
 pub mod cgroups;
 pub mod container;
@@ -31,17 +30,17 @@ use signal_hook::iterator::Signals;
 use task::Task;
 use zygote::Zygote;
 
-/// The runtime's name in full.
-const RUNTIME: &str = "io.containerd.spotter.v1";
+/// The runtime's full name.
+const RUNTIME_NAME: &str = "io.containerd.spotter.v1";
 
-/// Where the states of containers are, a folder for each of containerd's namespaces.
-const STATES: &str = "/run/containerd/spotter";
+/// The folder of containers' states, with a subfolder for each containerd namespace.
+const STATE_ROOT: &str = "/run/containerd/spotter";
 
-/// Containers of one pod share one shim.
-const SANDBOX: &str = "io.kubernetes.cri.sandbox-id";
+/// The annotation by which the containers of a pod share a shim.
+const SANDBOX_ID_ANNOTATION: &str = "io.kubernetes.cri.sandbox-id";
 
-/// Does what containerd asks for on the command line.
-#[allow(clippy::print_stdout, reason = "the answer is what was asked for")]
+/// Runs the action that containerd passes on the command line.
+#[allow(clippy::print_stdout, reason = "the output of the command")]
 pub fn main() {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let flags = containerd_shim::parse(&arguments).unwrap_or_default();
@@ -53,26 +52,26 @@ pub fn main() {
         let mut version = RuntimeVersion::new();
         version.version = env!("CARGO_PKG_VERSION").to_owned();
         let mut info = RuntimeInfo::new();
-        info.name = RUNTIME.to_owned();
+        info.name = RUNTIME_NAME.to_owned();
         info.version = Some(version).into();
-        // Nobody reads it who is not there.
+        // The reader may have closed the pipe.
         let _ = info.write_to_writer(&mut std::io::stdout());
         return;
     }
     if flags.action.is_empty() {
-        // To serve a pod. While there is one thread.
+        // No action means that this process serves a pod. The zygote must fork while there is one thread.
         Zygote::init();
     }
-    run::<Pod>(RUNTIME, Some(Config::default()));
+    run::<PodShim>(RUNTIME_NAME, Some(Config::default()));
 }
 
 /// The shim of a pod.
-struct Pod {
+struct PodShim {
     flags: Flags,
     exit: Arc<ExitSignal>,
 }
 
-impl Shim for Pod {
+impl Shim for PodShim {
     type T = Service;
 
     fn new(_: &str, flags: &Flags, _: &mut Config) -> Self {
@@ -90,15 +89,15 @@ impl Shim for Pod {
         let spec = Spec::load(self.bundle().join("config.json"))
             .map_err(|error| Error::InvalidArgument(format!("config.json: {error}")))?;
         let annotations = spec.annotations().clone().unwrap_or_default();
-        let group = annotations.get(SANDBOX).unwrap_or(&options.id).clone();
+        let group = annotations.get(SANDBOX_ID_ANNOTATION).unwrap_or(&options.id).clone();
         let (_, address) = spawn(options, &group, Vec::new())?;
         write_address(&address)?;
         Ok(address)
     }
 
-    /// Ends what a shim that was killed has left behind.
+    /// Cleans up after a shim that was killed.
     fn delete_shim(&mut self) -> containerd_shim::Result<DeleteResponse> {
-        let state = PathBuf::from(STATES).join(&self.flags.namespace).join(&self.flags.id);
+        let state = PathBuf::from(STATE_ROOT).join(&self.flags.namespace).join(&self.flags.id);
         container::remove(&state)
             .map_err(|error| Error::Other(format!("{}: {error:#}", state.display())))?;
         self.remove_dead_socket();
@@ -116,8 +115,8 @@ impl Shim for Pod {
     fn create_task_service(&self, publisher: RemotePublisher) -> Service {
         let namespace = self.flags.namespace.clone();
         let tasks = Tasks::default();
-        if let Err(error) = end_with_the_machine(Arc::clone(&tasks), Arc::clone(&self.exit)) {
-            log::warn!("the machine's shutdown will wait for this shim: {error}");
+        if let Err(error) = exit_on_sigterm(Arc::clone(&tasks), Arc::clone(&self.exit)) {
+            log::warn!("the machine's shutdown will be delayed by this shim: {error}");
         }
         Service {
             namespace: namespace.clone(),
@@ -133,9 +132,9 @@ impl Shim for Pod {
     }
 }
 
-/// On SIGTERM, which a machine that is switched off sends to everything, ends the shim as soon as its
-/// containers have ended: the machine would wait for it, and then kill it.
-fn end_with_the_machine(tasks: Tasks, exit: Arc<ExitSignal>) -> std::io::Result<()> {
+/// Ends the shim on SIGTERM, which every process gets when the machine shuts down, as soon as its containers have
+/// ended. Otherwise the machine would wait for the shim, and then kill it.
+fn exit_on_sigterm(tasks: Tasks, exit: Arc<ExitSignal>) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGTERM])?;
     let wait = move || {
         if signals.forever().next().is_some() {
@@ -150,19 +149,18 @@ fn end_with_the_machine(tasks: Tasks, exit: Arc<ExitSignal>) -> std::io::Result<
     std::thread::Builder::new().name("shutdown".into()).spawn(wait).map(drop)
 }
 
-impl Pod {
-    /// Removes the socket of a shim that no longer listens; where another container of the pod is served,
-    /// it does.
+impl PodShim {
+    /// Removes the socket if no shim listens on it. While the pod has other containers, one does.
     fn remove_dead_socket(&self) {
         let Ok(address) = std::fs::read_to_string(self.bundle().join("address")) else { return };
         let path = address.trim().trim_start_matches("unix://");
         if UnixStream::connect(path).is_err() {
-            // Gone already, then.
+            // It may have been removed already.
             let _ = std::fs::remove_file(path);
         }
     }
 
-    /// The folder that containerd has made for the container: this process is started in it.
+    /// The folder that containerd created for the container, and in which it starts this process.
     fn bundle(&self) -> &Path {
         Path::new(if self.flags.bundle.is_empty() { "." } else { &self.flags.bundle })
     }

@@ -1,4 +1,4 @@
-//! What a container is to run, found out before it is made: whatever is wrong with an image is said then.
+//! Decides what a container runs before it is created, so that errors in an image are reported at creation.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,73 +7,74 @@ use anyhow::{Context, ensure};
 use oci_spec::runtime::{Mount, MountBuilder, Spec};
 use serde::{Deserialize, Serialize};
 
-use super::cgroups::{self, Cgroups};
-use super::{STATES, image};
+use super::cgroups::{self, CgroupDriver};
+use super::{STATE_ROOT, image};
 use crate::app::check;
 use crate::cli::pod;
-use crate::runtime::{Limits, cache, engine};
+use crate::config::Limits;
+use crate::runtime::{cache, engine};
 
-/// What containerd asks for.
+/// containerd's request to create a container.
 #[derive(Clone, Deserialize, Serialize)]
-pub struct Request {
+pub struct ContainerRequest {
     pub id: String,
     /// containerd's namespace.
     pub namespace: String,
-    /// Where containerd listens.
+    /// The path of containerd's socket.
     pub containerd: String,
     /// The folder of the container's configuration and root file system.
     pub bundle: PathBuf,
-    /// Pipes, or the URLs of files; empty where there is to be none.
+    /// Paths of pipes, or URLs of files; empty for none.
     pub stdin: String,
     pub stdout: String,
     pub stderr: String,
 }
 
-/// What the process that makes a container has to know.
+/// What the process that creates a container needs to know.
 #[derive(Deserialize, Serialize)]
 pub struct Plan {
-    pub request: Request,
-    /// The folder of all containers' states.
-    pub states: PathBuf,
-    pub cgroups: Cgroups,
+    pub request: ContainerRequest,
+    /// The folder of containers' states.
+    pub state_root: PathBuf,
+    pub cgroup_driver: CgroupDriver,
     pub program: Program,
 }
 
 /// What a container runs.
 #[derive(Clone, Deserialize, Serialize)]
 pub enum Program {
-    /// A program of Linux: a pod's sandbox, or a sidecar.
+    /// A Linux program: the pod's sandbox, or a sidecar.
     Linux,
     Function(Function),
 }
 
-/// An application to be served, by its paths in the container.
+/// An application to serve. All paths are those in the container.
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Function {
     pub manifest: PathBuf,
-    /// Further arguments, those of `spotter up`.
+    /// Further arguments of `spotter up`.
     pub arguments: Vec<String>,
-    /// The compiled code of each component: one file of the node's, whose pages all its pods share.
+    /// The compiled code of each component: a file on the node, whose pages all pods share.
     pub compiled: BTreeMap<String, PathBuf>,
 }
 
-/// Where an application that comes as layers is mounted in its container.
-const APPLICATION: &str = "/.spotter/application";
-/// Where compiled code is.
-const COMPILED: &str = "/.spotter/compiled";
+/// Where an application from an image's layers is mounted in its container.
+const APPLICATION_MOUNT: &str = "/.spotter/application";
+/// Where compiled code is mounted.
+const COMPILED_CODE_MOUNT: &str = "/.spotter/compiled";
 
 impl Plan {
-    /// Plans a container of containerd's.
+    /// Plans the container for a request.
     ///
     /// # Errors
-    /// An image that holds no application, or one that cannot be served, and why.
-    pub async fn of(request: &Request) -> anyhow::Result<Self> {
+    /// If the image's application is invalid or cannot be served.
+    pub async fn of(request: &ContainerRequest) -> anyhow::Result<Self> {
         let path = request.bundle.join("config.json");
-        let mut spec = Spec::load(&path).context("the container's configuration cannot be read")?;
-        let mut changed = cgroups::write_out(&mut spec, Path::new("/sys/fs/cgroup"))?;
+        let mut spec = Spec::load(&path).context("cannot read the container's configuration")?;
+        let mut changed = cgroups::expand_mounts(&mut spec, Path::new("/sys/fs/cgroup"))?;
         let found = match image::application(request).await? {
             Some(folder) => {
-                let mounted = Path::new(APPLICATION);
+                let mounted = Path::new(APPLICATION_MOUNT);
                 Some((folder, PathBuf::from("spin.toml"), mounted))
             }
             None => manifest_of(&spec)
@@ -83,7 +84,7 @@ impl Plan {
             None => Program::Linux,
             Some((folder, manifest, inside)) => {
                 let mut mounts = spec.mounts().clone().unwrap_or_default();
-                if inside == Path::new(APPLICATION) {
+                if inside == Path::new(APPLICATION_MOUNT) {
                     mounts.push(bind(&folder, inside, &["noexec"])?);
                 }
                 let function = function(&folder, &manifest, inside, &spec, &mut mounts)?;
@@ -93,15 +94,20 @@ impl Plan {
             }
         };
         if changed {
-            spec.save(&path).context("the container's configuration cannot be written")?;
+            spec.save(&path).context("cannot write the container's configuration")?;
         }
-        let states = Path::new(STATES).join(&request.namespace);
-        Ok(Self { request: request.clone(), states, cgroups: Cgroups::of(&spec), program })
+        let state_root = Path::new(STATE_ROOT).join(&request.namespace);
+        Ok(Self {
+            request: request.clone(),
+            state_root,
+            cgroup_driver: CgroupDriver::of(&spec),
+            program,
+        })
     }
 }
 
-/// Checks and compiles the application whose manifest (or only component) is at `manifest` in `folder`,
-/// which the container sees at `inside`; adds what else it has to see.
+/// Checks and compiles the application whose manifest (or only component) is at `manifest` in `folder`. The
+/// container sees the folder at `inside`. Adds the other mounts that it needs.
 fn function(
     folder: &Path,
     manifest: &Path,
@@ -109,25 +115,25 @@ fn function(
     spec: &Spec,
     mounts: &mut Vec<Mount>,
 ) -> anyhow::Result<Function> {
-    // What comes as layers need not name a program, and its first argument may be a flag already.
+    // An image of layers need not name a program, so its first argument may already be a flag.
     let mut arguments = arguments(spec).to_vec();
     if arguments.first().is_some_and(|first| !first.starts_with('-')) {
         arguments.remove(0);
     }
-    let path = within(folder, &folder.join(manifest))?;
+    let path = resolve_within(folder, &folder.join(manifest))?;
     let app = pod::load(&path, &arguments, environment(spec))?;
     let compiler = engine::compiler(&Limits::default())?;
     let mut compiled = BTreeMap::new();
     for (number, (id, component)) in app.components.iter().enumerate() {
-        within(folder, &component.source).with_context(|| format!("component `{id}`"))?;
+        resolve_within(folder, &component.source).with_context(|| format!("component `{id}`"))?;
         check::component(component)?;
         let code = cache::compile(&compiler, &component.source)?;
-        let mounted = Path::new(COMPILED).join(format!("{number}.cwasm"));
-        // Its pages are run.
+        let mounted = Path::new(COMPILED_CODE_MOUNT).join(format!("{number}.cwasm"));
+        // Mounted executable, since its pages are mapped as code.
         mounts.push(bind(&code, &mounted, &[])?);
         compiled.insert(id.clone(), mounted);
     }
-    // Staged files go there, and a root file system of nothing has no such folder.
+    // Files are staged in /tmp, which an empty root file system does not have.
     if !mounts.iter().any(|mount| mount.destination() == Path::new("/tmp")) {
         let options = ["nosuid", "nodev", "noexec", "mode=1777", "size=64m"];
         mounts.push(mount(Path::new("/tmp"), "tmpfs", Path::new("tmpfs"), &options)?);
@@ -135,8 +141,8 @@ fn function(
     Ok(Function { manifest: inside.join(manifest), arguments, compiled })
 }
 
-/// The manifest, or the component, that a container's arguments name within its root file system; none
-/// where they name a program.
+/// The manifest or component in the root file system that a container's arguments name; `None` if they name a
+/// program.
 fn manifest_of(spec: &Spec) -> Option<PathBuf> {
     let named = Path::new(arguments(spec).first()?);
     let extension = named.extension()?;
@@ -150,21 +156,27 @@ fn rootfs(spec: &Spec, bundle: &Path) -> PathBuf {
 }
 
 /// The largest file of an application that is read, in bytes.
-const MOST: u64 = 512 << 20;
+const MAX_FILE_BYTES: u64 = 512 << 20;
 
-/// The path, unless it, or a link on its way, leads out of `root`, or to what is no file: an image must not
-/// name the node's files or devices, nor make the shim wait for a pipe.
-fn within(root: &Path, path: &Path) -> anyhow::Result<PathBuf> {
-    let root = root.canonicalize().with_context(|| format!("no folder {}", root.display()))?;
+/// Resolves a path. Rejects one that leads out of `root`, also through symbolic links, or that is not a regular
+/// file: an image must not name the node's files or devices, or make the shim wait for a pipe.
+fn resolve_within(root: &Path, path: &Path) -> anyhow::Result<PathBuf> {
+    let root =
+        root.canonicalize().with_context(|| format!("there is no folder {}", root.display()))?;
     let shown = path.strip_prefix(&root).unwrap_or(path);
     let shown = Path::new("/").join(shown.file_name().unwrap_or_default());
-    let found =
-        path.canonicalize().with_context(|| format!("the image has no {}", shown.display()))?;
+    let found = path
+        .canonicalize()
+        .with_context(|| format!("the image does not contain {}", shown.display()))?;
     ensure!(found.starts_with(&root), "{} leads out of the image", shown.display());
     let metadata = found.metadata()?;
-    ensure!(metadata.is_file(), "{} is no file", shown.display());
+    ensure!(metadata.is_file(), "{} is not a file", shown.display());
     let length = metadata.len();
-    ensure!(length <= MOST, "{} has {length} bytes; at most {MOST} are read", shown.display());
+    ensure!(
+        length <= MAX_FILE_BYTES,
+        "{} has {length} bytes; at most {MAX_FILE_BYTES} are read",
+        shown.display()
+    );
     Ok(found)
 }
 
@@ -193,7 +205,7 @@ fn mount(at: &Path, kind: &str, source: &Path, options: &[&str]) -> anyhow::Resu
 
 #[cfg(test)]
 mod tests {
-    use super::{manifest_of, within};
+    use super::{manifest_of, resolve_within};
     use oci_spec::runtime::{ProcessBuilder, Spec};
 
     #[test]
@@ -220,11 +232,11 @@ mod tests {
         std::fs::write(root.join("good.wasm"), "\0asm").unwrap();
         std::os::unix::fs::symlink("../secret", root.join("spin.toml")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", root.join("a.wasm")).unwrap();
-        assert!(within(&root, &root.join("good.wasm")).is_ok());
+        assert!(resolve_within(&root, &root.join("good.wasm")).is_ok());
         let pipe = std::process::Command::new("mkfifo").arg(root.join("pipe.wasm")).status();
         assert!(pipe.is_ok_and(|status| status.success()));
         for name in ["spin.toml", "a.wasm", "../secret", "nothing", "pipe.wasm", "."] {
-            let refused = within(&root, &root.join(name)).unwrap_err().to_string();
+            let refused = resolve_within(&root, &root.join(name)).unwrap_err().to_string();
             assert!(!refused.contains("of the node"), "{refused}");
         }
     }

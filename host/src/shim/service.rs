@@ -1,4 +1,4 @@
-//! What containerd asks of a shim, over its socket: the Task service, version 2
+//! The task service, version 2, that containerd calls over the shim's socket
 //! (<https://github.com/containerd/containerd/blob/main/core/runtime/v2/README.md>).
 
 use std::collections::BTreeMap;
@@ -21,34 +21,34 @@ use containerd_shim::protos::types::task::ProcessInfo;
 use containerd_shim::publisher::RemotePublisher;
 use containerd_shim::{ExitSignal, Task as TaskService, TtrpcContext, TtrpcResult, api};
 
-use super::container::Receivers;
-use super::plan::Request;
-use super::task::{Reason, Stage, Task};
+use super::container::SignalTarget;
+use super::plan::ContainerRequest;
+use super::task::{ExitReason, Task, TaskStatus};
 use super::usage;
 
 /// The tasks of one pod.
 pub struct Service {
     pub namespace: String,
-    /// Where containerd listens.
+    /// The path of containerd's socket.
     pub containerd: String,
     pub events: Arc<Events>,
     pub exit: Arc<ExitSignal>,
     pub tasks: Tasks,
 }
 
-/// By their containers' ids.
+/// Tasks by container id.
 pub type Tasks = Arc<Mutex<BTreeMap<String, Arc<Task>>>>;
 
-/// Where containerd hears of what happens.
+/// Publishes events to containerd.
 pub struct Events {
     pub publisher: Mutex<RemotePublisher>,
-    /// Where that connects to.
+    /// The address that the publisher connects to.
     pub address: String,
     pub namespace: String,
 }
 
-/// How long containerd may take to hear of something, in nanoseconds.
-const PATIENCE: i64 = 5_000_000_000;
+/// How long publishing an event may take, in nanoseconds.
+const PUBLISH_TIMEOUT_NANOS: i64 = 5_000_000_000;
 
 impl Events {
     fn send(&self, event: impl Event + Clone) {
@@ -56,18 +56,18 @@ impl Events {
         let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
         let publish = |publisher: &RemotePublisher| {
             let event = Box::new(event.clone());
-            publisher.publish(with_timeout(PATIENCE), &topic, &self.namespace, event)
+            publisher.publish(with_timeout(PUBLISH_TIMEOUT_NANOS), &topic, &self.namespace, event)
         };
         if publish(&publisher).is_ok() {
             return;
         }
-        // containerd was started anew, most likely.
-        let again = RemotePublisher::new(&self.address).and_then(|anew| {
-            *publisher = anew;
+        // containerd has probably been restarted.
+        let retried = RemotePublisher::new(&self.address).and_then(|reconnected| {
+            *publisher = reconnected;
             publish(&publisher)
         });
-        if let Err(error) = again {
-            log::warn!("containerd did not hear of {topic}: {error}");
+        if let Err(error) = retried {
+            log::warn!("cannot publish {topic} to containerd: {error}");
         }
     }
 }
@@ -77,13 +77,13 @@ impl Service {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A container's task; processes beside its first there are none.
+    /// A container's task. Additional processes (exec) are not supported.
     fn task(&self, id: &str, exec_id: &str) -> TtrpcResult<Arc<Task>> {
         if !exec_id.is_empty() {
             return Err(no_exec());
         }
         let found = self.tasks().get(id).cloned();
-        found.ok_or_else(|| status(ttrpc::Code::NOT_FOUND, format!("there is no task {id}")))
+        found.ok_or_else(|| rpc_error(ttrpc::Code::NOT_FOUND, format!("there is no task {id}")))
     }
 
     fn create_task(&self, request: &CreateTaskRequest) -> anyhow::Result<Task> {
@@ -98,7 +98,7 @@ impl Service {
                 &root,
             )?;
         }
-        let request = Request {
+        let request = ContainerRequest {
             id: request.id.clone(),
             namespace: self.namespace.clone(),
             containerd: self.containerd.clone(),
@@ -109,54 +109,53 @@ impl Service {
         };
         let events = Arc::clone(&self.events);
         let id = request.id.clone();
-        Task::create(request, move |pid, ended| {
-            if ended.reason == Reason::OutOfMemory {
-                // Before its end, which it explains.
+        Task::create(request, move |pid, exit| {
+            if exit.reason == ExitReason::OutOfMemory {
+                // Sent before the exit event, as its explanation.
                 events.send(TaskOOM { container_id: id.clone(), ..TaskOOM::default() });
             }
             events.send(TaskExit {
                 container_id: id.clone(),
                 id: id.clone(),
                 pid,
-                exit_status: ended.status,
-                exited_at: Some(ended.at.clone()).into(),
+                exit_status: exit.status,
+                exited_at: Some(exit.at.clone()).into(),
                 ..TaskExit::default()
             });
         })
     }
 }
 
-fn status(code: ttrpc::Code, reason: impl ToString) -> ttrpc::Error {
+fn rpc_error(code: ttrpc::Code, reason: impl ToString) -> ttrpc::Error {
     ttrpc::Error::RpcStatus(ttrpc::get_status(code, reason))
 }
 
 fn no_exec() -> ttrpc::Error {
-    let reason = "commands cannot be executed in containers of this runtime: probe them over HTTP";
-    status(ttrpc::Code::UNIMPLEMENTED, reason)
+    let reason = "this runtime cannot execute commands in containers: use HTTP probes";
+    rpc_error(ttrpc::Code::UNIMPLEMENTED, reason)
 }
 
 fn failed(error: &anyhow::Error) -> ttrpc::Error {
-    status(ttrpc::Code::UNKNOWN, format!("{error:#}"))
+    rpc_error(ttrpc::Code::UNKNOWN, format!("{error:#}"))
 }
 
 impl TaskService for Service {
-    /// Whatever is wrong with an image is found here, so that containerd, and `kubectl describe`, say
-    /// what.
+    /// Errors in an image are found here, so that containerd, and `kubectl describe`, report them.
     fn create(
         &self,
         _: &TtrpcContext,
         request: CreateTaskRequest,
     ) -> TtrpcResult<CreateTaskResponse> {
         if request.terminal {
-            let reason = "there are no terminals here: leave out `tty`";
-            return Err(status(ttrpc::Code::INVALID_ARGUMENT, reason));
+            let reason = "terminals are not supported: leave out `tty`";
+            return Err(rpc_error(ttrpc::Code::INVALID_ARGUMENT, reason));
         }
         if !request.checkpoint.is_empty() {
-            return Err(status(ttrpc::Code::UNIMPLEMENTED, "there are no checkpoints here"));
+            return Err(rpc_error(ttrpc::Code::UNIMPLEMENTED, "checkpoints are not supported"));
         }
         if self.tasks().contains_key(&request.id) {
-            let reason = format!("there is a task {} already", request.id);
-            return Err(status(ttrpc::Code::ALREADY_EXISTS, reason));
+            let reason = format!("the task {} already exists", request.id);
+            return Err(rpc_error(ttrpc::Code::ALREADY_EXISTS, reason));
         }
         let task = self.create_task(&request).map_err(|error| failed(&error))?;
         let pid = task.pid;
@@ -188,51 +187,51 @@ impl TaskService for Service {
 
     fn kill(&self, _: &TtrpcContext, request: KillRequest) -> TtrpcResult<Empty> {
         let task = self.task(&request.id, &request.exec_id)?;
-        if task.stage() == Stage::Stopped {
-            return Err(status(ttrpc::Code::NOT_FOUND, "the process has already ended"));
+        if task.status() == TaskStatus::Stopped {
+            return Err(rpc_error(ttrpc::Code::NOT_FOUND, "the process has already ended"));
         }
-        let receivers = if request.all { Receivers::All } else { Receivers::First };
-        task.container.kill(request.signal, receivers).map_err(|error| failed(&error))?;
+        let target = if request.all { SignalTarget::All } else { SignalTarget::Init };
+        task.container.kill(request.signal, target).map_err(|error| failed(&error))?;
         Ok(Empty::new())
     }
 
     fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> TtrpcResult<DeleteResponse> {
         let task = self.task(&request.id, &request.exec_id)?;
-        if task.stage() == Stage::Running {
-            let reason = "the container still runs: stop it first";
-            return Err(status(ttrpc::Code::FAILED_PRECONDITION, reason));
+        if task.status() == TaskStatus::Running {
+            let reason = "the container is still running: stop it first";
+            return Err(rpc_error(ttrpc::Code::FAILED_PRECONDITION, reason));
         }
         task.container.delete().map_err(|error| failed(&error))?;
-        let ended = task.wait();
+        let exit = task.wait();
         self.tasks().remove(&request.id);
-        let exited_at = Some(ended.at);
+        let exited_at = Some(exit.at);
         self.events.send(TaskDelete {
             container_id: request.id,
             pid: task.pid,
-            exit_status: ended.status,
+            exit_status: exit.status,
             exited_at: exited_at.clone().into(),
             ..TaskDelete::default()
         });
         Ok(DeleteResponse {
             pid: task.pid,
-            exit_status: ended.status,
+            exit_status: exit.status,
             exited_at: exited_at.into(),
             ..DeleteResponse::default()
         })
     }
 
     fn wait(&self, _: &TtrpcContext, request: WaitRequest) -> TtrpcResult<WaitResponse> {
-        let ended = self.task(&request.id, &request.exec_id)?.wait();
+        let exit = self.task(&request.id, &request.exec_id)?.wait();
         Ok(WaitResponse {
-            exit_status: ended.status,
-            exited_at: Some(ended.at).into(),
+            exit_status: exit.status,
+            exited_at: Some(exit.at).into(),
             ..WaitResponse::default()
         })
     }
 
     fn state(&self, _: &TtrpcContext, request: StateRequest) -> TtrpcResult<StateResponse> {
         let task = self.task(&request.id, &request.exec_id)?;
-        let ended = task.ended();
+        let exit = task.exit();
         Ok(StateResponse {
             id: task.request.id.clone(),
             bundle: task.request.bundle.display().to_string(),
@@ -240,14 +239,14 @@ impl TaskService for Service {
             stdout: task.request.stdout.clone(),
             stderr: task.request.stderr.clone(),
             pid: task.pid,
-            status: match task.stage() {
-                Stage::Created => api::Status::CREATED,
-                Stage::Running => api::Status::RUNNING,
-                Stage::Stopped => api::Status::STOPPED,
+            status: match task.status() {
+                TaskStatus::Created => api::Status::CREATED,
+                TaskStatus::Running => api::Status::RUNNING,
+                TaskStatus::Stopped => api::Status::STOPPED,
             }
             .into(),
-            exit_status: ended.as_ref().map_or(0, |ended| ended.status),
-            exited_at: ended.map(|ended| ended.at).into(),
+            exit_status: exit.as_ref().map_or(0, |exit| exit.status),
+            exited_at: exit.map(|exit| exit.at).into(),
             ..StateResponse::default()
         })
     }
@@ -260,8 +259,8 @@ impl TaskService for Service {
 
     fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> TtrpcResult<StatsResponse> {
         let task = self.task(&request.id, "")?;
-        if task.stage() == Stage::Stopped {
-            return Err(status(ttrpc::Code::NOT_FOUND, "the process has ended"));
+        if task.status() == TaskStatus::Stopped {
+            return Err(rpc_error(ttrpc::Code::NOT_FOUND, "the process has ended"));
         }
         let used = usage::of(task.pid).map_err(|error| failed(&error))?;
         Ok(StatsResponse { stats: Some(used).into(), ..StatsResponse::default() })
@@ -271,10 +270,11 @@ impl TaskService for Service {
         Err(no_exec())
     }
 
-    /// Where it is not answered, containerd takes the container for ended and the change for made.
+    /// Must return an error: without a reply, containerd would take the container for ended and the update for
+    /// applied.
     fn update(&self, _: &TtrpcContext, _: UpdateTaskRequest) -> TtrpcResult<Empty> {
-        let reason = "limits cannot be changed while a container runs: replace the pod";
-        Err(status(ttrpc::Code::UNIMPLEMENTED, reason))
+        let reason = "the limits of a running container cannot be changed: replace the pod";
+        Err(rpc_error(ttrpc::Code::UNIMPLEMENTED, reason))
     }
 
     fn connect(&self, _: &TtrpcContext, request: ConnectRequest) -> TtrpcResult<ConnectResponse> {

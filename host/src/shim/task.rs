@@ -1,4 +1,4 @@
-//! One container as containerd sees it: created, started, waited for.
+//! A task: one container, from its creation to the exit of its process.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -8,95 +8,95 @@ use containerd_shim::protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim::util::timestamp;
 
 use super::container::Container;
-use super::plan::{Plan, Request};
-use super::usage::OutOfMemory;
+use super::plan::{ContainerRequest, Plan};
+use super::usage::OomKills;
 
-/// What a process ends with that is killed.
+/// The exit status of a process that was killed with SIGKILL.
 pub const KILLED: u32 = 128 + 9;
 
-/// One container, made.
+/// One container.
 pub struct Task {
-    pub request: Request,
+    pub request: ContainerRequest,
     pub container: Container,
     pub pid: u32,
     progress: Arc<Progress>,
 }
 
-/// How far a container has come.
+/// The state of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum TaskStatus {
     Created,
     Running,
     Stopped,
 }
 
-/// How its process ended, and when.
+/// How and when its process ended.
 #[derive(Clone)]
-pub struct Ended {
+pub struct Exit {
     pub status: u32,
-    /// Why, where the system ended it.
-    pub reason: Reason,
+    /// Whether the system killed it.
+    pub reason: ExitReason,
     pub at: Timestamp,
 }
 
-/// Why a process has ended.
+/// The reason why a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// Its own affair, or a signal's.
-    Usual,
-    /// Its container had no more memory.
+pub enum ExitReason {
+    /// It exited by itself, or a signal ended it.
+    Normal,
+    /// The container exceeded its memory limit.
     OutOfMemory,
 }
 
 #[derive(Default)]
 struct Progress {
-    state: Mutex<State>,
+    state: Mutex<TaskState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct TaskState {
     is_started: bool,
-    ended: Option<Ended>,
+    exit: Option<Exit>,
 }
 
 impl Progress {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, TaskState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Task {
-    /// Makes a container; `tell` is called when its process has ended.
+    /// Creates a container. `on_exit` is called when its process has ended.
     ///
     /// # Errors
-    /// Whatever is wrong with its image, or with what it is to be given.
+    /// If its image or its configuration is invalid, or the system refuses.
     pub fn create(
-        request: Request,
-        tell: impl FnOnce(u32, &Ended) + Send + 'static,
+        request: ContainerRequest,
+        on_exit: impl FnOnce(u32, &Exit) + Send + 'static,
     ) -> anyhow::Result<Self> {
-        // containerd is asked for the image: the only thing here that waits for others.
-        let waits = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let plan = waits.block_on(Plan::of(&request))?;
-        // Before there is a process that could end.
-        let ends = monitor_subscribe(Topic::Pid)?;
+        // Only the request to containerd for the image is asynchronous.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let plan = runtime.block_on(Plan::of(&request))?;
+        // Subscribe before there is a process that could end.
+        let exits = monitor_subscribe(Topic::Pid)?;
         let container = Container::create(plan)?;
         let pid = container.pid()?;
         let progress = Arc::new(Progress::default());
         let watched = Arc::clone(&progress);
-        // Found while the process is there to ask for its cgroup.
-        let memory = OutOfMemory::of(pid.unsigned_abs());
+        // Find the cgroup while the process still exists.
+        let memory = OomKills::of(pid.unsigned_abs());
         let watch = move || {
-            let status = status_of(pid, &ends).unwrap_or(KILLED);
+            let status = status_of(pid, &exits).unwrap_or(KILLED);
             let at = timestamp().unwrap_or_default();
             let reason = match memory {
-                Some(memory) if status == KILLED && memory.has_killed() => Reason::OutOfMemory,
-                _ => Reason::Usual,
+                Some(memory) if status == KILLED && memory.occurred() => ExitReason::OutOfMemory,
+                _ => ExitReason::Normal,
             };
-            let ended = Ended { status, reason, at };
-            watched.state().ended = Some(ended.clone());
+            let exit = Exit { status, reason, at };
+            watched.state().exit = Some(exit.clone());
             watched.changed.notify_all();
-            tell(pid.unsigned_abs(), &ended);
+            on_exit(pid.unsigned_abs(), &exit);
         };
         std::thread::Builder::new().spawn(watch).context("cannot watch the container")?;
         Ok(Self { request, container, pid: pid.unsigned_abs(), progress })
@@ -105,41 +105,41 @@ impl Task {
     /// Starts the container's program.
     ///
     /// # Errors
-    /// Where it has been started before.
+    /// If it has already been started.
     pub fn start(&self) -> anyhow::Result<()> {
         self.container.start()?;
         self.progress.state().is_started = true;
         Ok(())
     }
 
-    pub fn stage(&self) -> Stage {
+    pub fn status(&self) -> TaskStatus {
         match &*self.progress.state() {
-            State { ended: Some(_), .. } => Stage::Stopped,
-            State { is_started: true, .. } => Stage::Running,
-            State { is_started: false, .. } => Stage::Created,
+            TaskState { exit: Some(_), .. } => TaskStatus::Stopped,
+            TaskState { is_started: true, .. } => TaskStatus::Running,
+            TaskState { is_started: false, .. } => TaskStatus::Created,
         }
     }
 
     /// How its process ended, if it has.
-    pub fn ended(&self) -> Option<Ended> {
-        self.progress.state().ended.clone()
+    pub fn exit(&self) -> Option<Exit> {
+        self.progress.state().exit.clone()
     }
 
     /// Waits until its process has ended.
-    pub fn wait(&self) -> Ended {
+    pub fn wait(&self) -> Exit {
         let mut state = self.progress.state();
         loop {
-            if let Some(ended) = &state.ended {
-                return ended.clone();
+            if let Some(exit) = &state.exit {
+                return exit.clone();
             }
             state = self.progress.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
-/// Waits until the shim's reaper has seen this process end.
-fn status_of(pid: i32, ends: &Subscription) -> Option<u32> {
-    ends.rx.iter().find_map(|ExitEvent { subject, exit_code }| match subject {
+/// Waits until the shim's reaper reports the end of this process.
+fn status_of(pid: i32, exits: &Subscription) -> Option<u32> {
+    exits.rx.iter().find_map(|ExitEvent { subject, exit_code }| match subject {
         Subject::Pid(ended) if ended == pid => Some(exit_code.unsigned_abs()),
         _ => None,
     })

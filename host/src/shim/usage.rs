@@ -1,4 +1,4 @@
-//! What a container uses, in the shape that containerd passes on to the kubelet.
+//! Resource usage of a container, in the format that containerd passes on to the kubelet.
 
 use std::path::{Path, PathBuf};
 
@@ -8,15 +8,15 @@ use containerd_shim::protos::cgroups::metrics::{CPUStat, CPUUsage};
 use containerd_shim::protos::protobuf::well_known_types::any::Any;
 use containerd_shim::util::convert_to_any;
 
-/// What the container of this process uses: processor time, memory and processes.
+/// The processor time, memory and number of processes of this process's container.
 ///
 /// # Errors
-/// A process that has ended.
+/// If the process has ended.
 pub fn of(pid: u32) -> anyhow::Result<Any> {
     let mut metrics = collect_metrics(pid)?;
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
         .with_context(|| format!("process {pid} has ended"))?;
-    // What is collected lacks it with version 1, and has it in microseconds with version 2.
+    // The collected metrics lack it with version 1, and have it in microseconds with version 2.
     let mut usage = CPUUsage::new();
     usage.set_total(processor_time(Path::new("/sys/fs/cgroup"), &groups)?);
     let mut cpu = metrics.cpu.take().unwrap_or_else(CPUStat::new);
@@ -28,8 +28,8 @@ pub fn of(pid: u32) -> anyhow::Result<Any> {
     Ok(convert_to_any(Box::new(metrics))?)
 }
 
-/// Processor time of a process with these cgroups, in nanoseconds, by version 1 where `cpuacct` is of
-/// that (<https://docs.kernel.org/admin-guide/cgroup-v1/cpuacct.html>), else by version 2
+/// The processor time of a process with these cgroups, in nanoseconds: from version 1 if it has `cpuacct`
+/// (<https://docs.kernel.org/admin-guide/cgroup-v1/cpuacct.html>), otherwise from version 2
 /// (<https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files>).
 fn processor_time(root: &Path, groups: &str) -> anyhow::Result<u64> {
     let read = |file: &Path| {
@@ -37,19 +37,19 @@ fn processor_time(root: &Path, groups: &str) -> anyhow::Result<u64> {
         text.with_context(|| format!("cannot read {}", file.display()))
     };
     let number = |text: &str| {
-        text.trim().parse::<u64>().with_context(|| format!("{text:?} is no processor time"))
+        text.trim().parse::<u64>().with_context(|| format!("{text:?} is not a processor time"))
     };
     if let Some((controllers, path)) = accounting(groups) {
         return number(&read(&root.join(controllers).join(path).join("cpuacct.usage"))?);
     }
     let path = groups.lines().find_map(|line| line.strip_prefix("0::/"));
-    let path = path.context("processor time is not accounted")?;
+    let path = path.context("no cgroup accounts for processor time")?;
     let text = read(&root.join(path).join("cpu.stat"))?;
     let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
     Ok(number(usage.context("cpu.stat has no usage_usec")?)? * 1000)
 }
 
-/// Cached pages that can go at once, of version 2, which are no part of a working set.
+/// Version 2's inactive page cache, which does not belong to the working set.
 fn inactive_file(groups: &str) -> Option<u64> {
     if accounting(groups).is_some() {
         return None;
@@ -65,7 +65,7 @@ fn accounting(groups: &str) -> Option<(&str, &str)> {
     version_1(groups, "cpuacct")
 }
 
-/// The controllers that one of version 1 is mounted with, and the group's path below them.
+/// The controllers that a version 1 controller is mounted with, and the group's path below them.
 fn version_1<'a>(groups: &'a str, wanted: &str) -> Option<(&'a str, &'a str)> {
     groups.lines().find_map(|line| {
         let (_, rest) = line.split_once(':')?;
@@ -75,13 +75,13 @@ fn version_1<'a>(groups: &'a str, wanted: &str) -> Option<(&'a str, &'a str)> {
     })
 }
 
-/// Where the kernel counts the processes of a container that it has killed for want of memory: outlives
-/// them (<https://docs.kernel.org/admin-guide/cgroup-v1/memory.html>, `memory.oom_control`, and
+/// The file in which the kernel counts a container's OOM kills. It outlives the processes
+/// (<https://docs.kernel.org/admin-guide/cgroup-v1/memory.html>, `memory.oom_control`, and
 /// <https://docs.kernel.org/admin-guide/cgroup-v2.html>, `memory.events`).
-pub struct OutOfMemory(PathBuf);
+pub struct OomKills(PathBuf);
 
-impl OutOfMemory {
-    /// Of the container of this process; none where memory is not accounted.
+impl OomKills {
+    /// The file of this process's container; `None` if no cgroup accounts for memory.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
         let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
@@ -96,9 +96,9 @@ impl OutOfMemory {
         Some(Self(root.join(path).join("memory.events")))
     }
 
-    /// Whether it has killed any.
+    /// Whether the kernel has killed a process of the container.
     #[must_use]
-    pub fn has_killed(&self) -> bool {
+    pub fn occurred(&self) -> bool {
         let text = std::fs::read_to_string(&self.0).unwrap_or_default();
         let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         count.is_some_and(|count| count.trim() != "0")
@@ -107,7 +107,7 @@ impl OutOfMemory {
 
 #[cfg(test)]
 mod tests {
-    use super::{OutOfMemory, processor_time};
+    use super::{OomKills, processor_time};
 
     #[test]
     fn kills_for_want_of_memory_are_found_in_both_versions_of_cgroups() {
@@ -128,12 +128,12 @@ mod tests {
         ] {
             let path = root.path().join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let watch = OutOfMemory::among(root.path(), groups).unwrap();
-            assert!(!watch.has_killed());
+            let watch = OomKills::among(root.path(), groups).unwrap();
+            assert!(!watch.occurred());
             std::fs::write(&path, before).unwrap();
-            assert!(!watch.has_killed());
+            assert!(!watch.occurred());
             std::fs::write(&path, after).unwrap();
-            assert!(watch.has_killed());
+            assert!(watch.occurred());
         }
     }
 

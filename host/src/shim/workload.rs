@@ -1,4 +1,4 @@
-//! What runs in a container once it is made: the function's server, or a program of Linux.
+//! Runs the content of a container: the function's server, or a Linux program.
 
 use libcontainer::workload::default::DefaultExecutor;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
@@ -11,7 +11,7 @@ impl Executor for Program {
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
         match self {
             Self::Linux => DefaultExecutor {}.validate(spec),
-            // It was checked when it was planned.
+            // The plan has already checked it.
             Self::Function(_) => Ok(()),
         }
     }
@@ -20,7 +20,7 @@ impl Executor for Program {
         match self {
             Self::Linux => DefaultExecutor {}.exec(spec),
             Self::Function(function) => {
-                close_all_but_streams();
+                close_inherited_descriptors();
                 std::process::exit(pod::serve(
                     &function.manifest,
                     &function.arguments,
@@ -31,13 +31,13 @@ impl Executor for Program {
     }
 }
 
-/// Closes what this process has of the shim's, its sockets among them: other programs lose them when they
-/// are executed, and this one never is.
-fn close_all_but_streams() {
-    let (most, _) = rlimit::getrlimit(rlimit::Resource::NOFILE).unwrap_or((1024, 1024));
-    let most = i32::try_from(most.min(1 << 16)).unwrap_or(1024);
-    for descriptor in 3..most {
-        // Most are not open.
+/// Closes the file descriptors inherited from the shim, such as its sockets. Other programs lose them on exec,
+/// but this process never calls it.
+fn close_inherited_descriptors() {
+    let (limit, _) = rlimit::getrlimit(rlimit::Resource::NOFILE).unwrap_or((1024, 1024));
+    let limit = i32::try_from(limit.min(1 << 16)).unwrap_or(1024);
+    for descriptor in 3..limit {
+        // Fails for those that are not open.
         let _ = nix::unistd::close(descriptor);
     }
 }

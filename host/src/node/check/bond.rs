@@ -1,21 +1,21 @@
-//! What a bond of IEEE 802.3ad needs to carry more than one of its links, and to survive the loss of one
+//! Checks that an IEEE 802.3ad bond uses all its links, and survives the loss of one
 //! (<https://docs.kernel.org/networking/bonding.html>).
 
-use super::{Finding, Role, doubtful, right, wrong};
+use super::{Finding, Role, fail, pass, warn};
 use crate::node::bond::{Bond, Port};
-use crate::node::state::State;
+use crate::node::state::MachineState;
 
-pub(super) fn findings(state: &State, role: Role) -> Vec<Finding> {
+pub(super) fn findings(state: &MachineState, role: Role) -> Vec<Finding> {
     if state.bonds.is_empty() {
         return vec![match role {
             Role::Node => {
-                right("bond", "network", "no bond here (an LXC container's is on its host)")
+                pass("bond", "network", "no bond here (that of an LXC container is on its host)")
             }
-            Role::Host => wrong(
+            Role::Host => fail(
                 "bond",
                 "network",
                 "there is no bond in /proc/net/bonding",
-                "modprobe bonding max_bonds=0, and set one up: see k8s/network",
+                "modprobe bonding max_bonds=0, then set up a bond: see k8s/network",
             ),
         }];
     }
@@ -30,7 +30,7 @@ fn of_bond(bond: &Bond) -> Vec<Finding> {
     }
     findings.push(miimon(bond));
     findings.push(ports(bond));
-    let fastest = bond.ports.iter().filter_map(|port| port.speed).max();
+    let fastest = bond.ports.iter().filter_map(|port| port.speed_mbps).max();
     findings.extend(bond.ports.iter().flat_map(|port| of_port(bond, port, fastest)));
     findings
 }
@@ -38,13 +38,13 @@ fn of_bond(bond: &Bond) -> Vec<Finding> {
 fn mode(bond: &Bond) -> Finding {
     let name = &bond.name;
     if bond.is_lacp() {
-        return right("bond-mode", name, "mode 802.3ad");
+        return pass("bond-mode", name, "mode 802.3ad");
     }
     let ports: Vec<&str> = bond.ports.iter().map(|port| port.name.as_str()).collect();
     let free: String = ports.iter().map(|port| format!("ip link set {port} nomaster; ")).collect();
     let join: String =
         ports.iter().map(|port| format!("; ip link set {port} master {name}")).collect();
-    wrong(
+    fail(
         "bond-mode",
         name,
         format!("the mode is {:?}, not 802.3ad", bond.mode),
@@ -56,26 +56,29 @@ fn mode(bond: &Bond) -> Finding {
 
 fn miimon(bond: &Bond) -> Finding {
     let name = &bond.name;
-    match bond.monitor {
-        0 => wrong(
+    match bond.monitor_interval_ms {
+        0 => fail(
             "bond-miimon",
             name,
-            "miimon is 0: a dead link is never noticed",
+            "miimon is 0: a dead link is never detected",
             format!("ip link set {name} type bond miimon 100"),
         ),
-        interval => right("bond-miimon", name, format!("links are looked at every {interval} ms")),
+        interval => pass("bond-miimon", name, format!("links are checked every {interval} ms")),
     }
 }
 
 fn lacp_rate(bond: &Bond) -> Finding {
     let name = &bond.name;
     if bond.lacp_rate == "fast" {
-        return right("bond-lacp-rate", name, "lacp_rate fast");
+        return pass("bond-lacp-rate", name, "lacp_rate fast");
     }
-    doubtful(
+    warn(
         "bond-lacp-rate",
         name,
-        format!("lacp_rate is {}: a dead partner is noticed after 90 s, not 3", bond.lacp_rate),
+        format!(
+            "lacp_rate is {}: a dead partner is detected after 90 s instead of 3 s",
+            bond.lacp_rate
+        ),
         format!(
             "ip link set {name} down; ip link set {name} type bond lacp_rate fast; ip link set {name} up"
         ),
@@ -86,12 +89,12 @@ fn hash_policy(bond: &Bond) -> Finding {
     let name = &bond.name;
     match bond.hash_policy.as_str() {
         policy @ ("layer3+4" | "encap3+4") => {
-            right("bond-hash-policy", name, format!("xmit_hash_policy {policy}"))
+            pass("bond-hash-policy", name, format!("xmit_hash_policy {policy}"))
         }
-        other => doubtful(
+        other => warn(
             "bond-hash-policy",
             name,
-            format!("xmit_hash_policy is {other}: all that goes to one machine may take one link"),
+            format!("xmit_hash_policy is {other}: all traffic to one machine may use one link"),
             format!("ip link set {name} type bond xmit_hash_policy layer3+4"),
         ),
     }
@@ -101,71 +104,68 @@ fn partner(bond: &Bond) -> Finding {
     let name = &bond.name;
     match &bond.aggregator {
         Some(aggregator) if bond.has_partner() => {
-            right("bond-partner", name, format!("the partner is {}", aggregator.partner))
+            pass("bond-partner", name, format!("the partner is {}", aggregator.partner))
         }
-        Some(_) => wrong(
+        Some(_) => fail(
             "bond-partner",
             name,
-            "there is no LACP partner: the other side sends no LACP frames, and one link carries all",
-            "put the switch's ports into one LACP group, active mode: see k8s/network/switch",
+            "there is no LACP partner: the switch sends no LACP frames, and one link carries all traffic",
+            "put the switch's ports into one LACP group in active mode: see k8s/network/switch",
         ),
-        None => doubtful(
+        None => warn(
             "bond-partner",
             name,
-            "the driver does not say whether there is an LACP partner",
-            "run it as root; where that says the same: ip link set PORT up, for each port",
+            "the driver does not report whether there is an LACP partner",
+            "run the check as root; if the result is the same: ip link set PORT up, for each port",
         ),
     }
 }
 
-/// 0 and 1 are the same to the driver.
+/// The driver treats 0 as 1.
 fn min_links(bond: &Bond) -> Finding {
     let name = &bond.name;
     let (asked, there) = (bond.min_links as usize, bond.ports.len());
     let said = format!("min_links is {asked} of {there} ports");
-    let mend = format!("ip link set {name} type bond min_links 1");
+    let fix = format!("ip link set {name} type bond min_links 1");
     if asked > there {
-        return wrong("bond-min-links", name, format!("{said}: the bond never comes up"), mend);
+        return fail("bond-min-links", name, format!("{said}: the bond never comes up"), fix);
     }
     if asked > 1 && asked == there {
-        let said = format!("{said}: the loss of one takes the bond down");
-        return doubtful("bond-min-links", name, said, mend);
+        let said = format!("{said}: the loss of one link takes the bond down");
+        return warn("bond-min-links", name, said, fix);
     }
-    right("bond-min-links", name, said)
+    pass("bond-min-links", name, said)
 }
 
 fn ports(bond: &Bond) -> Finding {
     let (name, there, active) = (&bond.name, bond.ports.len(), bond.active_ports().count());
     let said = format!("{active} of {there} ports carry traffic");
     match (active, there) {
-        (0, _) => wrong(
+        (0, _) => {
+            fail("bond-ports", name, said, format!("fix the ports below; ip link set {name} up"))
+        }
+        (_, 1) => warn(
             "bond-ports",
             name,
-            said,
-            format!("look at the ports' own lines; ip link set {name} up"),
-        ),
-        (_, 1) => doubtful(
-            "bond-ports",
-            name,
-            "it has one port only",
+            "it has only one port",
             format!("ip link set PORT down; ip link set PORT master {name}; ip link set PORT up"),
         ),
-        // What is wrong with the others is said of each.
-        _ => right("bond-ports", name, said),
+        // Each of the other ports has its own finding.
+        _ => pass("bond-ports", name, said),
     }
 }
 
 fn of_port(bond: &Bond, port: &Port, fastest: Option<u32>) -> Vec<Finding> {
     let (name, subject) = (&port.name, format!("{}/{}", bond.name, port.name));
     if !port.is_up {
-        return vec![wrong(
+        return vec![fail(
             "bond-port-link",
             &subject,
-            format!("no link ({} failures so far)", port.failures),
-            format!("ip link set {name} up; then look at the cable and at the switch's port"),
+            format!("no link ({} failures so far)", port.link_failures),
+            format!("ip link set {name} up; then check the cable and the switch's port"),
         )];
     }
-    let mut findings = vec![right("bond-port-link", &subject, "link is up")];
+    let mut findings = vec![pass("bond-port-link", &subject, "link is up")];
     if bond.is_lacp() {
         findings.push(speed(&subject, port, fastest));
         findings.extend(duplex(&subject, port));
@@ -177,7 +177,7 @@ fn of_port(bond: &Bond, port: &Port, fastest: Option<u32>) -> Vec<Finding> {
 
 fn duplex(subject: &str, port: &Port) -> Option<Finding> {
     (port.duplex != "full").then(|| {
-        wrong(
+        fail(
             "bond-port-duplex",
             subject,
             format!("duplex is {}: LACP needs full duplex", port.duplex),
@@ -193,10 +193,10 @@ fn aggregator(subject: &str, bond: &Bond, port: &Port) -> Option<Finding> {
     let agreed = bond.aggregator.as_ref()?;
     (port.aggregator != Some(agreed.id)).then(|| {
         let own = port.aggregator.map_or("none".to_owned(), |id| id.to_string());
-        wrong(
+        fail(
             "bond-port-aggregator",
             subject,
-            format!("it is in aggregator {own}, the bond sends through {}", agreed.id),
+            format!("it is in aggregator {own}, but the active one is {}", agreed.id),
             "put both ports into the same LACP group of the same switch (or of one MLAG pair), at the same speed",
         )
     })
@@ -205,31 +205,31 @@ fn aggregator(subject: &str, bond: &Bond, port: &Port) -> Option<Finding> {
 fn churn(subject: &str, port: &Port) -> Option<Finding> {
     let (actor, partner) = (&port.actor_churn, &port.partner_churn);
     (actor == "churned" || partner == "churned").then(|| {
-        wrong(
+        fail(
             "bond-port-churn",
             subject,
-            format!("LACP does not come to terms (actor {actor}, partner {partner})"),
-            "see that the switch's port is in the same group as the others, and that it is not blocked there",
+            format!("LACP negotiation fails (actor {actor}, partner {partner})"),
+            "check that the switch's port is in the same group as the others, and that it is not blocked",
         )
     })
 }
 
 fn speed(subject: &str, port: &Port, fastest: Option<u32>) -> Finding {
     let name = &port.name;
-    match (port.speed, fastest) {
-        (Some(speed), Some(fastest)) if speed < fastest => wrong(
+    match (port.speed_mbps, fastest) {
+        (Some(speed), Some(fastest)) if speed < fastest => fail(
             "bond-port-speed",
             subject,
             format!(
-                "{speed} Mbit/s where another port has {fastest}: they cannot be in one aggregator"
+                "{speed} Mbit/s, but another port has {fastest}: they cannot be in one aggregator"
             ),
             format!("ethtool -s {name} speed {fastest} duplex full autoneg on"),
         ),
-        (Some(speed), _) => right("bond-port-speed", subject, format!("{speed} Mbit/s")),
-        (None, _) => doubtful(
+        (Some(speed), _) => pass("bond-port-speed", subject, format!("{speed} Mbit/s")),
+        (None, _) => warn(
             "bond-port-speed",
             subject,
-            "its driver does not say at what speed it runs",
+            "its driver does not report a speed",
             format!("ethtool {name}"),
         ),
     }

@@ -1,36 +1,36 @@
-//! What containerd, the shim and a kubelet need of the machine.
+//! Checks what containerd, the shim and a kubelet need from the machine.
 
-use super::{Finding, doubtful, right, wrong};
-use crate::node::containerd::{self, Runtime};
-use crate::node::state::State;
+use super::{Finding, fail, pass, warn};
+use crate::node::containerd::{self, RuntimeEntry};
+use crate::node::state::MachineState;
 
-/// The controllers by which pods' limits are kept, and without which a kubelet does not start.
+/// The controllers that enforce the limits of pods. A kubelet does not start without them.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
-/// What it wants of version 1 besides; in version 2, `cpu` has the accounts.
+/// The same for version 1, where processor time is accounted separately from `cpu`.
 const CONTROLLERS_OF_1: [&str; 5] = ["cpu", "cpuacct", "cpuset", "memory", "pids"];
 
-/// The first kernel with `PAGEMAP_SCAN`, by which instances are reset at little cost.
+/// The first kernel with `PAGEMAP_SCAN`, with which wasmtime resets instances cheaply.
 const FAST_RESET: (u32, u32) = (6, 7);
 
-/// What a host of nodes needs too.
-pub(super) fn of_any(state: &State) -> Vec<Finding> {
+/// Checks for both roles.
+pub(super) fn of_any(state: &MachineState) -> Vec<Finding> {
     let has_overlay = state.file_systems.iter().any(|kind| kind == "overlay");
     vec![
         cgroups(state),
         if has_overlay {
-            right("overlay", "kernel", "overlay file systems are there")
+            pass("overlay", "kernel", "overlay file systems are supported")
         } else {
-            wrong(
+            fail(
                 "overlay",
                 "kernel",
-                "there are no overlay file systems, which containerd's usual snapshots are",
+                "overlay file systems are not supported, but containerd's default snapshotter needs them",
                 "modprobe overlay (in LXC: on the host)",
             )
         },
         if state.forwards {
-            right("ip-forward", "network", "packets are forwarded to pods")
+            pass("ip-forward", "network", "packets are forwarded to pods")
         } else {
-            wrong(
+            fail(
                 "ip-forward",
                 "network",
                 "net.ipv4.ip_forward is 0: pods cannot be reached",
@@ -41,8 +41,8 @@ pub(super) fn of_any(state: &State) -> Vec<Finding> {
     ]
 }
 
-/// What containerd, the shim and the kubelet need.
-pub(super) fn of_node(state: &State) -> Vec<Finding> {
+/// Checks for a node.
+pub(super) fn of_node(state: &MachineState) -> Vec<Finding> {
     let mut findings = Vec::new();
     if state.is_unprivileged {
         findings.push(user_namespace(state));
@@ -51,22 +51,22 @@ pub(super) fn of_node(state: &State) -> Vec<Finding> {
         shim(state),
         configuration(state),
         if state.shares_mounts {
-            right("mount-propagation", "mounts", "/ is shared")
+            pass("mount-propagation", "mounts", "/ is shared")
         } else {
-            wrong(
+            fail(
                 "mount-propagation",
                 "mounts",
-                "/ is not a shared mount: volumes do not reach pods",
+                "/ is not a shared mount: volumes are not visible in pods",
                 "mount --make-rshared /",
             )
         },
         if state.has_kernel_log {
-            right("kmsg", "kernel", "/dev/kmsg is there")
+            pass("kmsg", "kernel", "/dev/kmsg exists")
         } else {
-            wrong(
+            fail(
                 "kmsg",
                 "kernel",
-                "there is no /dev/kmsg, without which a kubelet does not start",
+                "there is no /dev/kmsg: a kubelet does not start without it",
                 "in LXC: lxc.mount.entry = /dev/kmsg dev/kmsg none bind,create=file 0 0",
             )
         },
@@ -74,91 +74,89 @@ pub(super) fn of_node(state: &State) -> Vec<Finding> {
     findings
 }
 
-/// Which devices a pod may use is set by the host's root alone.
-fn user_namespace(state: &State) -> Finding {
+/// Only the host's root can set which devices a pod may use.
+fn user_namespace(state: &MachineState) -> Finding {
     if state.cgroups.version == 1 {
-        return wrong(
+        return fail(
             "user-namespace",
             "cgroups",
-            "version 1 in a user namespace: pods' devices cannot be set, and pods do not start",
-            "a privileged container, or a host of cgroup v2",
+            "version 1 in a user namespace: pods do not start, because their devices cannot be set",
+            "use a privileged container, or a host with cgroup v2",
         );
     }
-    doubtful(
+    warn(
         "user-namespace",
         "cgroups",
-        "a user namespace on cgroup v2: this was not tried with the shim",
-        "try a pod; a privileged container works",
+        "a user namespace with cgroup v2: the shim is not tested with it",
+        "try a pod, or use a privileged container, which works",
     )
 }
 
-fn shim(state: &State) -> Finding {
+fn shim(state: &MachineState) -> Finding {
     match &state.containerd.shim {
-        Some(path) => right("shim", "containerd", format!("the shim is {}", path.display())),
-        None => wrong(
+        Some(path) => pass("shim", "containerd", format!("the shim is {}", path.display())),
+        None => fail(
             "shim",
             "containerd",
-            "there is no containerd-shim-spotter-v1 on its path",
+            "there is no containerd-shim-spotter-v1 on containerd's path",
             "spotter shim install",
         ),
     }
 }
 
-fn configuration(state: &State) -> Finding {
+fn configuration(state: &MachineState) -> Finding {
     let (path, text) = (&state.containerd.config, &state.containerd.text);
-    let mend = format!(
+    let fix = format!(
         "spotter shim install --containerd-config {}; systemctl restart containerd",
         path.display()
     );
     let Some(text) = text else {
         let message = format!("there is no {}", path.display());
-        return wrong("containerd-config", "containerd", message, mend);
+        return fail("containerd-config", "containerd", message, fix);
     };
-    match containerd::edit(text, Runtime::Present) {
-        Ok(edited) if edited == *text => right(
-            "containerd-config",
-            "containerd",
-            "the runtime `spotter` is in its configuration",
-        ),
+    match containerd::edit(text, RuntimeEntry::Present) {
+        Ok(edited) if edited == *text => {
+            pass("containerd-config", "containerd", "the runtime `spotter` is configured")
+        }
         Ok(_) => {
             let message = format!("{} has no runtime `spotter`", path.display());
-            wrong("containerd-config", "containerd", message, mend)
+            fail("containerd-config", "containerd", message, fix)
         }
-        Err(error) => wrong("containerd-config", "containerd", format!("{error:#}"), mend),
+        Err(error) => fail("containerd-config", "containerd", format!("{error:#}"), fix),
     }
 }
 
-fn cgroups(state: &State) -> Finding {
+fn cgroups(state: &MachineState) -> Finding {
     let cgroups = &state.cgroups;
     let wanted: &[&str] = if cgroups.version == 1 { &CONTROLLERS_OF_1 } else { &CONTROLLERS };
     let has = |wanted: &str| cgroups.controllers.iter().any(|controller| controller == wanted);
     let missing: Vec<&str> = wanted.iter().filter(|wanted| !has(wanted)).copied().collect();
     let version = format!("version {}", cgroups.version);
     if missing.is_empty() {
-        return right("cgroups", "cgroups", format!("{version}, with {}", wanted.join(", ")));
+        return pass("cgroups", "cgroups", format!("{version}, with {}", wanted.join(", ")));
     }
-    let mend = if missing.contains(&"memory") {
+    let fix = if missing.contains(&"memory") {
         "boot with cgroup_enable=memory (in LXC: lxc.mount.auto = cgroup:rw:force)"
     } else {
-        "boot with a kernel that has them (in LXC: lxc.mount.auto = cgroup:rw:force)"
+        "boot a kernel that has them (in LXC: lxc.mount.auto = cgroup:rw:force)"
     };
-    let said = format!("{version} lacks {}: pods' limits are not kept", missing.join(", "));
-    wrong("cgroups", "cgroups", said, mend)
+    let said = format!("{version} lacks {}: pods' limits are not enforced", missing.join(", "));
+    fail("cgroups", "cgroups", said, fix)
 }
 
 fn kernel(release: &str) -> Finding {
     let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
     if version >= FAST_RESET {
-        return right("kernel", "kernel", format!("Linux {release} resets instances fast"));
+        return pass("kernel", "kernel", format!("Linux {release} resets instances quickly"));
     }
-    doubtful(
+    warn(
         "kernel",
         "kernel",
         format!(
-            "Linux {release} is older than {}.{}: each request costs about a tenth of a millisecond more",
+            "Linux {release} is older than {}.{}: each request takes about 0.1 ms longer",
             FAST_RESET.0, FAST_RESET.1
         ),
-        "a newer kernel; nothing is wrong without",
+        "optional: a newer kernel",
     )
 }

@@ -1,4 +1,4 @@
-//! What is right on a machine that is to be a node, what is wrong, and the command that mends it.
+//! Checks whether a machine can be a node. Each finding that does not pass names a fix.
 
 mod bond;
 mod machine;
@@ -6,44 +6,43 @@ mod mtu;
 
 use serde::Serialize;
 
-use super::state::State;
+use super::state::MachineState;
 
-/// How much it matters.
+/// The result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    Right,
-    /// It works, and might work better or last longer.
-    Doubtful,
-    Wrong,
+    Pass,
+    /// It works, but could be faster or more reliable.
+    Warn,
+    Fail,
 }
 
-/// One thing that was looked at.
+/// One check and its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub verdict: Verdict,
-    /// A code that stays the same from version to version.
+    /// Stable across versions.
     pub code: &'static str,
-    /// What it is about: `bond0`, `bond0/eno1`, `containerd`.
+    /// The part that was checked: `bond0`, `bond0/eno1`, `containerd`.
     pub subject: String,
-    /// What is so.
     pub message: String,
-    /// What to do about it; none where it is right.
-    pub mend: Option<String>,
+    /// What to do about it; `None` if the check passed.
+    pub fix: Option<String>,
 }
 
-/// What a machine is to be.
+/// What the machine is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// A node, with containerd; an LXC container's bond is its host's.
+    /// A node, with containerd. If it is an LXC container, its host has the bond.
     Node,
-    /// The host of nodes, with the bond.
+    /// The host of LXC nodes, with the bond.
     Host,
 }
 
-/// Looks at everything.
+/// Runs all checks for a role.
 #[must_use]
-pub fn findings(state: &State, role: Role) -> Vec<Finding> {
+pub fn findings(state: &MachineState, role: Role) -> Vec<Finding> {
     let mut findings = bond::findings(state, role);
     findings.extend(mtu::findings(&state.links));
     findings.extend(machine::of_any(state));
@@ -53,28 +52,28 @@ pub fn findings(state: &State, role: Role) -> Vec<Finding> {
     findings
 }
 
-fn right(code: &'static str, subject: &str, message: impl Into<String>) -> Finding {
-    let (verdict, subject) = (Verdict::Right, subject.to_owned());
-    Finding { verdict, code, subject, message: message.into(), mend: None }
+fn pass(code: &'static str, subject: &str, message: impl Into<String>) -> Finding {
+    let (verdict, subject) = (Verdict::Pass, subject.to_owned());
+    Finding { verdict, code, subject, message: message.into(), fix: None }
 }
 
-fn wrong(
+fn fail(
     code: &'static str,
     subject: &str,
     message: impl Into<String>,
-    mend: impl Into<String>,
+    fix: impl Into<String>,
 ) -> Finding {
-    let (verdict, subject, mend) = (Verdict::Wrong, subject.to_owned(), Some(mend.into()));
-    Finding { verdict, code, subject, message: message.into(), mend }
+    let (verdict, subject, fix) = (Verdict::Fail, subject.to_owned(), Some(fix.into()));
+    Finding { verdict, code, subject, message: message.into(), fix }
 }
 
-fn doubtful(
+fn warn(
     code: &'static str,
     subject: &str,
     message: impl Into<String>,
-    mend: impl Into<String>,
+    fix: impl Into<String>,
 ) -> Finding {
-    Finding { verdict: Verdict::Doubtful, ..wrong(code, subject, message, mend) }
+    Finding { verdict: Verdict::Warn, ..fail(code, subject, message, fix) }
 }
 
 #[cfg(test)]
@@ -82,13 +81,14 @@ mod tests {
     use super::{Role, Verdict, findings};
     use crate::node::bond::tests::GOOD;
     use crate::node::bond::{Bond, NO_PARTNER};
-    use crate::node::state::{Link, State};
+    use crate::node::state::{Link, MachineState};
 
-    /// The codes of what is wrong or doubtful with a bond.
+    /// The codes of the bond checks that do not pass.
     fn faults(text: &str) -> Vec<&'static str> {
-        let state = State { bonds: vec![Bond::parse("bond0", text)], ..State::default() };
+        let state =
+            MachineState { bonds: vec![Bond::parse("bond0", text)], ..MachineState::default() };
         let found = findings(&state, Role::Host).into_iter();
-        let faults = found.filter(|finding| finding.verdict != Verdict::Right);
+        let faults = found.filter(|finding| finding.verdict != Verdict::Pass);
         faults.map(|finding| finding.code).filter(|code| code.starts_with("bond")).collect()
     }
 
@@ -101,7 +101,7 @@ mod tests {
             faults(&GOOD.replacen("MII Status: up\nSpeed", "MII Status: going down\nSpeed", 1)),
             [""; 0]
         );
-        // As it is read without CAP_NET_ADMIN: nothing is known of the partner, and nothing is claimed.
+        // Without CAP_NET_ADMIN, the partner is unknown.
         let (head, rest) = GOOD.split_once("Active Aggregator Info").unwrap();
         let withheld = format!("{head}\n{}", &rest[rest.find("\nSlave Interface").unwrap()..]);
         assert_eq!(faults(&withheld), ["bond-partner", "bond-ports"]);
@@ -130,19 +130,19 @@ mod tests {
         );
         assert_eq!(faults(&dead), ["bond-port-link"]);
         assert!(faults("Bonding Mode: load balancing (round-robin)\n").contains(&"bond-mode"));
-        let state = State::default();
+        let state = MachineState::default();
         assert!(
             findings(&state, Role::Host)
                 .iter()
-                .any(|finding| { finding.code == "bond" && finding.verdict == Verdict::Wrong })
+                .any(|finding| { finding.code == "bond" && finding.verdict == Verdict::Fail })
         );
     }
 
     #[test]
-    fn what_is_wrong_comes_with_what_mends_it() {
-        let state = State::default();
+    fn every_check_that_does_not_pass_names_a_fix() {
+        let state = MachineState::default();
         for found in [Role::Node, Role::Host].into_iter().flat_map(|role| findings(&state, role)) {
-            assert_eq!(found.mend.is_none(), found.verdict == Verdict::Right, "{found:?}");
+            assert_eq!(found.fix.is_none(), found.verdict == Verdict::Pass, "{found:?}");
         }
     }
 
@@ -165,7 +165,7 @@ mod tests {
         ];
         let faults = |links: &[Link]| -> Vec<String> {
             let found = super::mtu::findings(links).into_iter();
-            found.filter(|f| f.verdict != Verdict::Right).map(|f| f.subject).collect()
+            found.filter(|f| f.verdict != Verdict::Pass).map(|f| f.subject).collect()
         };
         assert_eq!(faults(&links), [""; 0]);
         links[3].mtu = 1500;
@@ -186,12 +186,12 @@ mod tests {
             peer: index,
             ..Link::default()
         };
-        // As in an LXC node: its link is one end of a pair, and pods' bridge is as small as the overlay.
+        // As in an LXC node: its link is one end of a veth pair, and the pods' bridge has the overlay's MTU.
         let overlay =
             |mtu: u32, over: u32| Link { peer: over, ..link("flannel.1", "vxlan", mtu, 9) };
         let node = |mtu: u32, over: u32| {
             vec![
-                Link { carries_default: true, peer: 70, ..link("eth0", "veth", 1500, 2) },
+                Link { is_default_route: true, peer: 70, ..link("eth0", "veth", 1500, 2) },
                 link("cni0", "bridge", 1450, 3),
                 link("big0", "", 9000, 4),
                 overlay(mtu, over),
@@ -199,9 +199,9 @@ mod tests {
         };
         let verdict = |links: &[Link]| super::mtu::findings(links).pop().unwrap().verdict;
         for over in [2, 9] {
-            assert_eq!(verdict(&node(1450, over)), Verdict::Right);
-            assert_eq!(verdict(&node(1500, over)), Verdict::Wrong);
+            assert_eq!(verdict(&node(1450, over)), Verdict::Pass);
+            assert_eq!(verdict(&node(1500, over)), Verdict::Fail);
         }
-        assert_eq!(verdict(&node(8950, 4)), Verdict::Right);
+        assert_eq!(verdict(&node(8950, 4)), Verdict::Pass);
     }
 }

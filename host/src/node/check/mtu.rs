@@ -1,7 +1,6 @@
-//! Whether links that pass frames to each other take frames of the same size: where one takes less, what is
-//! larger is lost without a word.
+//! Checks that links which pass frames to each other have the same MTU: a larger frame is dropped silently.
 
-use super::{Finding, right, wrong};
+use super::{Finding, fail, pass};
 use crate::node::state::Link;
 
 /// What VXLAN adds to each frame over IPv4, in bytes (RFC 7348, section 5).
@@ -20,22 +19,22 @@ pub(super) fn findings(links: &[Link]) -> Vec<Finding> {
 
 fn of_port(master: &Link, port: &Link) -> Finding {
     let subject = format!("{}/{}", master.name, port.name);
-    // An overlay's end in a bridge is smaller by what it adds; that is looked at below.
+    // An overlay's port in a bridge is smaller by its overhead; `of_overlay` checks that.
     if port.mtu == master.mtu || port.kind == "vxlan" {
-        return right("mtu", &subject, format!("MTU {}", port.mtu));
+        return pass("mtu", &subject, format!("MTU {}", port.mtu));
     }
-    wrong(
+    fail(
         "mtu",
         &subject,
-        format!("MTU {}, where {} has {}", port.mtu, master.name, master.mtu),
-        format!("ip link set {} mtu {}, or the other way round", port.name, master.mtu),
+        format!("MTU {}, but {} has {}", port.mtu, master.name, master.mtu),
+        format!("ip link set {} mtu {}, or change {} instead", port.name, master.mtu, master.name),
     )
 }
 
-/// The link that an overlay's frames go out by: the one it is bound to, else that of the default route.
+/// The link that carries an overlay's frames: the one it is bound to, or else that of the default route.
 fn carrier<'a>(overlay: &Link, links: &'a [Link]) -> Option<&'a Link> {
     let bound = links.iter().find(|link| link.index == overlay.peer && link.index != overlay.index);
-    bound.or_else(|| links.iter().find(|link| link.carries_default))
+    bound.or_else(|| links.iter().find(|link| link.is_default_route))
 }
 
 fn of_overlay(overlay: &Link, carrier: &Link) -> Option<Finding> {
@@ -43,13 +42,13 @@ fn of_overlay(overlay: &Link, carrier: &Link) -> Option<Finding> {
     let name = &overlay.name;
     if overlay.mtu <= room {
         let said = format!("MTU {} in the {} of {}", overlay.mtu, carrier.mtu, carrier.name);
-        return Some(right("mtu-overlay", name, said));
+        return Some(pass("mtu-overlay", name, said));
     }
-    Some(wrong(
+    Some(fail(
         "mtu-overlay",
         name,
         format!(
-            "MTU {}, but only {room} fit into the {} of {}",
+            "MTU {}, but at most {room} fits into the {} of {}",
             overlay.mtu, carrier.mtu, carrier.name
         ),
         format!("ip link set {name} mtu {room}"),

@@ -1,5 +1,5 @@
-//! Every limit there is, in one place: what it bounds, its default, and its one name as a flag, an
-//! environment variable and a key of the `[limits]` table in a runtime configuration file.
+//! All limits in one place: what each one limits, its default, and its name as a flag, an environment variable
+//! and a key of the `[limits]` table in the runtime configuration file.
 
 use std::time::Duration;
 
@@ -7,17 +7,18 @@ use anyhow::ensure;
 use clap::Args;
 use serde::Deserialize;
 
-use super::outbound::MOST_HOPS;
 use super::units::{Setting, Size, Time};
 
-/// Declares each limit once, with its documentation, the unit it is written in, its default and its
-/// environment variable.
+/// The maximum depth of calls between guests, which stops a component that calls itself.
+pub const MAX_HOPS: u32 = 8;
+
+/// Declares each limit once, with its documentation, unit, default and environment variable.
 macro_rules! limits {
     ($(
         $(#[doc = $doc:literal])*
         $name:ident: $unit:ident = $default:expr, $env:literal, $placeholder:literal $(, alias $alias:literal)?;
     )*) => {
-        /// What one request, one instance and the whole server may take.
+        /// Limits for one request, one instance and the whole server.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct Limits {
             $($(#[doc = $doc])* pub $name: <$unit as Setting>::Value,)*
@@ -29,8 +30,8 @@ macro_rules! limits {
             }
         }
 
-        /// The limits as a user sets them: by flag, by environment variable, or by file; what is not
-        /// set keeps its default.
+        /// The limits that a user sets by flag, environment variable or file. The others keep their
+        /// defaults.
         #[derive(Args, Clone, Copy, Debug, Default, Deserialize)]
         #[command(next_help_heading = "Limits")]
         #[serde(deny_unknown_fields, default)]
@@ -43,11 +44,11 @@ macro_rules! limits {
         }
 
         impl LimitSettings {
-            /// These settings where they are given, then those of `file`, then the defaults.
+            /// Each limit from these settings, or else from `file`, or else its default.
             fn over(self, file: Self) -> Limits {
-                let usual = Limits::default();
+                let defaults = Limits::default();
                 Limits {
-                    $($name: self.$name.or(file.$name).map_or(usual.$name, Setting::value),)*
+                    $($name: self.$name.or(file.$name).map_or(defaults.$name, Setting::value),)*
                 }
             }
         }
@@ -55,60 +56,61 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Linear memory of one instance, in bytes [default: 256MiB]
+    /// Linear memory of one instance [default: 256MiB]
     instance_memory: Size = 256 << 20, "SPOTTER_INSTANCE_MEMORY", "SIZE", alias "max-instance-memory";
-    /// Instances that run at once [default: the number of cores]
+    /// Instances that may run at once [default: the number of cores]
     instances: usize = std::thread::available_parallelism().map_or(2, usize::from), "SPOTTER_INSTANCES", "NUMBER";
-    /// Requests that wait for an instance [default: 64]
+    /// Requests that may wait for an instance [default: 64]
     queue_length: usize = 64, "SPOTTER_QUEUE_LENGTH", "NUMBER";
-    /// How long a request waits for an instance; then 503 [default: 1s]
-    queue_wait: Time = Duration::from_secs(1), "SPOTTER_QUEUE_WAIT", "TIME";
+    /// How long a request may wait for an instance; then 503 [default: 1s]
+    queue_timeout: Time = Duration::from_secs(1), "SPOTTER_QUEUE_TIMEOUT", "TIME";
     /// Processor time of one request; then 504 [default: 10s]
     request_cpu: Time = Duration::from_secs(10), "SPOTTER_REQUEST_CPU", "TIME";
-    /// Time of one request from the start of its instance until its reply is sent or held for its
-    /// client; then 504 [default: 60s]
-    request_time: Time = Duration::from_secs(60), "SPOTTER_REQUEST_TIME", "TIME", alias "request-timeout";
+    /// Time from the start of a request's instance until its reply is sent or buffered; then 504
+    /// [default: 60s]
+    request_timeout: Time = Duration::from_secs(60), "SPOTTER_REQUEST_TIMEOUT", "TIME";
     /// How long a client may take to send a header; then 408 [default: 10s]
-    header_time: Time = Duration::from_secs(10), "SPOTTER_HEADER_TIME", "TIME";
-    /// How long a client may pause within a body; then 408. How long it may take over 64 KiB of a
-    /// reply; then it is cut off [default: 10s]
-    body_idle: Time = Duration::from_secs(10), "SPOTTER_BODY_IDLE", "TIME";
+    header_timeout: Time = Duration::from_secs(10), "SPOTTER_HEADER_TIMEOUT", "TIME";
+    /// How long a client may pause while it sends a body; then 408. How long it may take to read 64 KiB
+    /// of a reply; then it is disconnected [default: 10s]
+    body_idle_timeout: Time = Duration::from_secs(10), "SPOTTER_BODY_IDLE_TIMEOUT", "TIME";
     /// How long a client may take to send a body; then 408 [default: 2m]
-    body_time: Time = Duration::from_secs(120), "SPOTTER_BODY_TIME", "TIME";
-    /// How much of a body is received before an instance is made; what is beyond streams to the
-    /// guest [default: 10MiB]
+    body_timeout: Time = Duration::from_secs(120), "SPOTTER_BODY_TIMEOUT", "TIME";
+    /// How much of a body is received before an instance starts; the rest streams to the instance
+    /// [default: 10MiB]
     body_buffer: Size = 10 << 20, "SPOTTER_BODY_BUFFER", "SIZE";
-    /// Bytes of bodies that are held at once; the slowest is then broken off with 503
+    /// Memory for all buffered bodies; if it is full, the body that has stalled the longest gets 503
     /// [default: 256MiB]
     upload_memory: Size = 256 << 20, "SPOTTER_UPLOAD_MEMORY", "SIZE";
-    /// Size of a body, however it is sent; more is 413 [default: 10MiB]
+    /// Size of a body, chunked or not; a larger one gets 413 [default: 10MiB]
     body_size: Size = 10 << 20, "SPOTTER_BODY_SIZE", "SIZE";
-    /// How much of a reply is held for a slow client, so that its instance can end [default: 4MiB]
+    /// How much of a reply is buffered for a slow client, so that its instance can end [default: 4MiB]
     reply_buffer: Size = 4 << 20, "SPOTTER_REPLY_BUFFER", "SIZE";
-    /// Bytes that all replies may hold; beyond, instances wait for their clients [default: 256MiB]
+    /// Memory for all buffered replies; if it is full, instances wait for their clients
+    /// [default: 256MiB]
     reply_memory: Size = 256 << 20, "SPOTTER_REPLY_MEMORY", "SIZE";
-    /// Connections that are open at once; further ones wait to be accepted [default: 10000, or what
-    /// the system's limit of open files allows]
+    /// Connections that may be open at once; further ones wait to be accepted [default: 10000, or as
+    /// many as the limit on open files allows]
     connections: usize = 10_000, "SPOTTER_CONNECTIONS", "NUMBER";
-    /// How long requests in flight may take to finish when stopping [default: 30s]
+    /// How long requests in flight may take to finish after a signal to stop [default: 30s]
     grace: Time = Duration::from_secs(30), "SPOTTER_GRACE", "TIME";
 }
 
 impl Limits {
-    /// Instances that other instances may have called at once, beside [`Limits::instances`]: as many
-    /// again for each guest in a chain of calls.
+    /// Instances that other instances may call at once, in addition to [`Limits::instances`]: as many again for
+    /// each depth of calls.
     pub fn nested_instances(&self) -> usize {
-        self.instances * MOST_HOPS as usize
+        self.instances * MAX_HOPS as usize
     }
 }
 
 impl LimitSettings {
-    /// The limits these settings make of the defaults; `self` goes before `file`.
+    /// The limits from these settings and the defaults. `self` takes precedence over `file`.
     ///
     /// # Errors
-    /// A limit of nothing, where nothing could then be served, or one beyond what can be had.
+    /// If a limit is 0, so that nothing could be served, or is too large.
     pub fn resolve(self, file: Self) -> anyhow::Result<Limits> {
-        const MOST_BYTES: u64 = 1 << 40;
+        const MAX_BYTES: u64 = 1 << 40;
         let limits = self.over(file);
         for (name, value) in [
             ("instance_memory", limits.instance_memory),
@@ -120,18 +122,18 @@ impl LimitSettings {
         }
         for (name, value) in [
             ("request_cpu", limits.request_cpu),
-            ("request_time", limits.request_time),
-            ("header_time", limits.header_time),
-            ("body_idle", limits.body_idle),
-            ("body_time", limits.body_time),
+            ("request_timeout", limits.request_timeout),
+            ("header_timeout", limits.header_timeout),
+            ("body_idle_timeout", limits.body_idle_timeout),
+            ("body_timeout", limits.body_timeout),
         ] {
             ensure!(!value.is_zero(), "`{name}` is 0: nothing could be served; give it some time");
         }
-        let most_held = limits.body_size.min(limits.body_buffer);
+        let max_buffered = limits.body_size.min(limits.body_buffer);
         ensure!(
-            limits.upload_memory >= most_held,
-            "`upload_memory` is {}, less than the {most_held} bytes that one body may take: raise it, \
-             or lower `body_size` or `body_buffer`",
+            limits.upload_memory >= max_buffered,
+            "`upload_memory` is {}, but one body may need {max_buffered} bytes: raise it, or lower \
+             `body_size` or `body_buffer`",
             limits.upload_memory
         );
         for (name, value) in [
@@ -139,9 +141,13 @@ impl LimitSettings {
             ("upload_memory", limits.upload_memory),
             ("reply_memory", limits.reply_memory),
         ] {
-            ensure!(value <= MOST_BYTES, "`{name}` is {value}: at most {MOST_BYTES} (1 TiB)");
+            ensure!(value <= MAX_BYTES, "`{name}` is {value}; the maximum is {MAX_BYTES} (1 TiB)");
         }
-        ensure!(limits.instances <= 10_000, "`instances` is {}: at most 10000", limits.instances);
+        ensure!(
+            limits.instances <= 10_000,
+            "`instances` is {}; the maximum is 10000",
+            limits.instances
+        );
         Ok(limits)
     }
 }
@@ -158,7 +164,7 @@ mod tests {
             toml::from_str("instances = 5\nqueue_wait = \"250ms\"\nbody_size = 4096").unwrap();
         let limits = own.resolve(file).unwrap();
         assert_eq!(limits.instances, 3);
-        assert_eq!(limits.queue_wait, Duration::from_millis(250));
+        assert_eq!(limits.queue_timeout, Duration::from_millis(250));
         assert_eq!(limits.body_size, 4096);
         assert_eq!(limits.grace, Limits::default().grace);
     }
@@ -167,7 +173,7 @@ mod tests {
     fn a_server_that_could_serve_nothing_is_refused() {
         for (text, reason) in [
             ("instances = 0", "`instances` is 0"),
-            ("request_time = \"0s\"", "`request_time` is 0"),
+            ("request_timeout = \"0s\"", "`request_timeout` is 0"),
             ("upload_memory = \"1MiB\"", "`upload_memory` is 1048576"),
         ] {
             let settings: LimitSettings = toml::from_str(text).unwrap();

@@ -1,5 +1,5 @@
-//! The runtime configuration file (`--runtime-config-file`, as in Spin): how an application is run
-//! here, as opposed to what it is.
+//! The runtime configuration file (`--runtime-config-file`, as in Spin): settings of the host, as opposed to
+//! those of the application.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::limits::LimitSettings;
 
-/// A parsed file.
+/// A parsed runtime configuration file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConfigFile {
@@ -16,10 +16,10 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads the file at `path`; an empty one where there is no path.
+    /// Reads the file at `path`. Without a path, returns the defaults.
     ///
     /// # Errors
-    /// A file that cannot be read; an unknown key, a bad value, each named.
+    /// If the file cannot be read, or has an unknown key or an invalid value.
     pub fn read(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path)

@@ -1,4 +1,4 @@
-//! Sizes and times as people write them.
+//! Sizes and times in configuration.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::{Deserialize, Deserializer};
 
-/// Something as a user writes it.
+/// A value in a notation for users.
 pub trait Setting {
-    /// What it means.
+    /// The plain value.
     type Value;
 
     fn value(self) -> Self::Value;
@@ -36,7 +36,7 @@ impl Setting for usize {
     }
 }
 
-/// A size as a person writes it: `256MiB`, `10MB`, `4096`.
+/// A size: `256MiB`, `10MB`, `4096`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
@@ -46,7 +46,7 @@ impl FromStr for Size {
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
-        let expected = || format!("{text:?} is no size; write 4096, 512KiB, 10MB or 2GiB");
+        let expected = || format!("{text:?} is not a size; write 4096, 512KiB, 10MB or 2GiB");
         let number: u64 = number.parse().with_context(expected)?;
         let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
             "" | "b" => 1,
@@ -62,7 +62,7 @@ impl FromStr for Size {
     }
 }
 
-/// A time as a person writes it: `10s`, `1m 30s`, `250ms`.
+/// A time: `10s`, `1m 30s`, `250ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time(pub Duration);
 
@@ -72,7 +72,7 @@ impl FromStr for Time {
     fn from_str(text: &str) -> anyhow::Result<Self> {
         humantime::parse_duration(text)
             .map(Self)
-            .with_context(|| format!("{text:?} is no time; write 250ms, 10s or 1m 30s"))
+            .with_context(|| format!("{text:?} is not a time; write 250ms, 10s or 1m 30s"))
     }
 }
 
@@ -88,7 +88,7 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-/// Files may write `4096` where a command line can only write `"4096"`.
+/// Accepts the number `4096` as well as the text `"4096"`.
 fn from_text_or_number<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -124,13 +124,16 @@ mod tests {
             assert_eq!(text.parse::<Size>().unwrap(), Size(bytes), "{text}");
         }
         for text in ["", "MiB", "10 parsecs", "-1", "99999999999GiB"] {
-            assert!(text.parse::<Size>().unwrap_err().to_string().contains("is no size"), "{text}");
+            assert!(
+                text.parse::<Size>().unwrap_err().to_string().contains("is not a size"),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn times_are_read_as_people_write_them() {
         assert_eq!("1m 30s".parse::<Time>().unwrap().0, Duration::from_secs(90));
-        assert!("soon".parse::<Time>().unwrap_err().to_string().contains("is no time"));
+        assert!("soon".parse::<Time>().unwrap_err().to_string().contains("is not a time"));
     }
 }

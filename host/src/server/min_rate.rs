@@ -1,4 +1,4 @@
-//! A connection that is given up when its client takes too little of what it asked for.
+//! Closes connections whose clients read their replies too slowly.
 
 use std::io;
 use std::pin::Pin;
@@ -8,21 +8,21 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// What a client has to take, in bytes, before its time begins anew.
-const ENOUGH: usize = 64 << 10;
+/// How much a client has to read within the period before the timer restarts, in bytes.
+const MIN_PROGRESS_BYTES: usize = 64 << 10;
 
-/// A stream whose writes fail when they wait, and less than [`ENOUGH`] goes out in `limit`: a client that
-/// takes a byte now and then is no better than one that takes none.
-pub struct Impatient<S> {
+/// A stream whose writes fail if they are blocked and fewer than [`MIN_PROGRESS_BYTES`] go out within `period`.
+/// A timeout on each write alone would let a client occupy a connection by reading a byte now and then.
+pub struct MinRateStream<S> {
     stream: S,
-    limit: Duration,
-    /// Since when writes have had to wait for the client, and what it has taken since.
-    slow: Option<(Pin<Box<Sleep>>, usize)>,
+    period: Duration,
+    /// While writes are blocked: the timer, and the bytes that the client has read since it started.
+    stalled: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
-impl<S> Impatient<S> {
-    pub fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, slow: None }
+impl<S> MinRateStream<S> {
+    pub fn new(stream: S, period: Duration) -> Self {
+        Self { stream, period, stalled: None }
     }
 
     fn watch_write(
@@ -30,25 +30,25 @@ impl<S> Impatient<S> {
         context: &mut Context<'_>,
         polled: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        let Poll::Ready(wrote) = polled else { return self.poll_patience(context).map(Err) };
-        if let (Some((_, taken)), Ok(bytes)) = (&mut self.slow, &wrote) {
+        let Poll::Ready(wrote) = polled else { return self.poll_deadline(context).map(Err) };
+        if let (Some((_, taken)), Ok(bytes)) = (&mut self.stalled, &wrote) {
             *taken += bytes;
-            if *taken >= ENOUGH {
-                self.slow = None;
+            if *taken >= MIN_PROGRESS_BYTES {
+                self.stalled = None;
             }
         }
         Poll::Ready(wrote)
     }
 
-    fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let limit = self.limit;
-        let (patience, _) =
-            self.slow.get_or_insert_with(|| (Box::pin(tokio::time::sleep(limit)), 0));
-        patience.as_mut().poll(context).map(|()| io::ErrorKind::TimedOut.into())
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let period = self.period;
+        let (deadline, _) =
+            self.stalled.get_or_insert_with(|| (Box::pin(tokio::time::sleep(period)), 0));
+        deadline.as_mut().poll(context).map(|()| io::ErrorKind::TimedOut.into())
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for MinRateStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -58,7 +58,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for MinRateStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -83,9 +83,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_flush(context) {
-            Poll::Pending => self.poll_patience(context).map(Err),
+            Poll::Pending => self.poll_deadline(context).map(Err),
             flushed => {
-                self.slow = None;
+                self.stalled = None;
                 flushed
             }
         }
@@ -93,7 +93,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_shutdown(context) {
-            Poll::Pending => self.poll_patience(context).map(Err),
+            Poll::Pending => self.poll_deadline(context).map(Err),
             shut => shut,
         }
     }
