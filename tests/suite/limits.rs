@@ -1,11 +1,12 @@
 //! Every limit, reached on purpose: the request that reaches it is told so, and no other is harmed.
 
 use std::io::Write;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use spotter_tests::client::{self, Reply};
 use spotter_tests::server::Server;
-use spotter_tests::{pictures, raw, root, run, stderr, under_limit};
+use spotter_tests::{pictures, raw, root, run, spotter, stderr, under_limit};
 
 /// A `POST` to `/guest/length`, up to the body.
 fn post_head(headers: &str) -> Vec<u8> {
@@ -170,9 +171,13 @@ fn a_limit_has_one_name_as_flag_variable_and_key() {
         200
     );
 
-    let by_variable = ["env", "SPOTTER_BODY_SIZE=1KiB"];
-    assert_eq!(too_large(&Server::guests_under(&by_variable, &[])), 413);
-    assert_eq!(too_large(&Server::guests_under(&by_variable, &["--body-size", "4KiB"])), 200);
+    let by_variable = || {
+        let mut command = Command::new(spotter());
+        command.env("SPOTTER_BODY_SIZE", "1KiB");
+        command
+    };
+    assert_eq!(too_large(&Server::guests_by(by_variable(), &[])), 413);
+    assert_eq!(too_large(&Server::guests_by(by_variable(), &["--body-size", "4KiB"])), 200);
 
     let up = |arguments: &[&str]| run(&[&["up", "-f", "tests/guests"], arguments].concat());
     std::fs::write(file, "[limits]\nbody_sise = 1\n").expect("a file");

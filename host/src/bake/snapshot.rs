@@ -23,7 +23,7 @@ const INITIALISER: &str = "wizer-initialize";
 ///
 /// # Errors
 /// A module without the initialiser, and whatever the initialiser says is wrong with the model.
-pub fn take(module: &[u8], files: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> {
+pub(super) fn take(module: &[u8], files: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
