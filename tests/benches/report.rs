@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use spotter::app::{App, Choices};
 use spotter::config::Limits;
 use spotter::runtime::Runtime;
-use spotter::runtime::instance::{self, Usage};
+use spotter::runtime::usage::Usage;
 use spotter_tests::server::Server;
 use spotter_tests::{client, component, native as native_detector, peer, pictures, root};
 
@@ -89,9 +89,8 @@ fn instantiation() {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio");
     let figures = (0..2000)
         .map(|_| {
-            let wasi = loaded.wasi().expect("an environment");
-            let used = Usage::start();
-            let mut store = instance::store(runtime.engine(), wasi, loaded, &limits, used, 0);
+            let store = loaded.store(runtime.engine(), &limits, Usage::start(), 0);
+            let mut store = store.expect("a store");
             let began = Instant::now();
             threads.block_on(loaded.handler().instantiate(&mut store)).expect("an instance");
             milliseconds(began) * 1000.0

@@ -2,32 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
-use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
-use wasmtime_wasi::{FsPerms, WasiCtx};
 
 use super::cache;
-use super::guest_log::GuestLog;
 use super::handler::Handler;
-use super::instance::InstanceState;
 use super::key_value::{self, KeyValueDatabase};
-use super::outbound::{MAX_OUTBOUND_CONNECTIONS, Outbound, Siblings};
-use super::variables::{self, Values};
-use crate::app::outbound::AllowedHosts;
-use crate::app::{Component, files};
+use super::loaded::{Loaded, Shared, SiblingsCell};
+use super::outbound::{MAX_OUTBOUND_CONNECTIONS, Siblings};
+use super::state::InstanceState;
+use super::variables;
+use crate::app::Component;
 use crate::config::Limits;
 
 /// How often a running guest is interrupted: the precision of its limit on processor time.
 pub const EPOCH_INTERVAL: Duration = Duration::from_millis(10);
-
-/// The server through which guests reach other components, set once it exists.
-type SiblingsCell = Arc<OnceLock<Weak<dyn Siblings>>>;
 
 /// An engine and its loaded components.
 pub struct Runtime {
@@ -35,23 +29,9 @@ pub struct Runtime {
     linker: Linker<InstanceState>,
     components: BTreeMap<String, Arc<Loaded>>,
     /// `None` if no component uses a key-value store.
-    stores: Option<KeyValueDatabase>,
+    database: Option<KeyValueDatabase>,
     siblings: SiblingsCell,
     connections: Arc<Semaphore>,
-}
-
-/// One component, compiled and linked, with what its instances may use.
-pub struct Loaded {
-    id: String,
-    handler: Handler,
-    environment: BTreeMap<String, String>,
-    variables: Values,
-    allowed_hosts: Arc<AllowedHosts>,
-    stores: Option<KeyValueDatabase>,
-    granted_stores: Arc<[String]>,
-    siblings: SiblingsCell,
-    connections: Arc<Semaphore>,
-    files: Option<TempDir>,
 }
 
 impl Runtime {
@@ -67,13 +47,13 @@ impl Runtime {
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
-        variables::add_to_linker(&mut linker)?;
-        key_value::add_to_linker(&mut linker)?;
+        variables::add_to_linker(&mut linker, InstanceState::variables)?;
+        key_value::add_to_linker(&mut linker, InstanceState::key_value)?;
         Ok(Self {
             engine,
             linker,
             components: BTreeMap::new(),
-            stores: None,
+            database: None,
             siblings: Arc::default(),
             connections: Arc::new(Semaphore::new(MAX_OUTBOUND_CONNECTIONS)),
         })
@@ -84,7 +64,7 @@ impl Runtime {
     /// # Errors
     /// If the database cannot be opened, or another process has opened it.
     pub fn open_database(&mut self, path: &Path) -> anyhow::Result<()> {
-        self.stores = Some(KeyValueDatabase::open(path)?);
+        self.database = Some(KeyValueDatabase::open(path)?);
         Ok(())
     }
 
@@ -93,8 +73,8 @@ impl Runtime {
     /// # Errors
     /// If no component uses a key-value store, or the database cannot be written.
     pub fn set_key_value(&self, key: &str, value: &str) -> anyhow::Result<()> {
-        let stores = self.stores.as_ref();
-        stores.context("no component has `key_value_stores`")?.set_default(key, value)
+        let database = self.database.as_ref();
+        database.context("no component has `key_value_stores`")?.set_default(key, value)
     }
 
     /// Loads a component, from the cache if it is there.
@@ -113,20 +93,13 @@ impl Runtime {
                 || format!("component `{id}` has an import that the host does not provide"),
             )?;
         let handler = Handler::of(linked).with_context(|| format!("component `{id}`"))?;
-        let files = files::stage(&component.root, &component.files, &component.exclude_files)
-            .with_context(|| format!("component `{id}`"))?;
-        let loaded = Loaded {
-            id: id.clone(),
-            handler,
-            environment: component.environment.clone(),
-            variables: Arc::new(component.variables.clone()),
-            allowed_hosts: Arc::new(component.allowed_hosts.clone()),
-            stores: self.stores.clone(),
-            granted_stores: component.key_value_stores.clone().into(),
+        let shared = Shared {
+            database: self.database.clone(),
             siblings: Arc::clone(&self.siblings),
             connections: Arc::clone(&self.connections),
-            files,
         };
+        let loaded =
+            Loaded::new(component, handler, shared).with_context(|| format!("component `{id}`"))?;
         self.components.insert(id.clone(), Arc::new(loaded));
         Ok(())
     }
@@ -143,51 +116,6 @@ impl Runtime {
     /// The loaded component `id`.
     pub fn component(&self, id: &str) -> Option<&Arc<Loaded>> {
         self.components.get(id)
-    }
-}
-
-impl Loaded {
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    pub fn handler(&self) -> &Handler {
-        &self.handler
-    }
-
-    pub(super) fn variables(&self) -> Values {
-        Arc::clone(&self.variables)
-    }
-
-    pub(super) fn key_value(&self) -> (Option<KeyValueDatabase>, Arc<[String]>) {
-        (self.stores.clone(), Arc::clone(&self.granted_stores))
-    }
-
-    /// The outgoing requests of an instance at a depth of `hops` calls between guests.
-    pub(super) fn outbound(&self, hops: u32) -> Outbound {
-        Outbound {
-            allowed: Arc::clone(&self.allowed_hosts),
-            component: self.id.clone(),
-            siblings: self.siblings.get().cloned(),
-            hops,
-            connections: Arc::clone(&self.connections),
-        }
-    }
-
-    /// The WASI context of an instance: its environment, its read-only files and its log.
-    ///
-    /// # Errors
-    /// If the folder of its files no longer exists.
-    pub fn wasi(&self) -> anyhow::Result<WasiCtx> {
-        let mut wasi = WasiCtx::builder();
-        wasi.stdout(GuestLog::new(&self.id, "stdout")).stderr(GuestLog::new(&self.id, "stderr"));
-        for (name, value) in &self.environment {
-            wasi.env(name, value);
-        }
-        if let Some(files) = &self.files {
-            wasi.preopened_dir(files.path(), "/", FsPerms::ReadOnly)?;
-        }
-        Ok(wasi.build())
     }
 }
 

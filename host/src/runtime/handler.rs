@@ -15,7 +15,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView, p3};
 
-use super::instance::InstanceState;
+use super::state::InstanceState;
 
 /// A linked component, by the HTTP interface that it exports.
 pub enum Handler {

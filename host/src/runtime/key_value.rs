@@ -1,14 +1,11 @@
-//! Persistent key-value stores: `fermyon:spin/key-value` and `wasi:keyvalue/store`. Each store is a table in the
-//! application's embedded database (redb).
+//! Persistent key-value stores for components: `fermyon:spin/key-value` and `wasi:keyvalue/store`.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
-use redb::{Database, Durability, ReadableDatabase, TableDefinition};
-use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
-use super::instance::InstanceState;
+pub(super) use super::database::KeyValueDatabase;
+use super::database::OpenStore;
 
 mod spin {
     wasmtime::component::bindgen!({
@@ -64,95 +61,38 @@ const MAX_VALUE_BYTES: usize = 1 << 20;
 /// The most keys that one call of `list-keys` returns.
 const MAX_KEYS_PER_CALL: usize = 1000;
 
-/// The application's database.
+/// The stores that one component may open.
 #[derive(Clone)]
-pub(super) struct KeyValueDatabase {
-    database: Arc<Database>,
+pub(super) struct KeyValueGrant {
+    database: Option<KeyValueDatabase>,
+    labels: Arc<[String]>,
 }
 
-/// A store that a component has opened.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
-pub struct OpenStore {
-    database: Arc<Database>,
-    label: String,
-}
-
-impl KeyValueDatabase {
-    /// Opens the database in a file, or creates it.
-    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
-        let context = || format!("cannot open the key-value store {}", path.display());
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).with_context(context)?;
-        }
-        Ok(Self { database: Arc::new(Database::create(path).with_context(context)?) })
-    }
-
-    /// Sets a value in the store `default`.
-    pub(super) fn set_default(&self, key: &str, value: &str) -> anyhow::Result<()> {
-        let set = self.store("default").set(key, Some(value.as_bytes()));
-        set.with_context(|| format!("cannot set {key:?} in the default store"))
-    }
-
-    fn store(&self, label: &str) -> OpenStore {
-        OpenStore { database: Arc::clone(&self.database), label: label.to_owned() }
+impl KeyValueGrant {
+    pub(super) fn new(database: Option<KeyValueDatabase>, labels: &[String]) -> Self {
+        Self { database, labels: labels.into() }
     }
 }
 
-type DatabaseResult<T> = Result<T, redb::Error>;
-
-impl OpenStore {
-    fn table(&self) -> TableDefinition<'_, &'static str, &'static [u8]> {
-        TableDefinition::new(&self.label)
-    }
-
-    fn get(&self, key: &str) -> DatabaseResult<Option<Vec<u8>>> {
-        let transaction = self.database.begin_read()?;
-        match transaction.open_table(self.table()) {
-            Ok(table) => Ok(table.get(key)?.map(|value| value.value().to_vec())),
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn set(&self, key: &str, value: Option<&[u8]>) -> DatabaseResult<()> {
-        let mut transaction = self.database.begin_write()?;
-        transaction.set_durability(Durability::Immediate)?;
-        {
-            let mut table = transaction.open_table(self.table())?;
-            match value {
-                Some(value) => table.insert(key, value)?,
-                None => table.remove(key)?,
-            };
-        }
-        Ok(transaction.commit()?)
-    }
-
-    /// At most `limit` keys after `after`, in order.
-    fn keys(&self, after: Option<&str>, limit: usize) -> DatabaseResult<Vec<String>> {
-        let transaction = self.database.begin_read()?;
-        let table = match transaction.open_table(self.table()) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        };
-        let mut keys = Vec::new();
-        for entry in table.range(after.unwrap_or_default()..)? {
-            let key = entry?.0.value().to_owned();
-            if after != Some(key.as_str()) {
-                keys.push(key);
-            }
-            if keys.len() == limit {
-                break;
-            }
-        }
-        Ok(keys)
-    }
+/// What both interfaces need of an instance's state.
+pub(super) struct KeyValueView<'a> {
+    pub(super) table: &'a mut ResourceTable,
+    pub(super) grant: &'a KeyValueGrant,
 }
 
-/// Adds both interfaces to the linker.
-pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> anyhow::Result<()> {
-    spin_store::add_to_linker::<InstanceState, HasSelf<InstanceState>>(linker, |state| state)?;
-    wasi_store::add_to_linker::<InstanceState, HasSelf<InstanceState>>(linker, |state| state)?;
+struct KeyValue;
+
+impl HasData for KeyValue {
+    type Data<'a> = KeyValueView<'a>;
+}
+
+/// Adds both interfaces to the linker. `of` finds what they need in an instance's state.
+pub(super) fn add_to_linker<T: 'static>(
+    linker: &mut Linker<T>,
+    of: fn(&mut T) -> KeyValueView<'_>,
+) -> anyhow::Result<()> {
+    spin_store::add_to_linker::<T, KeyValue>(linker, of)?;
+    wasi_store::add_to_linker::<T, KeyValue>(linker, of)?;
     Ok(())
 }
 
@@ -162,23 +102,22 @@ enum OpenError {
     NoDatabase,
 }
 
-impl InstanceState {
+impl KeyValueView<'_> {
     fn open_store(
         &mut self,
         label: &str,
     ) -> wasmtime::Result<Result<Resource<OpenStore>, OpenError>> {
-        let (stores, allowed) = self.key_value();
-        if !allowed.iter().any(|allowed_label| allowed_label == label) {
+        if !self.grant.labels.iter().any(|granted| granted == label) {
             return Ok(Err(OpenError::NotGranted));
         }
-        let Some(store) = stores.map(|stores| stores.store(label)) else {
+        let Some(database) = &self.grant.database else {
             return Ok(Err(OpenError::NoDatabase));
         };
-        Ok(Ok(self.table_mut().push(store)?))
+        Ok(Ok(self.table.push(database.store(label))?))
     }
 
     fn store(&mut self, store: &Resource<OpenStore>) -> wasmtime::Result<&OpenStore> {
-        Ok(self.table_mut().get(store)?)
+        Ok(self.table.get(store)?)
     }
 }
 
@@ -191,9 +130,9 @@ fn spin_error(error: &redb::Error) -> SpinError {
     SpinError::Other(error.to_string())
 }
 
-impl spin_store::Host for InstanceState {}
+impl spin_store::Host for KeyValueView<'_> {}
 
-impl spin_store::HostStore for InstanceState {
+impl spin_store::HostStore for KeyValueView<'_> {
     fn open(&mut self, label: String) -> wasmtime::Result<Result<Resource<OpenStore>, SpinError>> {
         Ok(self.open_store(&label)?.map_err(|error| match error {
             OpenError::NotGranted => SpinError::AccessDenied,
@@ -246,7 +185,7 @@ impl spin_store::HostStore for InstanceState {
     }
 
     fn drop(&mut self, store: Resource<OpenStore>) -> wasmtime::Result<()> {
-        self.table_mut().delete(store)?;
+        self.table.delete(store)?;
         Ok(())
     }
 }
@@ -255,7 +194,7 @@ fn wasi_error(error: &redb::Error) -> WasiError {
     WasiError::Other(error.to_string())
 }
 
-impl wasi_store::Host for InstanceState {
+impl wasi_store::Host for KeyValueView<'_> {
     fn open(
         &mut self,
         identifier: String,
@@ -267,7 +206,7 @@ impl wasi_store::Host for InstanceState {
     }
 }
 
-impl wasi_store::HostBucket for InstanceState {
+impl wasi_store::HostBucket for KeyValueView<'_> {
     fn get(
         &mut self,
         bucket: Resource<OpenStore>,
@@ -318,7 +257,7 @@ impl wasi_store::HostBucket for InstanceState {
     }
 
     fn drop(&mut self, bucket: Resource<OpenStore>) -> wasmtime::Result<()> {
-        self.table_mut().delete(bucket)?;
+        self.table.delete(bucket)?;
         Ok(())
     }
 }

@@ -1,12 +1,15 @@
 //! Runs components: the engine, the cache of compiled code, and a fresh instance for each request.
 
 pub mod cache;
+mod database;
 pub mod engine;
 pub mod guest_log;
 pub mod handler;
-pub mod instance;
 mod key_value;
+pub mod loaded;
 pub mod outbound;
+pub mod state;
+pub mod usage;
 mod variables;
 
 pub use engine::Runtime;

@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use wasmtime::component::{HasSelf, Linker};
 
-use super::instance::InstanceState;
-
 mod spin {
     wasmtime::component::bindgen!({
         inline: "
@@ -43,31 +41,40 @@ use spin::fermyon::spin::variables::{self, Error as SpinError};
 use wasi::wasi::config::store::{self, Error as ConfigError};
 
 /// The values of one component's variables, by name.
-pub(super) type Values = Arc<BTreeMap<String, String>>;
+#[derive(Clone)]
+pub(super) struct Variables(Arc<BTreeMap<String, String>>);
 
-/// Adds both interfaces to the linker.
+impl Variables {
+    pub(super) fn new(values: BTreeMap<String, String>) -> Self {
+        Self(Arc::new(values))
+    }
+}
+
+/// Adds both interfaces to the linker. `of` finds the variables in an instance's state.
 ///
 /// # Errors
 /// If the linker already has them.
-pub(super) fn add_to_linker(linker: &mut Linker<InstanceState>) -> anyhow::Result<()> {
-    variables::add_to_linker::<InstanceState, HasSelf<InstanceState>>(linker, |state| state)?;
-    store::add_to_linker::<InstanceState, HasSelf<InstanceState>>(linker, |state| state)?;
+pub(super) fn add_to_linker<T: 'static>(
+    linker: &mut Linker<T>,
+    of: fn(&mut T) -> &mut Variables,
+) -> anyhow::Result<()> {
+    variables::add_to_linker::<T, HasSelf<Variables>>(linker, of)?;
+    store::add_to_linker::<T, HasSelf<Variables>>(linker, of)?;
     Ok(())
 }
 
-impl variables::Host for InstanceState {
+impl variables::Host for Variables {
     fn get(&mut self, name: String) -> Result<String, SpinError> {
-        self.variables().get(&name).cloned().ok_or(SpinError::Undefined(name))
+        self.0.get(&name).cloned().ok_or(SpinError::Undefined(name))
     }
 }
 
-impl store::Host for InstanceState {
+impl store::Host for Variables {
     fn get(&mut self, key: String) -> Result<Option<String>, ConfigError> {
-        Ok(self.variables().get(&key).cloned())
+        Ok(self.0.get(&key).cloned())
     }
 
     fn get_all(&mut self) -> Result<Vec<(String, String)>, ConfigError> {
-        let values = self.variables();
-        Ok(values.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+        Ok(self.0.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 }

@@ -14,9 +14,10 @@ use super::fault::Fault;
 use super::metrics::{Metrics, seconds};
 use super::relay::{self, RelayEnd, ReplyMemory};
 use crate::config::Limits;
-use crate::runtime::engine::Loaded;
 use crate::runtime::handler::GuestReply;
-use crate::runtime::instance::{self, CpuLimitExceeded, InstanceState, Metered, Usage};
+use crate::runtime::loaded::Loaded;
+use crate::runtime::state::{CpuLimitExceeded, InstanceState};
+use crate::runtime::usage::{Metered, Usage};
 
 /// Runs guests, and holds what they share.
 pub struct Guests {
@@ -64,7 +65,8 @@ impl Guests {
         let Call { component, permit, hops } = call;
         let (limits, component) = (self.limits, Arc::clone(component));
         let usage = Usage::start();
-        let wasi = component.wasi().map_err(|error| {
+        let store = component.store(engine, &limits, Arc::clone(&usage), hops);
+        let mut store = store.map_err(|error| {
             tracing::error!(
                 component = component.id(),
                 error = format!("{error:#}"),
@@ -72,8 +74,6 @@ impl Guests {
             );
             Fault::NotLoaded
         })?;
-        let mut store =
-            instance::store(engine, wasi, &component, &limits, Arc::clone(&usage), hops);
         let method = request.method().clone();
         let mut guard = MetricsGuard::new(&self.metrics, &usage);
         let failure = Arc::clone(&guard.failure);

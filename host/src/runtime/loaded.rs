@@ -1,0 +1,121 @@
+//! A component that is ready to serve: compiled, linked, and with what its instances may use.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, Weak};
+
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{FsPerms, WasiCtx};
+
+use super::guest_log::GuestLog;
+use super::handler::Handler;
+use super::key_value::{KeyValueDatabase, KeyValueGrant};
+use super::outbound::{Outbound, Siblings};
+use super::state::{InstanceState, MemoryLimit};
+use super::usage::Usage;
+use super::variables::Variables;
+use crate::app::outbound::AllowedHosts;
+use crate::app::{Component, files};
+use crate::config::Limits;
+
+/// The server through which guests reach other components, set once it exists.
+pub(super) type SiblingsCell = Arc<OnceLock<Weak<dyn Siblings>>>;
+
+/// What all components of an application share.
+pub(super) struct Shared {
+    /// `None` if no component uses a key-value store.
+    pub(super) database: Option<KeyValueDatabase>,
+    pub(super) siblings: SiblingsCell,
+    pub(super) connections: Arc<Semaphore>,
+}
+
+/// One loaded component.
+pub struct Loaded {
+    id: String,
+    handler: Handler,
+    environment: BTreeMap<String, String>,
+    variables: Variables,
+    allowed_hosts: Arc<AllowedHosts>,
+    key_value: KeyValueGrant,
+    siblings: SiblingsCell,
+    connections: Arc<Semaphore>,
+    files: Option<TempDir>,
+}
+
+impl Loaded {
+    /// # Errors
+    /// If the component's files cannot be copied.
+    pub(super) fn new(
+        component: &Component,
+        handler: Handler,
+        shared: Shared,
+    ) -> anyhow::Result<Self> {
+        let files = files::stage(&component.root, &component.files, &component.exclude_files)?;
+        Ok(Self {
+            id: component.id.clone(),
+            handler,
+            environment: component.environment.clone(),
+            variables: Variables::new(component.variables.clone()),
+            allowed_hosts: Arc::new(component.allowed_hosts.clone()),
+            key_value: KeyValueGrant::new(shared.database, &component.key_value_stores),
+            siblings: shared.siblings,
+            connections: shared.connections,
+            files,
+        })
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn handler(&self) -> &Handler {
+        &self.handler
+    }
+
+    /// Creates the store for one instance. `usage` counts what it uses: wrap the future that runs the guest in
+    /// [`Metered`](super::usage::Metered) with the same counter. `hops` is the depth of calls between guests.
+    ///
+    /// # Errors
+    /// If the folder of its files no longer exists.
+    pub fn store(
+        &self,
+        engine: &Engine,
+        limits: &Limits,
+        usage: Arc<Usage>,
+        hops: u32,
+    ) -> anyhow::Result<Store<InstanceState>> {
+        let state = InstanceState::new(
+            self.wasi()?,
+            self.outbound(hops),
+            self.variables.clone(),
+            self.key_value.clone(),
+            MemoryLimit::new(limits.instance_memory, Arc::clone(&usage)),
+        );
+        Ok(state.into_store(engine, limits.request_cpu, usage))
+    }
+
+    /// The outgoing requests of an instance at a depth of `hops` calls between guests.
+    fn outbound(&self, hops: u32) -> Outbound {
+        Outbound {
+            allowed: Arc::clone(&self.allowed_hosts),
+            component: self.id.clone(),
+            siblings: self.siblings.get().cloned(),
+            hops,
+            connections: Arc::clone(&self.connections),
+        }
+    }
+
+    /// The WASI context of an instance: its environment, its read-only files and its log.
+    fn wasi(&self) -> anyhow::Result<WasiCtx> {
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(GuestLog::new(&self.id, "stdout")).stderr(GuestLog::new(&self.id, "stderr"));
+        for (name, value) in &self.environment {
+            wasi.env(name, value);
+        }
+        if let Some(files) = &self.files {
+            wasi.preopened_dir(files.path(), "/", FsPerms::ReadOnly)?;
+        }
+        Ok(wasi.build())
+    }
+}
