@@ -161,7 +161,7 @@ mod tests {
     fn a_flag_goes_before_the_file_and_the_file_before_the_default() {
         let own = LimitSettings { instances: Some(3), ..LimitSettings::default() };
         let file: LimitSettings =
-            toml::from_str("instances = 5\nqueue_wait = \"250ms\"\nbody_size = 4096").unwrap();
+            toml::from_str("instances = 5\nqueue_timeout = \"250ms\"\nbody_size = 4096").unwrap();
         let limits = own.resolve(file).unwrap();
         assert_eq!(limits.instances, 3);
         assert_eq!(limits.queue_timeout, Duration::from_millis(250));
