@@ -1,5 +1,5 @@
 //! A pod of the shim beside the same network in a container of Python, under one containerd:
-//! `cargo bench --features shim --bench containers`, as root.
+//! `cargo bench --features system --bench containers`, as root.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

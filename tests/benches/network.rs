@@ -1,4 +1,4 @@
-//! The network on the way to a detector: `cargo bench --features shim --bench network`. A batch of pictures is
+//! The network on the way to a detector: `cargo bench --features system --bench network`. A batch of pictures is
 //! posted to `spotter up` on the host, to a pod in an LXC node over its veth, and to that pod through one link,
 //! through two bonded ones, and through a VXLAN overlay on them. For each: throughput, latency, how much of
 //! each link is used, and the time that the whole batch takes.
