@@ -56,7 +56,7 @@ fn a_certificate_that_is_none_is_refused_by_name() {
     component();
     let output = run(&["up", "--tls-cert", "README.md", "--tls-key", &key]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("README.md holds no certificate"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("README.md contains no certificate"), "{}", stderr(&output));
     let output = run(&["up", "--tls-cert", &certificate]);
     assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
 }

@@ -197,9 +197,9 @@ fn a_bad_image_is_refused_when_it_is_created_and_the_error_says_why() {
     let path = "target/spotter/detector.wasm";
     let imports = wat_component_with_a_foreign_import();
     for (files, reason) in [
-        (vec![("other.txt", b"text".as_slice())], "the image has no /spin.toml"),
+        (vec![("other.txt", b"text".as_slice())], "the image does not contain /spin.toml"),
         (vec![("spin.toml", b"spin_manifest_version = 7")], "spin_manifest_version"),
-        (vec![("spin.toml", &manifest)], "the image has no /detector.wasm"),
+        (vec![("spin.toml", &manifest)], "the image does not contain /detector.wasm"),
         (vec![("spin.toml", &manifest), (path, &core)], "it is a core module, not a component"),
         (vec![("spin.toml", &manifest), (path, &cut)], "detector"),
         (vec![("spin.toml", &manifest), (path, &imports)], "other:host/thing"),
