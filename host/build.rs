@@ -1,4 +1,4 @@
-//! Puts a baked detector into the binary, where `SPOTTER_DETECTOR` names one.
+//! Embeds a baked detector into the binary, if `SPOTTER_DETECTOR` names one.
 
 use std::fs::File;
 use std::io::{BufReader, copy};

@@ -1,4 +1,4 @@
-//! Finds out what this machine has, so that a test whose precondition is missing is reported as ignored.
+//! Detects what this machine has, so that a test whose precondition is missing is reported as ignored.
 
 use std::path::Path;
 use std::process::Command;

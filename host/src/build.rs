@@ -1,4 +1,4 @@
-//! From source to a component that is ready to serve: compile, bake, wrap.
+//! `spotter build`: compiles a component from its source, bakes its model in, and wraps it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,10 +11,11 @@ use crate::progress::say;
 use crate::runtime::cache;
 use crate::toolchain::{self, Request};
 
-/// Builds every component that says how; those without a build command are left as they are.
+/// Builds every component of an application that has a build command, and bakes or wraps every one that has a
+/// module.
 ///
 /// # Errors
-/// Names the component, and what failed.
+/// If a step fails. The error names the component.
 pub fn build(app: &App, toolchain: Request) -> anyhow::Result<()> {
     for component in app.components.values() {
         build_component(component, toolchain)
@@ -48,8 +49,8 @@ fn compile(id: &str, build: &Build, toolchain: Request) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `cargo run` tells its children of its own toolchain, package and target folder: a build
-/// command must not inherit them.
+/// Removes the variables in which `cargo run` passes its own toolchain, package and target folder to its children:
+/// they do not apply to a build command.
 fn forget_outer_cargo(command: &mut Command) {
     const KEPT: [&str; 5] = [
         "CARGO_BUILD_JOBS",
@@ -67,7 +68,7 @@ fn forget_outer_cargo(command: &mut Command) {
     }
 }
 
-/// Wraps a module as a component, with a model baked into it where there is one.
+/// Bakes the model into a module, if there is one, and wraps the module as a component.
 fn bake_to(bake: &Bake, target: &Path) -> anyhow::Result<()> {
     let module = std::fs::read(&bake.module)
         .with_context(|| format!("cannot read {}", bake.module.display()))?;
@@ -80,12 +81,12 @@ fn bake_to(bake: &Bake, target: &Path) -> anyhow::Result<()> {
     }
     if let Some(folder) = target.parent() {
         std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot make {}", folder.display()))?;
+            .with_context(|| format!("cannot create {}", folder.display()))?;
     }
     cache::write_whole(target, &component)
 }
 
-/// Bakes into the cache, by content; nothing is done twice.
+/// Bakes a model into a module, or reads the result from the cache.
 fn baked(module: &[u8], model: &ModelFolder) -> anyhow::Result<Vec<u8>> {
     let key = bake::key(module, model);
     let cached = cache::folder("baked")?.join(format!("{key}.wasm"));

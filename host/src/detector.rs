@@ -1,10 +1,10 @@
-//! The detector that comes with `spotter`: a baked component inside the binary, or the checkout that
-//! the binary was compiled in.
+//! The detector that comes with `spotter`: a baked component in the binary, or else the one of the checkout in which
+//! the binary was compiled.
 
 /// The bytes of the baked component.
 ///
 /// # Errors
-/// A detector that cannot be unpacked.
+/// If the detector in the binary cannot be decompressed.
 #[cfg(embedded_detector)]
 pub fn component(_: crate::toolchain::Request) -> anyhow::Result<Vec<u8>> {
     use std::io::Read;
@@ -19,10 +19,10 @@ pub fn component(_: crate::toolchain::Request) -> anyhow::Result<Vec<u8>> {
     Ok(component)
 }
 
-/// The bytes of the baked component, which the checkout builds if it has not yet.
+/// The bytes of the checkout's component. Builds it first if necessary.
 ///
 /// # Errors
-/// A checkout that has gone, or does not build.
+/// If the checkout no longer exists, or the build fails.
 #[cfg(not(embedded_detector))]
 pub fn component(toolchain: crate::toolchain::Request) -> anyhow::Result<Vec<u8>> {
     use std::path::Path;
@@ -35,7 +35,7 @@ pub fn component(toolchain: crate::toolchain::Request) -> anyhow::Result<Vec<u8>
     let manifest = Path::new(MANIFEST);
     ensure!(
         manifest.exists(),
-        "this `spotter` carries no detector, and the checkout it was compiled in has gone \
+        "this `spotter` carries no detector, and the checkout it was compiled in no longer exists \
          ({MANIFEST}); install it again, or use a release"
     );
     let app = App::load(manifest, &Choices::default())?;

@@ -1,5 +1,5 @@
-//! A pod of the shim beside the same network in a container of Python, under one containerd:
-//! `cargo bench --features shim --bench containers`, as root.
+//! Compares a pod of the shim with a Python container that runs the same network, under one containerd:
+//! `cargo bench --features system --bench containers`, as root.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,10 +9,10 @@ use spotter_tests::containerd::{Containerd, SCRATCH, scratch_image};
 use spotter_tests::network::Network;
 use spotter_tests::{client, peer, pictures, root, stderr, system};
 
-/// Turns, each with both, so that what else the machine does meets both.
+/// Turns, each with both containers, so that other work on the machine affects both.
 const ROUNDS: u32 = 5;
 
-/// The pod of Python: gunicorn with two workers, which are started with the container.
+/// The command of the Python container: gunicorn with two workers.
 const PYTHON: [&str; 9] =
     ["python3", "-m", "gunicorn", "--workers", "2", "--bind", "0.0.0.0:80", "--chdir", "/srv"];
 
@@ -46,7 +46,7 @@ fn main() {
     );
 }
 
-/// Time until the first detection, and the memory of all its processes after it.
+/// The time until the first detection, and the memory of all processes after it.
 struct Run {
     milliseconds: f64,
     memory: f64,
@@ -79,7 +79,7 @@ fn measure<'a>(
     Run { milliseconds, memory }
 }
 
-/// The proportional share of memory of every process in the cgroup of this one, in MiB.
+/// The sum of the proportional shares of memory of all processes in the cgroup of `pid`, in MiB.
 fn memory_of(pid: u32) -> f64 {
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroups");
     let path = groups.lines().find_map(|line| line.split_once(":pids:")).expect("a cgroup").1;
@@ -113,7 +113,7 @@ fn run_python(containerd: &Containerd, root: &Path, network: &Network) {
     assert!(ran.status.success(), "{}", stderr(&ran));
 }
 
-/// Debian's smallest system with Python, and the peer in it: a plain root file system.
+/// Creates a root file system: Debian's smallest system, with Python and the peer.
 fn python_root() -> PathBuf {
     let folder = peer::cache().join("root");
     if !folder.join("srv/labels.txt").exists() {

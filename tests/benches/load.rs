@@ -1,5 +1,5 @@
-//! How the host carries load: `cargo bench --bench load`, which overloads it,
-//! besets it with slow clients, and then loads it to 80 % for ten minutes; `-- --minutes 60` for longer, `-- --minutes 1` for a look.
+//! The host under load: `cargo bench --bench load` overloads it, connects slow clients, and then loads it to 80 %
+//! for ten minutes. `-- --minutes 60` takes longer, `-- --minutes 1` is for a quick look.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -42,7 +42,7 @@ fn row(name: &str, outcome: &Outcome) {
     );
 }
 
-/// A thousand connections that send a byte of a header each second, for a while, and none, in turn.
+/// Measures good requests with and without a thousand connections that each send one header byte per second.
 fn slow_clients(server: &Server, url: &str, picture: &[u8]) {
     const CONNECTIONS: usize = 1000;
     let mut quiet = Vec::new();
@@ -69,7 +69,7 @@ fn slow_clients(server: &Server, url: &str, picture: &[u8]) {
     );
 }
 
-/// Keeps so many connections open, each a byte further every second; one that is closed is opened anew.
+/// Keeps connections open and sends one byte per second on each. Reopens those that are closed.
 fn trickle(address: &str, connections: usize, is_done: &AtomicBool) {
     let open = || TcpStream::connect(address).ok();
     let mut streams: Vec<Option<TcpStream>> = (0..connections).map(|_| open()).collect();
@@ -89,7 +89,7 @@ fn trickle(address: &str, connections: usize, is_done: &AtomicBool) {
     }
 }
 
-/// Eighty percent of the peak, at a steady rate, in ten stretches.
+/// Sends 80 % of the peak load, at a steady rate, in ten stretches.
 fn soak(server: &Server, url: &str, picture: &[u8], peak: f64) {
     let minutes = minutes();
     let stretch = Duration::from_secs_f64(minutes * 6.0);

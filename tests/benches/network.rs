@@ -1,7 +1,7 @@
-//! The network on the way to a detector: `cargo bench --features shim --bench network`. A batch of pictures is
-//! posted to `spotter up` on the host, to a pod in an LXC node over its veth, and to that pod through one link,
-//! through two bonded ones, and through a VXLAN overlay on them. For each: throughput, latency, how much of
-//! each link is used, and the time that the whole batch takes.
+//! The network between clients and a detector: `cargo bench --features system --bench network`. Posts a batch of
+//! pictures to `spotter up` on the host, to a pod in an LXC node over its veth, and to that pod through one link,
+//! through two bonded links, and through a VXLAN overlay on these. Reports throughput, latency, how much of each
+//! link is used, and the time that the whole batch takes.
 
 use std::process::Command;
 use std::time::Instant;
@@ -15,11 +15,11 @@ use spotter_tests::pictures;
 use spotter_tests::server::Server;
 use spotter_tests::switch::Switch;
 
-/// What each link carries.
+/// The rate of each link.
 const RATE: (&str, f64) = ("30mbit", 30e6);
-/// Clients at once, each with its own connections.
+/// The number of clients, each with its own connections.
 const CLIENTS: usize = 16;
-/// Pictures of a batch.
+/// The number of pictures in a batch.
 const BATCH: usize = 200;
 
 fn main() {
@@ -66,7 +66,7 @@ fn main() {
     through("one link", &switch, &url);
     drop(switch);
 
-    // Anew: a switch that has moved everything to one link leaves it there for a while.
+    // A new switch: one that has moved everything to one link leaves it there for a while.
     let switch = Switch::join(&bridge, Some(RATE.0));
     through("two links, bonded", &switch, &url);
     overlay(&switch, &bridge, &node);
@@ -74,13 +74,13 @@ fn main() {
     kubelet.remove_pod(&pod);
 }
 
-/// A picture whose bytes weigh more than its pixels.
+/// A picture with many bytes for its number of pixels.
 fn picture() -> Vec<u8> {
     let photograph = image::load_from_memory(&pictures::photograph()).expect("a picture");
     pictures::encode(&photograph, image::ImageFormat::Png)
 }
 
-/// This program again, in the client's namespace.
+/// Runs this program again, in the client's namespace.
 fn from(switch: &Switch, url: &str) -> Outcome {
     let own = std::env::current_exe().expect("this program");
     let mut command = Command::new("ip");
@@ -121,12 +121,12 @@ fn row(name: &str, outcome: &Outcome, used: Option<[f64; 2]>) {
         outcome.quantile(0.99),
         used.unwrap_or_default(),
         outcome.took.as_secs_f64(),
-        // 408: a body whose packets were lost so often that it stood still for ten seconds.
+        // 408 is a body whose packets were lost so often that it stalled for ten seconds.
         outcome.refused.len(),
     );
 }
 
-/// A tunnel between the client and the node, through which it reaches the pods from here on.
+/// Creates a tunnel between the client and the node, through which the client then reaches the pods.
 fn overlay(switch: &Switch, bridge: &Bridge, node: &Node) {
     let client = switch.client();
     let tunnel = |own: &str, other: &str| {

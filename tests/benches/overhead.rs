@@ -1,4 +1,4 @@
-//! What the host adds to a component that does nothing, beside `wasmtime serve`:
+//! The host's own cost, measured with a component that does nothing, compared with `wasmtime serve`:
 //! `cargo bench --bench overhead`.
 
 use std::process::Command;
@@ -7,7 +7,7 @@ use spotter_tests::peer::WasmtimeServe;
 use spotter_tests::server::Server;
 use spotter_tests::{guests, root, spotter, system};
 
-/// Turns, each with both hosts, so that what else the machine does meets both.
+/// Turns, each with both hosts, so that other work on the machine affects both.
 const ROUNDS: usize = 7;
 
 fn main() {
@@ -15,10 +15,10 @@ fn main() {
     let component = root().join("target/spotter/hello.wasm");
     let mut command = Command::new(spotter());
     command.arg("up").arg("-f").arg(&component).args(["--listen", "127.0.0.1:0"]);
-    // Both log nothing of good requests.
+    // Neither logs successful requests.
     command.env("RUST_LOG", "warn");
     let spotter = Server::spawn(command);
-    // The component's standard library asks for more than the world of HTTP has.
+    // The component's standard library imports more than the world `wasi:http/proxy` has.
     let wasmtime = WasmtimeServe::start(&component, &["-S", "cli"]);
     println!("| connections | | requests a second | p50 | p99 |\n|---|---|---|---|---|");
     for connections in [1, 16] {

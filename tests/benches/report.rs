@@ -58,7 +58,7 @@ fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1000.0
 }
 
-/// What a registry stores and a node pulls.
+/// The size that a registry stores and a node pulls.
 fn shipped() {
     let gzip = Command::new("gzip").arg("-c").arg(component()).output().expect("gzip");
     row("Shipped: the baked component, gzip", &format!("{:.1} MB", gzip.stdout.len() as f64 / 1e6));
@@ -175,7 +175,7 @@ fn group(pid: u32) -> Vec<PathBuf> {
 }
 
 fn cpu_of_group(pid: u32) -> Duration {
-    // In clock ticks of a hundredth of a second, on every Linux.
+    // In clock ticks, which are a hundredth of a second on every Linux.
     let ticks: u64 = group(pid)
         .iter()
         .filter_map(|path| std::fs::read_to_string(path.join("stat")).ok())

@@ -1,4 +1,4 @@
-//! Writes the object file of a function that swaps a global of WebAssembly for its argument.
+//! Writes an object file with a function that replaces the value of a WebAssembly global by its argument.
 //!
 //! The format of object files: <https://github.com/WebAssembly/tool-conventions/blob/main/Linking.md>.
 
@@ -9,8 +9,8 @@ use wasm_encoder::{
     LinkingSection, Module, SymbolTable, TypeSection, ValType,
 };
 
-/// `(global.get CANARY) (global.set CANARY (local.get 0))`, where the linker fills in the global's
-/// index, for which there are five bytes each.
+/// `(global.get CANARY) (global.set CANARY (local.get 0))`. Each has five bytes for the global's index, which the
+/// linker fills in.
 const BODY: [u8; 16] = [
     0, // no locals
     0x23, 0x80, 0x80, 0x80, 0x80, 0x00, // global.get
@@ -19,7 +19,7 @@ const BODY: [u8; 16] = [
     0x0b, // end
 ];
 
-/// Where the two indices are in the code section, before whose body are two bytes of length.
+/// The offsets of the two indices in the code section, whose body follows two bytes of length.
 const RELOCATED: [u8; 2] = [2 + 2, 2 + 10];
 
 /// `R_WASM_GLOBAL_INDEX_LEB`.

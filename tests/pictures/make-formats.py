@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes `formats/`: one cat in the kinds of file that the tests' own encoders do not write.
+"""Writes `formats/`: one cat in the kinds of file that the tests' own encoders do not write.
 
-All are made of `rgb.png`: the cat, 271x181 (odd, so that no row of bits and no pass of an interlaced
-picture ends evenly), with four bits a colour so that the files stay small. What Pillow does not
-write (interlaced PNGs, and those of few bits) is written out here, chunk by chunk. Pillow then reads
-each back, and what it sees is checked.
+All are made from `rgb.png`: the cat, 271x181 (odd, so that no row of bits and no pass of an interlaced
+picture ends evenly), with four bits per colour so that the files stay small. This script itself writes
+the files that Pillow cannot write (interlaced PNGs, and those with few bits), chunk by chunk. Pillow then
+reads each file back, and the script checks the pixels.
 
     pip install pillow
     tests/pictures/make-formats.py
@@ -18,7 +18,7 @@ from PIL import Image, ImageChops, ImageOps, ImageStat
 
 FOLDER = Path(__file__).resolve().parent / "formats"
 WIDTH, HEIGHT = 271, 181
-# From here on a column is half transparent, or wholly, in the files that have transparency.
+# The columns from which files with transparency are half transparent, and fully transparent.
 HALF, NONE = 250, 260
 EXIF_TURN_RIGHT = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
 GREY, RGB = 0, 2
@@ -45,7 +45,7 @@ def small_cat():
 def pngs(cat):
     write_png("rgb_interlaced.png", cat, 8, RGB, interlaced=True)
     check("rgb_interlaced.png", cat)
-    # One colour, that of the top left corner, stands for what is transparent.
+    # One colour, that of the top left corner, marks transparent pixels.
     key = cat.getpixel((0, 0))
     write_png("rgb_transparent_colour.png", cat, 8, RGB, transparent=struct.pack(">3H", *key))
     check("rgb_transparent_colour.png", recoloured(cat, key, (255, 255, 255)))
@@ -82,20 +82,20 @@ def colours_of(picture):
 
 
 def palettes(cat):
-    # The cat has so few colours that a palette holds them all.
+    # The cat has few enough colours for a palette.
     colours = len(set(colours_of(cat)))
     cat.quantize(colours).save(FOLDER / "palette.png", optimize=True)
     check("palette.png", cat)
     cat.quantize(16).save(FOLDER / "palette_16.png", bits=4)
     check("palette_16.png", cat, most=10)
-    # Two further colours for the columns at the right: half a red, and none.
+    # Two further colours for the columns at the right: half-transparent red, and fully transparent.
     picture = cat.quantize(colours)
     picture.putpalette(picture.getpalette()[: colours * 3] + [255, 0, 0, 0, 0, 0])
     picture.paste(colours, (HALF, 0, NONE, HEIGHT))
     picture.paste(colours + 1, (NONE, 0, WIDTH, HEIGHT))
     opacity = bytes([255] * colours + [128, 0])
     picture.save(FOLDER / "palette_transparent.png", transparency=opacity)
-    # Half a red over white, and white.
+    # Half-transparent red on white, and white.
     edge = cat.copy()
     edge.paste((255, 127, 127), (HALF, 0, NONE, HEIGHT))
     edge.paste((255, 255, 255), (NONE, 0, WIDTH, HEIGHT))
@@ -139,7 +139,7 @@ def jpegs(cat):
     path = FOLDER / "cmyk_without_adobe.jpg"
     inks.save(path, quality=60)
     path.write_bytes(without_adobe(path.read_bytes()))
-    # Pillow reads inks as Adobe stores them, 0 for the most, whether Adobe's marker is there or not.
+    # Pillow reads inks as Adobe stores them (0 is full ink), with or without Adobe's marker.
     check(path.name, cat, most=6)
 
 
@@ -181,7 +181,7 @@ def write_png(name, picture, bits, colour, interlaced=False, transparent=None):
     (FOLDER / name).write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(framed))
 
 
-# First column and row of each pass, and how far apart its columns and rows are.
+# The first column and row of each pass, and the distances of its columns and rows.
 ADAM7 = [
     (0, 0, 8, 8),
     (4, 0, 8, 8),

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes the pictures `mosaic_*.jpg` and `turned_*.jpg` from the photographs beside it.
+"""Writes the pictures `mosaic_*.jpg` and `turned_*.jpg`, made from the photographs beside it.
 
-A photograph of one thing gives a handful of boxes. Laid out beside each other, small and large,
-mirrored and turned, the same photographs give some two hundred: what the comparison with the
-reference needs. The JPEGs are stored in the ways that cameras and programs store them: with whole
-or halved colours, baseline or progressive.
+A photograph of one thing gives a handful of boxes. The same photographs beside each other, small and
+large, mirrored and turned, give some two hundred, which the comparison with the reference needs. The
+JPEGs are stored as cameras and programs store them: with or without chroma subsampling, baseline or
+progressive.
 
     pip install pillow
     tests/pictures/make-mosaics.py

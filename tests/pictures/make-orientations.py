@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes `orientation/`: a picture of four colours, stored in each of EXIF's eight orientations.
+"""Writes `orientation/`: a picture of four colours, stored in each of EXIF's eight orientations.
 
-Upright, all of them are 48 pixels wide and 32 high: red at the top left, green at the top right,
-blue at the bottom left, white at the bottom right. What is stored follows from the specification's
-words alone; that Pillow shows each upright is checked here.
+When upright, each is 48 pixels wide and 32 high: red at the top left, green at the top right, blue at
+the bottom left, white at the bottom right. The stored pixels follow the text of the specification. The
+script checks that Pillow turns each file upright.
 
     pip install pillow
     tests/pictures/make-orientations.py
@@ -42,7 +42,7 @@ def main():
     for orientation in SPECIFICATION:
         picture = stored(orientation)
         for extension, options in [
-            # Whole colours, so that they do not run at the edges.
+            # No chroma subsampling, so that the colours do not blur at the edges.
             ("jpg", {"quality": 95, "subsampling": "4:4:4"}),
             ("png", {"optimize": True}),
             ("webp", {"lossless": True}),

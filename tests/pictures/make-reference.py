@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Makes `reference.json` and `resized/` from the pictures beside it: what ONNX Runtime finds.
+"""Writes `reference.json` and `resized/`: what ONNX Runtime finds in the pictures beside it.
 
     pip install numpy onnxruntime pillow
     tests/pictures/make-reference.py            # writes both
-    tests/pictures/make-reference.py --shake    # says how steady each picture's boxes are
+    tests/pictures/make-reference.py --shake    # reports how stable each picture's boxes are
 
-The pipeline, step by step, with nothing of Spotter's own:
+The pipeline, step by step, without any of Spotter's code:
 
 1. Pillow decodes the picture to 8-bit RGB.
 2. It is resized to the network's 300x300, each side on its own, by half-pixel bilinear: the centre
@@ -33,7 +33,7 @@ LEAST_CONFIDENCE = 0.05
 MOST_OVERLAP = 0.5
 FIRST_CLASS_ID = 1
 PICTURES = ("skimage_*", "mosaic_*", "turned_*")
-# Whose input of the network is kept too: enough for a hundred boxes above 0.1, and no more, since
+# The pictures whose network input is stored too: enough for a hundred boxes above 0.1, and no more, since
 # each takes 150 kB.
 RESIZED = [
     "mosaic_astronauts.jpg",

@@ -1,9 +1,9 @@
-//! An HTTP client that gives every status as it is.
+//! An HTTP client that returns every status as it is, without turning any into an error.
 
 use serde_json::Value;
 use ureq::Agent;
 
-/// What came back.
+/// A reply.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -18,19 +18,19 @@ impl Reply {
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
 
-    /// The first header of this name, or nothing.
+    /// The first header of this name; empty if there is none.
     pub fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(header, _)| header == name);
         found.map_or("", |(_, value)| value.as_str())
     }
 
-    /// The error's code, or nothing.
+    /// The error's code; empty if there is none.
     pub fn error_code(&self) -> String {
         self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
     }
 }
 
-/// Whether an admin listener's `/readyz`, at this URL, says that it is ready.
+/// Whether the `/readyz` at this URL reports that the server is ready.
 pub fn is_ready(url: &str) -> bool {
     try_send("GET", url, &[], &[]).is_ok_and(|reply| reply.status == 200)
 }
@@ -48,7 +48,7 @@ pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> R
     try_send(method, url, headers, body).expect("a reply")
 }
 
-/// The same, where there may come no reply, or only a part of one.
+/// The same, for a server that may send no reply, or only a part of one.
 pub fn try_send(
     method: &str,
     url: &str,
@@ -81,7 +81,7 @@ pub fn post_picture(url: &str, picture: &[u8]) -> Reply {
     send("POST", url, &[("content-type", "application/octet-stream")], picture)
 }
 
-/// A `multipart/form-data` body of these parts (name, file name or nothing, content).
+/// A `multipart/form-data` body with these parts: name, optional file name, content.
 pub fn form(parts: &[(&str, Option<&str>, &[u8])]) -> (String, Vec<u8>) {
     const BOUNDARY: &str = "----a-boundary-of-the-tests";
     let mut body = Vec::new();
@@ -106,7 +106,7 @@ pub fn post_form(url: &str, parts: &[(&str, Option<&str>, &[u8])]) -> Reply {
     send("POST", url, &[("content-type", &content_type)], &body)
 }
 
-/// `GET`, where a server may not be there yet.
+/// `GET`, from a server that may not have started yet.
 pub fn try_get(url: &str) -> Option<Reply> {
     try_send("GET", url, &[], &[]).ok()
 }

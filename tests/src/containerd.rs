@@ -1,5 +1,4 @@
-//! A containerd of a test's own, with the shim on its path: whatever it has started goes when it is
-//! dropped.
+//! A containerd for one test, with the shim on its path. Dropping it removes everything that it has started.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -11,22 +10,22 @@ use tempfile::TempDir;
 
 use crate::{component, leftovers, oci, stderr, system};
 
-/// The namespace that `ctr` works in, and the one that Kubernetes does.
+/// The namespaces that `ctr` and Kubernetes use.
 pub const DEFAULT: &str = "default";
 pub const KUBERNETES: &str = "k8s.io";
 
-/// The application as an image made of nothing.
+/// The application's image, which is `FROM scratch`.
 pub const SCRATCH: &str = "docker.io/library/detect:scratch";
-/// What holds a pod's namespaces, a program of Linux.
+/// The image of a pod's sandbox, which holds its namespaces and runs a Linux program.
 pub const PAUSE: &str = "docker.io/library/pause:test";
 
 /// A running containerd.
 pub struct Containerd {
     process: Option<Child>,
     folder: TempDir,
-    /// What was there before it, of a run that was broken off.
+    /// What an interrupted earlier run has left behind.
     before: Vec<String>,
-    /// One at a time: what is left behind can be told from what is still in use.
+    /// Only one test at a time uses containers, so that nothing still in use is taken for a leftover.
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -37,7 +36,7 @@ pub fn alone() -> MutexGuard<'static, ()> {
 }
 
 impl Containerd {
-    /// Starts one that has the application's image, in both namespaces, and a sandbox's.
+    /// Starts containerd and imports the application's image, in both namespaces, and the sandbox's.
     pub fn start() -> Self {
         for (program, package) in
             [("containerd", "containerd"), ("runc", "runc"), ("ip", "iproute2")]
@@ -87,7 +86,7 @@ state = "{state}"
         )
     }
 
-    /// The shim and its runtime, put there by the command that the README has for it.
+    /// Installs the shim and its runtime with the command in k8s/README.md.
     fn install(&self) {
         let (config, folder) = (self.path("config.toml"), self.path("bin"));
         let (config, folder) = (config.to_str().expect("a path"), folder.to_str().expect("a path"));
@@ -96,7 +95,7 @@ state = "{state}"
         assert!(installed.status.success(), "{}", stderr(&installed));
     }
 
-    /// A bridge for pods, with a name and a network of this process's own.
+    /// Configures a bridge for pods, with a name and a network that belong to this process.
     fn network(&self) {
         if !Path::new("/usr/lib/cni/bridge").exists() {
             system::install("containernetworking-plugins");
@@ -126,7 +125,7 @@ state = "{state}"
         format!("spt{}", std::process::id() % 100_000)
     }
 
-    /// Starts the process, anew where it was killed, and waits until it answers.
+    /// Starts the process, also after it was killed, and waits until it answers.
     pub fn launch(&mut self) {
         let path = std::env::var("PATH").unwrap_or_default();
         let log = std::fs::File::options()
@@ -145,7 +144,7 @@ state = "{state}"
         wait_until("containerd answers", || self.ctr(&["version"]).status.success());
     }
 
-    /// Kills the process as the system would; its containers live on.
+    /// Kills the process as the system would. Its containers keep running.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
@@ -162,12 +161,12 @@ state = "{state}"
         self.folder.path().join(name)
     }
 
-    /// What it has logged.
+    /// Its log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("containerd.log")).unwrap_or_default()
     }
 
-    /// Runs `ctr` in the default namespace, whatever comes of it.
+    /// Runs `ctr` in the default namespace. It may fail.
     pub fn ctr(&self, arguments: &[&str]) -> Output {
         self.ctr_in(DEFAULT, arguments)
     }
@@ -178,7 +177,7 @@ state = "{state}"
         command.output().expect("ctr starts")
     }
 
-    /// Imports an image, and unpacks it.
+    /// Imports an image and unpacks it.
     pub fn import(&self, namespace: &str, archive: &Path) {
         let archive = archive.to_str().expect("a path");
         let imported = self.ctr_in(namespace, &["images", "import", archive]);
@@ -192,7 +191,7 @@ state = "{state}"
         assert!(imported.status.success(), "{}", stderr(&imported));
     }
 
-    /// Waits until nothing is left on this machine of anything it started.
+    /// Waits until this machine has no leftovers of it.
     pub fn assert_nothing_left(&self) {
         let began = Instant::now();
         while !self.leftovers().is_empty() {
@@ -249,7 +248,7 @@ pub fn scratch_image() -> &'static Path {
     })
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {

@@ -1,4 +1,4 @@
-//! What a test does with single containers: as `ctr` runs them, and as containerd itself is asked for them.
+//! Single containers, run with `ctr` or through containerd's own API.
 
 use std::process::Output;
 
@@ -19,7 +19,7 @@ use crate::network::Network;
 use crate::stderr;
 
 impl Containerd {
-    /// Runs a container of an image in a network of its own; what `ctr run` said.
+    /// Runs a container of an image in a separate network, and returns the output of `ctr run`.
     pub fn run(&self, image: &str, id: &str, network: &Network, environment: &[&str]) -> Output {
         let namespace = format!("network:{}", network.path().display());
         let variables = environment.iter().flat_map(|variable| ["--env", variable]);
@@ -31,8 +31,8 @@ impl Containerd {
         self.ctr(&arguments)
     }
 
-    /// Creates and starts a container of an image whose layers containerd need not be able to unpack: its
-    /// root file system is an empty folder. The error is containerd's.
+    /// Creates and starts a container whose root file system is an empty folder, so that containerd need not be able
+    /// to unpack the image's layers. The error is containerd's.
     pub fn run_unpacked(
         &self,
         image: &str,
@@ -90,7 +90,7 @@ impl Containerd {
         Ok(())
     }
 
-    /// The process of a container of Kubernetes'.
+    /// The process of a container in Kubernetes' namespace.
     pub fn pid_of_pod(&self, container: &str) -> Option<u32> {
         let listed = self.ctr_in(KUBERNETES, &["tasks", "ls"]);
         let text = String::from_utf8_lossy(&listed.stdout).into_owned();
@@ -98,12 +98,12 @@ impl Containerd {
         line.split_whitespace().nth(1)?.parse().ok()
     }
 
-    /// What a container that [`run`](Self::run) started has written.
+    /// The output of a container that [`run`](Self::run) started.
     pub fn container_log(&self, id: &str) -> String {
         std::fs::read_to_string(self.path(id)).unwrap_or_default()
     }
 
-    /// The process of a container; none where it has ended.
+    /// The process of a container; `None` if it has ended.
     pub fn pid(&self, id: &str) -> Option<u32> {
         let listed = self.ctr(&["tasks", "ls"]);
         let text = String::from_utf8_lossy(&listed.stdout).into_owned();
@@ -125,7 +125,7 @@ impl Containerd {
             .map(|(pid, _)| pid)
     }
 
-    /// Stops a container by a signal and removes it; gives its exit status.
+    /// Stops a container with a signal, removes it, and returns its exit status.
     pub fn stop(&self, id: &str, signal: &str) -> i32 {
         self.ctr(&["tasks", "kill", "--signal", signal, id]);
         wait_until("the container ends", || self.pid(id).is_none());

@@ -1,68 +1,68 @@
-//! A simulation of one day: how many nodes are on, and what they draw, by where a scheduler puts pods.
+//! A simulation of one day: how many nodes are on, and what power they draw, for each placement of pods.
 //!
-//! Every five minutes the autoscaler asks for as many pods as the load needs; they are placed and removed
-//! one at a time, by the rules of the real ones:
+//! Every five minutes the autoscaler asks for as many pods as the load needs. Pods are placed and removed one at a
+//! time, by the rules of the real programs:
 //!
-//! - placed on the node with the least (the scheduler's usual spreading) or the most (`MostAllocated`,
-//!   k8s/placement) of its room taken;
-//! - removed where most of them run on one node, as a ReplicaSet does
+//! - a pod is placed on the emptiest node (the scheduler's default) or on the fullest one that has room
+//!   (`MostAllocated`, k8s/placement);
+//! - a pod is removed from the node that runs most of them, as a ReplicaSet does
 //!   (<https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/#scaling-down>);
 //! - with a descheduler, nodes that are less than half full are emptied into others that have room
 //!   (<https://github.com/kubernetes-sigs/descheduler>, `HighNodeUtilization`).
 //!
-//! A node draws what an HP ProLiant ML110 G5 does at its load by SPECpower_ssj2008, as in A. Beloglazov and
-//! R. Buyya, *Optimal online deterministic algorithms and adaptive heuristics for energy and performance
+//! A node draws the power that SPECpower_ssj2008 gives for an HP ProLiant ML110 G5 at its load, as in A. Beloglazov
+//! and R. Buyya, *Optimal online deterministic algorithms and adaptive heuristics for energy and performance
 //! efficient dynamic consolidation of virtual machines in cloud data centers*, Concurrency and Computation
-//! 24 (2012), table 2; between the table's points linearly. An empty node is switched off, and draws nothing.
+//! 24 (2012), table 2, interpolated linearly. An empty node is switched off, and draws nothing.
 
 /// Watts at 0 %, 10 % and so on up to 100 % of a node's load.
 const WATTS: [f64; 11] =
     [93.7, 97.0, 101.0, 105.0, 110.0, 116.0, 121.0, 125.0, 129.0, 133.0, 135.0];
 /// Pods that a node has room for.
 const ROOM: usize = 8;
-/// Nodes there are.
+/// The number of nodes.
 const NODES: usize = 12;
-/// Pods that the day's peak needs: three quarters of all there is room for.
+/// Pods that the day's peak needs: three quarters of all that fit.
 const PEAK: f64 = 72.0;
 /// Steps of a day.
 const STEPS: usize = 288;
-/// What the autoscaler keeps a pod's load at.
+/// The load of a pod that the autoscaler aims at.
 const TARGET: f64 = 0.8;
 
-/// Where pods are put.
+/// Where a scheduler places pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
     /// On the emptiest node.
     Spread,
-    /// On the fullest that has room.
+    /// On the fullest node that has room.
     Pack,
-    /// The same, and moved together as the load falls.
+    /// The same, and a descheduler moves them together as the load falls.
     PackAndMove,
 }
 
-/// What a day comes to.
+/// The result of one day.
 #[derive(Clone, Copy, Debug)]
 pub struct Day {
-    /// Nodes that are on, by the mean of the day.
+    /// The average number of nodes that are on.
     pub nodes: f64,
     pub kilowatt_hours: f64,
     /// Pods that were moved while they served.
     pub moved: usize,
 }
 
-/// The load of a day, in pods at full load: least at four in the morning, at a fifth of the peak, and most at
-/// four in the afternoon.
+/// The load at a time of the day, in pods at full load. It is lowest at four in the morning, at a fifth of the peak,
+/// and highest at four in the afternoon.
 fn load(step: usize) -> f64 {
     let hour = step as f64 * 24.0 / STEPS as f64;
     let swing = (1.0 - ((hour - 4.0) / 24.0 * std::f64::consts::TAU).cos()) / 2.0;
     PEAK * TARGET * (0.2 + 0.8 * swing)
 }
 
-/// Runs a day through.
+/// Simulates a day.
 pub fn day(placement: Placement) -> Day {
     let mut nodes = [0_usize; NODES];
     let mut day = Day { nodes: 0.0, kilowatt_hours: 0.0, moved: 0 };
-    // The first day only brings the nodes into the state that a day ends with.
+    // The first day only brings the nodes into the state in which a day ends.
     for step in 0..2 * STEPS {
         let load = load(step % STEPS);
         let wanted = ((load / TARGET).ceil() as usize).clamp(2, NODES * ROOM);
@@ -70,7 +70,7 @@ pub fn day(placement: Placement) -> Day {
             nodes[choose(&nodes, placement).expect("room")] += 1;
         }
         while nodes.iter().sum::<usize>() > wanted {
-            // The node with the most of them gives one up.
+            // The node with the most pods loses one.
             let fullest = (0..NODES).max_by_key(|node| nodes[*node]).expect("a node");
             nodes[fullest] -= 1;
         }
@@ -95,7 +95,7 @@ fn choose(nodes: &[usize], placement: Placement) -> Option<usize> {
     }
 }
 
-/// Empties nodes that are less than half full, where the others have room; how many pods that moved.
+/// Empties nodes that are less than half full, if the others have room. Returns how many pods were moved.
 fn consolidate(nodes: &mut [usize]) -> usize {
     let mut moved = 0;
     loop {
@@ -117,7 +117,7 @@ fn consolidate(nodes: &mut [usize]) -> usize {
     }
 }
 
-/// What a node draws with so many pods, each of which takes `busy` of it.
+/// The power that a node draws with this many pods, each of which takes the share `busy` of it.
 fn watts(pods: usize, busy: f64) -> f64 {
     if pods == 0 {
         return 0.0;

@@ -1,16 +1,16 @@
-//! `spotter` as another user would run it: with a cache and a configuration of its own.
+//! `spotter` as another user would run it: with a separate cache and configuration.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::{root, spotter, stderr};
 
-/// `spotter` with a cache and a configuration of its own.
+/// Runs `spotter` with a separate cache and configuration.
 pub fn run_in(home: &Path, arguments: &[&str]) -> Output {
     command_in(home).args(arguments).output().expect("spotter starts")
 }
 
-/// The same, to be given arguments.
+/// The command without arguments.
 pub fn command_in(home: &Path) -> Command {
     let mut command = Command::new(spotter());
     command.current_dir(root());
@@ -18,7 +18,7 @@ pub fn command_in(home: &Path) -> Command {
     command
 }
 
-/// Asserts that a command ended well.
+/// Asserts that a command succeeded.
 pub fn assert_ran(output: &Output) {
     assert!(output.status.success(), "{}", stderr(output));
 }

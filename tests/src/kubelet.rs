@@ -1,4 +1,4 @@
-//! What a kubelet asks of containerd: pods, and containers in them, through the Container Runtime Interface
+//! Drives containerd as a kubelet does: pods, and containers in them, through the Container Runtime Interface
 //! (<https://github.com/kubernetes/cri-api>).
 
 use std::collections::HashMap;
@@ -28,36 +28,36 @@ pub struct Kubelet {
     logs: PathBuf,
 }
 
-/// A pod that runs.
+/// A running pod.
 pub struct Pod {
     pub id: String,
     pub address: String,
     config: PodSandboxConfig,
 }
 
-/// What a container is to be.
+/// The configuration of a container.
 #[derive(Clone, Default)]
 pub struct Wanted<'a> {
-    /// Of its pod's containers.
+    /// Unique among the containers of its pod.
     pub name: &'a str,
     pub image: &'a str,
     pub environment: &'a [(&'a str, &'a str)],
     /// In bytes; 0 for no limit.
     pub memory: i64,
-    /// Of each 100 ms, in microseconds; 0 for no limit.
+    /// Processor time in each 100 ms, in microseconds; 0 for no limit.
     pub cpu_quota: i64,
-    /// 0 for root; any other is restricted as Pod Security has it.
+    /// 0 for root. Any other user is restricted as by the restricted Pod Security Standard.
     pub user: i64,
     pub processes: Processes,
 }
 
-/// Whose processes a container sees.
+/// Which processes a container sees.
 #[derive(Clone, Copy, Default)]
 pub enum Processes {
-    /// Its own, as by Kubernetes' default.
+    /// Its own, the default in Kubernetes.
     #[default]
     Own,
-    /// All of its pod, by `shareProcessNamespace`.
+    /// All processes of its pod, with `shareProcessNamespace`.
     Pods,
 }
 
@@ -82,7 +82,7 @@ impl Kubelet {
         answer.map_err(|status| status.message().to_owned())
     }
 
-    /// Runs a pod of the runtime `spotter`, without containers yet.
+    /// Runs a pod with the runtime `spotter`, without containers yet.
     pub fn run_pod(&self, name: &str) -> Pod {
         let config = PodSandboxConfig {
             metadata: Some(PodSandboxMetadata {
@@ -112,7 +112,7 @@ impl Kubelet {
         Pod { id, address: network.expect("a network").ip, config }
     }
 
-    /// Creates a container in a pod; the error is what `kubectl describe` would show.
+    /// Creates a container in a pod. The error is what `kubectl describe` would show.
     pub fn create(&self, pod: &Pod, wanted: &Wanted<'_>) -> Result<String, String> {
         let key_value =
             |(key, value): &(&str, &str)| KeyValue { key: (*key).into(), value: (*value).into() };
@@ -171,7 +171,7 @@ impl Kubelet {
         container
     }
 
-    /// Runs a pod with one function in it, and waits until that is ready; the pod and the container.
+    /// Runs a pod with one function, and waits until it is ready. Returns the pod and the container.
     pub fn serve(&self, name: &str, wanted: &Wanted<'_>) -> (Pod, String) {
         let pod = self.run_pod(name);
         let container = self.run(&pod, wanted);
@@ -179,7 +179,7 @@ impl Kubelet {
         (pod, container)
     }
 
-    /// Waits until the function of a pod is ready.
+    /// Waits until a pod's function is ready.
     pub fn wait_until_ready(&self, pod: &Pod) {
         let url = pod.admin_url("/readyz");
         let began = Instant::now();
@@ -189,7 +189,7 @@ impl Kubelet {
         }
     }
 
-    /// Stops a container; it is killed when it has not ended after so many seconds.
+    /// Stops a container. If it has not ended after this many seconds, it is killed.
     pub fn stop(&self, container: &str, grace: i64) {
         let request = StopContainerRequest { container_id: container.to_owned(), timeout: grace };
         self.ask(async |mut client| client.stop_container(request).await).expect("a stop");
@@ -200,7 +200,7 @@ impl Kubelet {
         self.status(container).exit_code
     }
 
-    /// Why a container has ended, as `kubectl describe` has it.
+    /// Why a container has ended, as `kubectl describe` shows it.
     pub fn reason(&self, container: &str) -> String {
         self.status(container).reason
     }
@@ -211,7 +211,7 @@ impl Kubelet {
         status.expect("a status").into_inner().status.expect("a status")
     }
 
-    /// Processor time, in nanoseconds, and memory, in bytes, as `kubectl top` has them.
+    /// Processor time in nanoseconds and memory in bytes, as `kubectl top` reads them.
     pub fn stats(&self, container: &str) -> (u64, u64) {
         let request = ContainerStatsRequest { container_id: container.to_owned() };
         let stats =
@@ -222,12 +222,12 @@ impl Kubelet {
         (cpu.map_or(0, |cpu| cpu.value), memory.map_or(0, |memory| memory.value))
     }
 
-    /// What `kubectl logs` reads.
+    /// The output of `kubectl logs`.
     pub fn log(&self, pod: &Pod) -> String {
         self.log_of(pod, "detect")
     }
 
-    /// What `kubectl logs -c` reads.
+    /// The output of `kubectl logs -c`.
     pub fn log_of(&self, pod: &Pod, name: &str) -> String {
         let folder = PathBuf::from(&pod.config.log_directory);
         std::fs::read_to_string(folder.join(format!("{name}.log"))).unwrap_or_default()
@@ -239,7 +239,7 @@ impl Kubelet {
         self.ask(async |mut client| client.remove_container(request).await).expect("a removal");
     }
 
-    /// Stops and removes a pod with all that is in it.
+    /// Stops and removes a pod with all its containers.
     pub fn remove_pod(&self, pod: &Pod) {
         let request = StopPodSandboxRequest { pod_sandbox_id: pod.id.clone() };
         self.ask(async |mut client| client.stop_pod_sandbox(request).await).expect("a stop");

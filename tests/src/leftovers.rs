@@ -1,14 +1,14 @@
-//! What a machine is left with when a container has not been cleaned up after.
+//! Finds what a containerd leaves behind on a machine if it does not clean up.
 
 use std::path::Path;
 use std::process::Command;
 
-/// What was there before that no test of this run has made.
+/// The containers' cgroups, sockets and namespaces that exist now, whichever process created them.
 pub fn shared() -> Vec<String> {
     [cgroups(), sockets(), namespaces()].concat()
 }
 
-/// What is left of a containerd whose files are in `folder`, beside what was there `before`.
+/// The leftovers of a containerd whose files are in `folder`, without those that existed `before`.
 pub fn of(folder: &Path, before: &[String]) -> Vec<String> {
     let folder = folder.display().to_string();
     let processes = processes().into_iter();
@@ -49,14 +49,14 @@ pub fn processes() -> Vec<(u32, String)> {
     entries.filter_map(of).collect()
 }
 
-/// The cgroups of containers, by any controller.
+/// The cgroups of containers, of all controllers.
 pub fn cgroups() -> Vec<String> {
     let found = Command::new("find")
         .args(["/sys/fs/cgroup", "-type", "d", "-path", "*spotter-test*"])
         .output();
     let found = found.expect("find starts");
     let found = String::from_utf8_lossy(&found.stdout).into_owned();
-    // The parent of the pods' cgroups is the kubelet's, and stays.
+    // The parent of the pods' cgroups belongs to the kubelet, and is not a leftover.
     let of_containers = found.lines().filter(|line| !line.ends_with("/spotter-test"));
     of_containers.map(|line| format!("cgroup {line}")).collect()
 }

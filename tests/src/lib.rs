@@ -1,4 +1,4 @@
-//! What the black-box tests share: the built binary, a running server, and a client.
+//! Helpers for the black-box tests: the built binary, a running server, and a client.
 
 pub mod client;
 #[cfg(feature = "system")]
@@ -45,13 +45,13 @@ pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// The `spotter` binary, built as this test was.
+/// The `spotter` binary, built with the same features as this test.
 pub fn spotter() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
         let mut build = Command::new(cargo);
-        // What cargo tells this test of its own package would make build scripts run again.
+        // The variables that cargo sets for this test would make build scripts run again.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -59,8 +59,8 @@ pub fn spotter() -> &'static Path {
             }
         }
         let build = build
-            // Of the whole workspace, as the tests are: by itself, the package would have other features
-            // of its dependencies, and all would be built a second time.
+            // Build the whole workspace, as the tests are built. Building the package alone would select other
+            // features of its dependencies, and so build all of them a second time.
             .args(["build", "--release", "--quiet", "--workspace", "--bins"])
             .args(cfg!(feature = "system").then_some("--features=system"))
             .current_dir(root())
@@ -74,7 +74,7 @@ pub fn spotter() -> &'static Path {
     })
 }
 
-/// Runs `spotter` with these arguments in the workspace, and gives what came of it.
+/// Runs `spotter` with these arguments in the workspace, and returns its output.
 pub fn run(arguments: &[&str]) -> Output {
     Command::new(spotter()).args(arguments).current_dir(root()).output().expect("spotter starts")
 }
@@ -96,11 +96,11 @@ pub fn component() -> &'static Path {
     })
 }
 
-/// The component of guests that misbehave, built.
+/// The component of misbehaving guests, built.
 pub fn guests() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
-        // The application's own build first: cargo then finds the shared dependencies built.
+        // Build the application first, so that the shared dependencies are already built.
         component();
         let output = run(&["build", "-f", "tests/guests"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -113,12 +113,12 @@ pub fn unbaked() -> PathBuf {
     root().join("target/wasm32-wasip1/component/detector.wasm")
 }
 
-/// What a finished command wrote to standard error.
+/// The standard error of a finished command.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// What a finished command wrote to standard output.
+/// The standard output of a finished command.
 pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

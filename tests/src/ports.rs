@@ -1,10 +1,10 @@
-//! Ports for servers that cannot be told to take any free one.
+//! Ports for servers that cannot choose a free port themselves.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// A port that is free, and stays so: it is below those that the kernel hands out to whoever asks for any
-/// port, and each process of tests begins at a place of its own.
+/// A port that is free and stays free: it is below the range from which the kernel assigns ports, and each test
+/// process starts at a different number.
 pub fn reserve() -> u16 {
     const FIRST: u16 = 12_000;
     const COUNT: u16 = 16_000;

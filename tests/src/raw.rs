@@ -1,10 +1,10 @@
-//! Bytes on a socket, for what no HTTP client would send.
+//! Bytes on a socket, for requests that no HTTP client would send.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Connects to `host:port`; reads give up after half a minute.
+/// Connects to `host:port`. Reads time out after half a minute.
 pub fn connect(address: &str) -> TcpStream {
     let stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
@@ -19,12 +19,12 @@ pub fn send(stream: &mut TcpStream, bytes: &[u8]) {
 /// Reads until the server closes the connection.
 pub fn read_to_end(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
-    // A connection that is reset has said what it had to say.
+    // A reset also ends the reply.
     let _ = stream.read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Reads once: what is there, or nothing when the connection is closed.
+/// Reads once. Returns an empty text if the connection is closed.
 pub fn read_some(stream: &mut TcpStream) -> String {
     let mut buffer = [0; 4096];
     let length = stream.read(&mut buffer).unwrap_or(0);

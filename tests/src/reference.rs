@@ -1,4 +1,4 @@
-//! Reference outputs: what another runtime finds in the same pictures with the same network.
+//! Reference detections: those of another runtime in the same pictures, with the same network.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What the reference found in one picture.
+/// The reference's detections in one picture.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Reference {
     pub width: u32,
@@ -31,14 +31,14 @@ impl Detection {
     }
 }
 
-/// How far ours may be from the reference.
+/// How far our detections may differ from the reference's.
 #[derive(Clone, Copy, Debug)]
 pub struct Tolerance {
     pub confidence: f64,
     pub overlap: f64,
 }
 
-/// Reads a file of references by picture.
+/// Reads a file of reference detections, by picture.
 pub fn read(path: &Path) -> BTreeMap<String, Reference> {
     let text =
         std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -68,19 +68,19 @@ pub fn overlap(a: &[f64; 4], b: &[f64; 4]) -> f64 {
     if all > 0.0 { common / all } else { 0.0 }
 }
 
-/// What came of comparing ours with the reference.
+/// The result of comparing our detections with the reference's.
 #[derive(Debug, Default)]
 pub struct Comparison {
     /// How many boxes above the threshold have a match.
     pub matched: usize,
-    /// Boxes that only one side has, where rounding may have decided which.
+    /// Boxes that only one side has, possibly because of rounding.
     pub tosses: Vec<String>,
-    /// Boxes that only one side has, for no such reason.
+    /// Boxes that only one side has, and rounding does not explain.
     pub differences: Vec<String>,
 }
 
 impl Comparison {
-    /// Adds what came of one picture.
+    /// Adds the result of one picture.
     pub fn add(&mut self, picture: &str, other: Self) {
         let named = |line: String| format!("{picture}: {line}");
         self.matched += other.matched;
@@ -88,8 +88,8 @@ impl Comparison {
         self.differences.extend(other.differences.into_iter().map(named));
     }
 
-    /// Fails where anything differs, where fewer than `least` boxes were matched, or where more
-    /// than one in twenty is put down to rounding: a fault would hide behind so many.
+    /// Fails if any box differs, if fewer than `least` boxes match, or if more than one in twenty is put down to
+    /// rounding, since so many could hide a fault.
     pub fn check(&self, least: usize) {
         let Self { matched, tosses, differences } = self;
         println!("{matched} boxes matched, {} decided by rounding", tosses.len());
@@ -105,8 +105,8 @@ impl Comparison {
     }
 }
 
-/// Compares the boxes above `threshold` one to one. Both lists must reach down to the threshold
-/// less the tolerance, so that a box just above it finds its like just below.
+/// Compares the boxes above `threshold` one to one. Both lists must reach down to the threshold minus the tolerance,
+/// so that a box just above the threshold is matched with one just below it.
 pub fn compare(
     reference: &[Detection],
     ours: &[Detection],
@@ -137,8 +137,8 @@ pub fn compare(
     comparison
 }
 
-/// Boxes of the reference and of ours that are the same, each in one pair at most, those that
-/// overlap most first. Boxes of one class hardly overlap each other, so there is little to choose.
+/// Pairs of a reference box and one of ours that are the same. Each box is in at most one pair. Pairs that overlap
+/// most are chosen first, which hardly matters, because boxes of one class hardly overlap each other.
 fn pairs(reference: &[Detection], ours: &[Detection], tolerance: Tolerance) -> Vec<(usize, usize)> {
     let mut candidates: Vec<(f64, usize, usize)> = Vec::new();
     for (index, theirs) in reference.iter().enumerate() {
@@ -172,15 +172,15 @@ fn unpaired(all: &[Detection], paired: impl Iterator<Item = usize>) -> Vec<&Dete
 /// The overlap above which the less confident of two boxes of a class is suppressed.
 const SUPPRESSION: f64 = 0.5;
 
-/// How near to it an overlap must be for rounding to decide.
+/// How close to it an overlap must be for rounding to decide.
 const HAIR: f64 = 0.02;
 
-/// Whether rounding may have decided that this box is on one side only. Either a stronger one on its
-/// own side all but suppresses it; or one that the other side has instead of it, and is about as
-/// confident or more, would suppress it: of two that exclude each other, each side kept another.
+/// Whether rounding may explain why only one side has this box. There are two cases. Either a more confident box on
+/// the same side almost suppresses it. Or only the other side has a box that would suppress it and is at least about
+/// as confident: of two boxes that exclude each other, each side kept a different one.
 ///
-/// A box that is merely more or less confident than on the other side is no coin toss: the other may
-/// stand for the weaker of the two, but never for the stronger.
+/// A box that is merely less confident than one on the other side may be explained in this way, but not one that is
+/// clearly more confident.
 fn is_coin_toss(
     detection: &Detection,
     side: &[Detection],
@@ -205,13 +205,13 @@ fn is_coin_toss(
 mod tests {
     use super::{Detection, Tolerance, compare};
 
-    /// A box of 100x100, so far from the left.
+    /// A box of 100x100 pixels, at this distance from the left.
     fn cat(confidence: f64, left: f64) -> Detection {
         let corners = [left, 0.0, left + 100.0, 100.0];
         Detection { label: "cat".to_owned(), class_id: 17, confidence, corners }
     }
 
-    /// How many are matched, decided by rounding, and different.
+    /// The numbers of boxes that match, that differ because of rounding, and that differ otherwise.
     fn outcome(reference: &[Detection], ours: &[Detection]) -> [usize; 3] {
         let tolerance = Tolerance { confidence: 0.05, overlap: 0.9 };
         let found = compare(reference, ours, 0.1, tolerance);

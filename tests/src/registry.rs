@@ -1,4 +1,4 @@
-//! A real registry of a test's own: Debian's docker-registry.
+//! A real registry, started by a test: Debian's docker-registry.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::{ports, system};
 
-/// A registry on a port of its own, with its data in a folder that goes with it.
+/// A registry on a separate port, with its data in a temporary folder.
 pub struct Registry {
     process: Child,
     pub address: String,
@@ -17,7 +17,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts one; with a line of htpasswd, it asks for that login.
+    /// Starts a registry. If a line of htpasswd is given, it requires that login.
     pub fn start(login: Option<&str>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let address = format!("127.0.0.1:{}", ports::reserve());
@@ -47,7 +47,7 @@ impl Registry {
         Self { process, address, folder }
     }
 
-    /// The reference of an image in it.
+    /// The reference of an image in this registry.
     pub fn reference(&self, name: &str) -> String {
         format!("{}/{name}", self.address)
     }

@@ -1,4 +1,4 @@
-//! A running `spotter up`, on a port of its own.
+//! A running `spotter up`, on a separate port.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,21 +9,21 @@ use tempfile::TempDir;
 
 use crate::{client, component, guests, root, spotter};
 
-/// A server process; stopped when dropped.
+/// A server process, stopped when dropped.
 pub struct Server {
     process: Child,
     address: String,
-    /// The admin listener's, where there is one.
+    /// The address of the admin listener, if there is one.
     admin: Option<String>,
-    /// What it writes to standard error, line by line.
+    /// Its standard error, by line.
     log: Arc<Mutex<Vec<String>>>,
-    /// What it stores, where that is not to stay.
+    /// The temporary folder of its state, if it has one.
     _state: Option<TempDir>,
 }
 
 impl Server {
-    /// Starts `spotter up` on the workspace's application with these further arguments, and waits
-    /// until it says where it listens.
+    /// Starts `spotter up` on the workspace's application with further arguments, and waits until it prints its
+    /// address.
     pub fn start(arguments: &[&str]) -> Self {
         component();
         let mut command = Command::new(spotter());
@@ -58,8 +58,8 @@ impl Server {
         server
     }
 
-    /// Starts a command that prints `Serving http://ADDRESS` to its standard output, and before that,
-    /// if it has one, `Admin on ADDRESS:`.
+    /// Starts a command that prints `Serving http://ADDRESS` to its standard output, preceded by `Admin on ADDRESS:`
+    /// if it has an admin listener.
     pub fn spawn(mut command: Command) -> Self {
         let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("the server starts");
@@ -81,18 +81,18 @@ impl Server {
         });
         let address = address
             .unwrap_or_else(|| panic!("it does not serve: {:?}", log.lock().expect("a log")));
-        // Read on, so that the server never waits for a reader.
+        // Keep reading, so that the server is never blocked by a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Self { process, address, admin, log, _state: None }
     }
 
-    /// A server that is already running.
+    /// A server that was started elsewhere.
     pub fn of(process: Child, address: String) -> Self {
         Self { process, address, admin: None, log: Arc::default(), _state: None }
     }
 
-    /// The one server that tests share which only ask. It ends with this process, which drops no
-    /// statics: a shell kills it at the end of its own standard input, which this process holds.
+    /// The server that all tests share that need no server of their own. Statics are not dropped when this process
+    /// ends, so a shell kills the server when its own standard input, which this process holds open, is closed.
     pub fn shared() -> &'static Self {
         const UNTIL_END_OF_INPUT: &str = r#""$@" & read _; kill -9 $!"#;
         static SERVER: OnceLock<Server> = OnceLock::new();
@@ -121,7 +121,7 @@ impl Server {
         format!("http://{}{path}", self.admin.as_deref().expect("an admin listener"))
     }
 
-    /// The value of a metric, by its name and labels as they are written; 0 where it is not there.
+    /// The value of a metric, by its name and labels as they are written; 0 if there is no such metric.
     pub fn metric(&self, name: &str) -> f64 {
         let text = client::get(&self.admin_url("/metrics")).body;
         let text = String::from_utf8(text).expect("text");
@@ -142,12 +142,12 @@ impl Server {
         }
     }
 
-    /// What it has written to standard error so far.
+    /// Its standard error so far.
     pub fn log(&self) -> String {
         self.log.lock().expect("a log").join("\n")
     }
 
-    /// Waits until its log holds this text.
+    /// Waits until its log contains this text.
     pub fn wait_for_log(&self, text: &str) {
         let began = Instant::now();
         while !self.log().contains(text) {
@@ -168,7 +168,7 @@ impl Server {
 
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        // The shell's own: a small system has no program of that name.
+        // The shell's builtin: a small system may have no program `kill`.
         let kill = format!("kill -s {name} {}", self.pid());
         let status = Command::new("sh").args(["-c", &kill]).status();
         assert!(status.is_ok_and(|status| status.success()), "kill -s {name}");

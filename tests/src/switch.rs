@@ -1,7 +1,7 @@
-//! A switch and a host, joined by two links in one LACP group: Open vSwitch's userspace datapath, which
-//! needs no driver for bonds. Behind the host is a bridge; at the switch, a client in a namespace of its own.
-//! Both ends of the bond are in a namespace without addresses: where there are some, the kernel answers and
-//! forwards what passes by, and links go unused.
+//! A switch and a host, joined by two links in one LACP group. They use Open vSwitch's userspace datapath, which
+//! does not need the kernel's bonding driver. The host is connected to a bridge, and the switch to a client in a
+//! separate namespace. Both ends of the bond are in a namespace without addresses. Otherwise the kernel would answer
+//! and forward packets itself, past the links.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -24,13 +24,13 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// Joins a client to this bridge; each of the links takes as much as `rate` (of `tc`: `100mbit`), or what
-    /// there is. Returns when LACP has come to terms on both.
+    /// Joins a client to this bridge. Each link is limited to `rate` (in the syntax of `tc`: `100mbit`), if given.
+    /// Returns once LACP has been negotiated on both links.
     pub fn join(bridge: &Bridge, rate: Option<&str>) -> Self {
         system::program("ovs-vswitchd", "openvswitch-switch");
         system::program("ethtool", "ethtool");
         let folder = tempfile::tempdir().expect("a folder");
-        // The kernel takes its time over a namespace that is gone: each switch has names of its own.
+        // The kernel removes a namespace with a delay, so each switch has its own names.
         static JOINED: AtomicU32 = AtomicU32::new(0);
         let turn = JOINED.fetch_add(1, Ordering::Relaxed) % 10;
         let switch = Self { folder, number: std::process::id() % 1000 * 10 + turn };
@@ -43,7 +43,7 @@ impl Switch {
             ));
         }
         switch.links(rate);
-        // The host's way to its bridge, and the client's to the switch.
+        // The links from the host to its bridge, and from the client to the switch.
         let (host, inner) = (switch.name(HOST, 9), switch.name("bridge", 9));
         let within = switch.namespace();
         ip(&format!("link add {host} netns {within} type veth peer name {inner}"));
@@ -70,17 +70,17 @@ impl Switch {
         switch
     }
 
-    /// A link's name: at most fifteen characters.
+    /// A link's name, of at most fifteen characters.
     fn name(&self, end: &str, link: u32) -> String {
         format!("sp{}{}{link}", self.number, &end[..2])
     }
 
-    /// The namespace in which the client is.
+    /// The client's namespace.
     pub fn client(&self) -> String {
         format!("spotter-client{}", self.number)
     }
 
-    /// The namespace that the bond is in.
+    /// The bond's namespace.
     fn namespace(&self) -> String {
         format!("spotter-switch{}", self.number)
     }
@@ -127,7 +127,7 @@ impl Switch {
         sure(Command::new("ovs-vsctl").args([&database, "--timeout=20"]).args(words.split(' ')));
     }
 
-    /// Runs a program where the bond is.
+    /// Runs a program in the bond's namespace.
     fn within(&self, command: Command) -> String {
         sure(&mut within_namespace(&self.namespace(), command))
     }
@@ -160,7 +160,7 @@ impl Switch {
                 self.name(end, 1),
                 self.name(end, 2),
             ));
-            // After that: what plugs them in takes their queues away.
+            // Only now: adding a link to the switch removes its queues.
             for link in [1, 2] {
                 if let Some(rate) = rate {
                     let link = self.name(end, link);
@@ -175,18 +175,18 @@ impl Switch {
         }
     }
 
-    /// Takes a link (1 or 2) down at the switch's end.
+    /// Takes link 1 or 2 down at the switch's end.
     pub fn cut(&self, link: u32) {
         self.ip(&format!("link set {} down", self.name(SWITCH, link)));
     }
 
-    /// Brings it up again, and waits until it is in the group.
+    /// Brings the link up again, and waits until it is in the group.
     pub fn restore(&self, link: u32) {
         self.ip(&format!("link set {} up", self.name(SWITCH, link)));
         self.wait_for_members(2);
     }
 
-    /// What has come to the host and gone from it, in bytes, by each link.
+    /// The bytes that the host has received and sent through each link.
     pub fn bytes(&self) -> [(u64, u64); 2] {
         [1, 2].map(|link| {
             let folder = format!("/sys/class/net/{}/statistics", self.name(HOST, link));
@@ -210,7 +210,7 @@ impl Switch {
         }
     }
 
-    /// The links that carry traffic, as each end has it.
+    /// The links that carry traffic, as each end reports them.
     fn members(&self) -> [usize; 2] {
         let control = self.folder.path().join("ovs-vswitchd.ctl");
         [SWITCH, HOST].map(|end| {
@@ -226,7 +226,8 @@ impl Switch {
     }
 }
 
-/// Packets between processes of one machine have no checksums otherwise, and the userspace datapath adds none.
+/// Turns checksum offload off. Otherwise, packets within one machine would have no checksums, and the userspace
+/// datapath does not add them.
 fn without_offload(link: &str) -> Command {
     let mut command = Command::new("ethtool");
     command.args(["-K", link, "tx", "off"]);
@@ -248,7 +249,7 @@ impl Drop for Switch {
         for program in ["ovs-vswitchd", "ovsdb-server"] {
             let pid = std::fs::read_to_string(self.folder.path().join(format!("{program}.pid")));
             let pid = pid.unwrap_or_default();
-            // At once: one that lingers takes links of the same names for its own.
+            // Immediately: a switch that lingers takes links of the same names for its own.
             let _ = Command::new("kill").args(["-9", pid.trim()]).status();
             let began = Instant::now();
             while !pid.is_empty()

@@ -1,10 +1,10 @@
-//! Programs of the system that tests run beside the host; installed where they are missing.
+//! System programs that tests run beside the host. Missing ones are installed.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-/// The path of a program, from Debian's package of that name where it is not there.
+/// Finds a program, and installs the Debian package that contains it if it is missing.
 pub fn program(name: &str, package: &str) -> PathBuf {
     if on_path(name).is_none() {
         install(package);
@@ -12,7 +12,7 @@ pub fn program(name: &str, package: &str) -> PathBuf {
     on_path(name).unwrap_or_else(|| panic!("`{name}` is missing: install the package {package}"))
 }
 
-/// Python's package installer, which is often packaged apart from Python.
+/// Python's package installer, which is often packaged separately from Python.
 pub fn pip() -> Command {
     let pip = || {
         let mut command = Command::new("python3");
@@ -28,12 +28,12 @@ pub fn pip() -> Command {
     pip()
 }
 
-/// Installs one of Debian's packages; one at a time, as Debian's package manager wants it.
+/// Installs a Debian package. Only one at a time, because the package manager locks its database.
 pub fn install(package: &str) {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let apt = |arguments: &[&str]| {
-        // What came of it shows in whether the program is there.
+        // If it failed, the program is still missing, which the caller reports.
         let _ = Command::new("apt-get")
             .args(arguments)
             .env("DEBIAN_FRONTEND", "noninteractive")

@@ -1,6 +1,6 @@
-//! A virtual machine with a kernel that has the driver for bonds, which this machine's may lack: Debian's own
-//! kernel, emulated by QEMU, on a root file system in memory. Where this machine's kernel has the driver, the
-//! same root file system runs on that, in namespaces. For Debian on x86-64.
+//! A virtual machine whose kernel has the bonding driver, which this machine's kernel may lack: Debian's kernel,
+//! emulated by QEMU, with a root file system in memory. If this machine's kernel has the driver, the same root file
+//! system runs on it, in namespaces. For Debian on x86-64.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use crate::{oci, peer, root, spotter, stderr, system};
 
-/// What the root file system is made of.
+/// The Debian packages in the root file system.
 const PACKAGES: &str = "systemd,udev,ifupdown,ifenslave,bridge-utils,iproute2,iperf3,kmod,curl";
-/// Modules that are taken over from the kernel's package, by their folders.
+/// The folders of the kernel package whose modules are included.
 const MODULES: [&str; 5] = ["net", "lib", "crypto", "drivers/net/bonding", "drivers/net/veth.ko"];
-/// After so many seconds it is given up.
+/// The machine is stopped after this many seconds.
 const TIMEOUT_SECONDS: &str = "500";
 
-/// What the cases of `tests/bond` have printed.
+/// The output of `tests/bond/cases`.
 pub struct Report(String);
 
 impl Report {
@@ -28,7 +28,7 @@ impl Report {
         rest.split_once(&end).expect("its end").0
     }
 
-    /// That text as JSON.
+    /// The text between `BEGIN name` and `END name`, parsed as JSON.
     pub fn json(&self, name: &str) -> Value {
         serde_json::from_str(self.text(name))
             .unwrap_or_else(|error| panic!("{name}: {error}: {}", self.0))
@@ -45,14 +45,14 @@ impl Report {
         value.unwrap_or_else(|| panic!("no {field} in {line:?}"))
     }
 
-    /// That value as a number.
+    /// The value of `field`, as a number.
     pub fn number(&self, key: &str, field: &str) -> f64 {
         let value = self.result(key, field);
         value.parse().unwrap_or_else(|_| panic!("{field} of {key} is {value:?}"))
     }
 }
 
-/// Runs `/test/init` of these files (each with its path below `/test`), and the `spotter` of this workspace.
+/// Runs `/test/init`, one of these files (each with its path below `/test`). `spotter` is available there too.
 pub fn run(files: &[(PathBuf, &str)]) -> Report {
     let work = tempfile::tempdir().expect("a folder");
     let extra = work.path().join("extra");
@@ -69,7 +69,7 @@ pub fn run(files: &[(PathBuf, &str)]) -> Report {
     Report(text.replace('\r', ""))
 }
 
-/// Whether this machine's own kernel has the driver.
+/// Whether this machine's own kernel has the bonding driver.
 fn has_driver() -> bool {
     let _ = Command::new("modprobe").args(["-q", "bonding", "max_bonds=0"]).status();
     Path::new("/sys/class/net/bonding_masters").exists()
@@ -95,7 +95,7 @@ fn emulated(work: &Path, extra: &Path) -> String {
     let base = base();
     let qemu = system::program("qemu-system-x86_64", "qemu-system-x86");
     fs::rename(extra.join("test/init"), extra.join("init")).expect("the first program");
-    // The kernel unpacks one archive after the other.
+    // The kernel unpacks concatenated archives one after the other.
     let archives = work.join("initrd");
     shell(&format!(
         "cp {base}/root.cpio {archives} && cd {extra} && find . | cpio -o -H newc --quiet >> {archives}",
@@ -107,7 +107,7 @@ fn emulated(work: &Path, extra: &Path) -> String {
     let machine = Command::new("timeout")
         .arg(TIMEOUT_SECONDS)
         .arg(qemu)
-        // KVM is not everywhere, and hangs on some machines that seem to have it.
+        // KVM is not available everywhere, and hangs on some machines that seem to have it.
         .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-M", "q35", "-smp", "2", "-m", "2048"])
         .args(["-nodefaults", "-no-reboot", "-display", "none"])
         .args(["-serial", &format!("file:{}", console.display())])
@@ -125,8 +125,8 @@ fn emulated(work: &Path, extra: &Path) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// The root file system, as a folder and as an archive with the kernel's modules, and the kernel; made once,
-/// and kept in the cache.
+/// The folder in the cache with the kernel, and with the root file system both as a folder and as an archive that
+/// includes the kernel's modules. Created only once.
 fn base() -> PathBuf {
     let key = oci_digest(&format!("{PACKAGES} {MODULES:?} 2"));
     let folder = peer::cache().join(format!("bond-guest-{key}"));
@@ -174,7 +174,7 @@ fn oci_digest(text: &str) -> String {
     oci::digest(text.as_bytes())["sha256:".len()..][..12].to_owned()
 }
 
-/// Everything that `tests/bond` and `k8s/network` have for the machine, and what netplan makes of its own.
+/// The files of `tests/bond` and `k8s/network`, and those that netplan generates.
 pub fn bond_files(generated: &Path) -> Vec<(PathBuf, &'static str)> {
     let of = |path: &str| root().join(path);
     let mut files = vec![

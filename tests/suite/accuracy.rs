@@ -1,4 +1,4 @@
-//! COCO mean average precision, by COCO's own rules, beside the reference pipeline's.
+//! COCO mean average precision, by COCO's own rules, compared with that of the reference pipeline.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,13 +32,13 @@ struct Annotation {
     iscrowd: u8,
 }
 
-/// One annotation, ready to be matched.
+/// One annotation, prepared for matching.
 struct Truth {
     corners: [f64; 4],
     is_crowd: bool,
 }
 
-/// Truths and detections of one class in one picture.
+/// The annotations and detections of one class in one picture.
 #[derive(Default)]
 struct Pair {
     truths: Vec<Truth>,
@@ -69,7 +69,7 @@ fn mean_average_precision(coco: &Path) -> f64 {
             is_crowd: annotation.iscrowd == 1,
         });
     }
-    // What COCO's figures are made with: hardly any threshold, and a hundred detections.
+    // COCO's settings: a very low threshold, and up to a hundred detections.
     let url =
         Server::shared().url("/detect?min_confidence=0.01&iou_threshold=0.6&max_detections=100");
     for image in &truth.images {
@@ -82,7 +82,7 @@ fn mean_average_precision(coco: &Path) -> f64 {
         }
     }
     let thresholds: Vec<f64> = (0..10).map(|step| 0.5 + 0.05 * f64::from(step)).collect();
-    // Classes without any truth do not count.
+    // Classes without any annotation do not count.
     let precisions: Vec<f64> = classes
         .values()
         .filter(|class| class.values().any(|pair| pair.truths.iter().any(|truth| !truth.is_crowd)))
@@ -104,7 +104,7 @@ fn average_precision(class: &BTreeMap<u64, Pair>, threshold: f64) -> f64 {
         right += usize::from(*is_right);
         curve.push((right as f64 / truths as f64, right as f64 / (index + 1) as f64));
     }
-    // Precision never rises with recall.
+    // Make precision never rise with recall.
     for index in (1..curve.len()).rev() {
         curve[index - 1].1 = curve[index - 1].1.max(curve[index].1);
     }
@@ -113,7 +113,7 @@ fn average_precision(class: &BTreeMap<u64, Pair>, threshold: f64) -> f64 {
     (0..=100).map(|point| at(f64::from(point) / 100.0)).sum::<f64>() / 101.0
 }
 
-/// Each detection's confidence, and whether it is right; those that only meet a crowd are left out.
+/// Each detection's confidence, and whether it is right. Detections that match only a crowd are left out.
 fn outcomes(pair: &Pair, threshold: f64) -> Vec<(f64, bool)> {
     let mut taken = vec![false; pair.truths.len()];
     let mut outcomes = Vec::new();
@@ -141,7 +141,7 @@ fn outcomes(pair: &Pair, threshold: f64) -> Vec<(f64, bool)> {
     outcomes
 }
 
-/// A crowd has no one box: what counts is how much of the detection lies in it.
+/// The overlap with a crowd, which has no single box, is the share of the detection that lies in it.
 fn share_inside(detection: &[f64; 4], crowd: &[f64; 4]) -> f64 {
     let area = |c: &[f64; 4]| (c[2] - c[0]).max(0.0) * (c[3] - c[1]).max(0.0);
     let inside = area(&[

@@ -1,4 +1,4 @@
-//! Whatever a client sends is answered with the status that fits and a stable code.
+//! Every kind of bad input is answered with the right status and a stable code.
 
 use image::{DynamicImage, ImageFormat, RgbImage};
 use serde_json::json;
@@ -96,7 +96,7 @@ fn fifty_megapixels_are_detected_in_and_a_heavier_encoding_of_them_is_refused() 
 
 #[test]
 fn what_would_need_too_much_memory_or_time_is_refused() {
-    // Grey with alpha, whose RGBA copy is larger than itself.
+    // Grey with alpha: its RGBA copy is larger than the picture itself.
     let grey = image::DynamicImage::new_luma_a8(6000, 5000);
     let reply = post("image/png", &pictures::encode(&grey, ImageFormat::Png));
     assert_refused("grey and alpha", &reply, 413, "picture_too_large");

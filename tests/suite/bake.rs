@@ -1,4 +1,4 @@
-//! `spotter bake`: what it makes, what it says of it, and what it refuses.
+//! `spotter bake`: its result, its messages, and what it refuses.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -22,7 +22,7 @@ fn models() -> PathBuf {
     root().join("function/model")
 }
 
-/// An application of one component, in a folder of its own.
+/// An application with one component, in a separate folder.
 fn application(component: &Path) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let manifest = format!(
@@ -48,7 +48,7 @@ fn detect_cat(server: &Server) -> Vec<Detection> {
     reference::of_reply(&reply.json())
 }
 
-/// The cat of the test picture fills its left nine tenths, from top to bottom.
+/// The cat fills the left nine tenths of the test picture, from top to bottom.
 fn assert_cat(detections: &[Detection]) {
     let cat = detections.iter().find(|detection| detection.label == "cat").expect("a cat");
     let overlap = reference::overlap(&cat.corners, &[1.0, 2.9, 401.5, 297.4]);
@@ -66,7 +66,7 @@ fn the_snapshot_is_mapped_copy_on_write_under_wasmtimes_defaults() {
     let module = largest_module(&std::fs::read(&target).expect("a component"));
     let density = spotter::bake::density::Density::of_module(&module).expect("a module");
     assert!(density.is_mapped(), "{density}");
-    // The weights are 18 MB as f32; what loading them left behind is not in it.
+    // The weights take 18 MB as f32. The snapshot does not contain what loading them left behind.
     assert!(density.data < 24 << 20, "{density}");
     assert!(density.percent() > 60, "{density}");
     // Baking is deterministic: the same bytes as the application's own component.
@@ -74,7 +74,7 @@ fn the_snapshot_is_mapped_copy_on_write_under_wasmtimes_defaults() {
     assert!(std::fs::read(&target).expect("a component") == own, "two bakes differ");
 }
 
-/// The largest core module of a component: the function itself, beside its adapter.
+/// The largest core module of a component: the function itself. The others are its adapter.
 fn largest_module(component: &[u8]) -> Vec<u8> {
     let modules =
         wasmparser::Parser::new(0).parse_all(component).filter_map(|payload| {

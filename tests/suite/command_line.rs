@@ -168,9 +168,9 @@ fn the_compiled_code_is_for_its_owner_only() {
     assert_eq!(mode(&folder), 0o700);
     let entry =
         std::fs::read_dir(&folder).expect("a folder").next().expect("an entry").expect("an entry");
-    // Nobody else gets past the folder; and none but its owner may write to it.
+    // Nobody else can enter the folder, and only its owner can write to it.
     assert_eq!(mode(&entry.path()), 0o644);
-    // From the cache now; and not from one that others may write to.
+    // The second time it comes from the cache, but not from a cache that others may write to.
     assert_eq!(stderr(&detect()), "");
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).expect("permissions");
     let refused = detect();
@@ -249,7 +249,7 @@ fn the_shim_is_installed_once_and_taken_off_again() {
     let (configuration, folder) = (path("config.toml"), path("bin"));
     let before = "# ours\nversion = 2\n\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\n  runtime_type = \"io.containerd.runc.v2\"\n";
     std::fs::write(&configuration, before).expect("a file");
-    // Any program stands for the shim here.
+    // Any program can stand in for the shim here.
     let program = spotter().display().to_string();
     let shim = |command: &str, further: &[&str]| {
         let arguments =

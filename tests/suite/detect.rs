@@ -1,4 +1,4 @@
-//! `POST /detect` and its neighbours, over HTTP, from the baked component.
+//! `POST /detect` and the other endpoints, over HTTP, with the baked component.
 
 use base64::Engine;
 use serde_json::{Value, json};
@@ -151,7 +151,7 @@ fn an_annotated_picture_comes_back_in_the_format_asked_for() {
     assert_eq!(asked.header("content-type"), "image/jpeg");
     for reply in [&png, &jpeg, &asked] {
         let drawn = changed(&annotated(reply), &plain);
-        // An outline and a label, and no more: the cat can still be seen.
+        // Only an outline and a label are drawn: the cat can still be seen.
         assert!((1_000..60_000).contains(&drawn), "{drawn} pixels changed");
     }
 }
@@ -169,7 +169,7 @@ fn annotations_fit_a_thumbnail_and_a_twelve_megapixel_photograph() {
             &pictures::jpeg(&plain),
         );
         let share = changed(&annotated(&reply), &plain) as f64 / f64::from(width * height);
-        // The label and the lines keep their share of the picture, whatever its size.
+        // The label and the lines take the same share of a picture of any size.
         assert!((0.01..0.25).contains(&share), "{width}x{height}: {share}");
     }
 }

@@ -1,4 +1,4 @@
-//! Every format, colour and orientation a picture may come in: the same cat is found in all.
+//! The same cat is found in every format, colour type and orientation of a picture.
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use jpeg_encoder::ColorType;
@@ -6,7 +6,7 @@ use spotter_tests::reference::{self, Detection};
 use spotter_tests::server::Server;
 use spotter_tests::{client, pictures};
 
-/// What is found; boxes are in fractions of the picture, so that they compare across sizes.
+/// The detections, with boxes in fractions of the picture, so that they can be compared across sizes.
 fn detect(name: &str, picture: &[u8]) -> Vec<Detection> {
     let reply = client::post_picture(&Server::shared().url("/detect"), picture);
     assert_eq!(reply.status, 200, "{name}: {}", String::from_utf8_lossy(&reply.body));
@@ -21,7 +21,8 @@ fn detect(name: &str, picture: &[u8]) -> Vec<Detection> {
     found
 }
 
-/// The upright picture as the service sees it: annotated, where nothing is certain enough to draw.
+/// The upright picture as the service sees it: an annotated picture on which no detection is confident enough to be
+/// drawn.
 fn shown(name: &str, picture: &[u8]) -> RgbImage {
     let url = Server::shared().url("/detect?annotate=png&min_confidence=1");
     let reply = client::post_picture(&url, picture);
@@ -29,7 +30,7 @@ fn shown(name: &str, picture: &[u8]) -> RgbImage {
     image::load_from_memory(&reply.body).expect("a picture").into_rgb8()
 }
 
-/// The cat must be found where it is in the PNG, whatever small harm the format does to colours.
+/// The cat must be found where it is in the PNG, even if the format changes the colours a little.
 fn assert_same_cat(name: &str, picture: &[u8]) {
     let expected = detect("png", &pictures::bytes("skimage_chelsea.png"));
     let found = detect(name, picture);
@@ -57,7 +58,7 @@ fn every_colour_type_is_read() {
     assert_same_cat("16-bit RGB", &png(cat.to_rgb16().into()));
     assert_same_cat("RGBA", &png(cat.to_rgba8().into()));
     assert_same_cat("16-bit RGBA", &png(cat.to_rgba16().into()));
-    // A grey cat is a little less of a cat, but in the same place.
+    // In grey, the confidence is a little lower, but the box is the same.
     let grey = detect("grey", &png(cat.to_luma8().into()));
     assert_eq!(grey[0].label, "cat");
     assert_eq!(grey.len(), detect("16-bit grey", &png(cat.to_luma16().into())).len());
@@ -81,7 +82,7 @@ fn every_exif_orientation_is_turned_upright() {
     }
 }
 
-/// Files of another program (`tests/pictures/make-orientations.py`), with a colour in each corner.
+/// Files that another program wrote (`tests/pictures/make-orientations.py`), with a colour in each corner.
 #[test]
 fn another_programs_exif_orientations_are_turned_upright() {
     let corners = [
@@ -104,17 +105,17 @@ fn another_programs_exif_orientations_are_turned_upright() {
     }
 }
 
-/// A file of another program (`tests/pictures/make-formats.py`).
+/// A file that another program wrote (`tests/pictures/make-formats.py`).
 fn file(name: &str) -> Vec<u8> {
     pictures::bytes(&format!("formats/{name}"))
 }
 
-/// The cat that those files hold.
+/// The picture of the cat in those files.
 fn small_cat() -> RgbImage {
     image::load_from_memory(&file("rgb.png")).expect("a picture").into_rgb8()
 }
 
-/// The cat in so many bits of grey.
+/// The cat in this many bits of grey.
 fn in_grey(bits: u32) -> RgbImage {
     let mut cat = small_cat();
     for pixel in cat.pixels_mut() {
@@ -126,7 +127,7 @@ fn in_grey(bits: u32) -> RgbImage {
     cat
 }
 
-/// The cat, but for the columns at the right, on white: half of a red, and nothing.
+/// The cat with some columns at the right replaced: half-transparent red on white, and white.
 fn with_edge() -> RgbImage {
     let mut cat = small_cat();
     for (x, _, pixel) in cat.enumerate_pixels_mut() {
@@ -139,7 +140,7 @@ fn with_edge() -> RgbImage {
     cat
 }
 
-/// How many grey levels two pictures are apart, in the mean over all values.
+/// The mean difference of two pictures in grey levels, over all values.
 fn distance(a: &RgbImage, b: &RgbImage) -> f64 {
     assert_eq!(a.dimensions(), b.dimensions());
     let apart = a.as_raw().iter().zip(b.as_raw()).map(|(a, b)| f64::from(a.abs_diff(*b)));
@@ -169,7 +170,7 @@ fn the_same_cat_is_found_in_another_programs_files() {
     }
 }
 
-/// What those files hold is known to the last bit; in one or two bits of grey there is no cat left.
+/// The pixels of those files are known exactly. In one or two bits of grey, the cat cannot be recognised.
 #[test]
 fn pngs_of_every_kind_are_seen_as_they_are() {
     let cat = small_cat();
@@ -193,12 +194,12 @@ fn pngs_of_every_kind_are_seen_as_they_are() {
     }
 }
 
-/// Colours that are inverted or exchanged, or a frame that is not the first, would be far off: the
-/// cat is 71 levels from its negative, and 40 from itself with red and blue exchanged.
+/// Inverted or exchanged colours, or a frame that is not the first, would differ much more: the cat is 71 levels
+/// from its negative, and 40 from itself with red and blue exchanged.
 ///
-/// In a CMYK JPEG, libjpeg gives the inks as they are stored and leaves it to its caller whether 0 is
-/// the most or none. Pillow takes it for the most, as Adobe's programs write it, whether Adobe's
-/// marker is there or not; so does the service.
+/// For a CMYK JPEG, libjpeg returns the inks as they are stored, and leaves it to its caller whether 0 means full ink
+/// or no ink. Pillow takes it as full ink, as Adobe's programs write it, with or without Adobe's marker. So does the
+/// service.
 #[test]
 fn files_that_lose_detail_keep_their_colours() {
     let cat = small_cat();

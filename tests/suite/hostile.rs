@@ -1,4 +1,4 @@
-//! Ten thousand hostile requests: no 5xx of ours, and memory as before.
+//! Ten thousand hostile requests cause no 5xx except 503, and no growth in memory.
 
 use std::io::Write;
 
@@ -25,7 +25,7 @@ impl Random {
     }
 }
 
-/// A picture with a few bytes changed, or cut off.
+/// A picture with a few bytes changed, or truncated.
 fn damaged(random: &mut Random, picture: &[u8]) -> Vec<u8> {
     let mut bytes = picture.to_vec();
     for _ in 0..1 + random.below(8) {
@@ -38,14 +38,14 @@ fn damaged(random: &mut Random, picture: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Small pictures, whose networks take no longer than large ones but whose decoding is quick.
+/// Small pictures, which decode quickly. The network takes as long as for large ones.
 fn small_pictures() -> Vec<Vec<u8>> {
     use image::ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
     let cat = image::DynamicImage::ImageRgb8(pictures::cat()).thumbnail(64, 64);
     [Png, Jpeg, WebP, Gif, Bmp].iter().map(|format| pictures::encode(&cat, *format)).collect()
 }
 
-/// Pictures that are far larger than their bytes: one that would unpack, and two that only say so.
+/// Pictures that claim to be far larger than their bytes: one can be decompressed, two only have the header.
 fn bombs(small: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut png = Vec::new();
     let mut encoder = png::Encoder::new(&mut png, 30_000, 30_000);
@@ -62,7 +62,7 @@ fn bombs(small: &[Vec<u8>]) -> Vec<Vec<u8>> {
     vec![png, jpeg, gif]
 }
 
-/// Sends one hostile request; gives the status of its reply, where its client waited for one.
+/// Sends one hostile request. Returns the status of the reply, if the client waited for one.
 fn attack(
     server: &Server,
     random: &mut Random,
@@ -75,7 +75,7 @@ fn attack(
         client::send("POST", &url, &[("content-type", content_type)], body)
     };
     let reply = match random.below(9) {
-        // Mostly what is refused without running the network, which takes a tenth of a second.
+        // Mostly requests that are refused without running the network, which takes a tenth of a second.
         0 => client::post_picture(&url, &damaged(random, &picture[..picture.len() / 2])),
         1 => client::post_picture(&url, &random.bytes(index % 5000)),
         2 => post("multipart/form-data; boundary=x", &random.bytes(300)),
@@ -93,7 +93,7 @@ fn attack(
     Some(reply.status)
 }
 
-/// An upload whose client goes away in the middle of it.
+/// An upload whose client disconnects in the middle.
 fn abort(server: &Server, picture: &[u8]) {
     let mut stream = raw::connect(server.address());
     let head = "POST /detect HTTP/1.1\r\nhost: test\r\ncontent-type: image/png\r\ncontent-length: 100000\r\n\r\n";
@@ -125,7 +125,7 @@ fn ten_thousand_hostile_requests_leave_no_trace() {
         });
         (0..20).for_each(|_| good());
     };
-    // The baseline is of a server that has seen every kind of request.
+    // The baseline is the memory of a server that has seen every kind of request.
     storm(1, REQUESTS / 10);
     let before = server.resident();
     storm(11, REQUESTS);

@@ -1,4 +1,4 @@
-//! `spotter image`: an application as a container image, made without Docker.
+//! `spotter image`: an application as a container image, written without Docker.
 
 use std::fs;
 use std::path::Path;

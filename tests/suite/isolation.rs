@@ -1,4 +1,4 @@
-//! A fresh instance for each request: nothing of one is seen by another, and none harms another.
+//! Each request gets a fresh instance: it sees nothing of other requests, and cannot harm them.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ fn good_requests_stay_good_beside_every_kind_of_bad_one() {
         "64MiB",
         "--instances",
         "8",
-        // So that a body that is not read is one that waits to be read.
+        // No buffer, so that a body that the guest does not read waits at the client.
         "--body-buffer",
         "0",
     ]);
@@ -80,8 +80,8 @@ fn good_requests_stay_good_beside_every_kind_of_bad_one() {
         }
         for thread in bad {
             let statuses = thread.join().expect("a thread");
-            // A reply that began before its guest was stopped, or beside a body that was not read, is
-            // whatever came of it.
+            // A reply that began before its guest was stopped, or before its body was read, may have any of these
+            // statuses, or none.
             let expected =
                 |status: &Option<u16>| status.is_none_or(|s| [200, 500, 504].contains(&s));
             assert!(statuses.iter().all(expected), "{statuses:?}");

@@ -1,4 +1,4 @@
-//! Every limit, reached on purpose: the request that reaches it is told so, and no other is harmed.
+//! Each limit, exceeded on purpose: the request that exceeds it is told so, and no other is affected.
 
 use std::io::Write;
 use std::process::Command;
@@ -8,7 +8,7 @@ use spotter_tests::client::{self, Reply};
 use spotter_tests::server::Server;
 use spotter_tests::{pictures, raw, root, run, spotter, stderr, under_limit};
 
-/// A `POST` to `/guest/length`, up to the body.
+/// The header of a `POST` to `/guest/length`.
 fn post_head(headers: &str) -> Vec<u8> {
     format!("POST /guest/length HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{headers}\r\n")
         .into_bytes()
@@ -49,7 +49,7 @@ fn a_reply_that_never_ends_is_cut_off() {
     raw::send(&mut stream, b"GET /guest/never-end HTTP/1.1\r\nhost: test\r\n\r\n");
     let reply = raw::read_to_end(&mut stream);
     assert!(reply.starts_with("HTTP/1.1 200") && reply.contains("a beginning"), "{reply}");
-    // Chunked, and its last chunk never came: no client takes it for a whole reply.
+    // It is chunked, and the last chunk is missing, so that no client takes it for a complete reply.
     assert!(!reply.ends_with("0\r\n\r\n"), "{reply}");
     assert_good(&server);
 }
@@ -74,7 +74,7 @@ fn a_body_is_capped_whatever_way_it_is_sent() {
     let mut stream = raw::connect(server.address());
     raw::send(&mut stream, &post_head("transfer-encoding: chunked\r\n"));
     let chunk = [b"1000\r\n".as_slice(), &[1; 0x1000], b"\r\n"].concat();
-    // 25 chunks fit; the server may close the connection while the rest is on its way.
+    // 25 chunks fit. The server may close the connection while the rest is being sent.
     for _ in 0..30 {
         if stream.write_all(&chunk).is_err() {
             break;
@@ -94,7 +94,7 @@ fn a_header_that_is_too_slow_is_answered_with_408() {
     assert!(reply.starts_with("HTTP/1.1 408") && reply.contains("header_timeout"), "{reply}");
     let refused = server.metric("spotter_requests_rejected_total{reason=\"header_timeout\"}");
     assert_eq!(refused, 1.0);
-    // A connection that is merely idle is closed without a word.
+    // An idle connection is closed without a reply.
     let mut idle = raw::connect(server.address());
     raw::send(&mut idle, b"GET /guest/hello HTTP/1.1\r\nhost: test\r\n\r\n");
     let replies = raw::read_to_end(&mut idle);
@@ -232,7 +232,7 @@ fn bodies_that_stall_make_room_for_those_that_do_not() {
     }
     let post = |bytes: usize| client::post_picture(&server.url("/guest/length"), &vec![1; bytes]);
     assert_eq!(post(80_000).body, b"80000");
-    // The one that had stalled for longer was given up; the other may go on.
+    // The one that had stalled the longest was dropped. The other continues.
     let given_up = raw::read_to_end(&mut holders[0]);
     assert!(
         given_up.starts_with("HTTP/1.1 503") && given_up.contains("upload_memory_full"),
@@ -258,7 +258,7 @@ fn a_client_that_takes_nothing_of_its_reply_is_cut_off() {
     let picture = pictures::photograph();
     let mut streams: Vec<_> = (0..2).map(|_| raw::connect(server.address())).collect();
     for stream in &mut streams {
-        // More replies than the sockets' buffers hold, none of them read.
+        // More replies than fit into the sockets' buffers, none of them read.
         let head = format!(
             "POST /detect?annotate=png HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n",
             picture.len()
@@ -273,7 +273,7 @@ fn a_client_that_takes_nothing_of_its_reply_is_cut_off() {
     assert_eq!(get(&server, "/healthz").status, 200);
 }
 
-/// Asks for a reply of 16 MiB, more than sockets hold, and reads nothing of it.
+/// Asks for a reply of 16 MiB, more than fits into the sockets' buffers, and reads none of it.
 fn ask_for_much(server: &Server) -> std::net::TcpStream {
     let mut stream = raw::connect(server.address());
     raw::send(&mut stream, b"GET /guest/large HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");

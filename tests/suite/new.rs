@@ -31,7 +31,7 @@ fn a_folder_with_something_in_it_or_a_name_that_is_none_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("full")).expect("a folder");
     std::fs::write(folder.path().join("full/file"), "kept").expect("a file");
-    for (name, word) in [("full", "there already"), ("a b", "cannot name"), ("..", "cannot name")] {
+    for (name, word) in [("full", "exists"), ("a b", "not a valid"), ("..", "not a valid")] {
         let refused = new(&folder, name);
         assert_eq!(refused.status.code(), Some(1));
         assert!(stderr(&refused).contains(word), "{}", stderr(&refused));

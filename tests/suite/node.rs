@@ -7,7 +7,7 @@ use serde_json::Value;
 use spotter_tests::{root, run, stdout};
 use tempfile::TempDir;
 
-/// A copy of the machine, to be changed.
+/// A copy of the machine that a test can change.
 fn machine() -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let copied =
@@ -16,7 +16,7 @@ fn machine() -> TempDir {
     folder
 }
 
-/// Its exit status and what it says.
+/// Runs `spotter node check`, and returns its exit status and output.
 fn check(machine: &Path, further: &[&str]) -> (Option<i32>, String) {
     let machine = machine.to_str().expect("a path");
     let checked = run(&[&["node", "check", "--root", machine], further].concat());

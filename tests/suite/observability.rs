@@ -1,4 +1,4 @@
-//! What the host tells of itself: metrics, probes, logs, and request ids.
+//! What the host reports: metrics, probes, logs, request ids and traces.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -58,7 +58,7 @@ fn the_admin_listener_answers_three_paths_and_is_off_by_default() {
     }
     let posted = client::send("POST", &server.admin_url("/metrics"), &[], &[]);
     assert_eq!(posted.status, 405);
-    // The public listener has none of them.
+    // The public listener does not serve these paths.
     assert_eq!(client::get(&server.url("/metrics")).status, 404);
 }
 
@@ -80,7 +80,7 @@ fn a_request_id_goes_to_the_guest_the_log_and_back() {
         (&Value::from("/guest/headers"), &Value::from("GET"))
     );
     assert_eq!(line["traceparent"], trace);
-    // One that could not be logged as it is, and one that is missing, are replaced.
+    // An id that cannot be logged, and a missing one, are replaced.
     let other = client::send("GET", &server.url("/guest/headers"), &[("x-request-id", "a b")], &[]);
     let new = client::get(&server.url("/guest/headers"));
     assert!(other.header("x-request-id").len() > 8 && !other.header("x-request-id").contains(' '));
@@ -96,7 +96,7 @@ fn traces_go_to_a_collector_under_the_callers_span() {
     let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-01");
     let headers = [("traceparent", traceparent.as_str())];
     let reply = client::send("GET", &server.url("/guest/headers"), &headers, b"");
-    // The guest goes on under the host's own span of the same trace.
+    // The guest continues the trace, below the host's own span.
     let reply = String::from_utf8(reply.body).expect("text");
     assert!(reply.contains(TRACE) && !reply.contains("00f067aa0ba902b7"), "{reply}");
     server.signal("TERM");

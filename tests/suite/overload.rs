@@ -1,4 +1,4 @@
-//! More than can be carried: what is accepted is answered as ever, and the rest is told to come back.
+//! Under overload, accepted requests are answered as usual, and the others are told to come back.
 
 use std::io::Write;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use spotter_tests::server::Server;
 use spotter_tests::{client, load, pictures, raw};
 
-/// A small picture: a detection in it is nearly all network.
+/// A small picture, for which nearly all the time goes into the network.
 fn picture() -> Vec<u8> {
     let cat = image::DynamicImage::ImageRgb8(pictures::cat());
     pictures::jpeg(&cat.resize(300, 300, image::imageops::FilterType::Triangle).into_rgb8())
@@ -14,7 +14,7 @@ fn picture() -> Vec<u8> {
 
 #[test]
 fn at_three_times_the_load_goodput_holds_and_probes_answer() {
-    // Two instances on a machine of any size: the loads below are relative to them.
+    // Two instances on a machine of any size, because the loads below are relative to them.
     const INSTANCES: usize = 2;
     let limits = ["--instances", "2", "--queue-length", "4", "--queue-timeout", "10s"];
     let server = Server::start(&[&limits[..], &["--admin", "127.0.0.1:0"]].concat());
@@ -45,14 +45,14 @@ fn at_three_times_the_load_goodput_holds_and_probes_answer() {
     assert!(over.refused.iter().all(|status| *status == 503), "{:?}", over.refused);
     assert!(!over.refused.is_empty());
     assert!(probes > 20, "{probes}");
-    // The figures are for the benchmark; here only what no noise of a machine explains.
+    // The benchmark measures exact figures. These bounds are loose enough for a noisy machine.
     assert!(over.goodput() > 0.7 * peak.goodput(), "{} of {}", over.goodput(), peak.goodput());
 }
 
 #[test]
 fn a_thousand_slow_headers_keep_nobody_from_an_answer() {
     let server = Server::guests(&["--header-timeout", "60s"]);
-    // Where fewer files may be open, as many as leave room for the rest of the tests.
+    // If the limit on open files is low, leave room for the other tests.
     let files = rlimit::increase_nofile_limit(4096).expect("a limit");
     let clients = usize::try_from(files / 2).expect("a number").min(1000);
     let mut slow: Vec<_> = (0..clients).map(|_| raw::connect(server.address())).collect();

@@ -9,15 +9,15 @@ use spotter_tests::reference::{self, Comparison, Detection, Reference, Tolerance
 use spotter_tests::server::Server;
 use spotter_tests::{client, native, pictures, root};
 
-/// Pictures, and what the reference finds in them.
+/// Pictures, and the reference's detections in them.
 struct Set {
     folder: PathBuf,
     references: BTreeMap<String, Reference>,
-    /// Where the reference's own input of the network is, of some of the pictures.
+    /// The folder with the reference's own input of the network, for some of the pictures.
     resized: PathBuf,
-    /// Boxes above this are compared.
+    /// Boxes with a higher confidence are compared.
     threshold: f64,
-    /// So many at least.
+    /// At least this many boxes must match.
     least: usize,
 }
 
@@ -34,20 +34,20 @@ fn sets() -> Vec<Set> {
         references: reference::read(&folder.join("model/reference/ssdlite_mobilenet_v2.json")),
         resized: folder.join("model/reference/resized"),
         folder,
-        // That reference is of the network before its weights were stored in half the bytes, and
-        // keeps a hundred boxes at most, which in one picture are all there is room for above 0.1.
+        // This reference was made before the network's weights were stored as f16. It keeps at most a hundred boxes,
+        // and in one picture all of these are above 0.1.
         threshold: 0.2,
         least: 10,
     });
     std::iter::once(committed).chain(shared).collect()
 }
 
-/// Our pixels are not quite the reference's: two decoders of JPEG differ by a grey level here and
-/// there, and our resize rounds twice. The network, at its least steady, makes as much of that as
-/// is allowed here (`tests/pictures/make-reference.py --shake`).
+/// Our pixels differ slightly from the reference's: two JPEG decoders differ by a grey level here and there, and our
+/// resize rounds twice. This tolerance is the largest change that such differences cause in the network's output
+/// (`tests/pictures/make-reference.py --shake`).
 #[test]
 fn end_to_end_the_component_finds_what_the_reference_finds() {
-    // Down to the threshold less the tolerance, and more than a hundred: the mosaics are crowded.
+    // Down to the threshold minus the tolerance, and more than a hundred, because the mosaics are crowded.
     let url = Server::shared().url("/detect?min_confidence=0.05&max_detections=1000");
     let tolerance = Tolerance { confidence: 0.05, overlap: 0.9 };
     for set in sets() {

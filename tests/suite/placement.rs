@@ -1,4 +1,4 @@
-//! What the scheduler's profile of k8s/placement saves, by simulation.
+//! A simulation of what the scheduler's profile in k8s/placement saves.
 
 use spotter_tests::energy::{Placement, day};
 
@@ -14,7 +14,7 @@ fn packing_saves_nodes_and_energy_where_pods_are_moved_together() {
         day
     });
     let [spread, pack, moved] = days;
-    // Fewer nodes from one step to the next; without moves, what ReplicaSets remove undoes most of it.
+    // Each step needs fewer nodes. Without moves, the pods that ReplicaSets remove undo most of the packing.
     assert!(spread.nodes >= pack.nodes && pack.nodes > moved.nodes);
     assert!(moved.kilowatt_hours < 0.75 * spread.kilowatt_hours);
     assert!(pack.kilowatt_hours <= spread.kilowatt_hours);

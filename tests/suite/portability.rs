@@ -1,4 +1,4 @@
-//! Machines that have less than others.
+//! Machines with fewer resources than usual.
 
 use spotter_tests::server::Server;
 use spotter_tests::{client, component, pictures, root, under_limit};
@@ -7,7 +7,7 @@ use spotter_tests::{client, component, pictures, root, under_limit};
 #[cfg_attr(not(target_os = "linux"), ignore = "only Linux limits addresses")]
 fn where_address_space_is_scarce_instances_are_made_without_a_pool() {
     component();
-    // A pool reserves hundreds of gigabytes of addresses, though no memory.
+    // A pool reserves hundreds of gigabytes of address space, though no memory.
     let mut command = under_limit(&format!("-v {}", 24 << 20));
     command.args(["up", "--listen", "127.0.0.1:0"]).current_dir(root());
     let server = Server::spawn(command);

@@ -1,11 +1,11 @@
-//! SIGTERM and SIGINT: not ready at once, finish what is in flight, exit with 0.
+//! On SIGTERM and SIGINT, the server stops being ready, finishes the requests in flight, and exits with 0.
 
 use std::time::{Duration, Instant};
 
 use spotter_tests::server::Server;
 use spotter_tests::{client, pictures, raw};
 
-/// A detection takes about a tenth of a second: time enough for a signal to come in between.
+/// A detection takes about a tenth of a second, which is long enough to send a signal before it ends.
 fn detection_in_flight(server: &Server) -> std::net::TcpStream {
     let picture = pictures::bytes("skimage_chelsea.png");
     let head = format!(

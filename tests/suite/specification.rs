@@ -1,10 +1,10 @@
-//! SPECIFICATION.md keeps its word: every promise names tests that are there.
+//! Every promise in SPECIFICATION.md names tests that exist.
 
 use std::path::Path;
 
 use spotter_tests::root;
 
-/// The text of every Rust file below a folder; none where there is no such folder.
+/// The text of every Rust file below a folder; empty if there is no such folder.
 fn sources(folder: &Path) -> String {
     let mut text = String::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -18,7 +18,7 @@ fn sources(folder: &Path) -> String {
     text
 }
 
-/// The cells of a table's row; none for any other line, a table's head or the rule below it.
+/// The cells of a table's row; `None` for a header, the rule below it, or any other line.
 fn cells(line: &str) -> Option<(&str, &str)> {
     let (promise, enforced_by) = line.strip_prefix('|')?.strip_suffix('|')?.rsplit_once('|')?;
     let is_row = !promise.starts_with('-') && enforced_by.trim() != "Enforced by";

@@ -1,4 +1,4 @@
-//! Spin's manifest: what other people's applications ask for, granted, or refused by name.
+//! Spin's manifest: what an application asks for is granted, or refused by name.
 
 use spotter_tests::server::Server;
 use spotter_tests::{client, component, raw, run, stderr};
@@ -105,7 +105,7 @@ fn components_call_each_other_by_name_and_only_where_the_manifest_allows() {
         let reply = client::post_picture(&server.url("/guest/fetch"), url.as_bytes());
         String::from_utf8(reply.body).expect("text")
     };
-    // A private component has no route, and answers to its name.
+    // A private component has no route, but can be called by name.
     assert_eq!(fetch("http://hidden.spin.internal/any/path"), "200 hello");
     assert_eq!(fetch("http://self/hello"), "200 hello");
     assert_eq!(fetch("http://self/teapot"), "418 short and stout");

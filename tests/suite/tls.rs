@@ -1,4 +1,4 @@
-//! HTTPS with a certificate of one's own.
+//! HTTPS with the user's own certificate.
 
 use std::path::Path;
 use std::process::Command;
@@ -20,7 +20,7 @@ fn certificate(folder: &Path) -> [String; 2] {
     )
 }
 
-/// A client that trusts this certificate alone.
+/// A client that trusts only this certificate.
 fn client(certificate: &str) -> Agent {
     let pem = std::fs::read(certificate).expect("a certificate");
     let root = Certificate::from_pem(&pem).expect("a certificate");
@@ -42,7 +42,7 @@ fn a_server_with_a_certificate_speaks_https() {
     };
     assert_eq!(get("https").expect("a reply").status(), 200);
     assert!(get("http").is_err(), "plain HTTP on a port for HTTPS");
-    // A client that says nothing, and one that speaks nonsense, keep nobody from it.
+    // A client that sends nothing, and one that sends nonsense, do not block others.
     let _silent = raw::connect(server.address());
     let mut nonsense = raw::connect(server.address());
     raw::send(&mut nonsense, &[0xff; 600]);
@@ -56,7 +56,7 @@ fn a_certificate_that_is_none_is_refused_by_name() {
     component();
     let output = run(&["up", "--tls-cert", "README.md", "--tls-key", &key]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("README.md holds no certificate"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("README.md contains no certificate"), "{}", stderr(&output));
     let output = run(&["up", "--tls-cert", &certificate]);
     assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
 }

@@ -1,4 +1,4 @@
-//! What `spotter build` does on machines whose toolchains differ, with programs that stand in for them.
+//! `spotter build` on machines with different toolchains, which scripts stand in for.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -20,7 +20,7 @@ source = "one.wasm"
 command = "echo compiled for wasm32-wasip1 > one.wasm"
 "#;
 
-/// A machine whose only programs are these scripts (name, content), and the shell.
+/// A machine whose only programs are the shell and these scripts (name, content).
 struct Machine(TempDir);
 
 impl Machine {
@@ -55,7 +55,7 @@ impl Machine {
     }
 }
 
-/// Says where the target's standard library would be.
+/// A `rustc` that prints the folder of the target's standard library.
 const RUSTC: &str = "echo $LIBDIR";
 
 #[test]
@@ -68,7 +68,7 @@ fn a_missing_target_is_added_by_rustup() {
     assert!(stderr(&output).contains("Installed the standard library"), "{}", stderr(&output));
     let built = fs::read_to_string(machine.path().join("one.wasm")).expect("a component");
     assert_eq!(built, "compiled for wasm32-wasip1\n");
-    // What is there is not asked for again.
+    // An installed target is not installed again.
     assert!(!stderr(&machine.build("auto")).contains("Install"));
 }
 

@@ -31,7 +31,7 @@ fn a_changed_source_is_built_and_served_and_a_broken_one_keeps_the_last() {
     fs::write(file("one.txt"), "first").expect("a file");
     let mut command = Command::new(spotter());
     command.arg("watch").arg("--from").arg(folder.path());
-    // The servers that follow each other share one port.
+    // All servers use the same port, one after the other.
     command.args(["--", "--listen", &format!("127.0.0.1:{}", ports::reserve())]);
     let server = Server::spawn(command);
     let builds = || fs::read_to_string(file("builds.log")).unwrap_or_default().lines().count();
@@ -45,13 +45,13 @@ fn a_changed_source_is_built_and_served_and_a_broken_one_keeps_the_last() {
         }
     };
     wait_for_text("first");
-    // To be read is no change, and neither is what the build writes.
+    // Reading a file is not a change, and neither are the files that the build writes.
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(builds(), 1, "{}", server.log());
     fs::write(file("one.txt"), "second").expect("a file");
     wait_for_text("second");
     assert_eq!(builds(), 2);
-    // A file that no pattern names changes nothing; a build that fails leaves the server as it is.
+    // A file that no pattern names has no effect. A build that fails leaves the server running.
     fs::write(file("other.md"), "unwatched").expect("a file");
     fs::remove_file(file("one.txt")).expect("a file to remove");
     server.wait_for_log("failed");
@@ -59,7 +59,7 @@ fn a_changed_source_is_built_and_served_and_a_broken_one_keeps_the_last() {
     assert_eq!(builds(), 2);
     fs::write(file("one.txt"), "third").expect("a file");
     wait_for_text("third");
-    // Asked to stop, it takes the server along.
+    // When it is stopped, it also stops the server.
     server.signal("TERM");
     let began = Instant::now();
     while client::try_get(&server.url("/file")).is_some() {

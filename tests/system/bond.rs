@@ -1,5 +1,5 @@
-//! The bond that k8s/network sets up, on a kernel that has the driver: LACP, traffic, the loss of links under
-//! load, and what `spotter node check` says of each.
+//! The bond that k8s/network sets up, on a kernel with the bonding driver: LACP, traffic, the loss of links under
+//! load, and the reports of `spotter node check`.
 
 use std::path::Path;
 use std::process::Command;
@@ -20,7 +20,7 @@ fn faults(report: &Report, state: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What netplan makes of the shipped configuration.
+/// Runs netplan on the shipped configuration.
 fn generate(folder: &Path) {
     let netplan = system::program("netplan", "netplan.io");
     let place = folder.join("etc/netplan");
@@ -32,7 +32,7 @@ fn generate(folder: &Path) {
     assert!(generated.status.success(), "{}", stderr(&generated));
 }
 
-/// Megabits a second, and the share of each of the two links.
+/// Megabits per second, and the share of each of the two links.
 fn traffic(report: &Report, flows: &str) -> (f64, [f64; 2]) {
     let key = format!("flows={flows}");
     let bytes = |field: &str| -> Vec<f64> {
@@ -80,7 +80,7 @@ fn the_shipped_bond_carries_both_links_and_survives_the_loss_of_each() {
         report.number("failed=0", "slowest")
     );
     assert!(requests > 50.0);
-    // Lost links are noticed within a tenth of a second; what was under way in them is sent again.
+    // A lost link is noticed within a tenth of a second. Packets that were lost with it are sent again.
     assert!(report.number("failed=0", "slowest") < 8.0);
     for port in ["port1", "port2"] {
         assert_eq!(report.result(&format!("cut={port}"), "active"), "1");

@@ -37,7 +37,7 @@ fn a_container_becomes_a_node_that_serves_and_serves_again_when_it_was_stopped()
         kubelet.serve("first", &Wanted { processes: Processes::Own, ..FUNCTION });
     assert!(finds_the_cat(&pod));
 
-    // Made again, it is left as it is, and its pods serve on.
+    // Running make-node again changes nothing, and the pods keep serving.
     let again = node.make_again(&[]);
     let said = stdout(&again);
     assert!(again.status.success() && said.contains("is up to date"), "{said}{}", stderr(&again));
@@ -47,10 +47,10 @@ fn a_container_becomes_a_node_that_serves_and_serves_again_when_it_was_stopped()
     assert!(changed.contains("write") && changed.contains("poweroff"), "{changed}");
     assert!(finds_the_cat(&pod));
 
-    // Stopped, as with its host: its pods end by themselves.
+    // Shut the node down, as when its host shuts down. Its pods end by themselves.
     node.stop();
     assert!(client::try_send("GET", &pod.url(":8080/healthz"), &[], &[]).is_err());
-    // And with a kubelet, or what stands for one: it finds its files where its unit says they are.
+    // With a stand-in for a kubelet: it finds its files where its unit says they are.
     let folder = tempfile::tempdir().expect("a folder");
     let (kubelet, bootstrap) = (folder.path().join("kubelet"), folder.path().join("bootstrap"));
     let script = "#!/bin/sh\nfor given; do case $given in --config=*|--bootstrap-*) [ -s \"${given#*=}\" ] || exit 1; esac; done\n[ -s /etc/kubernetes/pki/ca.crt ] && exec sleep infinity\n";
@@ -109,7 +109,7 @@ fn make_node_says_what_is_wrong_with_its_arguments() {
     }
 }
 
-/// How many requests of two clients succeed, and how many fail, while each link goes down in turn and comes
+/// The numbers of requests of two clients that succeed and that fail, while each link in turn goes down and comes
 /// back.
 fn while_links_drop(switch: &Switch, request: impl Fn() -> bool + Sync) -> (u32, u32) {
     let (answered, failed) = (AtomicU32::new(0), AtomicU32::new(0));

@@ -1,5 +1,4 @@
-//! The manifests of `k8s/`: what a cluster takes, what the policy asks, and that they fit each other and the
-//! host.
+//! The manifests of `k8s/` match their schemas, follow the policy, and fit each other and the host.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -59,7 +58,7 @@ fn what_is_misspelt_or_against_the_policy_is_found() {
         let found = policy::faults(&changed(&format!("{container}/{field}"), value)).join("; ");
         assert!(found.contains(fault), "{found:?} lacks {fault:?}");
     }
-    // Every kind refuses a field that it has not, at its top and within.
+    // Every kind refuses unknown fields, at the top level and below.
     for object in RENDERED.iter().flat_map(|folder| render(folder)) {
         for place in ["", "/spec", "/metadata"] {
             let mut changed = object.clone();
@@ -175,14 +174,14 @@ fn every_metric_that_is_watched_is_one_that_the_host_has() {
     let watched = metrics_in(&format!("{dashboard}{rules}"));
     assert!(watched.len() > 15, "{watched:?}");
     let server = Server::guests(&[]);
-    // What has not been counted yet has no metric.
+    // Request each kind of path, because a counter without a count has no sample.
     for path in ["/nowhere", "/guest/trap", "/guest/detections"] {
         spotter_tests::client::get(&server.url(path));
     }
     let metrics = spotter_tests::client::get(&server.admin_url("/metrics"));
     let bonds = stdout(&run(&["node", "metrics", "--root", "tests/node"]));
     let there = metrics_in(&format!("{}{bonds}", String::from_utf8_lossy(&metrics.body)));
-    // Of a histogram, or of what has not been counted yet, the description has the name alone.
+    // For a histogram, or a counter without a count, only the description has the bare name.
     let is_there = |name: &String| {
         let base = ["_bucket", "_count", "_total"].iter().find_map(|end| name.strip_suffix(end));
         there.contains(name) || base.is_some_and(|base| there.contains(base))
@@ -191,7 +190,7 @@ fn every_metric_that_is_watched_is_one_that_the_host_has() {
     assert!(missing.is_empty(), "no such metrics: {missing:?}");
 }
 
-/// The names in a text that begin as the host's metrics do.
+/// The names in a text that begin with the prefix of the host's metrics.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
     words.filter(|word| word.starts_with("spotter_")).map(str::to_owned).collect()

@@ -29,7 +29,7 @@ fn a_pod_serves_logs_and_reports_what_it_uses() {
     let kubelet = Kubelet::of(&containerd);
     let pod = kubelet.run_pod("serves");
     let wanted = Wanted {
-        // As the restricted level of Pod Security wants it; such a user may not take port 80 here.
+        // As the restricted Pod Security Standard requires. Such a user may not bind port 80 here.
         user: 1000,
         environment: &[("SPIN_HTTP_LISTEN_ADDR", "0.0.0.0:8080"), ("SPOTTER_INSTANCES", "1")],
         memory: 256 << 20,
@@ -98,7 +98,7 @@ fn a_pod_that_is_stopped_under_load_loses_no_request() {
                             assert_eq!(reply.status, 200);
                             answered.fetch_add(1, Ordering::SeqCst);
                         }
-                        // Only one that came when it no longer took any.
+                        // Only a request that arrived after the listener was closed may fail.
                         Err(error) => {
                             assert!(is_late || stopping.load(Ordering::SeqCst), "{error}");
                             assert!(error.to_string().contains("refused"), "{error}");
@@ -155,7 +155,7 @@ fn a_pod_may_have_sidecars_of_linux_and_other_functions() {
     wait_until("the second function", || client::try_send("GET", &url, &[], &[]).is_ok());
     assert_eq!(client::post_picture(&url, &picture).status, 200);
     wait_until("its log", || kubelet.log_of(&pod, "sidecar").contains("paused"));
-    // Each ends by itself, and the others go on.
+    // Each can end alone, and the others keep running.
     kubelet.stop(&sidecar, 1);
     assert_eq!(kubelet.exit_status(&sidecar), 143);
     kubelet.remove(&sidecar);
@@ -204,7 +204,7 @@ fn what_is_wrong_is_described_in_full() {
     let kubelet = Kubelet::of(&containerd);
     let pod = kubelet.run_pod("bad");
     let wanted = Wanted { environment: &[("SPOTTER_INSTANCES", "none")], ..FUNCTION };
-    // What is wrong with an image is the container's own event.
+    // An error in an image is reported in the container's event.
     let manifest = b"spin_manifest_version = 7";
     let layer = oci::tar(&[("spin.toml", 0o644, manifest)]);
     let config = oci::linux_config(&["/spin.toml"], &layer);
@@ -215,7 +215,7 @@ fn what_is_wrong_is_described_in_full() {
     let described = kubelet.start(&bad).expect_err("a refusal");
     assert!(described.contains("spin_manifest_version"), "{described}");
     kubelet.remove(&bad);
-    // What only the container's own environment can show is said in its log.
+    // An error that depends on the container's environment is reported in its log.
     let container = kubelet.run(&pod, &wanted);
     wait_until("its log", || kubelet.log(&pod).contains("invalid value 'none'"));
     wait_until("its end", || kubelet.exit_status(&container) == 64);
@@ -253,7 +253,7 @@ fn fifty_pods_on_one_node_all_answer_and_share_the_weights() {
     let beside: u64 = shims.map(|(pid, _)| Memory::of(pid).pss).sum::<u64>() / PODS as u64;
     println!("and {beside} kB of the shim beside it: what RuntimeClass has as `overhead`");
     assert!(beside < 16 << 10, "{beside} kB");
-    // The compiled code with its weights is in the memory once, whoever maps it.
+    // The compiled code and the weights are in memory once, however many processes map them.
     assert!(shared > 10 << 10, "{shared} kB shared");
     assert!(proportional < resident / 2, "{proportional} of {resident} kB");
     for pod in &pods {
@@ -262,7 +262,7 @@ fn fifty_pods_on_one_node_all_answer_and_share_the_weights() {
     containerd.assert_nothing_left();
 }
 
-/// Memory of a process, in kB: its proportional share, all that is resident, and what of that is shared.
+/// Memory of a process in kB: its proportional share, its resident size, and the part of that which is shared.
 struct Memory {
     pss: u64,
     rss: u64,

@@ -8,7 +8,7 @@ use spotter_tests::registry::Registry;
 use spotter_tests::server::Server;
 use spotter_tests::{client, guests, stderr, stdout};
 
-/// `user` and `a secret`, as htpasswd writes them.
+/// The user `user` with the password `a secret`, as htpasswd writes them.
 const LOGIN: &str = "user:$2b$04$nw3Ku4vZ2CWQEEBT0BUc7OyAiLmkMgNCP99vqR6bNCRs9Tn585lR.";
 
 #[test]
@@ -47,7 +47,7 @@ fn an_application_is_pushed_and_served_from_the_registry() {
     assert_eq!(client::get(&server.url("/teapot")).status, 418);
     assert_eq!(client::get(&server.url("/hidden")).status, 404);
 
-    // By digest too, and into a folder that is an application like any other.
+    // Pull by digest too, and into a folder that can be served like any other application.
     let by_digest = registry.reference(&format!("team/guests@{digest}"));
     let folder = home.path().join("pulled");
     let folder_name = folder.to_str().expect("a path");
@@ -55,7 +55,7 @@ fn an_application_is_pushed_and_served_from_the_registry() {
     assert_ran(&pulled);
     assert_eq!(stdout(&pulled).trim(), digest);
     assert_ran(&run_in(home.path(), &["check", "-f", folder_name]));
-    // What is pushed again is the same, byte for byte.
+    // Pushing it again gives the same bytes.
     let again = run_in(home.path(), &["push", &reference, "-f", "tests/guests"]);
     assert_eq!(stdout(&again).trim(), digest);
 }
@@ -84,7 +84,7 @@ fn a_single_component_is_an_artifact() {
     let server = Server::spawn(command);
     assert_eq!(client::get(&server.url("/any")).body, b"hello");
 
-    // A layer that is not what its digest says is not run.
+    // A layer that does not match its digest is not run.
     let other = tempfile::tempdir().expect("a folder");
     let layer = registry.blob(manifest["layers"][0]["digest"].as_str().expect("a digest"));
     let mut bytes = fs::read(&layer).expect("a layer");

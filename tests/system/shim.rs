@@ -49,7 +49,7 @@ fn a_photograph_posted_into_a_containers_network_comes_back_with_its_detections(
     assert!(String::from_utf8_lossy(&metrics.body).contains("label=\"cat\""));
     let log = containerd.container_log("spotter-test-1");
     assert!(log.contains("Serving http://0.0.0.0:80") && log.contains("\"status\":200"), "{log}");
-    // As the first process of its namespace it would not heed the signal without a handler.
+    // As the first process of its namespace, it would ignore the signal without a handler.
     let began = Instant::now();
     assert_eq!(containerd.stop("spotter-test-1", "SIGTERM"), 0);
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
@@ -70,13 +70,13 @@ fn a_container_that_is_killed_says_so_and_leaves_nothing() {
         "{answered:?}"
     );
     containerd.assert_nothing_left();
-    // And the next one starts.
+    // The next one starts.
     serve(&containerd, "spotter-test-1", &network);
     assert_eq!(containerd.stop("spotter-test-1", "SIGTERM"), 0);
     containerd.assert_nothing_left();
 }
 
-/// An image of one component, as the OCI artifact for WebAssembly is.
+/// An image with one component, in the form of the OCI artifact for WebAssembly.
 fn artifact(path: &std::path::Path, name: &str, layers: &[Layer]) {
     let digests: Vec<String> = layers.iter().map(|(_, bytes)| oci::digest(bytes)).collect();
     let config = json!({"architecture": "wasm", "os": "wasip2", "layerDigests": digests});
@@ -132,7 +132,7 @@ fn layers_of_webassembly_are_read_from_containerds_content_store() {
 fn a_layer_that_is_cut_short_on_the_node_is_refused() {
     let containerd = Containerd::start();
     let network = Network::new(0);
-    // Of its own, so that no earlier test has left it unpacked.
+    // A separate image, so that no earlier test has left it unpacked.
     let mut component = std::fs::read(component()).expect("the component");
     component.extend_from_slice(b"\0\x04\x03cut");
     let (archive, image) = (containerd.path("image.tar"), "docker.io/library/detect:cut");
@@ -197,9 +197,9 @@ fn a_bad_image_is_refused_when_it_is_created_and_the_error_says_why() {
     let path = "target/spotter/detector.wasm";
     let imports = wat_component_with_a_foreign_import();
     for (files, reason) in [
-        (vec![("other.txt", b"text".as_slice())], "the image has no /spin.toml"),
+        (vec![("other.txt", b"text".as_slice())], "the image does not contain /spin.toml"),
         (vec![("spin.toml", b"spin_manifest_version = 7")], "spin_manifest_version"),
-        (vec![("spin.toml", &manifest)], "the image has no /detector.wasm"),
+        (vec![("spin.toml", &manifest)], "the image does not contain /detector.wasm"),
         (vec![("spin.toml", &manifest), (path, &core)], "it is a core module, not a component"),
         (vec![("spin.toml", &manifest), (path, &cut)], "detector"),
         (vec![("spin.toml", &manifest), (path, &imports)], "other:host/thing"),
@@ -211,7 +211,7 @@ fn a_bad_image_is_refused_when_it_is_created_and_the_error_says_why() {
     containerd.assert_nothing_left();
 }
 
-/// A component that answers HTTP, were it not for what it asks for.
+/// A component that would answer HTTP if it had no import that the host does not provide.
 fn wat_component_with_a_foreign_import() -> Vec<u8> {
     wat::parse_str(
         r#"(component
@@ -251,7 +251,7 @@ fn a_shim_that_died_while_containerd_was_away_does_not_keep_it_from_starting() {
     let shim = containerd.shim("spotter-test-2").expect("a shim");
     containerd.kill();
     kill(shim);
-    // It asks for what is left of the shim to be deleted, and must not wait for that for ever.
+    // containerd asks the shim to delete what is left, and must not wait for it forever.
     containerd.launch();
     containerd.ctr(&["tasks", "delete", "--force", "spotter-test-2"]);
     containerd.ctr(&["containers", "delete", "spotter-test-2"]);
@@ -279,7 +279,7 @@ fn containers_go_on_while_containerd_is_away() {
     containerd.assert_nothing_left();
 }
 
-/// What became of the requests of two clients that post pictures while something happens.
+/// The results of two clients that post pictures while `what` runs.
 fn under_load(network: &Network, what: impl FnOnce()) -> Vec<Option<u16>> {
     let (is_done, answered) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     let (url, picture) = (network.url("/detect"), pictures::bytes("skimage_chelsea.png"));

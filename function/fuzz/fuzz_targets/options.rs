@@ -1,4 +1,4 @@
-//! Any text as a query: read or refused with a 4xx, and what is read is within its range.
+//! Any text as a query: read or refused with a 4xx, and every option that is read is within its range.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Any text as a `spin.toml`: an application or an error, without a panic; and every route of an
-//! application leads to it.
+//! Any text as a `spin.toml` gives an application or an error, without a panic. Every route of an application can be
+//! found.
 
 #![no_main]
 

@@ -1,8 +1,8 @@
 //! Whether wasmtime will map a snapshot's memory copy-on-write, or copy it on every instantiation.
 //!
-//! wasmtime makes an image of a memory's initial contents only where the initialised range is
-//! small, or where at least half of it is data (`try_static_init` in wasmtime-environ): a sparse
-//! snapshot of a large model costs milliseconds for each instance.
+//! wasmtime makes an image of a memory's initial contents only if the initialised range is small, or if at least
+//! half of it is data (`try_static_init` in wasmtime-environ). A sparse snapshot of a large model would cost
+//! milliseconds for each instance.
 
 use std::fmt;
 
@@ -24,10 +24,10 @@ pub struct Density {
 }
 
 impl Density {
-    /// Reads it off a core module.
+    /// Computes it from a core module's data segments.
     ///
     /// # Errors
-    /// Malformed modules.
+    /// If the module is malformed.
     pub fn of_module(module: &[u8]) -> anyhow::Result<Self> {
         let (mut first, mut last, mut data, mut memory) = (u64::MAX, 0, 0, 0);
         for payload in Parser::new(0).parse_all(module) {
@@ -96,7 +96,7 @@ mod tests {
     use super::Density;
     use wasm_encoder::{ConstExpr, DataSection, MemorySection, MemoryType, Module};
 
-    /// A module whose memory has a mebibyte of data at each of these mebibytes.
+    /// A module whose memory has one mebibyte of data at each of these offsets, in mebibytes.
     fn module(mebibytes: &[i32]) -> Vec<u8> {
         let mut memories = MemorySection::new();
         let memory = MemoryType {

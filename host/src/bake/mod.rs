@@ -1,5 +1,5 @@
-//! `spotter bake`: a compiled function and a model's files in, a component that begins with the
-//! model in memory out.
+//! `spotter bake`: turns a compiled function and a model's files into a component that starts with the model in
+//! memory.
 
 pub mod density;
 mod snapshot;
@@ -17,7 +17,7 @@ use crate::progress::{Step, say};
 use crate::toolchain::TARGET;
 use density::Density;
 
-/// Changes whenever baking the same files would give other bytes.
+/// Change it whenever baking the same files would produce different bytes.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/3");
 
 /// The files of a model, in their folder.
@@ -26,20 +26,20 @@ pub struct ModelFolder {
     contents: Vec<Vec<u8>>,
 }
 
-/// What baking gives.
+/// The result of baking.
 pub struct Baked {
     pub component: Vec<u8>,
     pub density: Density,
 }
 
 impl ModelFolder {
-    /// Every file a model is made of, in the order the function reads them.
+    /// The files of a model, in the order in which the function reads them.
     const FILES: [&str; 3] = ["model.toml", "labels.txt", "model.onnx"];
 
     /// Reads the files.
     ///
     /// # Errors
-    /// Names the file that is missing.
+    /// If a file cannot be read. The error names it.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let contents = Self::FILES
             .iter()
@@ -63,7 +63,7 @@ impl ModelFolder {
     }
 }
 
-/// A name for what baking these would give.
+/// A cache key for the result of baking this model into this module.
 pub fn key(module: &[u8], model: &ModelFolder) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(VERSION.as_bytes());
@@ -73,16 +73,16 @@ pub fn key(module: &[u8], model: &ModelFolder) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-/// Loads the model into the function, takes the snapshot, and wraps it as a component whose
-/// imports are wasi:http, io, clocks, random and stdio.
+/// Loads the model into the function, takes the snapshot, and wraps it as a component whose imports are wasi:http,
+/// io, clocks, random and stdio.
 ///
 /// # Errors
-/// What is wrong with the model or the module; and a snapshot too sparse to be mapped
-/// copy-on-write, which would cost every request milliseconds.
+/// If the model or the module is invalid, or the snapshot is too sparse to be mapped copy-on-write, which would cost
+/// every request milliseconds.
 pub fn bake(module: &[u8], model: &ModelFolder) -> anyhow::Result<Baked> {
     ensure!(
         wasmparser::Parser::is_core_wasm(module),
-        "this is not a core WebAssembly module; `bake` takes what the build command makes \
+        "this is not a core WebAssembly module; `bake` takes the one that the build command produces \
          (target/{TARGET}/…/detector.wasm)"
     );
     let snapshot = snapshot::take(module, &model.contents)?;
@@ -91,7 +91,7 @@ pub fn bake(module: &[u8], model: &ModelFolder) -> anyhow::Result<Baked> {
     Ok(Baked { component: wrap(&snapshot, Adapter::Proxy)?, density })
 }
 
-/// Bakes, and says on standard error how the snapshot came out.
+/// Bakes, and reports the progress and the snapshot's density on standard error.
 ///
 /// # Errors
 /// See [`bake`].
@@ -103,7 +103,7 @@ pub fn bake_with_progress(module: &[u8], model: &ModelFolder) -> anyhow::Result<
     Ok(baked.component)
 }
 
-/// What stands in for WASI preview 1 in a component.
+/// The adapter that implements WASI preview 1 in a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adapter {
     /// HTTP, clocks, random numbers and standard streams only.
@@ -115,7 +115,7 @@ pub enum Adapter {
 /// Wraps a core module for WASI preview 1 as a component.
 ///
 /// # Errors
-/// Imports that neither its own interfaces nor preview 1 explain.
+/// If the module imports something that is neither in its own interfaces nor in preview 1.
 pub fn wrap(module: &[u8], adapter: Adapter) -> anyhow::Result<Vec<u8>> {
     let adapter = match adapter {
         Adapter::Proxy => WASI_SNAPSHOT_PREVIEW1_PROXY_ADAPTER,
@@ -124,7 +124,7 @@ pub fn wrap(module: &[u8], adapter: Adapter) -> anyhow::Result<Vec<u8>> {
     ComponentEncoder::default()
         .validate(true)
         .module(module)
-        .context("the module does not say which interfaces it has")?
+        .context("the module does not describe its interfaces")?
         .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)
         .context("the preview 1 adapter does not fit")?
         .encode()

@@ -1,7 +1,7 @@
-//! Runs a core module's initialiser and takes its memory as the module's new beginning.
+//! Runs a core module's initialiser and stores the resulting memory in the module.
 //!
-//! The initialiser runs in two fresh instances: the first finds out which memory the model keeps,
-//! and the second, of which the snapshot is taken, puts that together.
+//! The initialiser runs in two fresh instances. The first finds out which memory blocks the model keeps. The second
+//! places those blocks together, and the snapshot is taken of it.
 
 use anyhow::{Context, anyhow, ensure};
 use wasmparser::ValType;
@@ -12,17 +12,17 @@ use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::{I32Exit, WasiCtx};
 use wasmtime_wizer::{InstanceState, SnapshotVal, Wizer};
 
-/// The most that a run may write for the next.
+/// The most that the first run may write for the second, in bytes.
 const MAX_FINDINGS: usize = 16 << 20;
 
-/// What a function exports for its snapshot, as Wizer's own tools call it.
+/// The initialiser that a function exports, under the name that Wizer's own tools use.
 const INITIALISER: &str = "wizer-initialize";
 
-/// Runs `wizer-initialize` twice on the files of a model, and gives the module that begins where the
+/// Runs `wizer-initialize` twice on the files of a model, and returns a module that starts in the state in which the
 /// second run ended.
 ///
 /// # Errors
-/// A module without the initialiser, and whatever the initialiser says is wrong with the model.
+/// If the module does not export the initialiser, or the initialiser fails.
 pub(super) fn take(module: &[u8], files: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -40,7 +40,7 @@ pub(super) fn take(module: &[u8], files: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> 
     runtime.block_on(runs)
 }
 
-/// What the initialiser reads: the findings of an earlier run, then the files, each after its length.
+/// The initialiser's standard input: the findings of the first run, then the files, each preceded by its length.
 fn input(findings: &[u8], files: &[Vec<u8>]) -> Vec<u8> {
     let blocks = std::iter::once(findings).chain(files.iter().map(Vec::as_slice));
     blocks.flat_map(|block| [&(block.len() as u64).to_le_bytes(), block].concat()).collect()
@@ -50,12 +50,12 @@ fn input(findings: &[u8], files: &[Vec<u8>]) -> Vec<u8> {
 struct Initialised {
     store: Store<WasiP1Ctx>,
     instance: Instance,
-    /// What the initialiser wrote for a second run.
+    /// What the initialiser wrote for the second run.
     findings: Vec<u8>,
 }
 
-// wasmtime-wizer has the same behind its feature `wasmtime`, which also turns on wasmtime's own cache,
-// and with it the C library of zstd.
+// wasmtime-wizer has the same code behind its feature `wasmtime`, which also turns on wasmtime's own cache, and so
+// the C library zstd.
 impl InstanceState for Initialised {
     #[allow(
         clippy::panic,
@@ -84,8 +84,8 @@ impl InstanceState for Initialised {
 async fn initialise(module: &Module, input: Vec<u8>) -> anyhow::Result<Initialised> {
     let output = MemoryOutputPipe::new(MAX_FINDINGS);
     let mut wasi = WasiCtx::builder();
-    // Both runs must see the same, so that they allocate the same; and every bake, so that it gives
-    // the same bytes.
+    // Both runs must see the same environment, so that they allocate the same blocks. So must every bake, so that it
+    // produces the same bytes.
     wasi.inherit_stderr()
         .stdin(MemoryInputPipe::new(input))
         .stdout(output.clone())
@@ -95,7 +95,7 @@ async fn initialise(module: &Module, input: Vec<u8>) -> anyhow::Result<Initialis
     let mut store = Store::new(module.engine(), wasi.build_p1());
     let mut linker: Linker<WasiP1Ctx> = Linker::new(module.engine());
     wasmtime_wasi::p1::add_to_linker_async(&mut linker, |context| context)?;
-    // wasi:http is there only once the component serves.
+    // wasi:http is not available before the component serves.
     linker.define_unknown_imports_as_traps(module)?;
     let instance = linker.instantiate_async(&mut store, module).await?;
     ensure!(

@@ -14,7 +14,7 @@ pub(super) struct Build {
     toolchain: ToolchainArguments,
 }
 
-/// Which toolchain compiles components for WebAssembly.
+/// Selects the toolchain that compiles components for WebAssembly.
 #[derive(Args)]
 pub(super) struct ToolchainArguments {
     /// The Rust toolchain that compiles components

@@ -14,6 +14,7 @@ use crate::registry::{self, credentials};
 pub(super) struct Login {
     /// The registry, such as ghcr.io
     registry: String,
+    /// The user's name in the registry
     #[arg(short, long, value_name = "NAME")]
     username: String,
     /// Accepted for compatibility with Docker: the password always comes from standard input

@@ -1,4 +1,4 @@
-//! `spotter new`: makes an application that serves the detector that comes with `spotter`.
+//! `spotter new`: creates an application that serves the detector that comes with `spotter`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use clap::Args;
 use super::build::ToolchainArguments;
 use crate::progress::say;
 
-/// Make a folder with an application that serves a detector
+/// Create a folder with an application that serves a detector
 #[derive(Args)]
 pub(super) struct New {
     /// The folder; its last part is the application's name
@@ -30,7 +30,7 @@ impl New {
                 .with_context(|| format!("cannot write {}", path.display()))
         };
         std::fs::create_dir_all(&self.name)
-            .with_context(|| format!("cannot make {}", self.name.display()))?;
+            .with_context(|| format!("cannot create {}", self.name.display()))?;
         write(COMPONENT, &component)?;
         write("spin.toml", manifest(name).as_bytes())?;
         let folder = self.name.display();
@@ -39,13 +39,13 @@ impl New {
     }
 }
 
-/// What the folder's name says the application is called.
+/// The application's name: the last part of the folder's path.
 fn application_name(folder: &Path) -> anyhow::Result<&str> {
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     ensure!(
         name.starts_with(|first: char| first.is_ascii_alphabetic()) && name.chars().all(is_plain),
-        "{name:?} cannot name an application: use a letter, then letters, digits, `-`, `_` or `.`"
+        "{name:?} is not a valid application name: use a letter, then letters, digits, `-`, `_` or `.`"
     );
     Ok(name)
 }
@@ -53,7 +53,7 @@ fn application_name(folder: &Path) -> anyhow::Result<&str> {
 fn ensure_vacant(folder: &Path) -> anyhow::Result<()> {
     let is_vacant =
         std::fs::read_dir(folder).map_or(!folder.exists(), |mut it| it.next().is_none());
-    ensure!(is_vacant, "{} is there already; choose another name", folder.display());
+    ensure!(is_vacant, "{} already exists; choose another name", folder.display());
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! `spotter watch`: builds and serves an application, and does both anew when its sources change.
+//! `spotter watch`: builds and serves an application, and does both again whenever its sources change.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::progress::say;
 use crate::server::listener::StopSignals;
 
-/// Build and serve an application, again after every change to its sources
+/// Build and serve an application, and do so again after every change to its sources
 #[derive(Args)]
 pub(super) struct Watch {
     #[command(flatten)]
@@ -28,7 +28,7 @@ pub(super) struct Watch {
     /// How long the sources must be quiet before a change counts, in milliseconds
     #[arg(long, default_value_t = 100, value_name = "MILLISECONDS")]
     debounce: u64,
-    /// What `spotter up` is given besides
+    /// Further arguments for `spotter up`
     #[arg(last = true, value_name = "UP_ARGUMENTS")]
     up: Vec<String>,
 }
@@ -46,7 +46,7 @@ impl Watch {
         tell_of_signals(sender.clone())?;
         let mut serving: Option<Serving> = None;
         loop {
-            // The manifest itself may have changed: what is watched is read from it each time.
+            // The manifest itself may have changed, so read the files to watch from it each time.
             let sources = Sources::of(&self.app.from, self.app.load().ok().as_ref())?;
             let _watcher = sources.watch(Duration::from_millis(self.debounce), sender.clone())?;
             match self
@@ -55,11 +55,11 @@ impl Watch {
                 .and_then(|app| crate::build::build(&app, self.toolchain.request()))
             {
                 Ok(()) => {
-                    // The port is free again only when the last server has ended.
+                    // The port is free only once the previous server has ended.
                     drop(serving.take());
                     serving = Some(Serving::start(self.up_command()?)?);
                 }
-                // What served before goes on serving.
+                // The previous version keeps serving.
                 Err(error) => say(&format!("error: {error:#}")),
             }
             let Some(changed) = sources.next_change(&events)? else { return Ok(()) };
@@ -82,7 +82,7 @@ impl Watch {
     }
 }
 
-/// A running `spotter up`; told to stop, and waited for, when dropped.
+/// A running `spotter up`. Dropping it stops it and waits for its end.
 struct Serving(Child);
 
 impl Serving {
@@ -93,7 +93,7 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        // A process that has ended already is what was wanted.
+        // This fails if the process has already ended.
         let _ = rustix::process::kill_process(
             rustix::process::Pid::from_child(&self.0),
             rustix::process::Signal::TERM,
@@ -102,18 +102,18 @@ impl Drop for Serving {
     }
 }
 
-/// The files whose change calls for a build.
+/// The files that are watched for changes.
 struct Sources {
     manifest: PathBuf,
     patterns: GlobSet,
-    /// Where the patterns begin: only there are files watched, not in all of a target folder.
+    /// The folders before the first wildcard of each pattern. Only these are watched, not a whole target folder.
     folders: BTreeSet<PathBuf>,
-    /// When they began to be watched.
+    /// The time at which watching began.
     since: SystemTime,
 }
 
 impl Sources {
-    /// The manifest, and what `build.watch` of each component names.
+    /// The manifest, and the files that each component's `build.watch` names.
     fn of(from: &Path, app: Option<&App>) -> anyhow::Result<Self> {
         let manifest = if from.is_dir() { from.join("spin.toml") } else { from.to_owned() };
         let manifest = manifest
@@ -140,7 +140,7 @@ impl Sources {
         events: Sender<Event>,
     ) -> anyhow::Result<Debouncer<RecommendedWatcher>> {
         let tell = move |result| {
-            // Whoever waited may be gone.
+            // The receiver may be gone.
             let _ = events.send(Event::Changed(result));
         };
         let mut debouncer = new_debouncer(quiet, tell).context("cannot watch files here")?;
@@ -153,7 +153,7 @@ impl Sources {
         Ok(debouncer)
     }
 
-    /// Waits for a source to change; nothing when told to stop.
+    /// Waits until a source changes, and returns its path; `None` after a signal to stop.
     fn next_change(&self, events: &Receiver<Event>) -> anyhow::Result<Option<PathBuf>> {
         loop {
             let Event::Changed(changes) = events.recv().context("the file watcher has ended")?
@@ -168,7 +168,7 @@ impl Sources {
         }
     }
 
-    /// Whether a file is one of them, and was written or removed: to be read is an event too.
+    /// Whether a file is a source that was written or removed. Reading a file causes an event too.
     fn has_changed(&self, path: &Path) -> bool {
         let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
         let is_newer = modified.map_or(true, |modified| modified > self.since);
@@ -176,7 +176,7 @@ impl Sources {
     }
 }
 
-/// From here on SIGTERM and SIGINT are events: the server that was started must not stay behind.
+/// Turns SIGTERM and SIGINT into events, so that the server is stopped before this process ends.
 fn tell_of_signals(events: Sender<Event>) -> anyhow::Result<()> {
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = {

@@ -79,7 +79,7 @@ limits! {
     /// How much of a body is received before an instance starts; the rest streams to the instance
     /// [default: 10MiB]
     body_buffer: Size = 10 << 20, "SPOTTER_BODY_BUFFER", "SIZE";
-    /// Memory for all buffered bodies; if it is full, the body that has stalled the longest gets 503
+    /// Memory for all buffered bodies; if it is full, those that have stalled the longest get 503
     /// [default: 256MiB]
     upload_memory: Size = 256 << 20, "SPOTTER_UPLOAD_MEMORY", "SIZE";
     /// Size of a body, chunked or not; a larger one gets 413 [default: 10MiB]
@@ -161,7 +161,7 @@ mod tests {
     fn a_flag_goes_before_the_file_and_the_file_before_the_default() {
         let own = LimitSettings { instances: Some(3), ..LimitSettings::default() };
         let file: LimitSettings =
-            toml::from_str("instances = 5\nqueue_wait = \"250ms\"\nbody_size = 4096").unwrap();
+            toml::from_str("instances = 5\nqueue_timeout = \"250ms\"\nbody_size = 4096").unwrap();
         let limits = own.resolve(file).unwrap();
         assert_eq!(limits.instances, 3);
         assert_eq!(limits.queue_timeout, Duration::from_millis(250));

@@ -37,7 +37,7 @@ pub fn find(registry: &str) -> anyhow::Result<RegistryAuth> {
         }
         Ok(DockerCredential::IdentityToken(_)) => bail!(
             "Docker has an identity token for {registry}, which is not supported: log in with \
-             `spotter login {registry}`"
+             `spotter login {registry} --username NAME`"
         ),
         _ => RegistryAuth::Anonymous,
     })

@@ -55,7 +55,7 @@ pub fn reference(text: &str) -> anyhow::Result<Reference> {
 /// Pushes a package, and returns the digest of its manifest.
 ///
 /// # Errors
-/// If the registry rejects the package or the login.
+/// If the registry cannot be reached, or rejects the package or the login.
 pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<String> {
     let client = client(reference);
     let auth = credentials::find(reference.resolve_registry())?;
@@ -88,7 +88,7 @@ pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<Str
 /// Pulls an application into the cache, unless it is there already. Returns its folder and digest.
 ///
 /// # Errors
-/// If the registry rejects the request, or the image contains no application.
+/// If the registry cannot be reached or rejects the request, or the image contains no application.
 pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
     let client = client(reference);
     let auth = credentials::find(reference.resolve_registry())?;
@@ -175,7 +175,8 @@ fn is_loopback(registry: &str) -> bool {
 fn login_hint(reference: &Reference) -> String {
     let registry = reference.resolve_registry();
     format!(
-        "{registry} rejects {reference}; does the image exist, and are you logged in (`spotter login {registry}`)?"
+        "{registry} did not serve or accept {reference}; does the image exist, and are you logged in \
+         (`spotter login {registry} --username NAME`)?"
     )
 }
 

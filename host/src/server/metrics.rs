@@ -32,7 +32,7 @@ pub struct RequestLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabels {
-    /// The fault's code.
+    /// The fault's code, `client_gone` or `malformed_header`.
     pub reason: &'static str,
 }
 

@@ -60,7 +60,7 @@ impl Ledger {
             if let Some(body) = self.in_progress.remove(&id) {
                 body.evicted.notify_one();
             }
-            // Its task frees them as soon as it runs.
+            // Its task drops them as soon as it runs.
             self.used -= bytes;
             freed += bytes;
         }

@@ -1,5 +1,5 @@
-//! Debian's packages as a toolchain for WebAssembly: they have all that is needed but a prebuilt
-//! standard library, which cargo then builds from source.
+//! Debian's packages as a toolchain for WebAssembly. They lack only a prebuilt standard library, which cargo builds
+//! from source.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -14,15 +14,15 @@ use crate::runtime::cache;
 /// A compiler, cargo, the library's source, a C library for WASI, a linker.
 const PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "wasi-libc", "lld"];
 
-/// Where the packages put the C library.
+/// The folder in which the packages install the C library.
 const WASI_LIBC: &str = "/usr/lib/wasm32-wasi";
 
-/// Whether this is a system whose packages can be installed.
+/// Whether this system has apt, so that the packages can be installed.
 pub(super) fn has_apt() -> bool {
     Path::new("/usr/bin/apt-get").exists()
 }
 
-/// Whether all of the packages are there.
+/// Whether all of the packages are installed.
 pub(super) fn is_installed() -> bool {
     let has_library_source =
         std::fs::read_dir("/usr/src").into_iter().flatten().flatten().any(|entry| {
@@ -41,10 +41,10 @@ pub(super) fn install_command() -> String {
     format!("sudo apt-get install {}", PACKAGES.join(" "))
 }
 
-/// Whether the user lets packages be installed.
+/// Whether the user allows the installation. Asks on a terminal.
 ///
 /// # Errors
-/// A terminal that cannot be read.
+/// If the answer cannot be read.
 pub(super) fn may_install(installation: Installation) -> anyhow::Result<bool> {
     if installation == Installation::Allowed {
         return Ok(true);
@@ -52,7 +52,7 @@ pub(super) fn may_install(installation: Installation) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(false);
     }
-    say(&format!("There is no toolchain for {TARGET}. Debian's packages can be installed with"));
+    say(&format!("There is no toolchain for {TARGET}. This command installs Debian's packages:"));
     say(&format!("  {}", install_command()));
     let mut errors = std::io::stderr();
     errors.write_all(b"Run this now? [y/N] ").and_then(|()| errors.flush())?;
@@ -64,10 +64,10 @@ pub(super) fn may_install(installation: Installation) -> anyhow::Result<bool> {
 /// Installs the packages.
 ///
 /// # Errors
-/// What apt said, with the command to run by hand.
+/// If apt fails. The error gives its output and the command to run by hand.
 pub(super) fn install() -> anyhow::Result<()> {
     say(&format!("Installing Debian's packages {}", PACKAGES.join(" ")));
-    // Lists may be missing or old on a fresh machine; a mirror that is down shows in the install.
+    // On a fresh machine, the package lists may be missing or old. If this fails, the installation reports it.
     let _ = apt(&["update"]);
     let mut arguments = vec!["install", "-y", "--no-install-recommends"];
     arguments.extend(PACKAGES);
@@ -89,32 +89,32 @@ fn apt(arguments: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sets what a build command needs to compile with the packages.
+/// Sets the environment variables with which a build command compiles with the packages.
 ///
 /// # Errors
-/// Where the cache directory cannot be written.
+/// If the cache directory cannot be written.
 pub(super) fn apply(command: &mut Command) -> anyhow::Result<()> {
     let stub = cache::folder("toolchain")?.join("libc-stub.o");
     cache::write_whole(&stub, &libc_stub::object())?;
-    // /usr/bin first: Debian's cargo and rustc rather than rustup's, whose versions differ
-    // from the library's source. What it compiles for this machine is linked by `cc` as ever.
+    // /usr/bin first, so that Debian's cargo and rustc are used: rustup's have other versions than the library's
+    // source. Code for this machine, such as build scripts, is still linked by `cc`.
     let rest = std::env::var_os("PATH").unwrap_or_default();
     let path = std::iter::once(PathBuf::from("/usr/bin")).chain(std::env::split_paths(&rest));
     if let Ok(path) = std::env::join_paths(path) {
         command.env("PATH", path);
     }
-    // No crt1-reactor.o: rustup's target links none either, so both give a module without
-    // `_initialize`, whose exports run the constructors themselves.
+    // No crt1-reactor.o: rustup's target does not link it either. So with both, the module has no `_initialize`, and
+    // its exports run the constructors themselves.
     let flags = format!(
         "-L native={WASI_LIBC} -C linker=wasm-ld -C link-self-contained=no -C link-arg={}",
         stub.display()
     );
     command
         .env("RUSTC", "/usr/bin/rustc")
-        // Building the standard library is unstable in cargo's terms.
+        // `build-std` is an unstable feature of cargo.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_UNSTABLE_BUILD_STD", "std,panic_abort")
-        // Added to the project's own flags for the target, not in place of them.
+        // cargo adds these to the project's own flags for the target.
         .env("CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS", flags);
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! An object file with what Debian's C library for WASI (of 2022) lacks and Rust's standard
-//! library refers to: `realpath`, which has no file to resolve in a function and so always fails.
+//! An object file that defines `realpath`. Rust's standard library refers to it, but Debian's C library for WASI (of
+//! 2022) lacks it. A function has no files to resolve, so it always fails.
 
 use wasm_encoder::{
     CodeSection, Function, FunctionSection, Instruction, LinkingSection, Module, SymbolTable,

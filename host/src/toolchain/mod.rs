@@ -1,4 +1,4 @@
-//! A Rust toolchain that can compile for `wasm32-wasip1`: the one there is, or one installed on request.
+//! Finds a Rust toolchain that can compile for `wasm32-wasip1`, or installs one on request.
 
 mod debian;
 mod libc_stub;
@@ -12,10 +12,10 @@ use clap::ValueEnum;
 /// The target that components are compiled for, before they are wrapped.
 pub const TARGET: &str = "wasm32-wasip1";
 
-/// Which toolchain a build asks for.
+/// The toolchain that the user asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Preference {
-    /// rustup's if it can be had, Debian's otherwise
+    /// rustup's if available, otherwise Debian's
     Auto,
     /// The rustc on the PATH, with the target's standard library from rustup
     Rustup,
@@ -27,11 +27,11 @@ pub enum Preference {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Installation {
     Allowed,
-    /// The user is asked, if there is a terminal to ask on.
+    /// Only if the user agrees, when asked on a terminal.
     Asked,
 }
 
-/// What a build asks of this machine's toolchains.
+/// The user's choices about toolchains.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
     pub preference: Preference,
@@ -47,17 +47,16 @@ pub enum Toolchain {
     Debian,
 }
 
-/// Finds a toolchain, or adds what is missing: rustup's target as a matter of course, system packages
-/// only on request.
+/// Finds a toolchain, or installs what is missing: rustup's target without asking, system packages only on request.
 ///
 /// # Errors
-/// Says what is missing and which command installs it.
+/// If there is no toolchain. The error gives the command that installs one.
 pub fn find(request: Request) -> anyhow::Result<Toolchain> {
     if request.preference != Preference::Debian {
         if rustup::has_standard_library() {
             return Ok(Toolchain::OnPath);
         }
-        // A server that was out of reach is asked again only where there is no other way.
+        // If rustup failed recently, try it again only if there is no other toolchain.
         let has_other = request.preference == Preference::Auto && debian::is_installed();
         if !(has_other && rustup::failed_recently()) && rustup::add_target() {
             return Ok(Toolchain::OnPath);
@@ -91,10 +90,10 @@ fn advice() -> String {
 }
 
 impl Toolchain {
-    /// Sets what a build command needs in its environment.
+    /// Sets the environment variables that a build command needs.
     ///
     /// # Errors
-    /// Where the cache directory cannot be written.
+    /// If the cache directory cannot be written.
     pub fn apply(self, command: &mut Command) -> anyhow::Result<()> {
         match self {
             Self::OnPath => Ok(()),

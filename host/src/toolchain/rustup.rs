@@ -1,4 +1,4 @@
-//! The compiler on the path, and the standard library that rustup adds to it.
+//! The `rustc` on the path, and the target that rustup adds to it.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use super::TARGET;
 use crate::progress::Step;
 use crate::runtime::cache;
 
-/// How long rustup's server is left alone after it could not be reached.
+/// How long to wait after rustup has failed before trying it again.
 const RETRY_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Whether the `rustc` on the path has the target's standard library.
@@ -23,7 +23,7 @@ pub(super) fn has_standard_library() -> bool {
     entries.any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
 }
 
-/// Adds the target with rustup; says whether the compiler on the path has it then.
+/// Adds the target with rustup. Returns whether the `rustc` on the path then has it.
 pub(super) fn add_target() -> bool {
     let step = Step::start(format!("Installing the standard library for {TARGET} with rustup"));
     match Command::new("rustup").args(["target", "add", TARGET]).output() {
@@ -38,7 +38,7 @@ pub(super) fn add_target() -> bool {
             false
         }
         Err(_) => {
-            step.done("There is no rustup");
+            step.done("Searched for rustup, which is not installed,");
             false
         }
     }
@@ -52,7 +52,7 @@ pub(super) fn failed_recently() -> bool {
 
 fn remember_failure() {
     if let Some(file) = failure() {
-        // Without it, rustup is only asked once more than it need be.
+        // If this fails, rustup is only tried once more than necessary.
         let _ = cache::write_whole(&file, b"");
     }
 }

@@ -1,4 +1,4 @@
-"""What Spotter is measured beside: the same network behind Flask, on ONNX Runtime.
+"""The server that Spotter is compared with: the same network behind Flask, on ONNX Runtime.
 
 Run by the benchmark: gunicorn --chdir tests/benches/peers flask_onnxruntime:app
 """

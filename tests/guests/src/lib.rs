@@ -1,4 +1,4 @@
-//! One component that does on each path what a good one never would, and on some what any may.
+//! A component that misbehaves in a different way on each path, and behaves well on some.
 
 #![cfg(target_arch = "wasm32")]
 
@@ -15,9 +15,9 @@ use spin_sdk::variables;
 /// In memory: 0 in every fresh instance.
 static CANARY: AtomicU32 = AtomicU32::new(0);
 
-// The same in a global of WebAssembly, which Rust has no word for: build.rs writes the object file.
+// The same in a WebAssembly global. Rust cannot declare one, so build.rs writes an object file.
 unsafe extern "C" {
-    /// Sets the global, and gives what it was.
+    /// Sets the global, and returns its previous value.
     safe fn swap_canary_global(value: i32) -> i32;
 }
 
@@ -85,7 +85,7 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
             let mut body = response.take_body();
             out.set(response);
             for _ in 0..256 {
-                // A client that is gone ends it.
+                // The host stops it once the client has disconnected.
                 let Ok(()) = body.send(vec![b'x'; 64 << 10]).await else { return };
             }
         }
@@ -111,7 +111,7 @@ async fn body_of(request: IncomingRequest) -> Vec<u8> {
     body
 }
 
-/// How often this was asked, in all instances.
+/// The number of requests so far, in all instances.
 fn stored() -> String {
     let store = Store::open_default().expect("the store that the manifest grants");
     let before = store.get("count").expect("a value or none").unwrap_or_default();
@@ -131,7 +131,7 @@ async fn fetch(url: &str) -> String {
     }
 }
 
-/// Which traces of an earlier request this one sees; then leaves its own.
+/// Reports the traces of earlier requests that this one sees, and then leaves its own.
 fn canaries() -> String {
     let memory = CANARY.swap(1, Ordering::Relaxed) != 0;
     let global = swap_canary_global(1) != 0;

@@ -1,4 +1,4 @@
-//! Answers every request with the same word.
+//! Answers every request with `hello`.
 
 #![cfg(target_arch = "wasm32")]
 

@@ -1,5 +1,5 @@
-//! Says how long the body is, in a reply that streams after the handler has returned; on other paths it
-//! passes the body on, fetches what the body names, traps, loops or stays silent.
+//! Replies with the length of the body, in a stream that continues after the handler has returned. On other paths,
+//! it passes the body on, fetches the URL in the body, traps, loops, or never replies.
 
 #![cfg(target_arch = "wasm32")]
 
@@ -44,7 +44,7 @@ impl wasip3::exports::http::handler::Guest for Hello {
     }
 }
 
-/// The reply of `http://BODY/guest/hello`, passed on as it comes.
+/// The reply of `http://BODY/guest/hello`, passed on as it arrives.
 async fn fetch(request: Request) -> Result<Response, ErrorCode> {
     let (_, unread) = wit_future::new(|| Ok(()));
     let (body, _) = Request::consume_body(request, unread);
