@@ -49,7 +49,9 @@ fn sets() -> Vec<Set> {
 fn end_to_end_the_component_finds_what_the_reference_finds() {
     // Down to the threshold minus the tolerance, and more than a hundred, because the mosaics are crowded.
     let url = Server::shared().url("/detect?min_confidence=0.05&max_detections=1000");
-    let tolerance = Tolerance { confidence: 0.05, overlap: 0.9 };
+    // Halved colours are interpolated differently by the two JPEG decoders. That moves a confidence by up to 0.085 in
+    // the middle of the sigmoid, and by far less near 0.1.
+    let tolerance = Tolerance { confidence: 0.09, overlap: 0.9 };
     for set in sets() {
         let mut all = Comparison::default();
         for (name, reference) in &set.references {

@@ -24,7 +24,7 @@ mod spin {
             }
             world imports { import key-value; }
         ",
-        with: { "fermyon:spin/key-value.store": super::OpenStore },
+        with: { "fermyon:spin/key-value.store": crate::runtime::database::OpenStore },
         imports: { default: trappable },
     });
 }
@@ -47,7 +47,7 @@ mod wasi {
             }
             world imports { import store; }
         ",
-        with: { "wasi:keyvalue/store.bucket": super::OpenStore },
+        with: { "wasi:keyvalue/store.bucket": crate::runtime::database::OpenStore },
         imports: { default: trappable },
     });
 }
