@@ -54,7 +54,10 @@ pub fn spotter() -> &'static Path {
         // The variables that cargo sets for this test would make build scripts run again.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            if text.starts_with("CARGO_PKG_")
+                || text.starts_with("CARGO_MANIFEST_")
+                || text == "OUT_DIR"
+            {
                 build.env_remove(&name);
             }
         }
@@ -62,7 +65,7 @@ pub fn spotter() -> &'static Path {
             // Build the whole workspace, as the tests are built. Building the package alone would select other
             // features of its dependencies, and so build all of them a second time.
             .args(["build", "--release", "--quiet", "--workspace", "--bins"])
-            .args(cfg!(feature = "system").then_some("--features=system"))
+            .args(cfg!(feature = "system").then_some("--features=shim,system"))
             .current_dir(root())
             .status()
             .expect("cargo starts");
