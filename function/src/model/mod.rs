@@ -101,11 +101,11 @@ impl Model {
 fn plan(manifest: &Manifest, network: &[u8]) -> anyhow::Result<Arc<TypedRunnableModel>> {
     let input = &manifest.input;
     let fact = InferenceFact::dt_shape(input.element.datum_type(), input.shape());
-    tract_onnx::onnx()
+    let model = tract_onnx::onnx()
         .model_for_read(&mut std::io::Cursor::new(network))?
         .with_input_names([&input.name])?
         .with_input_fact(0, fact)?
         .with_outputs_by_name([&manifest.output.boxes, &manifest.output.scores])?
-        .into_optimized()?
-        .into_runnable()
+        .into_typed()?;
+    kernels::optimise(model)?.into_runnable()
 }

@@ -1,0 +1,104 @@
+//! A convolution over all channels of a channels-last image, by [`crate::gemm`].
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::gemm::{Epilogue, Packed, STEP, Windows};
+use crate::image::Image;
+
+/// A convolution without groups or dilation.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Convolution {
+    pub(crate) input: Image,
+    pub(crate) output: Image,
+    /// Rows of the kernel, and its columns.
+    pub(crate) kernel: (usize, usize),
+    /// Rows and columns from one window to the next.
+    pub(crate) strides: (usize, usize),
+    pub(crate) padding: Padding,
+    pub(crate) weights: Arc<Packed>,
+    /// What is subtracted from the channels of the input before it is padded; empty for nothing.
+    pub(crate) means: Arc<[f32]>,
+}
+
+/// Rows and columns of zeros around an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Padding {
+    pub(crate) top: usize,
+    pub(crate) bottom: usize,
+    pub(crate) left: usize,
+    pub(crate) right: usize,
+}
+
+impl Convolution {
+    /// Computes `output`, `[height, width, channels]`, from `input`.
+    ///
+    /// # Panics
+    /// If a slice does not have its image's volume.
+    pub(crate) fn run(&self, input: &[f32], epilogue: Epilogue, output: &mut [f32]) {
+        assert_eq!(input.len(), self.input.volume(), "input");
+        assert_eq!(output.len(), self.output.volume(), "output");
+        if self.is_pointwise() {
+            let count = self.output.height * self.output.width;
+            let windows =
+                Windows { start: 0, count, stride: self.input.channels, segment_stride: 0 };
+            return self.weights.multiply(input, windows, epilogue, output);
+        }
+        let (image, row) = self.padded(input);
+        let output_row = self.output.width * self.output.channels;
+        for (y, output) in output.chunks_exact_mut(output_row).enumerate() {
+            let windows = Windows {
+                start: y * self.strides.0 * row,
+                count: self.output.width,
+                stride: self.strides.1 * self.input.channels,
+                segment_stride: row,
+            };
+            let rest = |residual: &'_ [f32]| {
+                y * output_row..y * output_row + output_row.min(residual.len())
+            };
+            let residual = epilogue.residual.map(|residual| &residual[rest(residual)]);
+            self.weights.multiply(&image, windows, Epilogue { residual, ..epilogue }, output);
+        }
+    }
+
+    /// Whether each output depends on one pixel, and all pixels follow each other.
+    fn is_pointwise(&self) -> bool {
+        self.kernel == (1, 1)
+            && self.strides == (1, 1)
+            && self.padding == Padding::default()
+            && self.means.is_empty()
+            && self.input.channels.is_multiple_of(STEP)
+    }
+
+    /// The image with its padding, and the length of its rows. A copy also has room for the steps by which the last
+    /// segment may be read too far.
+    fn padded<'i>(&self, input: &'i [f32]) -> (Cow<'i, [f32]>, usize) {
+        let Image { height, width, channels } = self.input;
+        let Padding { top, bottom, left, right } = self.padding;
+        let segment = self.kernel.1 * channels;
+        let is_read_in_place = self.padding == Padding::default() && self.means.is_empty();
+        if is_read_in_place && segment.is_multiple_of(STEP) {
+            return (Cow::Borrowed(input), width * channels);
+        }
+        let row = (left + width + right) * channels;
+        let mut image = vec![0.0; (top + height + bottom) * row + STEP];
+        let targets = image[top * row..].chunks_exact_mut(row);
+        for (target, source) in targets.zip(input.chunks_exact(width * channels)) {
+            let target = &mut target[left * channels..][..source.len()];
+            target.copy_from_slice(source);
+            if !self.means.is_empty() {
+                subtract(target, &self.means);
+            }
+        }
+        (Cow::Owned(image), row)
+    }
+}
+
+/// Subtracts each channel's mean from the pixels.
+fn subtract(pixels: &mut [f32], means: &[f32]) {
+    for pixel in pixels.chunks_exact_mut(means.len()) {
+        for (channel, mean) in pixel.iter_mut().zip(means) {
+            *channel -= mean;
+        }
+    }
+}

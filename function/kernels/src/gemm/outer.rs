@@ -1,0 +1,170 @@
+//! Products by outer products, for processors of the host: each number of a window is multiplied with one row of a panel of weights.
+
+use super::Product;
+use crate::lanes::Lanes;
+
+use crate::instructions::Instructions;
+use crate::lanes::Lanes4;
+
+/// The columns of a panel of weights.
+pub(super) fn panel_columns(instructions: Instructions) -> usize {
+    match instructions {
+        Instructions::Lanes4 => 2 * 4,
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 => 2 * 8,
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512 => 2 * 16,
+    }
+}
+
+/// Where the weight of a column at one step of the sum is packed: panel by panel, and in each step by step.
+pub(super) fn position(column: usize, step: usize, window: usize, panel: usize) -> usize {
+    (column / panel * window + step) * panel + column % panel
+}
+
+/// # Safety
+/// The lengths were checked, and weights are packed for instructions that the processor has.
+pub(super) unsafe fn product(product: &Product) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match product.packed.instructions {
+            Instructions::Lanes4 => tiled::<Lanes4, 4, 2>(product),
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2 => avx2(product),
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx512 => avx512(product),
+        }
+    }
+}
+
+/// # Safety
+/// As [`product`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2(product: &Product) {
+    // SAFETY: the caller's promise.
+    unsafe { tiled::<crate::lanes::x86::Avx2, 6, 2>(product) }
+}
+
+/// # Safety
+/// As [`product`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn avx512(product: &Product) {
+    // SAFETY: the caller's promise.
+    unsafe { tiled::<crate::lanes::x86::Avx512, 12, 2>(product) }
+}
+
+/// Weights of about this size are kept in the cache while all rows pass.
+const BLOCK_BYTES: usize = 64 << 10;
+
+/// Computes a product in tiles of `R` rows by `V` vectors.
+///
+/// # Safety
+/// The lengths were checked, weights are packed in panels of `V` vectors, and the processor has the instruction set
+/// of `L`.
+#[inline(always)]
+unsafe fn tiled<L: Lanes, const R: usize, const V: usize>(product: &Product) {
+    let panel = V * L::COUNT;
+    let panels = product.packed.bias.len() / panel;
+    let block = (BLOCK_BYTES / (product.window() * panel * size_of::<f32>())).max(1);
+    let rows = product.windows.count;
+    let mut first = 0;
+    while first < panels {
+        let end = panels.min(first + block);
+        let mut row = 0;
+        // SAFETY: the caller's promise; each tile ends at or before the last row.
+        unsafe {
+            while row + R <= rows {
+                tiles::<L, R, V>(product, row, first, end);
+                row += R;
+            }
+            if row + 4 <= rows {
+                tiles::<L, 4, V>(product, row, first, end);
+                row += 4;
+            }
+            if row + 2 <= rows {
+                tiles::<L, 2, V>(product, row, first, end);
+                row += 2;
+            }
+            while row < rows {
+                tiles::<L, 1, V>(product, row, first, end);
+                row += 1;
+            }
+        }
+        first = end;
+    }
+}
+
+/// Computes the tiles of `R` rows and the panels from `first` up to `end`.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn tiles<L: Lanes, const R: usize, const V: usize>(
+    product: &Product,
+    row: usize,
+    first: usize,
+    end: usize,
+) {
+    let mut panel = first;
+    while panel < end {
+        // SAFETY: the caller's promise.
+        unsafe { tile::<L, R, V>(product, row, panel) };
+        panel += 1;
+    }
+}
+
+/// # Safety
+/// As [`product`]; the rows and the panel are within the product.
+// Loops over arrays, rather than closures: a closure would not be compiled for the instruction set.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "the loops are unrolled into registers")]
+unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
+    product: &Product,
+    row: usize,
+    panel: usize,
+) {
+    let columns = V * L::COUNT;
+    let packed = product.packed;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let bias = packed.bias.as_ptr().add(panel * columns);
+        let mut weights = packed.weights.as_ptr().add(panel * product.window() * columns);
+        let mut sums = [[L::splat(0.0); V]; R];
+        for vector in 0..V {
+            let bias = L::load(bias.add(vector * L::COUNT));
+            for row in 0..R {
+                sums[row][vector] = bias;
+            }
+        }
+        let stride = product.windows.stride;
+        let mut window = product.row(row);
+        for _ in 0..packed.segments {
+            for step in 0..packed.segment_length {
+                let mut weight = [L::splat(0.0); V];
+                for vector in 0..V {
+                    weight[vector] = L::load(weights.add(vector * L::COUNT));
+                }
+                for row in 0..R {
+                    let number = L::splat(*window.add(row * stride + step));
+                    for vector in 0..V {
+                        sums[row][vector] = number.mul_add(weight[vector], sums[row][vector]);
+                    }
+                }
+                weights = weights.add(columns);
+            }
+            window = window.wrapping_add(product.windows.segment_stride);
+        }
+        // Copied, so that only the copy is in memory: this loop is too long to be unrolled.
+        let sums = std::hint::black_box(sums);
+        for index in 0..R {
+            for vector in 0..V {
+                let column = panel * columns + vector * L::COUNT;
+                if column < packed.columns {
+                    product.store(row + index, column, sums[index][vector]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Vectors of f32 lanes: one trait, implemented for each instruction set that the kernels run on.
+
+#[cfg(not(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128"))))]
+pub(crate) mod portable;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(crate) mod wasm;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86;
+
+#[cfg(not(any(
+    target_arch = "x86_64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+)))]
+pub(crate) use portable::Portable as Lanes4;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(crate) use wasm::Simd128 as Lanes4;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::Sse2 as Lanes4;
+
+/// A vector of f32 lanes.
+///
+/// The methods are inlined into kernels that are compiled for the instruction set, so a caller must make sure that
+/// the processor has it.
+pub(crate) trait Lanes: Copy {
+    /// The number of lanes.
+    const COUNT: usize;
+
+    /// # Safety
+    /// `source` is valid for reads of [`Lanes::COUNT`] numbers. The processor has the instruction set.
+    unsafe fn load(source: *const f32) -> Self;
+
+    /// # Safety
+    /// `target` is valid for writes of [`Lanes::COUNT`] numbers. The processor has the instruction set.
+    unsafe fn store(self, target: *mut f32);
+
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn splat(value: f32) -> Self;
+
+    /// `self * factor + summand`, rounded once or twice.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn mul_add(self, factor: Self, summand: Self) -> Self;
+
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn add(self, other: Self) -> Self;
+
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn mul(self, other: Self) -> Self;
+
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn min(self, other: Self) -> Self;
+
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn max(self, other: Self) -> Self;
+}

@@ -1,0 +1,191 @@
+//! The operator of tract that runs a convolution by one of the kernels, and absorbs what follows it.
+
+#![allow(
+    clippy::wildcard_imports,
+    reason = "tract's macros need the names of its `internal` module"
+)]
+
+use tract_core::internal::*;
+use tract_core::ops::binary::TypedBinOp;
+use tract_core::ops::element_wise::ElementWiseOp;
+use tract_core::ops::math::{Add, Max, Min};
+use tract_core::ops::nn::LeakyRelu;
+
+use crate::activation::Activation;
+use crate::convolution::Convolution;
+use crate::depthwise::Depthwise;
+use crate::gemm::Epilogue;
+use crate::image::Image;
+
+/// A convolution of one channels-last image, `[1, height, width, channels]`, and optionally a residual of the
+/// output's shape that is added before the activation.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ChannelsLastConvolution {
+    pub(crate) kernel: Kernel,
+    pub(crate) activation: Activation,
+}
+
+/// The kernel that runs a convolution.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Kernel {
+    Dense(Convolution),
+    Depthwise(Depthwise),
+}
+
+impl Kernel {
+    fn output(&self) -> Image {
+        match self {
+            Self::Dense(convolution) => convolution.output,
+            Self::Depthwise(convolution) => convolution.output,
+        }
+    }
+
+    /// Multiply-accumulates.
+    fn operations(&self) -> usize {
+        match self {
+            Self::Dense(Convolution { kernel: (height, width), input, output, .. }) => {
+                output.volume() * height * width * input.channels
+            }
+            Self::Depthwise(convolution) => convolution.output.volume() * 9,
+        }
+    }
+}
+
+impl Eq for ChannelsLastConvolution {}
+
+impl Op for ChannelsLastConvolution {
+    fn name(&self) -> StaticName {
+        match self.kernel {
+            Kernel::Dense(Convolution { kernel: (1, 1), .. }) => "PointwiseConvolution".into(),
+            Kernel::Dense(_) => "DenseConvolution".into(),
+            Kernel::Depthwise(_) => "DepthwiseConvolution".into(),
+        }
+    }
+
+    fn validation(&self) -> Validation {
+        Validation::Rounding
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for ChannelsLastConvolution {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let Image { height, width, channels } = self.kernel.output();
+        let input = inputs[0].try_as_plain_ram()?;
+        let residual = inputs.get(1).map(|residual| residual.try_as_plain_ram()).transpose()?;
+        let residual = residual.as_ref().map(PlainView::as_slice::<f32>).transpose()?;
+        // SAFETY: the kernels write every element.
+        let mut output = unsafe { Tensor::uninitialized::<f32>(&[1, height, width, channels])? };
+        let mut target = output.try_as_plain_ram_mut()?;
+        let target = target.as_slice_mut::<f32>()?;
+        match &self.kernel {
+            Kernel::Dense(convolution) => {
+                let epilogue = Epilogue { residual, activation: self.activation };
+                convolution.run(input.as_slice()?, epilogue, target);
+            }
+            Kernel::Depthwise(convolution) => {
+                convolution.run(input.as_slice()?, self.activation, target);
+            }
+        }
+        Ok(tvec!(output.into_tvalue()))
+    }
+}
+
+impl TypedOp for ChannelsLastConvolution {
+    fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let Image { height, width, channels } = self.kernel.output();
+        Ok(tvec!(f32::fact([1, height, width, channels])))
+    }
+
+    fn cost(&self, _: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
+        Ok(tvec!((Cost::FMA(f32::datum_type()), self.kernel.operations().to_dim())))
+    }
+
+    /// Absorbs the operator that follows, if it is the only one and one that the kernel can apply itself.
+    fn declutter(
+        &self,
+        model: &TypedModel,
+        node: &TypedNode,
+    ) -> TractResult<Option<TypedModelPatch>> {
+        let Some(next) = model.single_succ(node.id)? else { return Ok(None) };
+        if let Some(activation) = self.followed_by(model, node, next)? {
+            let fused = Self { activation, ..self.clone() };
+            return TypedModelPatch::fuse_with_next(model, node, fused).map(Some);
+        }
+        let Some(residual) = self.residual_of(model, node, next)? else { return Ok(None) };
+        let mut patch = TypedModelPatch::new("a residual becomes part of a convolution");
+        let inputs = [node.inputs[0], residual];
+        let inputs = patch.taps(model, &inputs)?;
+        let output = patch.wire_node(&next.name, self.clone(), &inputs)?;
+        patch.shunt_outside(model, next.id.into(), output[0])?;
+        Ok(Some(patch))
+    }
+
+    as_op!();
+}
+
+impl ChannelsLastConvolution {
+    /// This activation followed by `next`, if `next` is a bound or a LeakyReLU.
+    fn followed_by(
+        &self,
+        model: &TypedModel,
+        node: &TypedNode,
+        next: &TypedNode,
+    ) -> TractResult<Option<Activation>> {
+        if let Some(ElementWiseOp(op, _)) = next.op_as::<ElementWiseOp>() {
+            let slope = op.downcast_ref::<LeakyRelu>().map(|leaky| leaky.alpha);
+            let fits = slope.filter(|slope| {
+                self.activation == Activation::IDENTITY && (0.0..=1.0).contains(slope)
+            });
+            return Ok(fits.map(|slope| Activation { slope, ..Activation::IDENTITY }));
+        }
+        let Some(TypedBinOp(op, _)) = next.op_as::<TypedBinOp>() else { return Ok(None) };
+        let Some(other) = next.inputs.iter().find(|input| input.node != node.id) else {
+            return Ok(None);
+        };
+        let Some(bound) = uniform(model.outlet_fact(*other)?)? else { return Ok(None) };
+        if op.is::<Max>() {
+            Ok(Some(self.activation.at_least(bound)))
+        } else if op.is::<Min>() {
+            Ok(Some(self.activation.at_most(bound)))
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// The other operand of `next`, if `next` adds a tensor of the same shape that does not depend on this node.
+    fn residual_of(
+        &self,
+        model: &TypedModel,
+        node: &TypedNode,
+        next: &TypedNode,
+    ) -> TractResult<Option<OutletId>> {
+        let is_plain = matches!(self.kernel, Kernel::Dense(_))
+            && self.activation == Activation::IDENTITY
+            && node.inputs.len() == 1;
+        let adds = next.op_as::<TypedBinOp>().is_some_and(|TypedBinOp(op, _)| op.is::<Add>());
+        if !is_plain || !adds {
+            return Ok(None);
+        }
+        let other = next.inputs.iter().copied().find(|input| input.node != node.id);
+        let Some(other) = other else { return Ok(None) };
+        let (own, other_fact) = (&node.outputs[0].fact, model.outlet_fact(other)?);
+        let fits = other_fact.shape == own.shape && other_fact.datum_type == own.datum_type;
+        Ok(fits.then_some(other))
+    }
+}
+
+/// The number that all elements of a constant are.
+fn uniform(fact: &TypedFact) -> TractResult<Option<f32>> {
+    let Some(tensor) = fact.konst.as_ref().or(fact.uniform.as_ref()) else { return Ok(None) };
+    if tensor.datum_type() != f32::datum_type() {
+        return Ok(None);
+    }
+    let view = tensor.try_as_plain_ram()?;
+    let numbers = view.as_slice::<f32>()?;
+    let first = numbers.first().copied();
+    Ok(first.filter(|first| numbers.iter().all(|number| number == first)))
+}

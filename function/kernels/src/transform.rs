@@ -1,0 +1,234 @@
+//! Replaces a network's convolutions with [`ChannelsLastConvolution`].
+
+#![allow(
+    clippy::wildcard_imports,
+    reason = "tract's macros need the names of its `internal` module"
+)]
+
+use std::sync::Arc;
+
+use tract_core::internal::*;
+use tract_core::model::Rewriter;
+use tract_core::ops::binary::TypedBinOp;
+use tract_core::ops::cnn::{Conv, KernelFormat};
+use tract_core::ops::math::Sub;
+use tract_core::optim::Optimizer;
+
+use crate::activation::Activation;
+use crate::convolution::{Convolution, Padding};
+use crate::depthwise::{Depthwise, Margin, Stride};
+use crate::gemm::{Packed, Weights};
+use crate::image::Image;
+use crate::instructions::Instructions;
+use crate::operator::{ChannelsLastConvolution, Kernel};
+
+/// Optimises a network: its convolutions run by the kernels of this crate where one fits, all else by tract's.
+///
+/// # Errors
+/// If tract cannot optimise the network.
+pub fn optimise(mut model: TypedModel) -> TractResult<TypedModel> {
+    Optimizer::prop_consts().optimize(&mut model)?;
+    Rewriter::<()>::default().with_rule_for("channels-last", replace).rewrite(&(), &mut model)?;
+    model.into_optimized()
+}
+
+/// Replaces one convolution, if a kernel fits. Its input is moved to channels-last, and its output back; tract cancels
+/// the moves between neighbours.
+fn replace(
+    _: &(),
+    model: &TypedModel,
+    node: &TypedNode,
+    name: &str,
+    op: &Conv,
+) -> TractResult<Option<TypedModelPatch>> {
+    let Some(geometry) = Geometry::of(model, node, op)? else { return Ok(None) };
+    let Some(kernel) = geometry.kernel(op) else { return Ok(None) };
+    let mut patch = TypedModelPatch::new("a convolution runs on channels-last images");
+    let mut wire = patch.tap_model(model, geometry.source)?;
+    let is_channels_first = !op.pool_spec.data_format.c_is_last();
+    if is_channels_first {
+        let to_last = AxisOp::Move(1, 3);
+        wire = patch.wire_node(format!("{name}.channels_last"), to_last, &[wire])?[0];
+    }
+    let fused = ChannelsLastConvolution { kernel, activation: Activation::IDENTITY };
+    wire = patch.wire_node(name, fused, &[wire])?[0];
+    if is_channels_first {
+        let to_first = AxisOp::Move(3, 1);
+        wire = patch.wire_node(format!("{name}.channels_first"), to_first, &[wire])?[0];
+    }
+    patch.shunt_outside(model, node.id.into(), wire)?;
+    Ok(Some(patch))
+}
+
+/// A two-dimensional convolution of one image of known size, with constant weights.
+struct Geometry {
+    /// The convolution's input, or what `means` are subtracted from to get it.
+    source: OutletId,
+    means: Vec<f32>,
+    input: Image,
+    output: Image,
+    kernel: (usize, usize),
+    strides: (usize, usize),
+    padding: Padding,
+    /// `[output channels, input channels of a group, kernel height, kernel width]`
+    weights: Arc<Tensor>,
+    /// `[output channels]`
+    bias: Vec<f32>,
+}
+
+impl Geometry {
+    /// `None` if the convolution has another number of dimensions, more than one image, or weights that are not
+    /// constant.
+    fn of(model: &TypedModel, node: &TypedNode, op: &Conv) -> TractResult<Option<Self>> {
+        let pool = &op.pool_spec;
+        let fact = model.outlet_fact(node.inputs[0])?;
+        let constant =
+            |input: usize| model.outlet_fact(node.inputs[input]).map(|fact| fact.konst.clone());
+        let (Some(shape), Some(weights), Some(bias)) =
+            (fact.shape.as_concrete(), constant(1)?, constant(2)?)
+        else {
+            return Ok(None);
+        };
+        let is_float = fact.datum_type == f32::datum_type() && op.q_params.is_none();
+        let is_plain = pool.dilations().iter().all(|dilation| *dilation == 1);
+        let has_images =
+            shape.len() == 4 && pool.data_format.has_n() && pool.kernel_shape.len() == 2;
+        if !is_float || !is_plain || !has_images || op.kernel_fmt != KernelFormat::OIHW {
+            return Ok(None);
+        }
+        let shape = pool.data_format.shape(shape)?;
+        if shape.n() != Some(&1) {
+            return Ok(None);
+        }
+        let size = pool.computed_padding(shape.hw_dims());
+        let input =
+            Image { height: shape.hw_dims()[0], width: shape.hw_dims()[1], channels: *shape.c() };
+        let output = Image {
+            height: size[0].convoluted,
+            width: size[1].convoluted,
+            channels: op.output_channels(),
+        };
+        let padding = Padding {
+            top: size[0].pad_before,
+            bottom: size[0].pad_after,
+            left: size[1].pad_before,
+            right: size[1].pad_after,
+        };
+        let bias = bias.cast_to::<f32>()?;
+        let bias = bias.try_as_plain_ram()?;
+        let bias = bias.as_slice::<f32>()?;
+        let bias = if bias.len() == 1 { vec![bias[0]; output.channels] } else { bias.to_vec() };
+        let strides = pool.strides();
+        let is_dense = op.group == 1;
+        let subtraction = if is_dense { subtraction(model, node, shape.c_axis())? } else { None };
+        let (source, means) = subtraction.unwrap_or((node.inputs[0], Vec::new()));
+        Ok(Some(Self {
+            source,
+            means,
+            input,
+            output,
+            kernel: (pool.kernel_shape[0], pool.kernel_shape[1]),
+            strides: (strides[0], strides[1]),
+            padding,
+            weights,
+            bias,
+        }))
+    }
+
+    fn kernel(&self, op: &Conv) -> Option<Kernel> {
+        if op.group == 1 {
+            return self.dense().map(Kernel::Dense);
+        }
+        let is_depthwise = op.group == self.input.channels && op.group == self.output.channels;
+        is_depthwise.then(|| self.depthwise().map(Kernel::Depthwise)).flatten()
+    }
+
+    fn dense(&self) -> Option<Convolution> {
+        let weights = self.weights.to_plain_array_view::<f32>().ok()?;
+        // Along a row of the image, the channels follow each other.
+        let weights = weights.permuted_axes(vec![0, 2, 3, 1]);
+        let values: Vec<f32> = weights.iter().copied().collect();
+        let packed = Packed::new(
+            Weights {
+                values: &values,
+                bias: &self.bias,
+                segments: self.kernel.0,
+                segment_length: self.kernel.1 * self.input.channels,
+            },
+            Instructions::widest(),
+        );
+        Some(Convolution {
+            input: self.input,
+            output: self.output,
+            kernel: self.kernel,
+            strides: self.strides,
+            padding: self.padding,
+            weights: Arc::new(packed),
+            means: self.means.as_slice().into(),
+        })
+    }
+
+    /// `None` unless the kernel is 3×3, the stride is the same in both directions, and at most one row and column of
+    /// zeros surround the image.
+    fn depthwise(&self) -> Option<Depthwise> {
+        let stride = match self.strides {
+            (1, 1) => Stride::One,
+            (2, 2) => Stride::Two,
+            _ => return None,
+        };
+        let margin = |size: usize| match size {
+            0 => Some(Margin::None),
+            1 => Some(Margin::One),
+            _ => None,
+        };
+        let Padding { top, bottom, left, right } = self.padding;
+        let (top, left) = (margin(top)?, margin(left)?);
+        margin(bottom)?;
+        margin(right)?;
+        let channels = self.input.channels;
+        if self.kernel != (3, 3)
+            || !channels.is_multiple_of(4)
+            || self.input.width < 2 && left == Margin::None
+        {
+            return None;
+        }
+        let weights = self.weights.to_plain_array_view::<f32>().ok()?;
+        let weights = weights.to_shape((channels, 9)).ok()?;
+        Some(Depthwise {
+            input: self.input,
+            output: self.output,
+            stride,
+            top,
+            left,
+            weights: weights.t().iter().copied().collect(),
+            bias: self.bias.as_slice().into(),
+            zeros: vec![0.0; self.input.width * channels].into(),
+        })
+    }
+}
+
+/// The input and the subtrahend, if a constant for each channel is subtracted from an image and the difference has no
+/// other use: most networks begin so.
+fn subtraction(
+    model: &TypedModel,
+    node: &TypedNode,
+    channel_axis: usize,
+) -> TractResult<Option<(OutletId, Vec<f32>)>> {
+    let before = model.node(node.inputs[0].node);
+    let subtracts = before.op_as::<TypedBinOp>().is_some_and(|TypedBinOp(op, _)| op.is::<Sub>());
+    if !subtracts || model.single_succ(before.id)?.is_none() {
+        return Ok(None);
+    }
+    let (image, means) =
+        (model.outlet_fact(before.inputs[0])?, model.outlet_fact(before.inputs[1])?);
+    let Some(means) = means.konst.as_ref() else { return Ok(None) };
+    let shape = &before.outputs[0].fact.shape;
+    let is_of_channels = means.rank() == shape.rank()
+        && means.shape()[channel_axis].to_dim() == shape[channel_axis]
+        && means.len() == means.shape()[channel_axis];
+    if !is_of_channels || image.shape != *shape || means.datum_type() != f32::datum_type() {
+        return Ok(None);
+    }
+    let means = means.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
+    Ok(Some((before.inputs[0], means)))
+}

@@ -1,0 +1,224 @@
+//! On convolutions of random shapes, [`kernels::optimise`] computes what tract's own operators compute.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use proptest::prelude::*;
+use tract_core::internal::*;
+use tract_core::ops::binary::TypedBinOp;
+use tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec};
+use tract_core::ops::math::{Add, Max, Min, Sub};
+use tract_core::ops::nn::DataFormat;
+
+/// A convolution with what follows it.
+#[derive(Clone, Debug)]
+struct Case {
+    height: usize,
+    width: usize,
+    input_channels: usize,
+    output_channels: usize,
+    group: usize,
+    kernel: (usize, usize),
+    stride: (usize, usize),
+    padding: PaddingSpec,
+    means: Means,
+    follower: Follower,
+    format: DataFormat,
+}
+
+/// Whether a constant for each channel is subtracted from the input first.
+#[derive(Clone, Copy, Debug)]
+enum Means {
+    None,
+    Subtracted,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Follower {
+    None,
+    Clip,
+    LeakyRelu,
+    /// The sum with a convolution of the same input.
+    Residual,
+}
+
+fn followers() -> impl Strategy<Value = Follower> {
+    prop_oneof![
+        Just(Follower::None),
+        Just(Follower::Clip),
+        Just(Follower::LeakyRelu),
+        Just(Follower::Residual)
+    ]
+}
+
+fn means() -> impl Strategy<Value = Means> {
+    prop_oneof![Just(Means::None), Just(Means::Subtracted)]
+}
+
+fn formats() -> impl Strategy<Value = DataFormat> {
+    prop_oneof![Just(DataFormat::NCHW), Just(DataFormat::NHWC)]
+}
+
+fn paddings() -> impl Strategy<Value = PaddingSpec> {
+    let side = || (0_usize..2, 0_usize..2);
+    prop_oneof![
+        Just(PaddingSpec::Valid),
+        Just(PaddingSpec::SameUpper),
+        Just(PaddingSpec::SameLower),
+        (side(), side()).prop_map(|((top, left), (bottom, right))| {
+            PaddingSpec::Explicit(tvec!(top, left), tvec!(bottom, right))
+        }),
+    ]
+}
+
+prop_compose! {
+    fn pointwise()(
+        size in (1_usize..14, 1_usize..14),
+        channels in (1_usize..90, 1_usize..90),
+        stride in 1_usize..3,
+        means in means(),
+        follower in followers(),
+        format in formats(),
+    ) -> Case {
+        Case {
+            height: size.0, width: size.1, input_channels: channels.0, output_channels: channels.1, group: 1,
+            kernel: (1, 1), stride: (stride, stride), padding: PaddingSpec::Valid, means, follower, format,
+        }
+    }
+}
+
+prop_compose! {
+    fn dense()(
+        size in (5_usize..14, 5_usize..14),
+        channels in (1_usize..20, 1_usize..40),
+        kernel in (1_usize..6, 1_usize..6),
+        stride in (1_usize..4, 1_usize..4),
+        padding in paddings(),
+        means in means(),
+        follower in followers(),
+        format in formats(),
+    ) -> Case {
+        Case {
+            height: size.0, width: size.1, input_channels: channels.0, output_channels: channels.1, group: 1,
+            kernel, stride, padding, means, follower, format,
+        }
+    }
+}
+
+prop_compose! {
+    fn depthwise()(
+        size in (1_usize..14, 1_usize..14),
+        channels in 1_usize..80,
+        stride in 1_usize..3,
+        padding in paddings(),
+        means in means(),
+        follower in followers(),
+        format in formats(),
+    ) -> Case {
+        let size = if padding == PaddingSpec::SameUpper { size } else { (size.0 + 2, size.1 + 2) };
+        Case {
+            height: size.0, width: size.1, input_channels: channels, output_channels: channels, group: channels,
+            kernel: (3, 3), stride: (stride, stride), padding, means, follower, format,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn pointwise_convolutions_are_tracts(case in pointwise()) {
+        compare(&case).unwrap();
+    }
+
+    #[test]
+    fn dense_convolutions_are_tracts(case in dense()) {
+        compare(&case).unwrap();
+    }
+
+    #[test]
+    fn depthwise_convolutions_are_tracts(case in depthwise()) {
+        compare(&case).unwrap();
+    }
+}
+
+fn compare(case: &Case) -> TractResult<()> {
+    let model = model(case)?;
+    let input = numbers(model.outlet_fact(OutletId::new(0, 0))?.shape.as_concrete().unwrap(), 1);
+    let expected =
+        model.clone().into_optimized()?.into_runnable()?.run(tvec!(input.clone().into()))?;
+    let optimised = kernels::optimise(model)?;
+    let ours = optimised.nodes.iter().any(|node| node.op().name().ends_with("Convolution"));
+    ensure!(ours || case.group > 1, "no kernel took the convolution");
+    let found = optimised.into_runnable()?.run(tvec!(input.into()))?;
+    found[0].close_enough(&expected[0], Approximation::Approximate)
+}
+
+fn model(case: &Case) -> TractResult<TypedModel> {
+    let mut model = TypedModel::default();
+    let shape = case.format.from_n_c_hw(1, case.input_channels, [case.height, case.width])?;
+    let mut input = model.add_source("input", f32::fact(&shape.shape))?;
+    if let Means::Subtracted = case.means {
+        let mut shape = vec![1; 4];
+        shape[if case.format.c_is_last() { 3 } else { 1 }] = case.input_channels;
+        let means = model.add_const("means", numbers(&shape, 5))?;
+        input =
+            model.wire_node("subtraction", TypedBinOp(Box::new(Sub), None), &[input, means])?[0];
+    }
+    let mut wire = convolution(&mut model, case, "convolution", input)?;
+    match case.follower {
+        Follower::None => {}
+        Follower::Clip => {
+            for (name, op, bound) in [
+                ("low", TypedBinOp(Box::new(Max), None), 0.0_f32),
+                ("high", TypedBinOp(Box::new(Min), None), 0.5),
+            ] {
+                let bound = model.add_const(format!("{name}.bound"), tensor4(&[[[[bound]]]]))?;
+                wire = model.wire_node(name, op, &[wire, bound])?[0];
+            }
+        }
+        Follower::LeakyRelu => {
+            wire = model.wire_node("leaky", tract_core::ops::nn::leaky_relu(0.1), &[wire])?[0];
+        }
+        Follower::Residual => {
+            let other = convolution(&mut model, case, "other", input)?;
+            wire = model.wire_node("sum", TypedBinOp(Box::new(Add), None), &[wire, other])?[0];
+        }
+    }
+    model.select_output_outlets(&[wire])?;
+    Ok(model)
+}
+
+fn convolution(
+    model: &mut TypedModel,
+    case: &Case,
+    name: &str,
+    input: OutletId,
+) -> TractResult<OutletId> {
+    let (height, width) = case.kernel;
+    let shape = [case.output_channels, case.input_channels / case.group, height, width];
+    let weights = model.add_const(format!("{name}.weights"), numbers(&shape, name.len()))?;
+    let bias = model.add_const(format!("{name}.bias"), numbers(&[case.output_channels], 3))?;
+    let op = Conv {
+        pool_spec: PoolSpec {
+            data_format: case.format,
+            kernel_shape: tvec!(height, width),
+            padding: case.padding.clone(),
+            dilations: None,
+            strides: Some(tvec!(case.stride.0, case.stride.1)),
+            input_channels: case.input_channels,
+            output_channels: case.output_channels,
+        },
+        kernel_fmt: KernelFormat::OIHW,
+        group: case.group,
+        q_params: None,
+    };
+    Ok(model.wire_node(name, op, &[input, weights, bias])?[0])
+}
+
+/// Numbers from -1 to 1, the same for the same seed.
+fn numbers(shape: &[usize], seed: usize) -> Tensor {
+    let values: Vec<f32> = (0..shape.iter().product::<usize>())
+        .map(|index| ((index * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0)
+        .collect();
+    Tensor::from_shape(shape, &values).unwrap()
+}
