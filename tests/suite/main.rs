@@ -4,6 +4,7 @@ mod accuracy;
 mod bad_input;
 mod bake;
 mod command_line;
+mod connections;
 mod detect;
 mod formats;
 mod hostile;

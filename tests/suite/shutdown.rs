@@ -79,3 +79,25 @@ fn a_guest_that_works_on_after_its_reply_is_waited_for() {
     assert_eq!(server.wait().code(), Some(0));
     server.wait_for_log("worked on after its reply");
 }
+
+#[test]
+fn requests_that_arrived_before_the_signal_are_answered() {
+    const GET: &[u8] = b"GET /guest/hello HTTP/1.1\r\nhost: test\r\n\r\n";
+    let mut server = Server::guests(&["--queue-length", "200", "--queue-timeout", "20s"]);
+    let connect = |_| raw::connect(server.address());
+    let mut streams: Vec<_> = (0..25).map(connect).collect();
+    for stream in &mut streams {
+        raw::send(stream, GET);
+        assert!(raw::read_some(stream).starts_with("HTTP/1.1 200"));
+    }
+    // While the server is stopped, requests arrive on connections that are open, and on new ones.
+    server.signal("STOP");
+    streams.extend((0..50).map(connect));
+    streams.iter_mut().for_each(|stream| raw::send(stream, GET));
+    server.signal("TERM");
+    server.signal("CONT");
+    let replies = streams.iter_mut().map(raw::read_to_end);
+    let lost = replies.filter(|reply| !reply.contains("HTTP/1.1 200")).count();
+    assert_eq!(lost, 0, "of {}", streams.len());
+    assert_eq!(server.wait().code(), Some(0));
+}
