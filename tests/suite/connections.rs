@@ -50,3 +50,39 @@ fn a_later_header_that_is_too_slow_is_answered_with_408() {
     let reply = raw::read_to_end(&mut stream);
     assert!(reply.starts_with("HTTP/1.1 408") && reply.contains("header_timeout"), "{reply}");
 }
+
+/// The reply to a request with this first line and these headers.
+fn ask(server: &Server, line: &str, headers: &str) -> String {
+    let mut stream = raw::connect(server.address());
+    let request = format!("{line}\r\n{headers}connection: close\r\n\r\n");
+    raw::send(&mut stream, request.as_bytes());
+    raw::read_to_end(&mut stream)
+}
+
+#[test]
+fn a_request_names_one_host_or_is_refused() {
+    let server = Server::guests(&[]);
+    for path in ["/guest/url", "/teapot", "/nowhere"] {
+        let get = format!("GET {path} HTTP/1.1");
+        for headers in ["", "host: a\r\nhost: a\r\n", "host: a/b\r\n", "host: user@a\r\n"] {
+            let reply = ask(&server, &get, headers);
+            assert!(
+                reply.starts_with("HTTP/1.1 400") && reply.contains("\"bad_request\""),
+                "{path} {headers:?}: {reply}"
+            );
+        }
+    }
+    // HTTP/1.0 has no such rule.
+    let old = ask(&server, "GET /guest/hello HTTP/1.0", "");
+    assert!(old.starts_with("HTTP/1.0 200"), "{old}");
+}
+
+#[test]
+fn the_host_in_the_target_goes_before_the_header() {
+    let server = Server::guests(&[]);
+    let reply =
+        ask(&server, "GET http://target.test:81/guest/url?a=b HTTP/1.1", "host: header.test\r\n");
+    assert!(reply.contains("http://target.test:81/guest/url?a=b"), "{reply}");
+    let reply = ask(&server, "GET /guest/url?a=b HTTP/1.1", "host: header.test\r\n");
+    assert!(reply.contains("http://header.test/guest/url?a=b"), "{reply}");
+}

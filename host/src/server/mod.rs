@@ -10,6 +10,7 @@ mod connection;
 mod descriptors;
 pub mod fault;
 pub mod guest;
+pub mod host;
 pub mod listener;
 pub mod metrics;
 pub mod min_rate;
@@ -193,7 +194,7 @@ impl Server {
 
     async fn dispatch(
         &self,
-        request: Request<WasiBody>,
+        mut request: Request<WasiBody>,
         connection: Connection,
         origin: Origin,
         observation: &mut Observation,
@@ -208,7 +209,10 @@ impl Server {
                 return self.call_component(&id, request, &found, connection, hops).await;
             }
             Origin::Guest { to: None, hops } => hops,
-            Origin::Client => 0,
+            Origin::Client => {
+                host::settle(&mut request)?;
+                0
+            }
         };
         if path == "/.well-known/spin/health" {
             return Ok(fault::plain("OK"));
