@@ -39,6 +39,23 @@ fn metrics_count_requests_by_route_and_status_and_detections_by_label() {
 }
 
 #[test]
+fn whatever_a_guest_says_it_found_the_metrics_can_be_read() {
+    let server = Server::guests(&[]);
+    assert_eq!(client::get(&server.url("/guest/bad-detections")).status, 200);
+    let text = String::from_utf8(client::get(&server.admin_url("/metrics")).body).expect("text");
+    let counted: Vec<_> =
+        text.lines().filter(|line| line.starts_with("spotter_detections_total{")).collect();
+    // Escaped as OpenMetrics demands. What is too long is not counted.
+    assert_eq!(counted.len(), 2, "{counted:?}");
+    for line in [
+        r#"spotter_detections_total{model="m\"",label="a\""} 1"#,
+        r#"spotter_detections_total{model="m\"",label="b\\"} 2"#,
+    ] {
+        assert!(counted.contains(&line), "{counted:?}");
+    }
+}
+
+#[test]
 fn the_detectors_own_findings_are_counted_and_its_header_is_kept_from_clients() {
     let server = Server::start(&["--admin", "127.0.0.1:0"]);
     let reply =

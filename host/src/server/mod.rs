@@ -11,6 +11,7 @@ mod descriptors;
 pub mod fault;
 pub mod guest;
 pub mod host;
+pub mod label;
 pub mod listener;
 pub mod metrics;
 pub mod min_rate;

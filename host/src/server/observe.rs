@@ -11,6 +11,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use super::Connection;
 use super::body::{BodyState, PolledFrame, WatchedBody};
+use super::label::Label;
 use super::metrics::{Metrics, RequestLabels, seconds};
 use super::traces::RequestSpan;
 
@@ -92,17 +93,19 @@ impl Drop for Observation {
         let took = self.started.elapsed();
         self.metrics.in_flight.dec();
         self.metrics.total.observe(seconds(took));
-        let labels = RequestLabels { route: std::mem::take(&mut self.route), status: self.status };
+        let route = Label(std::mem::take(&mut self.route));
+        let labels = RequestLabels { route, status: self.status };
         self.metrics.requests.get_or_create(&labels).inc();
+        let route = labels.route.0;
         if let Some(span) = self.span.take() {
-            span.end(&self.method, &labels.route, self.status, &self.client);
+            span.end(&self.method, &route, self.status, &self.client);
         }
         tracing::info!(
             target: "access",
             method = %self.method,
             path = self.path,
             status = self.status,
-            route = labels.route,
+            route,
             duration_ms = (took.as_secs_f64() * 100_000.0).round() / 100.0,
             bytes = self.bytes,
             complete = self.is_complete,
