@@ -18,6 +18,7 @@ mod overload;
 mod parity;
 mod placement;
 mod portability;
+mod quotas;
 mod shutdown;
 mod specification;
 mod spin_manifest;
