@@ -21,6 +21,15 @@ pub struct Server {
     _state: Option<TempDir>,
 }
 
+/// What becomes of a server's standard error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ErrorOutput {
+    /// It is the log.
+    Read,
+    /// It stays in the pipe, which soon is full.
+    Unread,
+}
+
 impl Server {
     /// Starts `spotter up` on the workspace's application with further arguments, and waits until it prints its
     /// address.
@@ -37,7 +46,16 @@ impl Server {
     }
 
     /// The same, with `up` and its arguments added to this command.
-    pub fn guests_by(mut command: Command, arguments: &[&str]) -> Self {
+    pub fn guests_by(command: Command, arguments: &[&str]) -> Self {
+        Self::guests_with(command, arguments, ErrorOutput::Read)
+    }
+
+    /// Starts the same application, and never reads its standard error.
+    pub fn guests_unread(arguments: &[&str]) -> Self {
+        Self::guests_with(Command::new(spotter()), arguments, ErrorOutput::Unread)
+    }
+
+    fn guests_with(mut command: Command, arguments: &[&str], errors: ErrorOutput) -> Self {
         guests();
         command.args([
             "up",
@@ -53,24 +71,30 @@ impl Server {
             command.arg("--state-dir").arg(state.path());
         }
         command.args(arguments).current_dir(root());
-        let mut server = Self::spawn(command);
+        let mut server = Self::launch(command, errors);
         server._state = Some(state);
         server
     }
 
     /// Starts a command that prints `Serving http://ADDRESS` to its standard output, preceded by `Admin on ADDRESS:`
     /// if it has an admin listener.
-    pub fn spawn(mut command: Command) -> Self {
+    pub fn spawn(command: Command) -> Self {
+        Self::launch(command, ErrorOutput::Read)
+    }
+
+    fn launch(mut command: Command, errors: ErrorOutput) -> Self {
         let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("the server starts");
         let log = Arc::new(Mutex::new(Vec::new()));
-        let errors = BufReader::new(process.stderr.take().expect("standard error")).lines();
-        let kept = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in errors.map_while(Result::ok) {
-                kept.lock().expect("a log").push(line);
-            }
-        });
+        if errors == ErrorOutput::Read {
+            let errors = BufReader::new(process.stderr.take().expect("standard error")).lines();
+            let kept = Arc::clone(&log);
+            std::thread::spawn(move || {
+                for line in errors.map_while(Result::ok) {
+                    kept.lock().expect("a log").push(line);
+                }
+            });
+        }
         let mut lines = BufReader::new(process.stdout.take().expect("standard output")).lines();
         let mut admin = None;
         let address = lines.by_ref().map_while(Result::ok).find_map(|line| {

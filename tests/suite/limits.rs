@@ -87,7 +87,7 @@ fn a_body_is_capped_whatever_way_it_is_sent() {
 
 #[test]
 fn a_header_that_is_too_slow_is_answered_with_408() {
-    let server = Server::guests(&["--header-timeout", "400ms"]);
+    let server = Server::guests(&["--header-timeout", "400ms", "--keep-alive-timeout", "400ms"]);
     let mut stream = raw::connect(server.address());
     raw::send(&mut stream, b"GET /guest/hello HTTP/1.1\r\nhost: te");
     let reply = raw::read_to_end(&mut stream);

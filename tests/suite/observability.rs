@@ -39,6 +39,37 @@ fn metrics_count_requests_by_route_and_status_and_detections_by_label() {
 }
 
 #[test]
+fn whatever_a_guest_says_it_found_the_metrics_can_be_read() {
+    let server = Server::guests(&[]);
+    assert_eq!(client::get(&server.url("/guest/bad-detections")).status, 200);
+    let text = String::from_utf8(client::get(&server.admin_url("/metrics")).body).expect("text");
+    let counted: Vec<_> =
+        text.lines().filter(|line| line.starts_with("spotter_detections_total{")).collect();
+    // Escaped as OpenMetrics demands. What is too long is not counted.
+    assert_eq!(counted.len(), 2, "{counted:?}");
+    for line in [
+        r#"spotter_detections_total{model="m\"",label="a\""} 1"#,
+        r#"spotter_detections_total{model="m\"",label="b\\"} 2"#,
+    ] {
+        assert!(counted.contains(&line), "{counted:?}");
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nobody_and_its_loss_is_counted() {
+    let mut server = Server::guests_unread(&[]);
+    for _ in 0..3 {
+        assert_eq!(client::get(&server.url("/guest/shout")).body, b"shouted");
+    }
+    assert_eq!(client::get(&server.url("/guest/hello")).body, b"hello");
+    let dropped = server.metric("spotter_log_lines_dropped_total");
+    // 60,000 lines were logged. About 8,192 wait in memory, and 64 KiB in the pipe.
+    assert!(dropped > 40_000.0, "{dropped}");
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
 fn the_detectors_own_findings_are_counted_and_its_header_is_kept_from_clients() {
     let server = Server::start(&["--admin", "127.0.0.1:0"]);
     let reply =

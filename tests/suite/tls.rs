@@ -28,15 +28,68 @@ fn client(certificate: &str) -> Agent {
     Agent::config_builder().tls_config(tls).build().into()
 }
 
+/// Starts the detector with this certificate and key.
+fn start([certificate, key]: &[String; 2]) -> Server {
+    component();
+    let mut command = Command::new(spotter());
+    command.args(["up", "--listen", "127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key]);
+    command.current_dir(root());
+    Server::spawn(command)
+}
+
+/// The status of `GET /labels`, from a server with this certificate.
+fn get_labels(server: &Server, certificate: &str) -> Result<u16, ureq::Error> {
+    let reply = client(certificate).get(format!("https://{}/labels", server.address())).call()?;
+    Ok(reply.status().as_u16())
+}
+
+#[test]
+fn a_handshake_that_began_before_the_signal_to_stop_is_finished_and_its_request_answered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = certificate(folder.path());
+    let mut server = start(&files);
+    server.signal("STOP");
+    let lost = std::thread::scope(|scope| {
+        let clients: Vec<_> =
+            (0..20).map(|_| scope.spawn(|| get_labels(&server, &files[0]).ok())).collect();
+        // The clients connect, send the beginning of the handshake, and wait.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        server.signal("TERM");
+        server.signal("CONT");
+        clients
+            .into_iter()
+            .filter_map(|client| client.join().ok())
+            .filter(|s| *s != Some(200))
+            .count()
+    });
+    assert_eq!(lost, 0);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_hangup_reads_the_certificate_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = certificate(folder.path());
+    let server = start(&files);
+    assert_eq!(get_labels(&server, &files[0]).expect("a reply"), 200);
+    certificate(folder.path());
+    assert!(get_labels(&server, &files[0]).is_err(), "a certificate that is not in use yet");
+    server.signal("HUP");
+    server.wait_for_log("the certificate was read again");
+    assert_eq!(get_labels(&server, &files[0]).expect("a reply"), 200);
+    // One that cannot be read changes nothing.
+    std::fs::write(&files[1], "no key").expect("a file");
+    server.signal("HUP");
+    server.wait_for_log("contains no private key");
+    assert_eq!(get_labels(&server, &files[0]).expect("a reply"), 200);
+}
+
 #[test]
 fn a_server_with_a_certificate_speaks_https() {
-    component();
     let folder = tempfile::tempdir().expect("a folder");
-    let [certificate, key] = certificate(folder.path());
-    let mut command = Command::new(spotter());
-    command.args(["up", "--listen", "127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key]);
-    command.current_dir(root());
-    let server = Server::spawn(command);
+    let files = certificate(folder.path());
+    let server = start(&files);
+    let [certificate, _] = files;
     let get = |scheme: &str| {
         client(&certificate).get(format!("{scheme}://{}/healthz", server.address())).call()
     };

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use prometheus_client::collector::Collector;
 
 use super::AppArguments;
 use super::build::ToolchainArguments;
@@ -16,9 +18,10 @@ use crate::config::file::ConfigFile;
 use crate::config::limits::LimitSettings;
 use crate::node::metrics::BondCollector;
 use crate::runtime::guest_log::TARGET as GUEST_TARGET;
-use crate::server::listener::{self, Listener, StopSignals};
+use crate::server::listener::{self, Listener, Signals};
+use crate::server::tls::Certificate;
 use crate::server::traces::Traces;
-use crate::server::{Scheme, Server, admin, tls};
+use crate::server::{Scheme, Server, admin};
 
 /// Serve an application over HTTP
 #[derive(Args)]
@@ -90,7 +93,7 @@ impl Up {
     }
 
     pub(crate) fn run_compiled(self, compiled: &Compiled) -> anyhow::Result<()> {
-        self.log_format.start(self.quiet.then_some(GUEST_TARGET))?;
+        let log = self.log_format.start(self.quiet.then_some(GUEST_TARGET))?;
         let file = ConfigFile::read(self.runtime_config_file.as_deref())?;
         let limits = self.limits.resolve(file.limits)?;
         let mut app = self.app.load()?;
@@ -107,7 +110,8 @@ impl Up {
         let traces =
             self.otlp_endpoint.as_deref().map(|to| Traces::to(to, &app.name)).transpose()?;
         let bonds = BondCollector::of(Path::new("/"));
-        let server = Server::new(app, limits, traces, vec![Box::new(bonds)])?;
+        let collectors: Vec<Box<dyn Collector>> = vec![Box::new(bonds), Box::new(log.metric())];
+        let server = Server::new(app, limits, traces, collectors)?;
         for entry in &self.key_value {
             let (key, value) = pair("--key-value", entry)?;
             server.runtime().set_key_value(key, value)?;
@@ -118,27 +122,28 @@ impl Up {
             .enable_all()
             .build()
             .context("cannot start the server's threads")?;
-        threads.block_on(self.serve(Arc::clone(&server)))?;
-        // Do not wait for tasks that are still running after the grace period.
-        threads.shutdown_background();
-        Ok(())
+        let served = threads.block_on(self.serve(Arc::clone(&server)));
+        // Tasks that are still running after the grace period hold the server. Stop them, so that it is dropped
+        // here: it removes its temporary files and closes its database.
+        threads.shutdown_timeout(Duration::from_secs(1));
+        served
     }
 
     async fn serve(self, server: Arc<Server>) -> anyhow::Result<()> {
-        let signals = StopSignals::new()?;
-        let tls = match (&self.tls_cert, &self.tls_key) {
-            (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
+        let signals = Signals::new()?;
+        let certificate = match (&self.tls_cert, &self.tls_key) {
+            (Some(chain), Some(key)) => Some(Certificate::load(chain, key)?),
             _ => None,
         };
-        let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
+        let scheme = if certificate.is_some() { Scheme::Https } else { Scheme::Http };
         let socket = listener::bind(self.listen).await?;
         if let Some(address) = self.admin {
             let socket = listener::bind(address).await?;
             announce_admin(socket.local_addr()?);
-            admin::start(Arc::clone(&server), socket.into_std()?)?;
+            admin::start(&server, socket.into_std()?)?;
         }
         announce(server.app(), scheme, socket.local_addr()?);
-        listener::serve(server, Listener { socket, tls }, signals).await;
+        listener::serve(server, Listener { socket, certificate }, signals).await;
         Ok(())
     }
 }

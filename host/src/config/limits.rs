@@ -71,6 +71,8 @@ limits! {
     request_timeout: Time = Duration::from_secs(60), "SPOTTER_REQUEST_TIMEOUT", "TIME";
     /// How long a client may take to send a header; then 408 [default: 10s]
     header_timeout: Time = Duration::from_secs(10), "SPOTTER_HEADER_TIMEOUT", "TIME";
+    /// How long a connection may stay idle between requests; then it is closed [default: 75s]
+    keep_alive_timeout: Time = Duration::from_secs(75), "SPOTTER_KEEP_ALIVE_TIMEOUT", "TIME";
     /// How long a client may pause while it sends a body; then 408. How long it may take to read 64 KiB
     /// of a reply; then it is disconnected [default: 10s]
     body_idle_timeout: Time = Duration::from_secs(10), "SPOTTER_BODY_IDLE_TIMEOUT", "TIME";
@@ -89,6 +91,8 @@ limits! {
     /// Memory for all buffered replies; if it is full, instances wait for their clients
     /// [default: 256MiB]
     reply_memory: Size = 256 << 20, "SPOTTER_REPLY_MEMORY", "SIZE";
+    /// Size of one key-value store; beyond it, setting a value fails [default: 256MiB]
+    key_value_size: Size = 256 << 20, "SPOTTER_KEY_VALUE_SIZE", "SIZE";
     /// Connections that may be open at once; further ones wait to be accepted [default: 10000, or as
     /// many as the limit on open files allows]
     connections: usize = 10_000, "SPOTTER_CONNECTIONS", "NUMBER";

@@ -11,13 +11,16 @@ use wasmtime_wasi::{FsPerms, WasiCtx};
 use super::guest_log::GuestLog;
 use super::handler::Handler;
 use super::key_value::{KeyValueDatabase, KeyValueGrant};
-use super::outbound::{Outbound, Siblings};
+use super::outbound::{BodyMemory, Outbound, Siblings};
 use super::state::{InstanceState, MemoryLimit};
 use super::usage::Usage;
 use super::variables::Variables;
 use crate::app::outbound::AllowedHosts;
 use crate::app::{Component, files};
 use crate::config::Limits;
+
+/// The most random bytes that a guest gets in one call.
+const MAX_RANDOM_BYTES: u64 = 16 << 20;
 
 /// The server through which guests reach other components, set once it exists.
 pub(super) type SiblingsCell = Arc<OnceLock<Weak<dyn Siblings>>>;
@@ -103,12 +106,14 @@ impl Loaded {
             siblings: self.siblings.get().cloned(),
             hops,
             connections: Arc::clone(&self.connections),
+            bodies: BodyMemory::new(),
         }
     }
 
     /// The WASI context of an instance: its environment, its read-only files and its log.
     fn wasi(&self) -> anyhow::Result<WasiCtx> {
         let mut wasi = WasiCtx::builder();
+        wasi.max_random_size(MAX_RANDOM_BYTES);
         wasi.stdout(GuestLog::new(&self.id, "stdout")).stderr(GuestLog::new(&self.id, "stderr"));
         for (name, value) in &self.environment {
             wasi.env(name, value);

@@ -25,6 +25,35 @@ pub(super) struct Outbound {
     pub(super) hops: u32,
     /// Permits for outgoing connections, shared by all guests.
     pub(super) connections: Arc<Semaphore>,
+    /// The memory for the bodies that the guest writes.
+    pub(super) bodies: BodyMemory,
+}
+
+/// How much the host buffers of the bodies that one guest writes: replies and outgoing requests. The more bodies
+/// there are, the less it buffers of each further one.
+pub(super) struct BodyMemory {
+    remaining: usize,
+}
+
+/// What all bodies of one guest may take, in bytes.
+const MAX_BODIES_BYTES: usize = 8 << 20;
+/// The most and the least that the host takes of a body at once, in bytes.
+const MAX_BODY_CHUNK_BYTES: usize = 64 << 10;
+const MIN_BODY_CHUNK_BYTES: usize = 4 << 10;
+/// How many chunks of a body may be in the host at once: wasmtime adds one to what it is told.
+const CHUNKS_PER_BODY: usize = 2;
+
+impl BodyMemory {
+    pub(super) fn new() -> Self {
+        Self { remaining: MAX_BODIES_BYTES }
+    }
+
+    /// The size of a new body's chunks, in bytes.
+    fn reserve(&mut self) -> usize {
+        let chunk = (self.remaining / 32).clamp(MIN_BODY_CHUNK_BYTES, MAX_BODY_CHUNK_BYTES);
+        self.remaining = self.remaining.saturating_sub(chunk * CHUNKS_PER_BODY);
+        chunk
+    }
 }
 
 /// How many outgoing connections all guests together may have. Each is an open file of this process.
@@ -60,6 +89,18 @@ impl Outbound {
 }
 
 impl WasiHttpHooks for Outbound {
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        CHUNKS_PER_BODY - 1
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        self.bodies.reserve()
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        self.bodies.reserve()
+    }
+
     fn send_request(
         &mut self,
         mut request: Request<WasiBody>,
@@ -139,4 +180,18 @@ async fn keep_to_public_addresses(request: &mut Request<WasiBody>) -> Result<(),
         *request.uri_mut() = parts.try_into().map_err(|_| Error::HttpRequestUriInvalid)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BodyMemory, CHUNKS_PER_BODY, MAX_BODY_CHUNK_BYTES, MIN_BODY_CHUNK_BYTES};
+
+    #[test]
+    fn many_bodies_take_little_memory_and_each_can_be_written() {
+        let mut memory = BodyMemory::new();
+        assert_eq!(memory.reserve(), MAX_BODY_CHUNK_BYTES);
+        let chunks: Vec<_> = (0..1000).map(|_| memory.reserve()).collect();
+        assert!(chunks.iter().sum::<usize>() * CHUNKS_PER_BODY < 16 << 20);
+        assert_eq!(chunks.last(), Some(&MIN_BODY_CHUNK_BYTES));
+    }
 }

@@ -48,10 +48,21 @@ impl std::fmt::Display for CpuLimitExceeded {
 
 impl std::error::Error for CpuLimitExceeded {}
 
-/// How many resource handles one instance may have at once. Each takes memory in the host.
-const MAX_RESOURCES: usize = 4096;
+/// How many resource handles one instance may have at once. Each takes memory in the host, up to
+/// [`MAX_FIELD_BYTES`].
+const MAX_RESOURCES: usize = 1024;
 /// The largest set of header fields that a guest may build, in bytes.
 const MAX_FIELD_BYTES: usize = 64 << 10;
+/// How many tasks, streams and futures of WASI 0.3 one instance may have at once.
+const MAX_CONCURRENT: usize = 16 << 10;
+/// The most that a guest may pass to the host in one call, in bytes.
+const MAX_CALL_BYTES: usize = 16 << 20;
+/// How many core modules one instance may consist of, and how many memories and tables they may have.
+const MAX_CORE_INSTANCES: usize = 32;
+const MAX_MEMORIES: usize = 4;
+const MAX_TABLES: usize = 32;
+/// What an element of a table takes, in bytes.
+const TABLE_ELEMENT_BYTES: u64 = size_of::<usize>() as u64;
 
 impl InstanceState {
     /// The state of a new instance with this WASI context and these host interfaces.
@@ -78,6 +89,10 @@ impl InstanceState {
     ) -> Store<Self> {
         let mut store = Store::new(engine, self);
         store.limiter(|state| &mut state.memory);
+        store.set_hostcall_fuel(MAX_CALL_BYTES);
+        if let Some(table) = store.concurrent_resource_table() {
+            table.set_max_capacity(MAX_CONCURRENT);
+        }
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
             if usage.cpu() > request_cpu {
@@ -103,7 +118,7 @@ impl InstanceState {
     }
 }
 
-/// Limits the total size of an instance's memories: a component may have several.
+/// Limits the total size of an instance's memories and tables: a component may have several.
 pub(super) struct MemoryLimit {
     limit_bytes: u64,
     total: u64,
@@ -115,6 +130,18 @@ impl MemoryLimit {
     pub(super) fn new(limit_bytes: u64, usage: Arc<Usage>) -> Self {
         Self { limit_bytes, total: 0, exceeded: false, usage }
     }
+
+    /// Adds `bytes`, if the limit allows it.
+    fn grow(&mut self, bytes: u64) -> bool {
+        let total = self.total.saturating_add(bytes);
+        if total > self.limit_bytes {
+            self.exceeded = true;
+            return false;
+        }
+        self.total = total;
+        self.usage.record_memory(total);
+        true
+    }
 }
 
 impl ResourceLimiter for MemoryLimit {
@@ -124,22 +151,46 @@ impl ResourceLimiter for MemoryLimit {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let total = self.total + desired.saturating_sub(current) as u64;
-        if total > self.limit_bytes {
-            self.exceeded = true;
-            return Ok(false);
-        }
-        self.total = total;
-        self.usage.record_memory(total);
-        Ok(true)
+        Ok(self.grow(desired.saturating_sub(current) as u64))
     }
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= 1_000_000)
+        let elements = desired.saturating_sub(current) as u64;
+        Ok(self.grow(elements.saturating_mul(TABLE_ELEMENT_BYTES)))
+    }
+
+    fn instances(&self) -> usize {
+        MAX_CORE_INSTANCES
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MemoryLimit, Usage};
+    use wasmtime::ResourceLimiter;
+
+    #[test]
+    fn memories_and_tables_count_together() {
+        let mut limit = MemoryLimit::new(1 << 20, Usage::start());
+        assert!(limit.memory_growing(0, 512 << 10, None).unwrap());
+        // 64 Ki elements of eight bytes each.
+        assert!(limit.table_growing(0, 64 << 10, None).unwrap());
+        assert!(!limit.exceeded);
+        assert!(!limit.table_growing(64 << 10, (64 << 10) + 1, None).unwrap());
+        assert!(!limit.memory_growing(512 << 10, 576 << 10, None).unwrap());
+        assert!(limit.exceeded);
     }
 }

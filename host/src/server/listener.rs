@@ -1,28 +1,18 @@
-//! Accepts connections, serves HTTP/1.1 on them, and shuts down gracefully.
+//! Accepts connections, and shuts down gracefully.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use http::Request;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
-use super::fault::Fault;
-use super::min_rate::MinRateStream;
-use super::{Connection, Scheme, Server, descriptors};
+use super::tls::Certificate;
+use super::{Connection, Scheme, Server, connection, descriptors};
 
 /// Binds an address. Port 0 selects any free port.
 ///
@@ -36,13 +26,22 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// SIGTERM and SIGINT, the signals that stop the server.
-pub struct StopSignals {
+/// The signals that the server handles.
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
-impl StopSignals {
+/// What a signal asks for.
+pub enum Demand {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP: to read the certificate again.
+    Reload,
+}
+
+impl Signals {
     /// Installs handlers, so that these signals no longer terminate the process.
     ///
     /// # Errors
@@ -51,15 +50,22 @@ impl StopSignals {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("cannot receive SIGTERM")?,
             interrupt: signal(SignalKind::interrupt()).context("cannot receive SIGINT")?,
+            hangup: signal(SignalKind::hangup()).context("cannot receive SIGHUP")?,
         })
     }
 
     /// Waits for the next signal.
-    pub async fn next(&mut self) {
+    pub async fn next(&mut self) -> Demand {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Demand::Stop,
+            _ = self.interrupt.recv() => Demand::Stop,
+            _ = self.hangup.recv() => Demand::Reload,
         }
+    }
+
+    /// Waits for the next signal to stop.
+    async fn stop(&mut self) {
+        while let Demand::Reload = self.next().await {}
     }
 }
 
@@ -67,22 +73,24 @@ impl StopSignals {
 pub struct Listener {
     pub socket: TcpListener,
     /// `None` for plain HTTP.
-    pub tls: Option<TlsAcceptor>,
+    pub certificate: Option<Certificate>,
 }
 
-/// Serves until the first signal. Then it accepts no more connections, waits up to the grace period for
-/// requests in flight, and returns. A second signal makes it return immediately.
-pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: StopSignals) {
+/// Serves until the first signal to stop. Then it accepts no more connections, waits up to the grace period for
+/// requests in flight, and returns. A second one makes it return immediately.
+pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals) {
     let (stop, stopping) = watch::channel(false);
     let tasks = TaskTracker::new();
     let limits = server.limits();
     let connections = descriptors::connections(limits.connections, limits.instances);
     let permits = Arc::new(Semaphore::new(connections));
-    let Listener { socket, tls } = listener;
-    let spawn_connection = |permit, stream, connection| {
-        let (server, tls, stopping) = (Arc::clone(&server), tls.clone(), stopping.clone());
+    let Listener { socket, mut certificate } = listener;
+    let spawn_connection = |permit, accepted, certificate: Option<&Certificate>| {
+        let tls = certificate.map(Certificate::acceptor).cloned();
+        let (server, stopping) = (Arc::clone(&server), stopping.clone());
+        let (stream, addresses) = accepted;
         tasks.spawn(async move {
-            handshake_and_serve(server, stream, tls, connection, stopping).await;
+            connection::serve(server, stream, tls, addresses, stopping).await;
             drop::<OwnedSemaphorePermit>(permit);
         });
     };
@@ -92,30 +100,45 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: StopSig
         let accepted = async { (permit.await, socket.accept().await) };
         tokio::select! {
             (Ok(permit), accepted) = accepted => match prepare(accepted) {
-                Ok((stream, connection)) => spawn_connection(permit, stream, connection),
+                Ok(accepted) => spawn_connection(permit, accepted, certificate.as_ref()),
                 Err(error) => {
                     // Probably out of file descriptors: an immediate retry would fail too.
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             },
-            () = signals.next() => break,
+            demand = signals.next() => match demand {
+                Demand::Stop => break,
+                Demand::Reload => reload(certificate.as_mut()),
+            },
         }
     }
     server.begin_shutdown();
     // Serve the connections in the kernel's backlog too: closing the socket would reset them.
     for accepted in pending_connections(socket) {
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { break };
-        if let Ok((stream, connection)) = prepare(accepted) {
-            spawn_connection(permit, stream, connection);
+        if let Ok(accepted) = prepare(accepted) {
+            spawn_connection(permit, accepted, certificate.as_ref());
         }
     }
     stop.send_replace(true);
     drain(server, &tasks, &mut signals).await;
 }
 
+/// Reads the certificate again, if there is one.
+fn reload(certificate: Option<&mut Certificate>) {
+    match certificate.map(Certificate::reload) {
+        None => tracing::info!("SIGHUP is ignored: there is no certificate to read again"),
+        Some(Ok(())) => tracing::info!("the certificate was read again, for new connections"),
+        Some(Err(error)) => {
+            let error = format!("{error:#}");
+            tracing::error!(error, "the previous certificate stays in use");
+        }
+    }
+}
+
 /// Waits until all connections and guests have finished, the grace period is over, or a signal arrives.
-async fn drain(server: Arc<Server>, tasks: &TaskTracker, signals: &mut StopSignals) {
+async fn drain(server: Arc<Server>, tasks: &TaskTracker, signals: &mut Signals) {
     let grace = server.limits().grace;
     tracing::info!(connections = tasks.len(), ?grace, "stopping: finishing the requests in flight");
     tasks.close();
@@ -126,7 +149,7 @@ async fn drain(server: Arc<Server>, tasks: &TaskTracker, signals: &mut StopSigna
     tokio::select! {
         () = finish => tracing::info!("stopped: all requests have finished"),
         () = tokio::time::sleep(grace) => tracing::warn!(?grace, "stopped: not all requests have finished"),
-        () = signals.next() => tracing::warn!("stopped immediately: a second signal arrived"),
+        () = signals.stop() => tracing::warn!("stopped immediately: a second signal arrived"),
     }
 }
 
@@ -149,110 +172,4 @@ fn prepare(accepted: io::Result<(TcpStream, SocketAddr)>) -> io::Result<(TcpStre
     stream.set_nodelay(true)?;
     let local = stream.local_addr()?;
     Ok((stream, Connection { client, local, scheme: Scheme::Http }))
-}
-
-/// Performs the TLS handshake, if TLS is on, then serves the connection.
-async fn handshake_and_serve(
-    server: Arc<Server>,
-    stream: TcpStream,
-    tls: Option<TlsAcceptor>,
-    connection: Connection,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let Some(tls) = tls else {
-        return serve_connection(server, stream, connection, stopping).await;
-    };
-    let handshake = tokio::time::timeout(server.limits().header_timeout, tls.accept(stream));
-    let handshake = tokio::select! {
-        handshake = handshake => handshake,
-        () = shutdown_requested(&mut stopping) => return,
-    };
-    match handshake {
-        Ok(Ok(stream)) => {
-            let connection = Connection { scheme: Scheme::Https, ..connection };
-            serve_connection(server, stream, connection, stopping).await;
-        }
-        Ok(Err(error)) => {
-            tracing::debug!(client = %connection.client, %error, "the TLS handshake failed");
-        }
-        Err(_) => tracing::debug!(client = %connection.client, "the TLS handshake took too long"),
-    }
-}
-
-async fn serve_connection<S>(
-    server: Arc<Server>,
-    stream: S,
-    connection: Connection,
-    mut stopping: watch::Receiver<bool>,
-) where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let _open = server.metrics().track_connection();
-    let (header_timeout, body_idle_timeout) =
-        (server.limits().header_timeout, server.limits().body_idle_timeout);
-    let handler = Arc::clone(&server);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let server = Arc::clone(&handler);
-        Box::pin(async move {
-            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-            Ok::<_, Infallible>(server.handle(request, connection).await)
-        })
-    });
-    let mut http = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(MinRateStream::new(stream, body_idle_timeout)), service);
-    let ended = tokio::select! {
-        ended = &mut http => ended,
-        () = shutdown_requested(&mut stopping) => {
-            std::pin::Pin::new(&mut http).graceful_shutdown();
-            (&mut http).await
-        }
-    };
-    let parts = http.into_parts();
-    let mut stream = parts.io.into_inner();
-    if let Err(error) = ended {
-        tracing::debug!(client = %connection.client, %error, "a connection ended early");
-        // An idle connection is closed without a reply.
-        if error.is_timeout() && !parts.read_buf.is_empty() {
-            let fault = Fault::HeaderTimeout { limit: header_timeout };
-            server.metrics().count_rejected(fault.code());
-            write_fault(&mut stream, &fault).await;
-        } else if error.is_parse() {
-            // hyper has already replied.
-            server.metrics().count_rejected("malformed_header");
-        }
-    }
-    if !server.is_shutting_down() {
-        lingering_close(stream).await;
-    }
-}
-
-/// Waits until shutdown begins.
-async fn shutdown_requested(stopping: &mut watch::Receiver<bool>) {
-    // An error means that the sender, and so the server, is gone.
-    let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
-}
-
-/// Reads and discards input for a while before closing. Otherwise a client that is still sending a rejected
-/// body would get a connection reset instead of the reply.
-async fn lingering_close(mut stream: impl AsyncRead + Unpin) {
-    const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-    let mut buffer = vec![0; 64 << 10];
-    let to_the_end = async { while let Ok(1..) = stream.read(&mut buffer).await {} };
-    // After the timeout, the connection is closed even if the client is still sending.
-    let _ = tokio::time::timeout(LINGER_TIMEOUT, to_the_end).await;
-}
-
-/// Writes the reply to a header that took too long: hyper closes such a connection without one.
-async fn write_fault(stream: &mut (impl AsyncWrite + Unpin), fault: &Fault) {
-    let (status, body) = (fault.status(), fault.body());
-    let reply = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n\
-         content-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    // Best effort: the client may be gone, or not reading.
-    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(reply.as_bytes())).await;
 }

@@ -17,16 +17,21 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::label::Label;
+
 /// The header in which a function reports its detections.
 pub const DETECTIONS_HEADER: &str = "spotter-detections";
 
 /// The maximum number of detection time series, to bound the cost of a faulty function.
 const MAX_DETECTION_SERIES: usize = 2000;
 
+/// The longest model and label that are counted, in bytes.
+const MAX_LABEL_BYTES: usize = 128;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
     /// The route's pattern; empty if no route matched.
-    pub route: String,
+    pub route: Label<String>,
     pub status: u16,
 }
 
@@ -38,8 +43,8 @@ pub struct ReasonLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DetectionLabels {
-    pub model: String,
-    pub label: String,
+    pub model: Label<String>,
+    pub label: Label<String>,
 }
 
 /// Every metric of one server.
@@ -170,8 +175,12 @@ impl Metrics {
         for entry in counts.split(',') {
             let Some((label, count)) = entry.rsplit_once('=') else { continue };
             let Ok(count) = count.trim().parse::<u32>() else { continue };
+            let (model, label) = (model.trim(), label.trim());
+            if model.len().max(label.len()) > MAX_LABEL_BYTES {
+                continue;
+            }
             let labels =
-                DetectionLabels { model: model.trim().to_owned(), label: label.trim().to_owned() };
+                DetectionLabels { model: Label(model.to_owned()), label: Label(label.to_owned()) };
             if let Some(counter) = self.detection_counter(&labels) {
                 counter.inc_by(u64::from(count));
             }
@@ -224,5 +233,20 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(r#"spotter_detections_total{model="ssd",label="dog"} 4"#), "{text}");
+    }
+
+    #[test]
+    fn labels_are_bounded_and_escaped() {
+        let metrics = Metrics::default();
+        let long = format!("ssd; {}=1", "l".repeat(129));
+        for text in [r#"m"{; a\b"=1"#, &long] {
+            let mut headers = HeaderMap::new();
+            headers.insert(DETECTIONS_HEADER, HeaderValue::from_str(text).unwrap());
+            metrics.count_detections(&mut headers);
+        }
+        let text = metrics.encode();
+        let counted: Vec<_> =
+            text.lines().filter(|line| line.starts_with("spotter_detections_total{")).collect();
+        assert_eq!(counted, [r#"spotter_detections_total{model="m\"{",label="a\\b\""} 1"#]);
     }
 }

@@ -6,15 +6,19 @@ pub mod admin;
 pub mod admission;
 pub mod blocks;
 pub mod body;
+mod connection;
 mod descriptors;
 pub mod fault;
 pub mod guest;
+pub mod host;
+pub mod label;
 pub mod listener;
 pub mod metrics;
 pub mod min_rate;
 pub mod observe;
 pub mod relay;
 pub mod spin_headers;
+pub mod timed_stream;
 pub mod tls;
 pub mod traces;
 pub mod upload;
@@ -104,7 +108,7 @@ impl Server {
     ) -> anyhow::Result<Arc<Self>> {
         let mut runtime = Runtime::new(&limits)?;
         if app.has_state() {
-            runtime.open_database(&app.state.join("key_value.redb"))?;
+            runtime.open_database(&app.state.join("key_value.redb"), limits.key_value_size)?;
         }
         for component in app.components.values() {
             runtime.load(component)?;
@@ -191,7 +195,7 @@ impl Server {
 
     async fn dispatch(
         &self,
-        request: Request<WasiBody>,
+        mut request: Request<WasiBody>,
         connection: Connection,
         origin: Origin,
         observation: &mut Observation,
@@ -206,7 +210,10 @@ impl Server {
                 return self.call_component(&id, request, &found, connection, hops).await;
             }
             Origin::Guest { to: None, hops } => hops,
-            Origin::Client => 0,
+            Origin::Client => {
+                host::settle(&mut request)?;
+                0
+            }
         };
         if path == "/.well-known/spin/health" {
             return Ok(fault::plain("OK"));

@@ -11,6 +11,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use super::Connection;
 use super::body::{BodyState, PolledFrame, WatchedBody};
+use super::label::Label;
 use super::metrics::{Metrics, RequestLabels, seconds};
 use super::traces::RequestSpan;
 
@@ -49,7 +50,7 @@ impl Observation {
             metrics: Arc::clone(metrics),
             started: Instant::now(),
             method: request.method().clone(),
-            path: request.uri().path().to_owned(),
+            path: loggable(request.uri().path()),
             client: connection.client.to_string(),
             request_id,
             span,
@@ -92,17 +93,19 @@ impl Drop for Observation {
         let took = self.started.elapsed();
         self.metrics.in_flight.dec();
         self.metrics.total.observe(seconds(took));
-        let labels = RequestLabels { route: std::mem::take(&mut self.route), status: self.status };
+        let route = Label(std::mem::take(&mut self.route));
+        let labels = RequestLabels { route, status: self.status };
         self.metrics.requests.get_or_create(&labels).inc();
+        let route = labels.route.0;
         if let Some(span) = self.span.take() {
-            span.end(&self.method, &labels.route, self.status, &self.client);
+            span.end(&self.method, &route, self.status, &self.client);
         }
         tracing::info!(
             target: "access",
             method = %self.method,
             path = self.path,
             status = self.status,
-            route = labels.route,
+            route,
             duration_ms = (took.as_secs_f64() * 100_000.0).round() / 100.0,
             bytes = self.bytes,
             complete = self.is_complete,
@@ -111,6 +114,12 @@ impl Drop for Observation {
             traceparent = self.traceparent.as_ref().and_then(|parent| parent.to_str().ok()),
         );
     }
+}
+
+/// The beginning of a path: log lines wait in memory until they are written.
+fn loggable(path: &str) -> String {
+    const MAX_PATH_BYTES: usize = 2 << 10;
+    path[..path.floor_char_boundary(MAX_PATH_BYTES)].to_owned()
 }
 
 /// The request's own id if it can be logged, otherwise a new one.

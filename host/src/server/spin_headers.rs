@@ -1,11 +1,10 @@
 //! The `spin-*` headers that Spin adds to a component's request
 //! (<https://spinframework.dev/http-trigger#additional-request-information>).
 
-use http::uri::Authority;
-use http::{HeaderName, HeaderValue, Request, Uri, header};
+use http::{HeaderName, HeaderValue, Request, Uri};
 
-use super::Connection;
 use super::fault::Fault;
+use super::{Connection, host};
 use crate::app::routes::Match;
 
 const PREFIX: &str = "spin-";
@@ -49,20 +48,14 @@ pub fn add<B>(
 }
 
 fn full_url<B>(request: &Request<B>, connection: Connection) -> Result<Uri, Fault> {
-    let refused = |host: &[u8]| Fault::BadRequest {
-        reason: format!("{:?} is not a host", String::from_utf8_lossy(host)),
-    };
-    let authority = match request.headers().get(header::HOST).map(HeaderValue::as_bytes) {
-        None | Some([]) => connection.local.to_string(),
-        Some(host) => match Authority::try_from(host) {
-            // User information before an @ is not part of the host.
-            Ok(authority) if !host.contains(&b'@') => authority.to_string(),
-            _ => return Err(refused(host)),
-        },
+    let authority = match host::of(request.headers())? {
+        Some(authority) => authority.to_string(),
+        None => connection.local.to_string(),
     };
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let uri = Uri::builder().scheme(connection.scheme.as_str()).authority(authority.as_str());
-    uri.path_and_query(path).build().map_err(|_| refused(authority.as_bytes()))
+    let refused = |_| Fault::BadRequest { reason: format!("{authority:?} is not a host") };
+    uri.path_and_query(path).build().map_err(refused)
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures_util::{SinkExt, StreamExt};
 use spin_sdk::http::{
-    Fields, IncomingRequest, OutgoingResponse, Request, Response, ResponseOutparam, SendError,
+    Fields, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse, Request, Response,
+    ResponseOutparam, SendError,
 };
 use spin_sdk::http_component;
 use spin_sdk::key_value::Store;
@@ -31,6 +32,7 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
     let path = header("spin-path-info").unwrap_or_default();
     let id = header("x-request-id").unwrap_or_default();
     let trace = header("traceparent").unwrap_or_default();
+    let url = header("spin-full-url").unwrap_or_default();
     drop(headers);
     match path.as_str() {
         "/hello" | "/ignore-body" => reply(out, "hello").await,
@@ -40,10 +42,12 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
         }
         "/canary" => reply(out, &canaries()).await,
         "/headers" => reply(out, &format!("{id} {trace}")).await,
+        "/url" => reply(out, &url).await,
         "/environment" => reply(out, &std::env::var("GREETING").unwrap_or_default()).await,
         "/variable" => reply(out, &variables::get("greeting").unwrap_or_default()).await,
         "/file" => reply(out, &std::fs::read_to_string("/texts/one.txt").unwrap_or_default()).await,
         "/store" => reply(out, &stored()).await,
+        "/store-limits" => reply(out, &store_limits()).await,
         "/other-store" => {
             let refused = Store::open("other").err().map(|error| error.to_string());
             reply(out, &refused.unwrap_or_default()).await;
@@ -56,6 +60,20 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
         "/detections" => {
             let found = ("spotter-detections".to_owned(), b"test; dog=2, cat=1".to_vec());
             send(out, vec![found], "found").await;
+        }
+        "/bad-detections" => {
+            let found = format!("m\"; a\"=1, b\\=2, {}=3", "c".repeat(1000));
+            send(out, vec![("spotter-detections".to_owned(), found.into_bytes())], "found").await;
+        }
+        "/shout" => {
+            eprint!("{}", "x\n".repeat(20_000));
+            reply(out, "shouted").await;
+        }
+        "/hoard-bodies" => {
+            let hoard: Vec<_> = (0..300).map(|_| unsent_body()).collect();
+            let bytes: u64 = hoard.iter().map(|(bytes, ..)| bytes).sum();
+            reply(out, &bytes.to_string()).await;
+            std::thread::sleep(std::time::Duration::from_secs(2));
         }
         "/loop" => loop {
             CANARY.fetch_add(1, Ordering::Relaxed);
@@ -118,6 +136,32 @@ fn stored() -> String {
     let count = String::from_utf8_lossy(&before).parse().unwrap_or(0) + 1;
     store.set("count", count.to_string().as_bytes()).expect("a value that is stored");
     format!("{count} {:?}", store.get_keys().expect("keys"))
+}
+
+/// How a store of 3 MiB refuses what is too large, line by line.
+fn store_limits() -> String {
+    let store = Store::open_default().expect("the store that the manifest grants");
+    let refusal = |key: &str, bytes: usize| {
+        store.set(key, &vec![7; bytes]).err().map_or("stored".to_owned(), |error| error.to_string())
+    };
+    let mut lines = vec![refusal(&"k".repeat(2000), 1), refusal("k", 2 << 20)];
+    lines.extend((0..4).map(|index| refusal(&index.to_string(), 900 << 10)));
+    store.delete("0").expect("a key that is deleted");
+    lines.push(refusal("4", 900 << 10));
+    lines.join("\n")
+}
+
+/// The body of a request that is never sent, filled with as many bytes as the host takes.
+fn unsent_body() -> (u64, impl Sized, OutgoingBody, OutgoingRequest) {
+    let request = OutgoingRequest::new(Fields::new());
+    let body = request.body().expect("a body");
+    let stream = body.write().expect("a stream");
+    let mut bytes = 0;
+    while let Ok(room @ 1..) = stream.check_write() {
+        stream.write(&vec![1; room as usize]).expect("a write");
+        bytes += room;
+    }
+    (bytes, stream, body, request)
 }
 
 async fn fetch(url: &str) -> String {

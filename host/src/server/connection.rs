@@ -1,0 +1,179 @@
+//! Serves HTTP/1.1 on one connection, with or without TLS.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::fault::Fault;
+use super::min_rate::MinRateStream;
+use super::timed_stream::{ActiveRequest, Activity, DRAIN_TIMEOUT, TimedStream};
+use super::{Connection, Scheme, Server};
+
+/// Performs the TLS handshake, if TLS is on, then serves the connection until its end. When `stopping` becomes
+/// true, the connection ends with the request in progress, or, if it is idle, soon.
+pub(super) async fn serve(
+    server: Arc<Server>,
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    connection: Connection,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let Some(tls) = tls else {
+        return serve_http(server, stream, connection, stopping).await;
+    };
+    if let Some(stream) = handshake(&server, stream, &tls, connection, &mut stopping).await {
+        let connection = Connection { scheme: Scheme::Https, ..connection };
+        serve_http(server, stream, connection, stopping).await;
+    }
+}
+
+/// Performs the TLS handshake. `None` if it fails or takes too long, or the client has sent nothing by the time the
+/// server stops.
+async fn handshake(
+    server: &Server,
+    stream: TcpStream,
+    tls: &TlsAcceptor,
+    connection: Connection,
+    stopping: &mut watch::Receiver<bool>,
+) -> Option<TlsStream<TcpStream>> {
+    let limit = server.limits().header_timeout;
+    let mut first = [0];
+    let silent_to_the_end = async {
+        shutdown_requested(stopping).await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
+    };
+    tokio::select! {
+        biased;
+        begun = tokio::time::timeout(limit, stream.peek(&mut first)) => {
+            begun.ok()?.ok()?;
+        }
+        () = silent_to_the_end => return None,
+    }
+    match tokio::time::timeout(limit, tls.accept(stream)).await {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(client = %connection.client, %error, "the TLS handshake failed");
+        }
+        Err(_) => tracing::debug!(client = %connection.client, "the TLS handshake took too long"),
+    }
+    None
+}
+
+async fn serve_http<S>(
+    server: Arc<Server>,
+    stream: S,
+    connection: Connection,
+    mut stopping: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let _open = server.metrics().track_connection();
+    let activity = Arc::new(Activity::default());
+    let (handler, requests) = (Arc::clone(&server), Arc::clone(&activity));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (server, active) = (Arc::clone(&handler), requests.begin());
+        Box::pin(
+            async move { Ok::<_, Infallible>(answer(&server, request, connection, active).await) },
+        )
+    });
+    let limits = server.limits();
+    let stream = MinRateStream::new(stream, limits.body_idle_timeout);
+    let stream = TimedStream::new(stream, limits, Arc::clone(&activity));
+    let mut http = http1::Builder::new()
+        // The stream has its own timers: hyper's would run from the end of the previous request.
+        .header_read_timeout(None)
+        .max_buf_size(64 << 10)
+        .serve_connection(TokioIo::new(stream), service);
+    let ended = tokio::select! {
+        biased;
+        ended = &mut http => ended,
+        () = shutdown_requested(&mut stopping) => {
+            // Not hyper's own graceful shutdown, which would close the connection even if a request has arrived
+            // that hyper has not read yet.
+            activity.drain();
+            (&mut http).await
+        }
+    };
+    let stream = http.into_parts().io.into_inner();
+    let is_header_late = stream.is_header_late();
+    let mut stream = stream.into_inner();
+    if let Err(error) = ended {
+        tracing::debug!(client = %connection.client, %error, "a connection ended early");
+        if is_header_late {
+            let fault = Fault::HeaderTimeout { limit: limits.header_timeout };
+            server.metrics().count_rejected(fault.code());
+            write_fault(&mut stream, &fault).await;
+        } else if error.is_parse() {
+            // hyper has already replied.
+            server.metrics().count_rejected("malformed_header");
+        }
+    }
+    lingering_close(&server, stream).await;
+}
+
+/// Handles a request, which is active until its body and its reply have ended. In a stopping server it is the
+/// connection's last.
+async fn answer(
+    server: &Server,
+    request: Request<Incoming>,
+    connection: Connection,
+    active: ActiveRequest,
+) -> Response<impl Body<Data = bytes::Bytes, Error = wasmtime_wasi_http::Error> + use<>> {
+    let received = active.clone();
+    let request = request.map(|body| {
+        let body = body.map_err(Into::into).inspect_frame(move |_| {
+            let _lives_as_long = &received;
+        });
+        body.boxed_unsync()
+    });
+    let mut response = server.handle(request, connection).await;
+    if server.is_shutting_down() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.map(|body| {
+        body.inspect_frame(move |_| {
+            let _lives_as_long = &active;
+        })
+    })
+}
+
+/// Waits until shutdown begins.
+async fn shutdown_requested(stopping: &mut watch::Receiver<bool>) {
+    // An error means that the sender, and so the server, is gone.
+    let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
+}
+
+/// Reads and discards input for a while before closing. Otherwise a client that is still sending a rejected
+/// body would get a connection reset instead of the reply.
+async fn lingering_close(server: &Server, mut stream: impl AsyncRead + Unpin) {
+    const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+    let mut buffer = vec![0; 64 << 10];
+    let to_the_end = async { while let Ok(1..) = stream.read(&mut buffer).await {} };
+    let limit = if server.is_shutting_down() { DRAIN_TIMEOUT } else { LINGER_TIMEOUT };
+    // After the timeout, the connection is closed even if the client is still sending.
+    let _ = tokio::time::timeout(limit, to_the_end).await;
+}
+
+/// Writes the reply to a header that took too long: hyper closes such a connection without one.
+async fn write_fault(stream: &mut (impl AsyncWrite + Unpin), fault: &Fault) {
+    let (status, body) = (fault.status(), fault.body());
+    let reply = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // Best effort: the client may be gone, or not reading.
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.write_all(reply.as_bytes())).await;
+}

@@ -1,0 +1,24 @@
+//! The value of a metric's label, escaped where it is written: `prometheus-client` does not escape any.
+
+use std::fmt::Write;
+
+use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
+
+/// A label's value. Whatever it holds, a scrape can be parsed
+/// (<https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md#escaping>).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Label<T>(pub T);
+
+impl<T: AsRef<str>> EncodeLabelValue for Label<T> {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
+        for character in self.0.as_ref().chars() {
+            match character {
+                '\\' => encoder.write_str("\\\\")?,
+                '"' => encoder.write_str("\\\"")?,
+                '\n' => encoder.write_str("\\n")?,
+                _ => encoder.write_char(character)?,
+            }
+        }
+        Ok(())
+    }
+}
