@@ -161,15 +161,29 @@ pub struct Tool {
     pub spotter: Option<SpotterTool>,
 }
 
-/// `[component.ID.tool.spotter]`: how the core module becomes the component.
-#[derive(Debug, Deserialize)]
+/// `[component.ID.tool.spotter]`: how the core module becomes the component, and how a running instance is stopped.
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpotterTool {
     /// The core module that the build command produces.
-    pub module: PathBuf,
+    pub module: Option<PathBuf>,
+    #[serde(default)]
+    pub interruption: Interruption,
     /// The folder of the model to bake in: `model.toml`, `model.onnx`, `labels.txt`. Without a model, the module
     /// is only wrapped.
     pub model: Option<PathBuf>,
+}
+
+/// How an instance that exceeds its limit on processor time is stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interruption {
+    /// Its code checks wasmtime's epoch in every loop and function, and traps.
+    #[default]
+    Epoch,
+    /// Its code has no checks, which makes arithmetic a quarter faster or more. A watchdog answers the client and
+    /// leaves the instance to finish at the lowest priority. It is for components that their operator trusts.
+    Watchdog,
 }
 
 impl Manifest {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 
 use files::FileEntry;
-use manifest::Manifest;
+use manifest::{Interruption, Manifest};
 use outbound::AllowedHosts;
 use routes::{Pattern, RouteTable, StaticReply, Target};
 use variables::{MissingVariable, VariableSources};
@@ -56,6 +56,7 @@ pub struct Component {
     pub key_value_stores: Vec<String>,
     pub files: Vec<FileEntry>,
     pub exclude_files: Vec<String>,
+    pub interruption: Interruption,
     pub build: Option<Build>,
     pub bake: Option<Bake>,
 }
@@ -201,8 +202,13 @@ impl Component {
             watch: build.watch,
             working_directory: build.workdir.map_or(root.to_owned(), |folder| root.join(folder)),
         });
-        let bake = raw.tool.spotter.map(|tool| Bake {
-            module: root.join(tool.module),
+        let tool = raw.tool.spotter.unwrap_or_default();
+        ensure!(
+            tool.module.is_some() || tool.model.is_none(),
+            "`tool.spotter.model` needs a `module` to bake the model into"
+        );
+        let bake = tool.module.map(|module| Bake {
+            module: root.join(module),
             model: tool.model.map(|folder| root.join(folder)),
         });
         let variables = raw
@@ -229,6 +235,7 @@ impl Component {
             key_value_stores: raw.key_value_stores,
             files: raw.files,
             exclude_files: raw.exclude_files,
+            interruption: tool.interruption,
             build,
             bake,
         })

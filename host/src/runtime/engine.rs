@@ -1,6 +1,7 @@
-//! The wasmtime engine: pooled memories, copy-on-write images, and an epoch clock that stops guests.
+//! The wasmtime engines: pooled memories, copy-on-write images, and an epoch clock that stops guests.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -18,15 +19,17 @@ use super::outbound::{MAX_OUTBOUND_CONNECTIONS, Siblings};
 use super::state::InstanceState;
 use super::variables;
 use crate::app::Component;
+use crate::app::manifest::Interruption;
 use crate::config::Limits;
 
 /// How often a running guest is interrupted: the precision of its limit on processor time.
 pub const EPOCH_INTERVAL: Duration = Duration::from_millis(10);
 
-/// An engine and its loaded components.
+/// The loaded components, and the engines that run them.
 pub struct Runtime {
-    engine: Engine,
-    linker: Linker<InstanceState>,
+    limits: Limits,
+    /// By how their code is interrupted; each is started when the first component needs it.
+    executors: BTreeMap<Interruption, Executor>,
     components: BTreeMap<String, Arc<Loaded>>,
     /// `None` if no component uses a key-value store.
     database: Option<KeyValueDatabase>,
@@ -34,14 +37,19 @@ pub struct Runtime {
     connections: Arc<Semaphore>,
 }
 
-impl Runtime {
-    /// Creates an engine and starts its epoch clock.
-    ///
-    /// # Errors
-    /// If wasmtime rejects the configuration.
-    pub fn new(limits: &Limits) -> anyhow::Result<Self> {
-        let engine = engine(limits)?;
-        start_epoch_clock(&engine)?;
+/// An engine, and what components can import.
+struct Executor {
+    engine: Engine,
+    linker: Linker<InstanceState>,
+}
+
+impl Executor {
+    /// Creates an engine. Starts its epoch clock, if its code is interrupted by epochs.
+    fn new(limits: &Limits, interruption: Interruption) -> anyhow::Result<Self> {
+        let engine = engine(limits, interruption)?;
+        if interruption == Interruption::Epoch {
+            start_epoch_clock(&engine)?;
+        }
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
@@ -49,14 +57,21 @@ impl Runtime {
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         variables::add_to_linker(&mut linker, InstanceState::variables)?;
         key_value::add_to_linker(&mut linker, InstanceState::key_value)?;
-        Ok(Self {
-            engine,
-            linker,
+        Ok(Self { engine, linker })
+    }
+}
+
+impl Runtime {
+    /// A runtime without components.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            limits: *limits,
+            executors: BTreeMap::new(),
             components: BTreeMap::new(),
             database: None,
             siblings: Arc::default(),
             connections: Arc::new(Semaphore::new(MAX_OUTBOUND_CONNECTIONS)),
-        })
+        }
     }
 
     /// Opens the key-value database, whose stores hold up to `max_store_bytes` each. Call it before
@@ -85,12 +100,18 @@ impl Runtime {
     /// handler.
     pub fn load(&mut self, component: &Component) -> anyhow::Result<()> {
         let id = &component.id;
+        let executor = match self.executors.entry(component.interruption) {
+            Entry::Occupied(started) => started.into_mut(),
+            Entry::Vacant(vacant) => {
+                vacant.insert(Executor::new(&self.limits, component.interruption)?)
+            }
+        };
         let compiled = match &component.compiled {
-            Some(file) => cache::open(&self.engine, file)?,
-            None => cache::load(&self.engine, &component.source)?,
+            Some(file) => cache::open(&executor.engine, file)?,
+            None => cache::load(&executor.engine, &component.source)?,
         };
         let linked =
-            self.linker.instantiate_pre(&compiled).map_err(anyhow::Error::from).with_context(
+            executor.linker.instantiate_pre(&compiled).map_err(anyhow::Error::from).with_context(
                 || format!("component `{id}` has an import that the host does not provide"),
             )?;
         let handler = Handler::of(linked).with_context(|| format!("component `{id}`"))?;
@@ -100,7 +121,7 @@ impl Runtime {
             connections: Arc::clone(&self.connections),
         };
         let loaded =
-            Loaded::new(component, handler, shared).with_context(|| format!("component `{id}`"))?;
+            Loaded::new(component, &executor.engine, handler, shared).with_context(|| format!("component `{id}`"))?;
         self.components.insert(id.clone(), Arc::new(loaded));
         Ok(())
     }
@@ -110,31 +131,27 @@ impl Runtime {
         let _ = self.siblings.set(siblings);
     }
 
-    pub fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
     /// The loaded component `id`.
     pub fn component(&self, id: &str) -> Option<&Arc<Loaded>> {
         self.components.get(id)
     }
 }
 
-/// An engine that compiles code for [`Runtime::new`]'s engines, and runs none.
+/// An engine that compiles code for a [`Runtime`]'s engines, and runs none.
 ///
 /// # Errors
 /// If wasmtime rejects the configuration.
-pub fn compiler(limits: &Limits) -> anyhow::Result<Engine> {
-    let engine = Engine::new(&config(limits, Allocation::OnDemand));
+pub fn compiler(limits: &Limits, interruption: Interruption) -> anyhow::Result<Engine> {
+    let engine = Engine::new(&config(limits, interruption, Allocation::OnDemand));
     engine.map_err(anyhow::Error::from).context("cannot start wasmtime")
 }
 
-fn engine(limits: &Limits) -> anyhow::Result<Engine> {
-    let pooled = Engine::new(&config(limits, Allocation::Pooled));
+fn engine(limits: &Limits, interruption: Interruption) -> anyhow::Result<Engine> {
+    let pooled = Engine::new(&config(limits, interruption, Allocation::Pooled));
     let engine = pooled.or_else(|error| {
         // The pool reserves its whole address space at once, which some sandboxes do not allow.
         tracing::info!(%error, "no pool of instances here: allocating each on demand");
-        Engine::new(&config(limits, Allocation::OnDemand))
+        Engine::new(&config(limits, interruption, Allocation::OnDemand))
     });
     engine.map_err(anyhow::Error::from).context("cannot start wasmtime")
 }
@@ -145,9 +162,9 @@ enum Allocation {
     OnDemand,
 }
 
-fn config(limits: &Limits, allocation: Allocation) -> Config {
+fn config(limits: &Limits, interruption: Interruption, allocation: Allocation) -> Config {
     let mut config = Config::new();
-    config.epoch_interruption(true);
+    config.epoch_interruption(interruption == Interruption::Epoch);
     config.wasm_component_model_async(true);
     if let Allocation::Pooled = allocation {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));

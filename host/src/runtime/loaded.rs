@@ -12,9 +12,10 @@ use super::guest_log::GuestLog;
 use super::handler::Handler;
 use super::key_value::{KeyValueDatabase, KeyValueGrant};
 use super::outbound::{BodyMemory, Outbound, Siblings};
-use super::state::{InstanceState, MemoryLimit};
+use super::state::{self, InstanceState, MemoryLimit};
 use super::usage::Usage;
 use super::variables::Variables;
+use crate::app::manifest::Interruption;
 use crate::app::outbound::AllowedHosts;
 use crate::app::{Component, files};
 use crate::config::Limits;
@@ -36,6 +37,8 @@ pub(super) struct Shared {
 /// One loaded component.
 pub struct Loaded {
     id: String,
+    engine: Engine,
+    interruption: Interruption,
     handler: Handler,
     environment: BTreeMap<String, String>,
     variables: Variables,
@@ -51,12 +54,15 @@ impl Loaded {
     /// If the component's files cannot be copied.
     pub(super) fn new(
         component: &Component,
+        engine: &Engine,
         handler: Handler,
         shared: Shared,
     ) -> anyhow::Result<Self> {
         let files = files::stage(&component.root, &component.files, &component.exclude_files)?;
         Ok(Self {
             id: component.id.clone(),
+            engine: engine.clone(),
+            interruption: component.interruption,
             handler,
             environment: component.environment.clone(),
             variables: Variables::new(component.variables.clone()),
@@ -72,6 +78,11 @@ impl Loaded {
         &self.id
     }
 
+    /// How its instances are stopped.
+    pub fn interruption(&self) -> Interruption {
+        self.interruption
+    }
+
     pub fn handler(&self) -> &Handler {
         &self.handler
     }
@@ -83,7 +94,6 @@ impl Loaded {
     /// If the folder of its files no longer exists.
     pub fn store(
         &self,
-        engine: &Engine,
         limits: &Limits,
         usage: Arc<Usage>,
         hops: u32,
@@ -95,7 +105,11 @@ impl Loaded {
             self.key_value.clone(),
             MemoryLimit::new(limits.instance_memory, Arc::clone(&usage)),
         );
-        Ok(state.into_store(engine, limits.request_cpu, usage))
+        let mut store = state.into_store(&self.engine);
+        if self.interruption == Interruption::Epoch {
+            state::limit_cpu(&mut store, limits.request_cpu, usage);
+        }
+        Ok(store)
     }
 
     /// The outgoing requests of an instance at a depth of `hops` calls between guests.

@@ -80,27 +80,14 @@ impl InstanceState {
         Self { wasi, http, table, outbound, variables, key_value, memory }
     }
 
-    /// Moves the state into a store that enforces its limits on memory, and this one on processor time.
-    pub(super) fn into_store(
-        self,
-        engine: &Engine,
-        request_cpu: Duration,
-        usage: Arc<Usage>,
-    ) -> Store<Self> {
+    /// Moves the state into a store that enforces its limits on memory.
+    pub(super) fn into_store(self, engine: &Engine) -> Store<Self> {
         let mut store = Store::new(engine, self);
         store.limiter(|state| &mut state.memory);
         store.set_hostcall_fuel(MAX_CALL_BYTES);
         if let Some(table) = store.concurrent_resource_table() {
             table.set_max_capacity(MAX_CONCURRENT);
         }
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(move |_| {
-            if usage.cpu() > request_cpu {
-                return Err(wasmtime::Error::new(CpuLimitExceeded));
-            }
-            // Let the server's own tasks and other guests run.
-            Ok(UpdateDeadline::Yield(1))
-        });
         store
     }
 
@@ -116,6 +103,18 @@ impl InstanceState {
     pub fn memory_limit_was_hit(&self) -> bool {
         self.memory.exceeded
     }
+}
+
+/// Limits the processor time of a store's instance, whose code checks the epoch.
+pub(super) fn limit_cpu(store: &mut Store<InstanceState>, request_cpu: Duration, usage: Arc<Usage>) {
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        if usage.cpu() > request_cpu {
+            return Err(wasmtime::Error::new(CpuLimitExceeded));
+        }
+        // Let the server's own tasks and other guests run.
+        Ok(UpdateDeadline::Yield(1))
+    });
 }
 
 /// Limits the total size of an instance's memories and tables: a component may have several.

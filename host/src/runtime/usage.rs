@@ -2,9 +2,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+use rustix::process::Pid;
 
 /// The processor time and memory that one guest uses.
 #[derive(Debug, Default)]
@@ -12,6 +14,8 @@ pub struct Usage {
     cpu_nanos: AtomicU64,
     /// The start of the current poll, by its thread's clock, plus one; 0 between polls.
     running_since: AtomicU64,
+    /// The thread of the current poll.
+    thread: AtomicI32,
     memory_peak: AtomicU64,
 }
 
@@ -31,14 +35,39 @@ impl Usage {
         self.memory_peak.load(Ordering::Relaxed) as f64
     }
 
-    /// The processor time so far. Includes the current poll only if called on its thread.
+    /// The processor time so far. If the guest runs on another thread, up to a tick of the scheduler may be missing.
     pub fn cpu(&self) -> Duration {
         let running = match self.running_since.load(Ordering::Relaxed) {
             0 => 0,
-            since => thread_nanos().saturating_sub(since),
+            since => self.nanos_of_running_thread().saturating_sub(since),
         };
         Duration::from_nanos(self.cpu_nanos.load(Ordering::Relaxed) + running)
     }
+
+    /// Gives the thread that the guest runs on the lowest priority. Without effect between polls.
+    pub fn lower_priority(&self) {
+        const LOWEST: i32 = 19;
+        let thread = self.thread.load(Ordering::Relaxed);
+        if self.running_since.load(Ordering::Relaxed) != 0 {
+            // A thread that has just ended needs no priority.
+            let _ = rustix::process::setpriority_process(Pid::from_raw(thread), LOWEST);
+        }
+    }
+
+    fn nanos_of_running_thread(&self) -> u64 {
+        let thread = self.thread.load(Ordering::Relaxed);
+        if thread == own_thread() {
+            return thread_nanos();
+        }
+        // The first number is the time on a processor (Documentation/scheduler/sched-stats.rst of Linux).
+        let statistics = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat"));
+        let nanos = statistics.ok().and_then(|text| text.split(' ').next()?.parse().ok());
+        nanos.unwrap_or(0)
+    }
+}
+
+fn own_thread() -> i32 {
+    rustix::thread::gettid().as_raw_nonzero().get()
 }
 
 /// This thread's processor time so far, in nanoseconds, plus one.
@@ -64,6 +93,7 @@ impl<F: Future> Future for Metered<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let began = thread_nanos();
+        self.used.thread.store(own_thread(), Ordering::Relaxed);
         self.used.running_since.store(began, Ordering::Relaxed);
         let polled = self.future.as_mut().poll(context);
         self.used.running_since.store(0, Ordering::Relaxed);

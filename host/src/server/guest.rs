@@ -1,18 +1,20 @@
 //! Runs one guest for one request, under its limits.
 
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use http::{Method, Request, Response};
 use tokio::sync::oneshot;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
-use wasmtime::Engine;
 use wasmtime_wasi_http::WasiBody;
 
 use super::admission::Permit;
 use super::fault::Fault;
 use super::metrics::{Metrics, seconds};
 use super::relay::{self, RelayEnd, ReplyMemory};
+use super::watchdog::Watchdog;
+use crate::app::manifest::Interruption;
 use crate::config::Limits;
 use crate::runtime::handler::GuestReply;
 use crate::runtime::loaded::Loaded;
@@ -26,6 +28,7 @@ pub struct Guests {
     replies: ReplyMemory,
     /// The running guests, including those that have already replied.
     running: TaskTracker,
+    watchdog: Arc<Watchdog>,
 }
 
 /// One guest to run.
@@ -42,13 +45,19 @@ type Failure = Arc<OnceLock<Fault>>;
 impl Guests {
     pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
         let replies = ReplyMemory::new(limits);
-        Self { limits: *limits, metrics, replies, running: TaskTracker::new() }
+        let watchdog = Arc::new(Watchdog::new(limits, Arc::clone(&metrics)));
+        Self { limits: *limits, metrics, replies, running: TaskTracker::new(), watchdog }
     }
 
     /// Waits until no guest is running. Call it once no more can start.
     pub async fn finish(&self) {
         self.running.close();
         self.running.wait().await;
+    }
+
+    /// Whether so many guests have been given up that the process should be replaced.
+    pub fn are_exhausted(&self) -> bool {
+        self.watchdog.is_exhausted()
     }
 
     /// Runs a guest until its reply begins. The body follows as the guest writes it. If the client
@@ -58,14 +67,14 @@ impl Guests {
     /// If the guest ends without a reply.
     pub async fn run(
         self: &Arc<Self>,
-        engine: &Engine,
         call: Call<'_>,
         request: Request<WasiBody>,
     ) -> Result<Response<WasiBody>, Fault> {
         let Call { component, permit, hops } = call;
         let (limits, component) = (self.limits, Arc::clone(component));
+        let interruption = component.interruption();
         let usage = Usage::start();
-        let store = component.store(engine, &limits, Arc::clone(&usage), hops);
+        let store = component.store(&limits, Arc::clone(&usage), hops);
         let mut store = store.map_err(|error| {
             tracing::error!(
                 component = component.id(),
@@ -88,12 +97,13 @@ impl Guests {
                 let _ = failed.set(classify(&error, store.data(), &limits, component.id()));
             }
             drop(store);
-            drop(permit);
         };
+        let guest = Metered::new(guest, Arc::clone(&usage));
+        let guest = self.until_end(interruption, guest, usage, permit, Arc::clone(&failure));
         let (response_tx, response_rx) = oneshot::channel();
         let relay = Arc::clone(self).relay(method, reply_rx, response_tx, Arc::clone(&failure));
         let task = AbortOnDropHandle::new(self.running.spawn(async move {
-            let guest_and_relay = run_both(Metered::new(guest, usage), relay);
+            let guest_and_relay = run_both(guest, relay);
             let mut guest_and_relay =
                 std::pin::pin!(tokio::time::timeout(limits.request_timeout, guest_and_relay));
             match guest_and_relay.as_mut().await {
@@ -115,6 +125,32 @@ impl Guests {
             tracing::warn!(error, "the guest replied with an error");
             Fault::NoResponse
         })
+    }
+
+    /// Runs a guest until it ends or is given up, then releases its permit.
+    fn until_end(
+        &self,
+        interruption: Interruption,
+        guest: Metered<impl Future<Output = ()> + Send + 'static>,
+        usage: Arc<Usage>,
+        permit: Permit,
+        failure: Failure,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        match interruption {
+            Interruption::Epoch => Box::pin(async move {
+                guest.await;
+                drop(permit);
+            }),
+            Interruption::Watchdog => {
+                let watched = self.watchdog.run(&self.running, guest, usage, permit);
+                let limit = self.limits.request_cpu;
+                Box::pin(async move {
+                    if watched.ended().await.is_err() {
+                        let _ = failure.set(Fault::CpuLimit { limit });
+                    }
+                })
+            }
+        }
     }
 
     /// Relays the guest's reply: the header through `response_tx`, then the body.

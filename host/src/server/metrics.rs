@@ -61,6 +61,7 @@ pub struct Metrics {
     pub total: Histogram,
     pub memory_peak: Histogram,
     pub instances: Gauge,
+    abandoned: Gauge,
     connections: Gauge,
     detections: Family<DetectionLabels, Counter<u64, AtomicU64>>,
     detection_series: AtomicU64,
@@ -89,6 +90,7 @@ impl Metrics {
             total: seconds(),
             memory_peak: Histogram::new(exponential_buckets(f64::from(1 << 20), 2.0, 12)),
             instances: Gauge::default(),
+            abandoned: Gauge::default(),
             connections: Gauge::default(),
             detections: Family::default(),
             detection_series: AtomicU64::new(0),
@@ -122,6 +124,11 @@ impl Metrics {
             self.guest_failures.clone(),
         );
         registry.register("instances", "Running instances", self.instances.clone());
+        registry.register(
+            "instances_abandoned",
+            "Instances without checks that exceeded their limit on processor time and still run",
+            self.abandoned.clone(),
+        );
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register("detections", "Objects detected", self.detections.clone());
         let mut seconds = |name: &str, help: &str, histogram: &Histogram| {
@@ -159,6 +166,12 @@ impl Metrics {
     /// Counts a guest that failed or was stopped, by fault code.
     pub fn count_guest_failure(&self, reason: &'static str) {
         self.guest_failures.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Counts an instance as given up until the guard is dropped.
+    pub fn track_abandoned(&self) -> GaugeGuard {
+        self.abandoned.inc();
+        GaugeGuard(self.abandoned.clone())
     }
 
     /// Counts a connection as open until the guard is dropped.

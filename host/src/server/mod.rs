@@ -23,6 +23,7 @@ pub mod tls;
 pub mod traces;
 pub mod upload;
 pub mod upload_memory;
+mod watchdog;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -106,7 +107,7 @@ impl Server {
         traces: Option<Traces>,
         collectors: Vec<Box<dyn Collector>>,
     ) -> anyhow::Result<Arc<Self>> {
-        let mut runtime = Runtime::new(&limits)?;
+        let mut runtime = Runtime::new(&limits);
         if app.has_state() {
             runtime.open_database(&app.state.join("key_value.redb"), limits.key_value_size)?;
         }
@@ -247,7 +248,7 @@ impl Server {
         let request = Request::from_parts(parts, body);
         let permit = self.admission.acquire(hops).await?;
         let call = Call { component, permit, hops };
-        let reply = self.guests.run(self.runtime.engine(), call, request).await;
+        let reply = self.guests.run(call, request).await;
         // If the body exceeded a limit, report that, whatever the guest replied to the truncated body.
         match exceeded.get() {
             Some(fault) => Err(fault.clone()),

@@ -122,11 +122,11 @@ fn function(
     }
     let path = resolve_within(folder, &folder.join(manifest))?;
     let app = pod::load(&path, &arguments, environment(spec))?;
-    let compiler = engine::compiler(&Limits::default())?;
     let mut compiled = BTreeMap::new();
     for (number, (id, component)) in app.components.iter().enumerate() {
         resolve_within(folder, &component.source).with_context(|| format!("component `{id}`"))?;
         check::component(component)?;
+        let compiler = engine::compiler(&Limits::default(), component.interruption)?;
         let code = cache::compile(&compiler, &component.source)?;
         let mounted = Path::new(COMPILED_CODE_MOUNT).join(format!("{number}.cwasm"));
         // Mounted executable, since its pages are mapped as code.
