@@ -18,3 +18,24 @@ fn bodies_that_a_guest_never_sends_take_little_memory() {
     assert!((300 * 4096..=16 << 20).contains(&buffered), "{buffered}");
     assert!(after < before + (64 << 20), "{before} bytes before, {after} after");
 }
+
+#[test]
+fn a_key_value_store_refuses_what_is_too_large_and_says_why() {
+    let server = Server::guests(&["--key-value-size", "3MiB"]);
+    let reply = client::get(&server.url("/guest/store-limits"));
+    let text = String::from_utf8(reply.body).expect("text");
+    let expected = [
+        "the key has 2000 bytes; the limit is 1024",
+        "the value has 2097152 bytes; the limit is 1048576",
+        "stored",
+        "stored",
+        "stored",
+        "is full: with this value it would have 3686660 bytes; the limit is 3145728",
+        "stored",
+    ];
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{text}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.contains(expected), "{line:?} is not {expected:?}");
+    }
+}

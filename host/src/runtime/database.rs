@@ -1,32 +1,63 @@
 //! The application's embedded database (redb), with a table for each key-value store.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::Context;
-use redb::{Database, Durability, ReadableDatabase, TableDefinition};
+use anyhow::{Context, ensure};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+
+/// The longest key, in bytes.
+const MAX_KEY_BYTES: usize = 1 << 10;
+
+/// The largest value, in bytes.
+const MAX_VALUE_BYTES: usize = 1 << 20;
+
+/// What an entry counts besides its key and value, in bytes: about what it takes on the disk.
+const ENTRY_BYTES: usize = 64;
+
+/// The most that the keys of one store may have together, in bytes, to be read at once.
+const MAX_KEYS_BYTES: usize = 4 << 20;
 
 /// The application's database.
 #[derive(Clone)]
-pub(super) struct KeyValueDatabase {
-    database: Arc<Database>,
+pub(super) struct KeyValueDatabase(Arc<Shared>);
+
+struct Shared {
+    database: Database,
+    max_store_bytes: u64,
+    /// The size of each store that has been written to, by label. Changed only inside a write transaction, of which
+    /// there is one at a time.
+    sizes: Mutex<BTreeMap<String, u64>>,
 }
 
 /// A store that a component has opened.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
+#[derive(Clone)]
 pub struct OpenStore {
-    database: Arc<Database>,
+    database: KeyValueDatabase,
     label: String,
 }
 
 impl KeyValueDatabase {
-    /// Opens the database in a file, or creates it.
-    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+    /// Opens the database in a file, or creates it. Each store can hold up to `max_store_bytes`.
+    pub(super) fn open(path: &Path, max_store_bytes: u64) -> anyhow::Result<Self> {
         let context = || format!("cannot open the key-value store {}", path.display());
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).with_context(context)?;
         }
-        Ok(Self { database: Arc::new(Database::create(path).with_context(context)?) })
+        let is_known = Cell::new(false);
+        let database = Database::builder()
+            .set_repair_callback(move |_| {
+                if !is_known.replace(true) {
+                    tracing::warn!("repairing the key-value store, which was not closed");
+                }
+            })
+            .create(path)
+            .with_context(context)?;
+        let sizes = Mutex::default();
+        Ok(Self(Arc::new(Shared { database, max_store_bytes, sizes })))
     }
 
     /// Sets a value in the store `default`.
@@ -36,19 +67,32 @@ impl KeyValueDatabase {
     }
 
     pub(super) fn store(&self, label: &str) -> OpenStore {
-        OpenStore { database: Arc::clone(&self.database), label: label.to_owned() }
+        OpenStore { database: self.clone(), label: label.to_owned() }
+    }
+
+    /// Keeps everyone from writing until it is dropped.
+    #[cfg(test)]
+    pub(super) fn lock(&self) -> redb::WriteTransaction {
+        self.0.database.begin_write().unwrap()
+    }
+
+    fn sizes(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.0.sizes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-type DatabaseResult<T> = Result<T, redb::Error>;
+/// What an entry counts, in bytes.
+fn size_of(key: &str, value: &[u8]) -> u64 {
+    (key.len() + value.len() + ENTRY_BYTES) as u64
+}
 
 impl OpenStore {
     fn table(&self) -> TableDefinition<'_, &'static str, &'static [u8]> {
         TableDefinition::new(&self.label)
     }
 
-    pub(super) fn get(&self, key: &str) -> DatabaseResult<Option<Vec<u8>>> {
-        let transaction = self.database.begin_read()?;
+    pub(super) fn get(&self, key: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        let transaction = self.database.0.database.begin_read()?;
         match transaction.open_table(self.table()) {
             Ok(table) => Ok(table.get(key)?.map(|value| value.value().to_vec())),
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
@@ -56,37 +100,151 @@ impl OpenStore {
         }
     }
 
-    pub(super) fn set(&self, key: &str, value: Option<&[u8]>) -> DatabaseResult<()> {
-        let mut transaction = self.database.begin_write()?;
+    /// Sets a value, or deletes it. Waits for other writers and for the disk.
+    ///
+    /// # Errors
+    /// If the key, the value, or with them the store is too large, or the database fails.
+    pub(super) fn set(&self, key: &str, value: Option<&[u8]>) -> anyhow::Result<()> {
+        let length = value.map_or(0, <[u8]>::len);
+        ensure!(
+            key.len() <= MAX_KEY_BYTES,
+            "the key has {} bytes; the limit is {MAX_KEY_BYTES}",
+            key.len()
+        );
+        ensure!(
+            length <= MAX_VALUE_BYTES,
+            "the value has {length} bytes; the limit is {MAX_VALUE_BYTES}"
+        );
+        let mut transaction = self.database.0.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
-        {
+        let size = {
             let mut table = transaction.open_table(self.table())?;
-            match value {
+            let size = self.size(&table)?;
+            let replaced = match value {
                 Some(value) => table.insert(key, value)?,
                 None => table.remove(key)?,
             };
+            let replaced = replaced.map_or(0, |replaced| size_of(key, replaced.value()));
+            let added = value.map_or(0, |value| size_of(key, value));
+            let (size, limit) = (size - replaced + added, self.database.0.max_store_bytes);
+            ensure!(
+                added <= replaced || size <= limit,
+                "the store {:?} is full: with this value it would have {size} bytes; the limit is {limit} \
+                 (`key_value_size`)",
+                self.label
+            );
+            size
+        };
+        self.database.sizes().insert(self.label.clone(), size);
+        transaction.commit().inspect_err(|_| {
+            self.database.sizes().remove(&self.label);
+        })?;
+        Ok(())
+    }
+
+    /// The size of the store's entries, which are read only the first time.
+    fn size(&self, table: &impl ReadableTable<&'static str, &'static [u8]>) -> anyhow::Result<u64> {
+        if let Some(size) = self.database.sizes().get(&self.label) {
+            return Ok(*size);
         }
-        Ok(transaction.commit()?)
+        let mut size = 0;
+        for entry in table.iter()? {
+            let (key, value) = entry?;
+            size += size_of(key.value(), value.value());
+        }
+        Ok(size)
     }
 
     /// At most `limit` keys after `after`, in order.
-    pub(super) fn keys(&self, after: Option<&str>, limit: usize) -> DatabaseResult<Vec<String>> {
-        let transaction = self.database.begin_read()?;
+    ///
+    /// # Errors
+    /// If they have more than [`MAX_KEYS_BYTES`], or the database fails.
+    pub(super) fn keys(&self, after: Option<&str>, limit: usize) -> anyhow::Result<Vec<String>> {
+        let transaction = self.database.0.database.begin_read()?;
         let table = match transaction.open_table(self.table()) {
             Ok(table) => table,
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         };
-        let mut keys = Vec::new();
+        let (mut keys, mut bytes) = (Vec::new(), 0);
         for entry in table.range(after.unwrap_or_default()..)? {
             let key = entry?.0.value().to_owned();
-            if after != Some(key.as_str()) {
-                keys.push(key);
+            if after == Some(key.as_str()) {
+                continue;
             }
+            bytes += key.len();
+            ensure!(
+                bytes <= MAX_KEYS_BYTES,
+                "the keys of {:?} have more than {MAX_KEYS_BYTES} bytes: read them in steps, with `list-keys` \
+                 of wasi:keyvalue",
+                self.label
+            );
+            keys.push(key);
             if keys.len() == limit {
                 break;
             }
         }
         Ok(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KeyValueDatabase, MAX_KEY_BYTES, MAX_KEYS_BYTES, MAX_VALUE_BYTES};
+
+    const MAX_STORE_BYTES: u64 = 10 << 20;
+
+    fn refusal<T>(result: anyhow::Result<T>) -> String {
+        result.err().map_or_else(String::new, |error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn keys_values_and_stores_are_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key_value.redb");
+        let open = || KeyValueDatabase::open(&path, MAX_STORE_BYTES).unwrap().store("a");
+        let store = open();
+        let value = vec![7; MAX_VALUE_BYTES];
+        let long = refusal(store.set(&"k".repeat(MAX_KEY_BYTES + 1), Some(b"")));
+        assert!(long.contains("the key has 1025 bytes"), "{long}");
+        let large = refusal(store.set("k", Some(&vec![7; MAX_VALUE_BYTES + 1])));
+        assert!(large.contains("the value has 1048577 bytes"), "{large}");
+        let set =
+            |store: &super::OpenStore, index: usize| store.set(&index.to_string(), Some(&value));
+        (0..9).for_each(|index| set(&store, index).unwrap());
+        let full = refusal(set(&store, 9));
+        assert!(full.contains("\"a\" is full") && full.contains("key_value_size"), "{full}");
+        // What was refused is not there. What is there can be replaced, and makes room when it is deleted, also after
+        // a restart.
+        assert_eq!(store.get("9").unwrap(), None);
+        set(&store, 8).unwrap();
+        drop(store);
+        let store = open();
+        assert!(refusal(set(&store, 9)).contains("is full"));
+        store.set("0", None).unwrap();
+        set(&store, 9).unwrap();
+        assert_eq!(store.keys(None, usize::MAX).unwrap().len(), 9);
+    }
+
+    #[test]
+    fn keys_are_read_at_once_only_if_they_are_few() {
+        let folder = tempfile::tempdir().unwrap();
+        let database =
+            KeyValueDatabase::open(&folder.path().join("key_value.redb"), 1 << 30).unwrap();
+        let store = database.store("a");
+        let mut transaction = database.0.database.begin_write().unwrap();
+        transaction.set_durability(redb::Durability::None).unwrap();
+        let count = MAX_KEYS_BYTES / MAX_KEY_BYTES;
+        {
+            let mut table = transaction.open_table(store.table()).unwrap();
+            for index in 0..=count {
+                let key = format!("{index:0MAX_KEY_BYTES$}");
+                table.insert(key.as_str(), b"".as_slice()).unwrap();
+            }
+        }
+        transaction.commit().unwrap();
+        assert!(refusal(store.keys(None, usize::MAX)).contains("list-keys"));
+        let page = store.keys(None, count).unwrap();
+        assert_eq!(store.keys(page.last().map(String::as_str), count).unwrap().len(), 1);
     }
 }

@@ -59,12 +59,13 @@ impl Runtime {
         })
     }
 
-    /// Opens the key-value database. Call it before [`Runtime::load`].
+    /// Opens the key-value database, whose stores hold up to `max_store_bytes` each. Call it before
+    /// [`Runtime::load`].
     ///
     /// # Errors
     /// If the database cannot be opened, or another process has opened it.
-    pub fn open_database(&mut self, path: &Path) -> anyhow::Result<()> {
-        self.database = Some(KeyValueDatabase::open(path)?);
+    pub fn open_database(&mut self, path: &Path, max_store_bytes: u64) -> anyhow::Result<()> {
+        self.database = Some(KeyValueDatabase::open(path, max_store_bytes)?);
         Ok(())
     }
 

@@ -25,7 +25,7 @@ mod spin {
             world imports { import key-value; }
         ",
         with: { "fermyon:spin/key-value.store": crate::runtime::database::OpenStore },
-        imports: { default: trappable },
+        imports: { default: async | trappable },
     });
 }
 
@@ -48,15 +48,12 @@ mod wasi {
             world imports { import store; }
         ",
         with: { "wasi:keyvalue/store.bucket": crate::runtime::database::OpenStore },
-        imports: { default: trappable },
+        imports: { default: async | trappable },
     });
 }
 
 use spin::fermyon::spin::key_value::{self as spin_store, Error as SpinError};
 use wasi::wasi::keyvalue::store::{self as wasi_store, Error as WasiError, KeyResponse};
-
-/// The largest value, in bytes.
-const MAX_VALUE_BYTES: usize = 1 << 20;
 
 /// The most keys that one call of `list-keys` returns.
 const MAX_KEYS_PER_CALL: usize = 1000;
@@ -87,7 +84,7 @@ impl HasData for KeyValue {
 }
 
 /// Adds both interfaces to the linker. `of` finds what they need in an instance's state.
-pub(super) fn add_to_linker<T: 'static>(
+pub(super) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     of: fn(&mut T) -> KeyValueView<'_>,
 ) -> anyhow::Result<()> {
@@ -116,86 +113,84 @@ impl KeyValueView<'_> {
         Ok(Ok(self.table.push(database.store(label))?))
     }
 
-    fn store(&mut self, store: &Resource<OpenStore>) -> wasmtime::Result<&OpenStore> {
-        Ok(self.table.get(store)?)
+    /// Runs an operation on a store in another thread: it may wait for the disk, or for another's transaction.
+    async fn run<R: Send + 'static>(
+        &mut self,
+        store: &Resource<OpenStore>,
+        operation: impl FnOnce(&OpenStore) -> anyhow::Result<R> + Send + 'static,
+    ) -> wasmtime::Result<Result<R, String>> {
+        let store = self.table.get(store)?.clone();
+        let done = tokio::task::spawn_blocking(move || operation(&store)).await?;
+        Ok(done.map_err(|error| format!("{error:#}")))
     }
-}
-
-fn too_large(value: &[u8]) -> Option<String> {
-    (value.len() > MAX_VALUE_BYTES)
-        .then(|| format!("the value has {} bytes; the limit is {MAX_VALUE_BYTES}", value.len()))
-}
-
-fn spin_error(error: &redb::Error) -> SpinError {
-    SpinError::Other(error.to_string())
 }
 
 impl spin_store::Host for KeyValueView<'_> {}
 
 impl spin_store::HostStore for KeyValueView<'_> {
-    fn open(&mut self, label: String) -> wasmtime::Result<Result<Resource<OpenStore>, SpinError>> {
+    async fn open(
+        &mut self,
+        label: String,
+    ) -> wasmtime::Result<Result<Resource<OpenStore>, SpinError>> {
         Ok(self.open_store(&label)?.map_err(|error| match error {
             OpenError::NotGranted => SpinError::AccessDenied,
             OpenError::NoDatabase => SpinError::NoSuchStore,
         }))
     }
 
-    fn get(
+    async fn get(
         &mut self,
         store: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, SpinError>> {
-        Ok(self.store(&store)?.get(&key).map_err(|error| spin_error(&error)))
+        let value = self.run(&store, move |store| store.get(&key)).await?;
+        Ok(value.map_err(SpinError::Other))
     }
 
-    fn set(
+    async fn set(
         &mut self,
         store: Resource<OpenStore>,
         key: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), SpinError>> {
-        if let Some(reason) = too_large(&value) {
-            return Ok(Err(SpinError::Other(reason)));
-        }
-        Ok(self.store(&store)?.set(&key, Some(&value)).map_err(|error| spin_error(&error)))
+        let set = self.run(&store, move |store| store.set(&key, Some(&value))).await?;
+        Ok(set.map_err(SpinError::Other))
     }
 
-    fn delete(
+    async fn delete(
         &mut self,
         store: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<(), SpinError>> {
-        Ok(self.store(&store)?.set(&key, None).map_err(|error| spin_error(&error)))
+        let deleted = self.run(&store, move |store| store.set(&key, None)).await?;
+        Ok(deleted.map_err(SpinError::Other))
     }
 
-    fn exists(
+    async fn exists(
         &mut self,
         store: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<bool, SpinError>> {
-        let found = self.store(&store)?.get(&key);
-        Ok(found.map(|value| value.is_some()).map_err(|error| spin_error(&error)))
+        let found = self.run(&store, move |store| Ok(store.get(&key)?.is_some())).await?;
+        Ok(found.map_err(SpinError::Other))
     }
 
-    fn get_keys(
+    async fn get_keys(
         &mut self,
         store: Resource<OpenStore>,
     ) -> wasmtime::Result<Result<Vec<String>, SpinError>> {
-        Ok(self.store(&store)?.keys(None, usize::MAX).map_err(|error| spin_error(&error)))
+        let keys = self.run(&store, |store| store.keys(None, usize::MAX)).await?;
+        Ok(keys.map_err(SpinError::Other))
     }
 
-    fn drop(&mut self, store: Resource<OpenStore>) -> wasmtime::Result<()> {
+    async fn drop(&mut self, store: Resource<OpenStore>) -> wasmtime::Result<()> {
         self.table.delete(store)?;
         Ok(())
     }
 }
 
-fn wasi_error(error: &redb::Error) -> WasiError {
-    WasiError::Other(error.to_string())
-}
-
 impl wasi_store::Host for KeyValueView<'_> {
-    fn open(
+    async fn open(
         &mut self,
         identifier: String,
     ) -> wasmtime::Result<Result<Resource<OpenStore>, WasiError>> {
@@ -207,57 +202,86 @@ impl wasi_store::Host for KeyValueView<'_> {
 }
 
 impl wasi_store::HostBucket for KeyValueView<'_> {
-    fn get(
+    async fn get(
         &mut self,
         bucket: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, WasiError>> {
-        Ok(self.store(&bucket)?.get(&key).map_err(|error| wasi_error(&error)))
+        let value = self.run(&bucket, move |store| store.get(&key)).await?;
+        Ok(value.map_err(WasiError::Other))
     }
 
-    fn set(
+    async fn set(
         &mut self,
         bucket: Resource<OpenStore>,
         key: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), WasiError>> {
-        if let Some(reason) = too_large(&value) {
-            return Ok(Err(WasiError::Other(reason)));
-        }
-        Ok(self.store(&bucket)?.set(&key, Some(&value)).map_err(|error| wasi_error(&error)))
+        let set = self.run(&bucket, move |store| store.set(&key, Some(&value))).await?;
+        Ok(set.map_err(WasiError::Other))
     }
 
-    fn delete(
+    async fn delete(
         &mut self,
         bucket: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<(), WasiError>> {
-        Ok(self.store(&bucket)?.set(&key, None).map_err(|error| wasi_error(&error)))
+        let deleted = self.run(&bucket, move |store| store.set(&key, None)).await?;
+        Ok(deleted.map_err(WasiError::Other))
     }
 
-    fn exists(
+    async fn exists(
         &mut self,
         bucket: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<bool, WasiError>> {
-        let found = self.store(&bucket)?.get(&key);
-        Ok(found.map(|value| value.is_some()).map_err(|error| wasi_error(&error)))
+        let found = self.run(&bucket, move |store| Ok(store.get(&key)?.is_some())).await?;
+        Ok(found.map_err(WasiError::Other))
     }
 
-    fn list_keys(
+    async fn list_keys(
         &mut self,
         bucket: Resource<OpenStore>,
         cursor: Option<String>,
     ) -> wasmtime::Result<Result<KeyResponse, WasiError>> {
-        let keys = self.store(&bucket)?.keys(cursor.as_deref(), MAX_KEYS_PER_CALL);
-        Ok(keys.map_err(|error| wasi_error(&error)).map(|keys| KeyResponse {
+        let page = move |store: &OpenStore| store.keys(cursor.as_deref(), MAX_KEYS_PER_CALL);
+        let keys = self.run(&bucket, page).await?;
+        Ok(keys.map_err(WasiError::Other).map(|keys| KeyResponse {
             cursor: (keys.len() == MAX_KEYS_PER_CALL).then(|| keys.last().cloned()).flatten(),
             keys,
         }))
     }
 
-    fn drop(&mut self, bucket: Resource<OpenStore>) -> wasmtime::Result<()> {
+    async fn drop(&mut self, bucket: Resource<OpenStore>) -> wasmtime::Result<()> {
         self.table.delete(bucket)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KeyValueDatabase, KeyValueGrant, KeyValueView, OpenStore, spin_store};
+    use spin_store::HostStore;
+    use std::time::Duration;
+    use wasmtime::component::{Resource, ResourceTable};
+
+    /// On a single thread, which the test itself would block if a host function did.
+    #[tokio::test]
+    async fn a_guest_that_waits_for_the_store_holds_up_nobody_and_can_be_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let database =
+            KeyValueDatabase::open(&folder.path().join("key_value.redb"), 1 << 20).unwrap();
+        let locked = database.lock();
+        let grant = KeyValueGrant::new(Some(database), &["default".to_owned()]);
+        let mut table = ResourceTable::new();
+        let mut view = KeyValueView { table: &mut table, grant: &grant };
+        let store = view.open("default".into()).await.unwrap().unwrap();
+        let again = |store: &Resource<OpenStore>| Resource::new_borrow(store.rep());
+        let set = view.set(again(&store), "key".into(), b"value".to_vec());
+        assert!(tokio::time::timeout(Duration::from_millis(200), set).await.is_err());
+        drop(locked);
+        view.set(again(&store), "key".into(), b"value".to_vec()).await.unwrap().unwrap();
+        let value = view.get(store, "key".into()).await.unwrap().unwrap();
+        assert_eq!(value.as_deref(), Some(b"value".as_slice()));
     }
 }

@@ -108,7 +108,7 @@ impl Server {
     ) -> anyhow::Result<Arc<Self>> {
         let mut runtime = Runtime::new(&limits)?;
         if app.has_state() {
-            runtime.open_database(&app.state.join("key_value.redb"))?;
+            runtime.open_database(&app.state.join("key_value.redb"), limits.key_value_size)?;
         }
         for component in app.components.values() {
             runtime.load(component)?;
