@@ -56,6 +56,20 @@ fn whatever_a_guest_says_it_found_the_metrics_can_be_read() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_holds_up_nobody_and_its_loss_is_counted() {
+    let mut server = Server::guests_unread(&[]);
+    for _ in 0..3 {
+        assert_eq!(client::get(&server.url("/guest/shout")).body, b"shouted");
+    }
+    assert_eq!(client::get(&server.url("/guest/hello")).body, b"hello");
+    let dropped = server.metric("spotter_log_lines_dropped_total");
+    // 60,000 lines were logged. About 8,192 wait in memory, and 64 KiB in the pipe.
+    assert!(dropped > 40_000.0, "{dropped}");
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
 fn the_detectors_own_findings_are_counted_and_its_header_is_kept_from_clients() {
     let server = Server::start(&["--admin", "127.0.0.1:0"]);
     let reply =

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
+use prometheus_client::collector::Collector;
 
 use super::AppArguments;
 use super::build::ToolchainArguments;
@@ -90,7 +91,7 @@ impl Up {
     }
 
     pub(crate) fn run_compiled(self, compiled: &Compiled) -> anyhow::Result<()> {
-        self.log_format.start(self.quiet.then_some(GUEST_TARGET))?;
+        let log = self.log_format.start(self.quiet.then_some(GUEST_TARGET))?;
         let file = ConfigFile::read(self.runtime_config_file.as_deref())?;
         let limits = self.limits.resolve(file.limits)?;
         let mut app = self.app.load()?;
@@ -107,7 +108,8 @@ impl Up {
         let traces =
             self.otlp_endpoint.as_deref().map(|to| Traces::to(to, &app.name)).transpose()?;
         let bonds = BondCollector::of(Path::new("/"));
-        let server = Server::new(app, limits, traces, vec![Box::new(bonds)])?;
+        let collectors: Vec<Box<dyn Collector>> = vec![Box::new(bonds), Box::new(log.metric())];
+        let server = Server::new(app, limits, traces, collectors)?;
         for entry in &self.key_value {
             let (key, value) = pair("--key-value", entry)?;
             server.runtime().set_key_value(key, value)?;

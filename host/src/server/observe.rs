@@ -50,7 +50,7 @@ impl Observation {
             metrics: Arc::clone(metrics),
             started: Instant::now(),
             method: request.method().clone(),
-            path: request.uri().path().to_owned(),
+            path: loggable(request.uri().path()),
             client: connection.client.to_string(),
             request_id,
             span,
@@ -114,6 +114,12 @@ impl Drop for Observation {
             traceparent = self.traceparent.as_ref().and_then(|parent| parent.to_str().ok()),
         );
     }
+}
+
+/// The beginning of a path: log lines wait in memory until they are written.
+fn loggable(path: &str) -> String {
+    const MAX_PATH_BYTES: usize = 2 << 10;
+    path[..path.floor_char_boundary(MAX_PATH_BYTES)].to_owned()
 }
 
 /// The request's own id if it can be logged, otherwise a new one.
