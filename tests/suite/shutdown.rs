@@ -1,9 +1,11 @@
 //! On SIGTERM and SIGINT, the server stops being ready, finishes the requests in flight, and exits with 0.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use spotter_tests::server::Server;
-use spotter_tests::{client, pictures, raw};
+use spotter_tests::{client, pictures, raw, spotter};
 
 /// A detection takes about a tenth of a second, which is long enough to send a signal before it ends.
 fn detection_in_flight(server: &Server) -> std::net::TcpStream {
@@ -100,4 +102,35 @@ fn requests_that_arrived_before_the_signal_are_answered() {
     let lost = replies.filter(|reply| !reply.contains("HTTP/1.1 200")).count();
     assert_eq!(lost, 0, "of {}", streams.len());
     assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_stopped_server_has_removed_its_files_and_closed_its_store() {
+    let (temporary, state) = [(); 2].map(|()| tempfile::tempdir().expect("a folder")).into();
+    let start = || {
+        let mut command = Command::new(spotter());
+        command.env("TMPDIR", temporary.path());
+        let state = state.path().to_str().expect("a path");
+        Server::guests_by(command, &["--state-dir", state, "--grace", "300ms"])
+    };
+    let entries = |folder: &Path| std::fs::read_dir(folder).expect("a folder").count();
+    for requests in ["1", "2"] {
+        let mut server = start();
+        let stored = client::get(&server.url("/guest/store")).body;
+        assert_eq!(stored, format!("{requests} [\"count\"]").as_bytes());
+        assert!(!server.log().contains("repairing"), "{}", server.log());
+        assert_ne!(entries(temporary.path()), 0);
+        // One that is dropped at the end of the grace period.
+        let mut unfinished = raw::connect(server.address());
+        raw::send(&mut unfinished, b"GET /guest/never-reply HTTP/1.1\r\nhost: test\r\n\r\n");
+        server.wait_for_metric("spotter_instances", 1.0);
+        server.signal("TERM");
+        assert_eq!(server.wait().code(), Some(0));
+        assert_eq!(entries(temporary.path()), 0);
+    }
+    let mut killed = start();
+    client::get(&killed.url("/guest/store"));
+    killed.signal("KILL");
+    killed.wait();
+    start().wait_for_log("repairing the key-value store");
 }

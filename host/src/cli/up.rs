@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -120,10 +121,11 @@ impl Up {
             .enable_all()
             .build()
             .context("cannot start the server's threads")?;
-        threads.block_on(self.serve(Arc::clone(&server)))?;
-        // Do not wait for tasks that are still running after the grace period.
-        threads.shutdown_background();
-        Ok(())
+        let served = threads.block_on(self.serve(Arc::clone(&server)));
+        // Tasks that are still running after the grace period hold the server. Stop them, so that it is dropped
+        // here: it removes its temporary files and closes its database.
+        threads.shutdown_timeout(Duration::from_secs(1));
+        served
     }
 
     async fn serve(self, server: Arc<Server>) -> anyhow::Result<()> {
@@ -137,7 +139,7 @@ impl Up {
         if let Some(address) = self.admin {
             let socket = listener::bind(address).await?;
             announce_admin(socket.local_addr()?);
-            admin::start(Arc::clone(&server), socket.into_std()?)?;
+            admin::start(&server, socket.into_std()?)?;
         }
         announce(server.app(), scheme, socket.local_addr()?);
         listener::serve(server, Listener { socket, tls }, signals).await;

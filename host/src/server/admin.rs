@@ -1,7 +1,7 @@
 //! The admin listener: `/metrics`, `/healthz` and `/readyz`, available however busy the guests are.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -23,18 +23,21 @@ const MAX_CONNECTIONS: usize = 32;
 /// How long a connection may stay idle between requests.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves until the process ends, on its own thread, because guests may occupy all others.
+/// Serves until the process ends, on its own thread, because guests may occupy all others. It does not keep the
+/// server alive, whose files and database are closed only when it is dropped.
 ///
 /// # Errors
 /// If the thread cannot be started.
-pub fn start(server: Arc<Server>, listener: std::net::TcpListener) -> anyhow::Result<()> {
+pub fn start(server: &Arc<Server>, listener: std::net::TcpListener) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the admin listener")?;
     listener.set_nonblocking(true)?;
+    let max_pause = server.limits().body_idle_timeout;
+    let server = Arc::downgrade(server);
     let run = move || {
         runtime.block_on(async {
             match TcpListener::from_std(listener) {
-                Ok(listener) => serve(server, listener).await,
+                Ok(listener) => serve(server, listener, max_pause).await,
                 Err(error) => tracing::error!(%error, "the admin listener could not start"),
             }
         });
@@ -46,7 +49,7 @@ pub fn start(server: Arc<Server>, listener: std::net::TcpListener) -> anyhow::Re
     Ok(())
 }
 
-async fn serve(server: Arc<Server>, listener: TcpListener) {
+async fn serve(server: Weak<Server>, listener: TcpListener, max_pause: Duration) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let permit = Arc::clone(&permits).acquire_owned().await;
@@ -55,12 +58,13 @@ async fn serve(server: Arc<Server>, listener: TcpListener) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let handler = Arc::clone(&server);
+        let handler = Weak::clone(&server);
         let service = service_fn(move |request: Request<Incoming>| {
-            let response = answer(&handler, request.method(), request.uri().path());
+            let server = handler.upgrade();
+            let response = answer(server.as_deref(), request.method(), request.uri().path());
             async { Ok::<_, Infallible>(response) }
         });
-        let stream = TokioIo::new(MinRateStream::new(stream, server.limits().body_idle_timeout));
+        let stream = TokioIo::new(MinRateStream::new(stream, max_pause));
         tokio::spawn(async move {
             // A probe that disconnects is not worth a log line.
             let _ = http1::Builder::new()
@@ -73,21 +77,24 @@ async fn serve(server: Arc<Server>, listener: TcpListener) {
     }
 }
 
-fn answer(server: &Server, method: &Method, path: &str) -> Response<Full<Bytes>> {
+/// The reply; `server` is `None` in the last moments of the process.
+fn answer(server: Option<&Server>, method: &Method, path: &str) -> Response<Full<Bytes>> {
     const TEXT: &str = "text/plain; charset=utf-8";
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let (status, content_type, body) = match path {
+    let (status, content_type, body) = match (path, server) {
         _ if method != Method::GET && method != Method::HEAD => (
             StatusCode::METHOD_NOT_ALLOWED,
             TEXT,
             "only GET and HEAD are allowed here\n".to_owned(),
         ),
-        "/metrics" => (StatusCode::OK, OPEN_METRICS, server.metrics().encode()),
-        "/healthz" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
-        "/readyz" if server.is_shutting_down() => {
+        ("/healthz", _) => (StatusCode::OK, TEXT, "ok\n".to_owned()),
+        ("/metrics", Some(server)) => (StatusCode::OK, OPEN_METRICS, server.metrics().encode()),
+        ("/readyz", Some(server)) if !server.is_shutting_down() => {
+            (StatusCode::OK, TEXT, "ready\n".to_owned())
+        }
+        ("/metrics" | "/readyz", _) => {
             (StatusCode::SERVICE_UNAVAILABLE, TEXT, "stopping\n".to_owned())
         }
-        "/readyz" => (StatusCode::OK, TEXT, "ready\n".to_owned()),
         _ => {
             let help = "not found; the paths are /metrics, /healthz and /readyz\n";
             (StatusCode::NOT_FOUND, TEXT, help.to_owned())
