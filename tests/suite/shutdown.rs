@@ -105,6 +105,14 @@ fn requests_that_arrived_before_the_signal_are_answered() {
 }
 
 #[test]
+fn a_hangup_stops_nothing() {
+    let server = Server::guests(&[]);
+    server.signal("HUP");
+    server.wait_for_log("SIGHUP is ignored");
+    assert_eq!(client::get(&server.url("/guest/hello")).body, b"hello");
+}
+
+#[test]
 fn a_stopped_server_has_removed_its_files_and_closed_its_store() {
     let (temporary, state) = [(); 2].map(|()| tempfile::tempdir().expect("a folder")).into();
     let start = || {

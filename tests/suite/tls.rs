@@ -67,6 +67,24 @@ fn a_handshake_that_began_before_the_signal_to_stop_is_finished_and_its_request_
 }
 
 #[test]
+fn a_hangup_reads_the_certificate_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = certificate(folder.path());
+    let server = start(&files);
+    assert_eq!(get_labels(&server, &files[0]).expect("a reply"), 200);
+    certificate(folder.path());
+    assert!(get_labels(&server, &files[0]).is_err(), "a certificate that is not in use yet");
+    server.signal("HUP");
+    server.wait_for_log("the certificate was read again");
+    assert_eq!(get_labels(&server, &files[0]).expect("a reply"), 200);
+    // One that cannot be read changes nothing.
+    std::fs::write(&files[1], "no key").expect("a file");
+    server.signal("HUP");
+    server.wait_for_log("contains no private key");
+    assert_eq!(get_labels(&server, &files[0]).expect("a reply"), 200);
+}
+
+#[test]
 fn a_server_with_a_certificate_speaks_https() {
     let folder = tempfile::tempdir().expect("a folder");
     let files = certificate(folder.path());

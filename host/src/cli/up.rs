@@ -18,9 +18,10 @@ use crate::config::file::ConfigFile;
 use crate::config::limits::LimitSettings;
 use crate::node::metrics::BondCollector;
 use crate::runtime::guest_log::TARGET as GUEST_TARGET;
-use crate::server::listener::{self, Listener, StopSignals};
+use crate::server::listener::{self, Listener, Signals};
+use crate::server::tls::Certificate;
 use crate::server::traces::Traces;
-use crate::server::{Scheme, Server, admin, tls};
+use crate::server::{Scheme, Server, admin};
 
 /// Serve an application over HTTP
 #[derive(Args)]
@@ -129,12 +130,12 @@ impl Up {
     }
 
     async fn serve(self, server: Arc<Server>) -> anyhow::Result<()> {
-        let signals = StopSignals::new()?;
-        let tls = match (&self.tls_cert, &self.tls_key) {
-            (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
+        let signals = Signals::new()?;
+        let certificate = match (&self.tls_cert, &self.tls_key) {
+            (Some(chain), Some(key)) => Some(Certificate::load(chain, key)?),
             _ => None,
         };
-        let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
+        let scheme = if certificate.is_some() { Scheme::Https } else { Scheme::Http };
         let socket = listener::bind(self.listen).await?;
         if let Some(address) = self.admin {
             let socket = listener::bind(address).await?;
@@ -142,7 +143,7 @@ impl Up {
             admin::start(&server, socket.into_std()?)?;
         }
         announce(server.app(), scheme, socket.local_addr()?);
-        listener::serve(server, Listener { socket, tls }, signals).await;
+        listener::serve(server, Listener { socket, certificate }, signals).await;
         Ok(())
     }
 }

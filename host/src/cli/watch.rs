@@ -16,7 +16,7 @@ use super::AppArguments;
 use super::build::ToolchainArguments;
 use crate::app::App;
 use crate::progress::say;
-use crate::server::listener::StopSignals;
+use crate::server::listener::Signals;
 
 /// Build and serve an application, and do so again after every change to its sources
 #[derive(Args)]
@@ -176,12 +176,12 @@ impl Sources {
     }
 }
 
-/// Turns SIGTERM and SIGINT into events, so that the server is stopped before this process ends.
+/// Turns SIGTERM, SIGINT and SIGHUP into events, so that the server is stopped before this process ends.
 fn tell_of_signals(events: Sender<Event>) -> anyhow::Result<()> {
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = {
         let _guard = waiting.enter();
-        StopSignals::new()?
+        Signals::new()?
     };
     std::thread::spawn(move || {
         waiting.block_on(signals.next());

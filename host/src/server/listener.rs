@@ -9,9 +9,9 @@ use anyhow::Context;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
+use super::tls::Certificate;
 use super::{Connection, Scheme, Server, connection, descriptors};
 
 /// Binds an address. Port 0 selects any free port.
@@ -26,13 +26,22 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// SIGTERM and SIGINT, the signals that stop the server.
-pub struct StopSignals {
+/// The signals that the server handles.
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
-impl StopSignals {
+/// What a signal asks for.
+pub enum Demand {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP: to read the certificate again.
+    Reload,
+}
+
+impl Signals {
     /// Installs handlers, so that these signals no longer terminate the process.
     ///
     /// # Errors
@@ -41,15 +50,22 @@ impl StopSignals {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("cannot receive SIGTERM")?,
             interrupt: signal(SignalKind::interrupt()).context("cannot receive SIGINT")?,
+            hangup: signal(SignalKind::hangup()).context("cannot receive SIGHUP")?,
         })
     }
 
     /// Waits for the next signal.
-    pub async fn next(&mut self) {
+    pub async fn next(&mut self) -> Demand {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Demand::Stop,
+            _ = self.interrupt.recv() => Demand::Stop,
+            _ = self.hangup.recv() => Demand::Reload,
         }
+    }
+
+    /// Waits for the next signal to stop.
+    async fn stop(&mut self) {
+        while let Demand::Reload = self.next().await {}
     }
 }
 
@@ -57,20 +73,22 @@ impl StopSignals {
 pub struct Listener {
     pub socket: TcpListener,
     /// `None` for plain HTTP.
-    pub tls: Option<TlsAcceptor>,
+    pub certificate: Option<Certificate>,
 }
 
-/// Serves until the first signal. Then it accepts no more connections, waits up to the grace period for
-/// requests in flight, and returns. A second signal makes it return immediately.
-pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: StopSignals) {
+/// Serves until the first signal to stop. Then it accepts no more connections, waits up to the grace period for
+/// requests in flight, and returns. A second one makes it return immediately.
+pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals) {
     let (stop, stopping) = watch::channel(false);
     let tasks = TaskTracker::new();
     let limits = server.limits();
     let connections = descriptors::connections(limits.connections, limits.instances);
     let permits = Arc::new(Semaphore::new(connections));
-    let Listener { socket, tls } = listener;
-    let spawn_connection = |permit, stream, addresses| {
-        let (server, tls, stopping) = (Arc::clone(&server), tls.clone(), stopping.clone());
+    let Listener { socket, mut certificate } = listener;
+    let spawn_connection = |permit, accepted, certificate: Option<&Certificate>| {
+        let tls = certificate.map(Certificate::acceptor).cloned();
+        let (server, stopping) = (Arc::clone(&server), stopping.clone());
+        let (stream, addresses) = accepted;
         tasks.spawn(async move {
             connection::serve(server, stream, tls, addresses, stopping).await;
             drop::<OwnedSemaphorePermit>(permit);
@@ -82,30 +100,45 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: StopSig
         let accepted = async { (permit.await, socket.accept().await) };
         tokio::select! {
             (Ok(permit), accepted) = accepted => match prepare(accepted) {
-                Ok((stream, connection)) => spawn_connection(permit, stream, connection),
+                Ok(accepted) => spawn_connection(permit, accepted, certificate.as_ref()),
                 Err(error) => {
                     // Probably out of file descriptors: an immediate retry would fail too.
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             },
-            () = signals.next() => break,
+            demand = signals.next() => match demand {
+                Demand::Stop => break,
+                Demand::Reload => reload(certificate.as_mut()),
+            },
         }
     }
     server.begin_shutdown();
     // Serve the connections in the kernel's backlog too: closing the socket would reset them.
     for accepted in pending_connections(socket) {
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { break };
-        if let Ok((stream, connection)) = prepare(accepted) {
-            spawn_connection(permit, stream, connection);
+        if let Ok(accepted) = prepare(accepted) {
+            spawn_connection(permit, accepted, certificate.as_ref());
         }
     }
     stop.send_replace(true);
     drain(server, &tasks, &mut signals).await;
 }
 
+/// Reads the certificate again, if there is one.
+fn reload(certificate: Option<&mut Certificate>) {
+    match certificate.map(Certificate::reload) {
+        None => tracing::info!("SIGHUP is ignored: there is no certificate to read again"),
+        Some(Ok(())) => tracing::info!("the certificate was read again, for new connections"),
+        Some(Err(error)) => {
+            let error = format!("{error:#}");
+            tracing::error!(error, "the previous certificate stays in use");
+        }
+    }
+}
+
 /// Waits until all connections and guests have finished, the grace period is over, or a signal arrives.
-async fn drain(server: Arc<Server>, tasks: &TaskTracker, signals: &mut StopSignals) {
+async fn drain(server: Arc<Server>, tasks: &TaskTracker, signals: &mut Signals) {
     let grace = server.limits().grace;
     tracing::info!(connections = tasks.len(), ?grace, "stopping: finishing the requests in flight");
     tasks.close();
@@ -116,7 +149,7 @@ async fn drain(server: Arc<Server>, tasks: &TaskTracker, signals: &mut StopSigna
     tokio::select! {
         () = finish => tracing::info!("stopped: all requests have finished"),
         () = tokio::time::sleep(grace) => tracing::warn!(?grace, "stopped: not all requests have finished"),
-        () = signals.next() => tracing::warn!("stopped immediately: a second signal arrived"),
+        () = signals.stop() => tracing::warn!("stopped immediately: a second signal arrived"),
     }
 }
 

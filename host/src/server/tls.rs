@@ -1,6 +1,6 @@
 //! TLS for the public listener, with a certificate chain and a private key from PEM files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
@@ -15,11 +15,38 @@ pub fn choose_cryptography() {
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Creates an acceptor from the files.
-///
-/// # Errors
-/// If a file cannot be read or contains no PEM of its kind, or the key does not match the certificate.
-pub fn acceptor(certificate: &Path, key: &Path) -> anyhow::Result<TlsAcceptor> {
+/// A certificate chain, its private key, and the files they come from.
+pub struct Certificate {
+    chain: PathBuf,
+    key: PathBuf,
+    acceptor: TlsAcceptor,
+}
+
+impl Certificate {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// If a file cannot be read or contains no PEM of its kind, or the key does not match the certificate.
+    pub fn load(chain: &Path, key: &Path) -> anyhow::Result<Self> {
+        let acceptor = acceptor(chain, key)?;
+        Ok(Self { chain: chain.to_owned(), key: key.to_owned(), acceptor })
+    }
+
+    /// Reads the files again, for new connections. After an error, the previous certificate stays in use.
+    ///
+    /// # Errors
+    /// The same as [`Certificate::load`].
+    pub fn reload(&mut self) -> anyhow::Result<()> {
+        self.acceptor = acceptor(&self.chain, &self.key)?;
+        Ok(())
+    }
+
+    pub fn acceptor(&self) -> &TlsAcceptor {
+        &self.acceptor
+    }
+}
+
+fn acceptor(certificate: &Path, key: &Path) -> anyhow::Result<TlsAcceptor> {
     let in_file =
         |path: &Path, what: &str| format!("{} contains no {what} in PEM format", path.display());
     let chain = CertificateDer::pem_file_iter(certificate)
