@@ -20,6 +20,14 @@ fn bodies_that_a_guest_never_sends_take_little_memory() {
 }
 
 #[test]
+fn a_guest_with_too_many_handles_is_stopped_and_told_so() {
+    let server = Server::guests(&[]);
+    let reply = client::get(&server.url("/guest/hoard-handles"));
+    assert_eq!((reply.status, reply.error_code().as_str()), (500, "handle_limit_exceeded"));
+    assert_eq!(client::get(&server.url("/guest/hello")).body, b"hello");
+}
+
+#[test]
 fn a_key_value_store_refuses_what_is_too_large_and_says_why() {
     let server = Server::guests(&["--key-value-size", "3MiB"]);
     let reply = client::get(&server.url("/guest/store-limits"));
@@ -30,7 +38,7 @@ fn a_key_value_store_refuses_what_is_too_large_and_says_why() {
         "stored",
         "stored",
         "stored",
-        "the store \"default\" is full",
+        "is full: with this value it would have 3686660 bytes; the limit is 3145728",
         "stored",
     ];
     let lines: Vec<_> = text.lines().collect();

@@ -137,6 +137,7 @@ fn a_stopped_server_has_removed_its_files_and_closed_its_store() {
         assert_eq!(entries(temporary.path()), 0);
     }
     let mut killed = start();
+    client::get(&killed.url("/guest/store"));
     killed.signal("KILL");
     killed.wait();
     start().wait_for_log("repairing the key-value store");

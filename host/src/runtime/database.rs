@@ -238,7 +238,7 @@ mod tests {
         {
             let mut table = transaction.open_table(store.table()).unwrap();
             for index in 0..=count {
-                let key = format!("{index:0width$}", width = MAX_KEY_BYTES);
+                let key = format!("{index:0MAX_KEY_BYTES$}");
                 table.insert(key.as_str(), b"".as_slice()).unwrap();
             }
         }

@@ -50,7 +50,7 @@ impl std::error::Error for CpuLimitExceeded {}
 
 /// How many resource handles one instance may have at once. Each takes memory in the host, up to
 /// [`MAX_FIELD_BYTES`].
-const MAX_RESOURCES: usize = 1024;
+pub const MAX_RESOURCES: usize = 1024;
 /// The largest set of header fields that a guest may build, in bytes.
 const MAX_FIELD_BYTES: usize = 64 << 10;
 /// How many tasks, streams and futures of WASI 0.3 one instance may have at once.

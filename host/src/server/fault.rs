@@ -41,6 +41,8 @@ pub enum Fault {
     RequestTimeout { limit: Duration },
     /// The guest failed after it was refused memory beyond its limit.
     MemoryLimit { limit: u64 },
+    /// The guest failed because it had too many resource handles.
+    HandleLimit { limit: usize },
     /// The guest trapped, for example because it panicked.
     Trap,
     /// The guest ended without a reply.
@@ -63,6 +65,7 @@ impl Fault {
             Self::CpuLimit { .. } => "cpu_limit_exceeded",
             Self::RequestTimeout { .. } => "request_timeout",
             Self::MemoryLimit { .. } => "memory_limit_exceeded",
+            Self::HandleLimit { .. } => "handle_limit_exceeded",
             Self::Trap => "guest_trapped",
             Self::NoResponse => "guest_no_response",
         }
@@ -80,9 +83,11 @@ impl Fault {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::CpuLimit { .. } | Self::RequestTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::NotLoaded | Self::MemoryLimit { .. } | Self::Trap | Self::NoResponse => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            Self::NotLoaded
+            | Self::MemoryLimit { .. }
+            | Self::HandleLimit { .. }
+            | Self::Trap
+            | Self::NoResponse => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -115,6 +120,9 @@ impl Fault {
             Self::MemoryLimit { limit } => {
                 format!("the request exceeded its memory limit of {} MiB", limit >> 20)
             }
+            Self::HandleLimit { limit } => format!(
+                "the function had more than {limit} handles (requests, bodies, streams, …) at once"
+            ),
             Self::Trap => "the function crashed; see its log".into(),
             Self::NoResponse => "the function ended without a reply".into(),
         }

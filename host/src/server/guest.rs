@@ -7,6 +7,7 @@ use std::time::Instant;
 use http::{Method, Request, Response};
 use tokio::sync::oneshot;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use wasmtime::component::ResourceTableError;
 use wasmtime_wasi_http::WasiBody;
 
 use super::admission::Permit;
@@ -18,7 +19,7 @@ use crate::app::manifest::Interruption;
 use crate::config::Limits;
 use crate::runtime::handler::GuestReply;
 use crate::runtime::loaded::Loaded;
-use crate::runtime::state::{CpuLimitExceeded, InstanceState};
+use crate::runtime::state::{CpuLimitExceeded, InstanceState, MAX_RESOURCES};
 use crate::runtime::usage::{Metered, Usage};
 
 /// Runs guests, and holds what they share.
@@ -232,6 +233,8 @@ fn classify(error: &wasmtime::Error, state: &InstanceState, limits: &Limits, id:
     tracing::error!(component = id, error = format!("{error:#}"), "the guest failed");
     if error.downcast_ref::<CpuLimitExceeded>().is_some() {
         Fault::CpuLimit { limit: limits.request_cpu }
+    } else if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        Fault::HandleLimit { limit: MAX_RESOURCES }
     } else if state.memory_limit_was_hit() {
         Fault::MemoryLimit { limit: limits.instance_memory }
     } else {

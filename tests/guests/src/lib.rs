@@ -75,6 +75,10 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
             reply(out, &bytes.to_string()).await;
             std::thread::sleep(std::time::Duration::from_secs(2));
         }
+        "/hoard-handles" => {
+            let hoard: Vec<_> = (0..2000).map(|_| Fields::new()).collect();
+            reply(out, &hoard.len().to_string()).await;
+        }
         "/loop" => loop {
             CANARY.fetch_add(1, Ordering::Relaxed);
         },
