@@ -1,6 +1,7 @@
 //! The portable black-box tests, which run on any Linux without root, packages or a network.
 
 mod accuracy;
+mod annotate;
 mod bad_input;
 mod bake;
 mod command_line;
