@@ -5,6 +5,7 @@ mod annotate;
 mod bad_input;
 mod bake;
 mod command_line;
+mod deepstack;
 mod detect;
 mod formats;
 mod hostile;
