@@ -15,6 +15,7 @@ mod limits;
 mod new;
 mod node;
 mod observability;
+mod open_inference;
 mod overload;
 mod parity;
 mod placement;

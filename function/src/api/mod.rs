@@ -14,6 +14,7 @@ mod detection;
 mod form;
 mod json;
 mod native;
+mod open_inference;
 mod reply;
 mod routes;
 
@@ -44,6 +45,7 @@ pub struct Request<'r> {
 enum Api {
     Native,
     DeepStack,
+    OpenInference,
 }
 
 impl Api {
@@ -51,6 +53,7 @@ impl Api {
     fn of_path(path: &str) -> Self {
         match path.split('/').nth(1) {
             Some("v1") => Self::DeepStack,
+            Some("v2") => Self::OpenInference,
             _ => Self::Native,
         }
     }

@@ -1,6 +1,6 @@
 //! The route table: which path and method lead to which handler, and in which API's shape errors are sent.
 
-use super::{Api, Reply, Request, deepstack, native};
+use super::{Api, Reply, Request, deepstack, native, open_inference};
 use crate::error::{Error, shortened};
 use crate::model::Model;
 
@@ -38,6 +38,15 @@ const ROUTES: &[Row] = &[
     get("/v1/vision/custom/list", Api::DeepStack, deepstack::list),
     post("/v1/vision/custom/list", Api::DeepStack, deepstack::list),
     post("/v1/vision/custom/{model}", Api::DeepStack, deepstack::custom),
+    get("/v2", Api::OpenInference, open_inference::server),
+    get("/v2/health/live", Api::OpenInference, open_inference::live),
+    get("/v2/health/ready", Api::OpenInference, open_inference::ready),
+    get("/v2/models/{model}", Api::OpenInference, open_inference::metadata),
+    get("/v2/models/{model}/ready", Api::OpenInference, open_inference::model_ready),
+    post("/v2/models/{model}/infer", Api::OpenInference, open_inference::infer),
+    get("/v2/models/{model}/versions/{version}", Api::OpenInference, open_inference::metadata),
+    get("/v2/models/{model}/versions/{version}/ready", Api::OpenInference, open_inference::model_ready),
+    post("/v2/models/{model}/versions/{version}/infer", Api::OpenInference, open_inference::infer),
 ];
 
 const fn get(path: &'static str, api: Api, handler: Handler) -> Row {
