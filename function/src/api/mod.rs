@@ -12,10 +12,12 @@ mod body;
 mod deepstack;
 mod detection;
 mod form;
+mod hugging_face;
 mod json;
 mod native;
 mod open_inference;
 mod reply;
+mod roboflow;
 mod routes;
 
 use crate::error::{Error, shortened};
@@ -45,7 +47,9 @@ pub struct Request<'r> {
 enum Api {
     Native,
     DeepStack,
+    HuggingFace,
     OpenInference,
+    Roboflow,
 }
 
 impl Api {
@@ -54,6 +58,8 @@ impl Api {
         match path.split('/').nth(1) {
             Some("v1") => Self::DeepStack,
             Some("v2") => Self::OpenInference,
+            Some("models") => Self::HuggingFace,
+            Some("infer" | "model") => Self::Roboflow,
             _ => Self::Native,
         }
     }
@@ -63,6 +69,8 @@ impl Api {
         let reply = match self {
             Self::Native => Reply::error(error),
             Self::DeepStack => deepstack::error(error),
+            Self::HuggingFace | Self::OpenInference => open_inference::error(error),
+            Self::Roboflow => roboflow::error(error),
         };
         match error {
             Error::MethodNotAllowed { allow, .. } => reply.with("allow", allow),

@@ -1,6 +1,6 @@
 //! The route table: which path and method lead to which handler, and in which API's shape errors are sent.
 
-use super::{Api, Reply, Request, deepstack, native, open_inference};
+use super::{Api, Reply, Request, deepstack, hugging_face, native, open_inference, roboflow};
 use crate::error::{Error, shortened};
 use crate::model::Model;
 
@@ -47,6 +47,11 @@ const ROUTES: &[Row] = &[
     get("/v2/models/{model}/versions/{version}", Api::OpenInference, open_inference::metadata),
     get("/v2/models/{model}/versions/{version}/ready", Api::OpenInference, open_inference::model_ready),
     post("/v2/models/{model}/versions/{version}/infer", Api::OpenInference, open_inference::infer),
+    post("/", Api::HuggingFace, hugging_face::detect),
+    post("/models/{model}", Api::HuggingFace, hugging_face::detect),
+    get("/model/registry", Api::Roboflow, roboflow::registry),
+    post("/model/add", Api::Roboflow, roboflow::add),
+    post("/infer/object_detection", Api::Roboflow, roboflow::infer),
 ];
 
 const fn get(path: &'static str, api: Api, handler: Handler) -> Row {
