@@ -18,6 +18,7 @@ mod node;
 mod observability;
 mod open_inference;
 mod overload;
+mod page;
 mod parity;
 mod placement;
 mod portability;

@@ -16,6 +16,9 @@ mod hugging_face;
 mod json;
 mod native;
 mod open_inference;
+#[cfg(test)]
+mod openapi;
+mod page;
 mod reply;
 mod roboflow;
 mod routes;

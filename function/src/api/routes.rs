@@ -1,6 +1,6 @@
 //! The route table: which path and method lead to which handler, and in which API's shape errors are sent.
 
-use super::{Api, Reply, Request, deepstack, hugging_face, native, open_inference, roboflow};
+use super::{Api, Reply, Request, deepstack, hugging_face, native, open_inference, page, roboflow};
 use crate::error::{Error, shortened};
 use crate::model::Model;
 
@@ -34,6 +34,11 @@ const ROUTES: &[Row] = &[
     post("/detect", Api::Native, native::detect),
     get("/labels", Api::Native, native::labels),
     get("/healthz", Api::Native, native::health),
+    get("/openapi.json", Api::Native, page::openapi),
+    get("/", Api::Native, page::index),
+    get("/page.css", Api::Native, page::style),
+    get("/page.js", Api::Native, page::script),
+    get("/icon.svg", Api::Native, page::icon),
     post("/v1/vision/detection", Api::DeepStack, deepstack::detection),
     get("/v1/vision/custom/list", Api::DeepStack, deepstack::list),
     post("/v1/vision/custom/list", Api::DeepStack, deepstack::list),
@@ -45,7 +50,11 @@ const ROUTES: &[Row] = &[
     get("/v2/models/{model}/ready", Api::OpenInference, open_inference::model_ready),
     post("/v2/models/{model}/infer", Api::OpenInference, open_inference::infer),
     get("/v2/models/{model}/versions/{version}", Api::OpenInference, open_inference::metadata),
-    get("/v2/models/{model}/versions/{version}/ready", Api::OpenInference, open_inference::model_ready),
+    get(
+        "/v2/models/{model}/versions/{version}/ready",
+        Api::OpenInference,
+        open_inference::model_ready,
+    ),
     post("/v2/models/{model}/versions/{version}/infer", Api::OpenInference, open_inference::infer),
     post("/", Api::HuggingFace, hugging_face::detect),
     post("/models/{model}", Api::HuggingFace, hugging_face::detect),
