@@ -58,7 +58,7 @@ impl Outputs {
         let json: Value = serde_json::from_slice(json).expect("JSON");
         let mut numbers = Vec::new();
         for output in json["outputs"].as_array().expect("outputs") {
-            let values = match output["parameters"]["binary_data_size"].as_u64() {
+            let values: Vec<f64> = match output["parameters"]["binary_data_size"].as_u64() {
                 None => {
                     output["data"].as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect()
                 }
