@@ -6,19 +6,19 @@ use futures_util::{SinkExt, StreamExt};
 use spin_sdk::http::{Fields, IncomingRequest, Method, OutgoingResponse, ResponseOutparam};
 use spin_sdk::http_component;
 
-use crate::api::{self, MAX_BODY_BYTES, Reply, Request, Route};
+use crate::api::{MAX_BODY_BYTES, Reply, Request, Route};
 use crate::error::Error;
 use crate::snapshot;
 
 #[http_component]
 async fn handle(request: IncomingRequest, response: ResponseOutparam) {
     let method = method_name(&request.method()).to_owned();
-    let reply = answer(request, &method).await.unwrap_or_else(|error| Reply::error(&error));
+    let reply = answer(request, &method).await;
     send(reply, &method, response).await;
 }
 
-async fn answer(request: IncomingRequest, method: &str) -> Result<Reply, Error> {
-    let model = snapshot::model().ok_or(Error::NotBaked)?;
+async fn answer(request: IncomingRequest, method: &str) -> Reply {
+    let Some(model) = snapshot::model() else { return Reply::error(&Error::NotBaked) };
     let path_with_query = request.path_with_query().unwrap_or_default();
     let query = path_with_query.split_once('?').map_or("", |(_, query)| query);
     let headers = request.headers();
@@ -32,21 +32,26 @@ async fn answer(request: IncomingRequest, method: &str) -> Result<Reply, Error> 
     let path = text("spin-path-info").filter(|path| !path.is_empty());
     let path = path.unwrap_or_else(|| path_with_query.split('?').next().unwrap_or("/").to_owned());
     let (content_type, accept) = (text("content-type"), text("accept"));
+    let inference_header_length = text("inference-header-content-length");
     drop(headers);
     // Reject a request without a route before reading its body.
-    let body = match Route::find(method, &path)? {
-        Route::Detect => read_body(request).await?,
-        Route::Labels | Route::Health => Vec::new(),
+    let route = match Route::find(model, method, &path) {
+        Ok(route) => route,
+        Err(reply) => return reply,
+    };
+    let body = if route.has_body() { read_body(request).await } else { Ok(Vec::new()) };
+    let body = match body {
+        Ok(body) => body,
+        Err(error) => return route.refuse(&error),
     };
     let request = Request {
-        method,
-        path: &path,
         query,
         content_type: content_type.as_deref(),
         accept: accept.as_deref(),
+        inference_header_length: inference_header_length.as_deref(),
         body: &body,
     };
-    Ok(api::respond(model, &request))
+    route.respond(model, &request)
 }
 
 /// Reads the body, up to the limit.
@@ -68,11 +73,8 @@ async fn send(reply: Reply, method: &str, out: ResponseOutparam) {
         ("content-type".to_owned(), reply.content_type.as_bytes().to_vec()),
         ("content-length".to_owned(), reply.body.len().to_string().into_bytes()),
     ];
-    if let Some(allow) = reply.allow {
-        headers.push(("allow".to_owned(), allow.as_bytes().to_vec()));
-    }
-    if let Some(detections_header) = reply.detections_header {
-        headers.push(("spotter-detections".to_owned(), detections_header.into_bytes()));
+    for (name, value) in reply.headers {
+        headers.push((name.to_owned(), value.into_bytes()));
     }
     let fields = Fields::from_list(&headers).unwrap_or_else(|_| Fields::new());
     let response = OutgoingResponse::new(fields);

@@ -9,6 +9,7 @@ use crate::tensor::Placement;
 
 /// One detected object.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Detection<'m> {
     pub label: &'m str,
     /// The class's id in the data set the model was trained on.
@@ -25,6 +26,7 @@ pub struct Detection<'m> {
 
 /// A box in pixels of the upright picture. The origin is the picture's top left corner.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BoundingBox {
     #[serde(serialize_with = "to_2_decimals")]
     pub x_min: f32,
@@ -149,10 +151,10 @@ fn to_picture(numbers: &[f32], format: BoxFormat, placement: &Placement) -> Boun
     BoundingBox { x_min, y_min, x_max, y_max }
 }
 
-fn to_2_decimals<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn to_2_decimals<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f32((value * 100.0).round() / 100.0)
 }
 
-fn to_4_decimals<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn to_4_decimals<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f32((value * 10_000.0).round() / 10_000.0)
 }

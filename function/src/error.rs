@@ -52,12 +52,22 @@ pub enum Error {
     BadForm { reason: String },
     #[error("cannot read the JSON: {reason}")]
     BadJson { reason: String },
-    #[error("`image` is not valid base64: {reason}")]
+    #[error("the picture is not valid base64: {reason}")]
     BadBase64 { reason: String },
-    #[error("there is nothing at {path:?}; use POST /detect, GET /labels or GET /healthz")]
+    #[error("cannot read the tensor: {reason}")]
+    BadTensor { reason: String },
+    #[error("picture {number} of {count}: {error}")]
+    InPicture { number: usize, count: usize, error: Box<Error> },
+    #[error(
+        "there is nothing at {path:?}; use POST /detect, or see the other paths in GET /openapi.json"
+    )]
     NotFound { path: String },
     #[error("{method} is not allowed here; use {allow}")]
-    MethodNotAllowed { method: String, allow: &'static str },
+    MethodNotAllowed { method: String, allow: String },
+    #[error("there is no model {name:?}; this component serves {served:?}")]
+    UnknownModel { name: String, served: String },
+    #[error("the model has no version {version:?}; leave the version out, or send 1")]
+    UnknownVersion { version: String },
     #[error("this component contains no model: run `spotter bake` on it first")]
     NotBaked,
     #[error("the detector failed: {0}")]
@@ -83,7 +93,10 @@ impl Error {
             Self::BadForm { .. } => "bad_form",
             Self::BadJson { .. } => "bad_json",
             Self::BadBase64 { .. } => "bad_base64",
+            Self::BadTensor { .. } => "bad_tensor",
+            Self::InPicture { error, .. } => error.code(),
             Self::NotFound { .. } => "not_found",
+            Self::UnknownModel { .. } | Self::UnknownVersion { .. } => "unknown_model",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::NotBaked => "not_baked",
             Self::Internal(_) => "internal",
@@ -100,8 +113,10 @@ impl Error {
             | Self::UnknownClass { .. }
             | Self::BadForm { .. }
             | Self::BadJson { .. }
-            | Self::BadBase64 { .. } => 400,
-            Self::NotFound { .. } => 404,
+            | Self::BadBase64 { .. }
+            | Self::BadTensor { .. } => 400,
+            Self::InPicture { error, .. } => error.status(),
+            Self::NotFound { .. } | Self::UnknownModel { .. } | Self::UnknownVersion { .. } => 404,
             Self::MethodNotAllowed { .. } => 405,
             Self::BodyTooLarge { .. }
             | Self::PictureTooLarge { .. }
@@ -121,12 +136,14 @@ impl Error {
 
 /// The JSON shape of every error.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ErrorBody {
     pub error: ErrorDetail,
 }
 
 /// The content of [`ErrorBody`].
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ErrorDetail {
     pub code: &'static str,
     pub message: String,

@@ -33,6 +33,7 @@ pub use picture::{ImageSize, Picture};
 
 /// The result for one picture: its detections, and the time of each step.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Report<'m> {
     /// Name of the model, from its `model.toml`.
     pub model: &'m str,
@@ -46,6 +47,7 @@ pub struct Report<'m> {
 
 /// Milliseconds spent in each step of the pipeline.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Timings {
     pub decode: f64,
     pub resize: f64,
@@ -63,9 +65,29 @@ pub fn detect<'m>(
     bytes: &[u8],
     options: &Options,
 ) -> Result<(Report<'m>, Picture), Error> {
+    let keeps_upright_copy = matches!(options.annotate, Some(options::Annotation::As(_)));
+    detect_in(model, options, || picture::decode(bytes, keeps_upright_copy))
+}
+
+/// Detects objects in pixels that were never encoded, and are upright.
+///
+/// # Errors
+/// If there are too many pixels.
+pub fn detect_in_pixels<'m>(
+    model: &'m Model,
+    pixels: image::RgbImage,
+    options: &Options,
+) -> Result<(Report<'m>, Picture), Error> {
+    detect_in(model, options, || Picture::from_pixels(pixels))
+}
+
+fn detect_in<'m>(
+    model: &'m Model,
+    options: &Options,
+    decoded: impl FnOnce() -> Result<Picture, Error>,
+) -> Result<(Report<'m>, Picture), Error> {
     let mut watch = Stopwatch::start();
-    let picture =
-        picture::decode(bytes, matches!(options.annotate, Some(options::Annotation::As(_))))?;
+    let picture = decoded()?;
     let decode = watch.lap();
     let (tensor, placement) = tensor::fit(&picture, &model.manifest().input)?;
     let resize = watch.lap();

@@ -86,6 +86,30 @@ impl Options {
         }
         Ok(())
     }
+
+    /// Sets the option `name` if there is one. The options that change the kind of the reply are not for other
+    /// servers' clients.
+    ///
+    /// # Errors
+    /// [`Error::BadOption`] or [`Error::UnknownClass`].
+    pub fn set_if_known(&mut self, name: &str, value: &str, labels: &Labels) -> Result<(), Error> {
+        if name == "annotate" {
+            return Ok(());
+        }
+        match self.set(name, value, labels) {
+            Err(Error::UnknownOption { .. }) => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// Checks a number that must be from 0 to 1.
+///
+/// # Errors
+/// [`Error::BadOption`].
+pub fn check_fraction(name: &str, number: f32) -> Result<f32, Error> {
+    let value = number.to_string();
+    fraction(&value).map_err(|expected| Error::BadOption { name: name.to_owned(), value, expected })
 }
 
 fn fraction(value: &str) -> Result<f32, String> {

@@ -6,6 +6,7 @@ pub mod containerd;
 #[cfg(feature = "system")]
 mod containers;
 pub mod energy;
+pub mod found;
 pub mod home;
 #[cfg(feature = "system")]
 pub mod kubelet;

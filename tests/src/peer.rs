@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use crate::system;
 
@@ -89,14 +90,25 @@ pub fn cache() -> PathBuf {
 
 /// Installs the packages of a Python detector with pip, and returns their folder.
 pub fn flask_packages() -> PathBuf {
-    let folder = cache().join("flask-onnxruntime");
+    python_packages("flask-onnxruntime", &["flask", "gunicorn", "onnxruntime", "pillow", "numpy"])
+}
+
+/// Installs packages from PyPI into a folder of this name in the cache, and returns the folder.
+pub fn python_packages(name: &str, packages: &[&str]) -> PathBuf {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = cache().join(name);
     if !folder.exists() {
+        // A folder under its final name is complete.
+        let partial = cache().join(format!("{name}.partial"));
+        let _ = std::fs::remove_dir_all(&partial);
         let status = system::pip()
             .args(["install", "--quiet", "--target"])
-            .arg(&folder)
-            .args(["flask", "gunicorn", "onnxruntime", "pillow", "numpy"])
+            .arg(&partial)
+            .args(packages)
             .status();
-        assert!(status.is_ok_and(|status| status.success()), "pip cannot install the peers");
+        assert!(status.is_ok_and(|status| status.success()), "pip cannot install {packages:?}");
+        std::fs::rename(&partial, &folder).expect("a folder of packages");
     }
     folder
 }

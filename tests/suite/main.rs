@@ -1,24 +1,30 @@
 //! The portable black-box tests, which run on any Linux without root, packages or a network.
 
 mod accuracy;
+mod annotate;
 mod bad_input;
 mod bake;
 mod command_line;
 mod connections;
+mod deepstack;
 mod detect;
 mod formats;
 mod hostile;
+mod hugging_face;
 mod image;
 mod isolation;
 mod limits;
 mod new;
 mod node;
 mod observability;
+mod open_inference;
 mod overload;
+mod page;
 mod parity;
 mod placement;
 mod portability;
 mod quotas;
+mod roboflow;
 mod shutdown;
 mod specification;
 mod spin_manifest;

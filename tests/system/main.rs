@@ -1,8 +1,12 @@
-//! Black-box tests beside real systems: containerd, LXC, QEMU, registries, Prometheus, other runtimes.
+//! Black-box tests beside real systems: containerd, LXC, QEMU, registries, Prometheus, other
+//! runtimes, other servers' clients, a browser.
 
 mod bond;
+mod clients;
 mod lxc;
 mod manifests;
+mod openapi;
+mod page;
 mod pods;
 mod prometheus;
 mod registry;

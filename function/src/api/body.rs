@@ -1,16 +1,79 @@
-//! The three kinds of body that `POST /detect` accepts: a bare picture, a form, and JSON. All accept the same
-//! options, as does the query.
+//! The three kinds of body that carry pictures and options: a bare picture, a form, and JSON. The query carries
+//! options too.
 
 use std::borrow::Cow;
 
-use base64::Engine;
-use futures_util::{FutureExt, stream};
-
-use super::Request;
+use super::form::Form;
 use super::json::JsonBody;
+use super::{Request, base64};
 use crate::error::{Error, shortened};
 use crate::model::Labels;
 use crate::options::{MAX_PICTURES, Options};
+
+/// Whether the client sent one picture or a list, which decides the form of the reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PictureCount {
+    One,
+    Many,
+}
+
+/// A request's pictures, and its options as text, those of the query first.
+#[derive(Debug)]
+pub(super) struct Body<'r> {
+    pub(super) pictures: Vec<Cow<'r, [u8]>>,
+    pub(super) count: PictureCount,
+    pub(super) options: Vec<(String, String)>,
+}
+
+impl<'r> Body<'r> {
+    /// Reads the query and the body.
+    ///
+    /// # Errors
+    /// If the body does not match its content type, or has too many pictures.
+    pub(super) fn read(request: &Request<'r>) -> Result<Self, Error> {
+        let mut body = Self::read_content(request)?;
+        if body.pictures.len() > MAX_PICTURES {
+            return Err(Error::TooManyPictures { count: body.pictures.len(), limit: MAX_PICTURES });
+        }
+        let query = form_urlencoded::parse(request.query.as_bytes()).into_owned();
+        body.options.splice(0..0, query);
+        Ok(body)
+    }
+
+    fn read_content(request: &Request<'r>) -> Result<Self, Error> {
+        let given = request.content_type.unwrap_or("application/octet-stream");
+        let media_type: mime::Mime = given.parse().map_err(|_| unsupported(given))?;
+        match (media_type.type_(), media_type.subtype()) {
+            (mime::IMAGE, _) | (mime::APPLICATION, mime::OCTET_STREAM) => Ok(Self {
+                pictures: vec![Cow::Borrowed(request.body)],
+                count: PictureCount::One,
+                options: Vec::new(),
+            }),
+            _ if request.body.is_empty() => Err(Error::EmptyBody),
+            (mime::MULTIPART, mime::FORM_DATA) => {
+                let Form { pictures, options } = Form::read(given, request.body)?;
+                let count =
+                    if pictures.len() == 1 { PictureCount::One } else { PictureCount::Many };
+                let pictures = pictures.into_iter().map(Cow::Owned).collect();
+                Ok(Self { pictures, count, options })
+            }
+            (mime::APPLICATION, mime::JSON) => Self::from_json(request.body),
+            _ => Err(unsupported(given)),
+        }
+    }
+
+    fn from_json(body: &[u8]) -> Result<Self, Error> {
+        let JsonBody { images, count, options } =
+            serde_json::from_slice(body).map_err(|error| Error::BadJson {
+                reason: format!("{error}; send {{\"image\": \"<base64>\"}}"),
+            })?;
+        let pictures = images
+            .iter()
+            .map(|text| base64::decode(text).map(Cow::Owned))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { pictures, count, options })
+    }
+}
 
 /// A parsed request to `POST /detect`.
 #[derive(Debug)]
@@ -20,120 +83,37 @@ pub struct DetectRequest<'r> {
     pub options: Options,
 }
 
-/// Whether the client sent one picture or a list, which decides the form of the reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PictureCount {
-    One,
-    Many,
-}
-
 impl<'r> DetectRequest<'r> {
-    /// Parses the query and the body.
+    /// Reads the query and the body. Every option must be known.
     ///
     /// # Errors
     /// If an option is invalid, or the body does not match its content type.
     pub fn read(request: &Request<'r>, labels: &Labels, defaults: Options) -> Result<Self, Error> {
-        let mut reader = Reader { options: defaults, labels, pictures: Vec::new() };
-        for (name, value) in form_urlencoded::parse(request.query.as_bytes()) {
-            reader.option(&name, &value)?;
+        let body = Body::read(request)?;
+        let mut options = defaults;
+        for (name, value) in &body.options {
+            options.set(name, value, labels)?;
         }
-        let given = request.content_type.unwrap_or("application/octet-stream");
-        let media_type: mime::Mime = given.parse().map_err(|_| unsupported(given))?;
-        let count = match (media_type.type_(), media_type.subtype()) {
-            (mime::IMAGE, _) | (mime::APPLICATION, mime::OCTET_STREAM) => {
-                reader.pictures.push(Cow::Borrowed(request.body));
-                PictureCount::One
-            }
-            _ if request.body.is_empty() => return Err(Error::EmptyBody),
-            (mime::MULTIPART, mime::FORM_DATA) => reader.form(given, request.body)?,
-            (mime::APPLICATION, mime::JSON) => reader.json(request.body)?,
-            _ => return Err(unsupported(given)),
-        };
-        let Reader { pictures, options, .. } = reader;
-        if pictures.len() > MAX_PICTURES {
-            return Err(Error::TooManyPictures { count: pictures.len(), limit: MAX_PICTURES });
-        }
-        Ok(Self { pictures, count, options })
-    }
-}
-
-/// Collects pictures and options.
-struct Reader<'m, 'r> {
-    options: Options,
-    labels: &'m Labels,
-    pictures: Vec<Cow<'r, [u8]>>,
-}
-
-impl Reader<'_, '_> {
-    fn option(&mut self, name: &str, value: &str) -> Result<(), Error> {
-        self.options.set(name, value, self.labels)
+        Ok(Self { pictures: body.pictures, count: body.count, options })
     }
 
-    /// Reads `multipart/form-data` (RFC 7578). Each part named `image` is a picture, any other an option.
-    fn form(&mut self, content_type: &str, body: &[u8]) -> Result<PictureCount, Error> {
-        let bad = |error: multer::Error| Error::BadForm { reason: error.to_string() };
-        let boundary = multer::parse_boundary(content_type).map_err(bad)?;
-        let whole = stream::iter([Ok::<_, std::convert::Infallible>(body.to_vec())]);
-        let mut parts = multer::Multipart::new(whole, boundary);
-        // The body is in memory, so the future never waits.
-        let mut reading = Box::pin(async {
-            while let Some(part) = parts.next_field().await.map_err(bad)? {
-                let name = part.name().unwrap_or_default().to_owned();
-                if name == "image" {
-                    let picture = part.bytes().await.map_err(bad)?;
-                    self.pictures.push(Cow::Owned(picture.to_vec()));
-                } else {
-                    if part.file_name().is_some() {
-                        let name = shortened(&name);
-                        let reason =
-                            format!("the picture's part must be named `image`, not `{name}`");
-                        return Err(Error::BadForm { reason });
-                    }
-                    let value = part.text().await.map_err(bad)?;
-                    self.option(&name, &value)?;
-                }
-            }
-            Ok::<_, Error>(())
-        });
-        let cut_short = || Error::BadForm { reason: "it is incomplete".into() };
-        reading.as_mut().now_or_never().ok_or_else(cut_short)??;
-        drop(reading);
-        match self.pictures.len() {
-            0 => Err(Error::BadForm { reason: "it has no part named `image`".into() }),
-            1 => Ok(PictureCount::One),
-            _ => Ok(PictureCount::Many),
+    /// Reads the same as other servers' clients send it: options that those servers know and Spotter does not are
+    /// skipped, and so are empty ones, and `annotate`.
+    ///
+    /// # Errors
+    /// If a known option is invalid, or the body does not match its content type.
+    pub(super) fn read_leniently(
+        request: &Request<'r>,
+        labels: &Labels,
+        defaults: Options,
+    ) -> Result<Self, Error> {
+        let body = Body::read(request)?;
+        let mut options = defaults;
+        for (name, value) in body.options.iter().filter(|(_, value)| !value.is_empty()) {
+            options.set_if_known(name, value, labels)?;
         }
+        Ok(Self { pictures: body.pictures, count: body.count, options })
     }
-
-    /// Reads `{"image": "<base64>"}` or `{"image": ["<base64>", …]}`. Any other key is an option.
-    fn json(&mut self, body: &[u8]) -> Result<PictureCount, Error> {
-        let read: JsonBody = serde_json::from_slice(body).map_err(|error| Error::BadJson {
-            reason: format!("{error}; send {{\"image\": \"<base64>\"}}"),
-        })?;
-        for (name, value) in &read.options {
-            self.option(name, value)?;
-        }
-        for text in &read.images {
-            self.pictures.push(Cow::Owned(decode_base64(text)?));
-        }
-        Ok(read.count)
-    }
-}
-
-/// Decodes standard base64 (RFC 4648), with or without padding, line breaks, or the prefix
-/// `data:image/…;base64,` that browsers add.
-fn decode_base64(text: &str) -> Result<Vec<u8>, Error> {
-    use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-    const LENIENT: GeneralPurpose = GeneralPurpose::new(
-        &base64::alphabet::STANDARD,
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-    );
-    let data = match text.split_once(";base64,") {
-        Some((scheme, data)) if scheme.starts_with("data:") => data,
-        _ => text,
-    };
-    let compact: Vec<u8> = data.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    LENIENT.decode(compact).map_err(|error| Error::BadBase64 { reason: error.to_string() })
 }
 
 fn unsupported(content_type: &str) -> Error {

@@ -1,7 +1,8 @@
-//! The JSON body of `POST /detect`, parsed as a stream. Unexpected values are rejected as soon as they begin, so
-//! that a body never takes more memory than its own size.
+//! The JSON body of `POST /detect`, and values that all APIs' bodies share. They are parsed as a stream: unexpected
+//! values are rejected as soon as they begin, so that a body never takes much more memory than its own size.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -11,6 +12,9 @@ use crate::options::MAX_PICTURES;
 
 /// The maximum number of entries in a list that is an option's value.
 const MAX_LIST_ENTRIES: usize = 256;
+
+/// The maximum number of options in a body.
+const MAX_OPTIONS: usize = 64;
 
 /// A parsed body: pictures, still in base64, and options as text, as in a query.
 #[derive(Debug)]
@@ -41,6 +45,10 @@ impl<'de> Visitor<'de> for BodyVisitor {
         while let Some(name) = map.next_key::<String>()? {
             if name == "image" {
                 image = Some(map.next_value()?);
+            } else if options.len() == MAX_OPTIONS {
+                return Err(A::Error::custom(format_args!(
+                    "there are more than {MAX_OPTIONS} options"
+                )));
             } else {
                 options.push((name, map.next_value::<OptionText>()?.0));
             }
@@ -92,7 +100,7 @@ impl<'de> Visitor<'de> for ImagesVisitor {
 }
 
 /// An option's value as text. The entries of a list are joined with commas.
-struct OptionText(String);
+pub(super) struct OptionText(pub(super) String);
 
 impl<'de> Deserialize<'de> for OptionText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -141,5 +149,42 @@ impl<'de> Visitor<'de> for OptionVisitor {
             }
         }
         Ok(OptionText(texts.join(",")))
+    }
+}
+
+/// A list of at most `MAX` values.
+#[derive(Debug)]
+pub(super) struct Limited<T, const MAX: usize>(pub(super) Vec<T>);
+
+impl<T, const MAX: usize> Default for Limited<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Limited<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(LimitedVisitor(PhantomData))
+    }
+}
+
+struct LimitedVisitor<T, const MAX: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for LimitedVisitor<T, MAX> {
+    type Value = Limited<T, MAX>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "a list of at most {MAX}")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Limited<T, MAX>, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = list.next_element()? {
+            values.push(value);
+            if values.len() > MAX {
+                return Err(A::Error::invalid_length(values.len(), &self));
+            }
+        }
+        Ok(Limited(values))
     }
 }

@@ -1,103 +1,92 @@
-//! The HTTP API without a server: maps the parts of a request to the parts of a reply.
+//! The HTTP APIs without a server: map the parts of a request to the parts of a reply.
+//!
+//! ```text
+//! request ▸ routes ▸ an API's reader ▸ detection ▸ the API's writer ▸ reply
+//! ```
+//!
+//! Spotter has an API of its own, and those of other servers, so that their clients work with it unchanged.
 
+mod accept;
+mod base64;
 mod body;
+mod deepstack;
+mod detection;
+mod form;
+mod hugging_face;
 mod json;
 mod native;
-
-use serde::Serialize;
+mod open_inference;
+#[cfg(test)]
+mod openapi;
+mod page;
+mod reply;
+mod roboflow;
+mod routes;
 
 use crate::error::{Error, shortened};
 use crate::model::Model;
 
 pub use body::{DetectRequest, PictureCount};
+pub use reply::Reply;
+pub use routes::Route;
 
 /// The largest body, in bytes. A host may set a lower limit.
 pub const MAX_BODY_BYTES: usize = 10 << 20;
 
-/// The parts of a request that the API uses.
+/// The parts of a request that the APIs use.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'r> {
-    pub method: &'r str,
-    /// Without the query.
-    pub path: &'r str,
     /// The part after `?`, percent-encoded.
     pub query: &'r str,
     pub content_type: Option<&'r str>,
     pub accept: Option<&'r str>,
+    /// The length of the JSON before binary data, in an inference request.
+    pub inference_header_length: Option<&'r str>,
     pub body: &'r [u8],
 }
 
-/// The parts of a reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    pub status: u16,
-    pub content_type: &'static str,
-    /// The `Allow` header of a 405.
-    pub allow: Option<&'static str>,
-    /// The `spotter-detections` header, from which a host counts detections:
-    /// `MODEL; LABEL=NUMBER, LABEL=NUMBER`.
-    pub detections_header: Option<String>,
-    pub body: Vec<u8>,
-}
-
-impl Reply {
-    /// A JSON reply.
-    pub fn json(status: u16, value: &impl Serialize) -> Self {
-        let mut body = serde_json::to_vec(value).unwrap_or_default();
-        body.push(b'\n');
-        Self {
-            status,
-            content_type: "application/json",
-            allow: None,
-            detections_header: None,
-            body,
-        }
-    }
-
-    /// An error reply.
-    pub fn error(error: &Error) -> Self {
-        let allow = match error {
-            Error::MethodNotAllowed { allow, .. } => Some(*allow),
-            _ => None,
-        };
-        Self { allow, ..Self::json(error.status(), &error.body()) }
-    }
-}
-
-/// The route of a request, from its method and path alone.
+/// The APIs, each with its own shape of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    Detect,
-    Labels,
-    Health,
+enum Api {
+    Native,
+    DeepStack,
+    HuggingFace,
+    OpenInference,
+    Roboflow,
 }
 
-impl Route {
-    /// Finds the route of a method and a path.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], [`Error::MethodNotAllowed`].
-    pub fn find(method: &str, path: &str) -> Result<Self, Error> {
-        let (route, allow) = match path {
-            "/detect" => (Self::Detect, "POST"),
-            "/labels" => (Self::Labels, "GET, HEAD"),
-            "/healthz" => (Self::Health, "GET, HEAD"),
-            _ => return Err(Error::NotFound { path: shortened(path) }),
+impl Api {
+    /// The API that a path without a route most likely belongs to.
+    fn of_path(path: &str) -> Self {
+        match path.split('/').nth(1) {
+            Some("v1") => Self::DeepStack,
+            Some("v2") => Self::OpenInference,
+            Some("models") => Self::HuggingFace,
+            Some("infer" | "model") => Self::Roboflow,
+            _ => Self::Native,
+        }
+    }
+
+    /// The reply to an error, in this API's shape.
+    fn error(self, error: &Error) -> Reply {
+        let reply = match self {
+            Self::Native => Reply::error(error),
+            Self::DeepStack => deepstack::error(error),
+            Self::HuggingFace | Self::OpenInference => open_inference::error(error),
+            Self::Roboflow => roboflow::error(error),
         };
-        if allow.split(", ").any(|allowed| allowed == method) {
-            Ok(route)
-        } else {
-            Err(Error::MethodNotAllowed { method: shortened(method), allow })
+        match error {
+            Error::MethodNotAllowed { allow, .. } => reply.with("allow", allow),
+            _ => reply,
         }
     }
 }
 
-/// Handles a request. Errors become error replies.
-pub fn respond(model: &Model, request: &Request) -> Reply {
-    let reply = Route::find(request.method, request.path).and_then(|route| match route {
-        Route::Detect => native::detect(model, request),
-        Route::Labels => Ok(native::labels(model)),
-        Route::Health => Ok(native::health(model)),
-    });
-    reply.unwrap_or_else(|error| Reply::error(&error))
+/// Checks a model's name in a path or a body.
+fn check_model(name: &str, model: &Model) -> Result<(), Error> {
+    let served = &model.manifest().name;
+    if name == served {
+        return Ok(());
+    }
+    Err(Error::UnknownModel { name: shortened(name), served: served.clone() })
 }

@@ -11,8 +11,11 @@ use serde::Serialize;
 pub use decode::{decode, megapixels};
 pub use limits::{MAX_MEGAPIXELS, MAX_SIDE_PIXELS};
 
+use crate::error::Error;
+
 /// Width and height in pixels, after applying the EXIF orientation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ImageSize {
     pub width: u32,
     pub height: u32,
@@ -34,6 +37,15 @@ pub struct Picture {
 }
 
 impl Picture {
+    /// A picture of upright pixels.
+    ///
+    /// # Errors
+    /// [`Error::PictureTooLarge`].
+    pub fn from_pixels(pixels: RgbImage) -> Result<Self, Error> {
+        limits::check_size(pixels.width(), pixels.height())?;
+        Ok(Self { stored: pixels, orientation: Orientation::NoTransforms })
+    }
+
     /// The pixels as the file stores them.
     pub fn stored(&self) -> &RgbImage {
         &self.stored

@@ -7,28 +7,19 @@
     reason = "coordinates and colours are bounded by the picture and by 0 to 255"
 )]
 
+mod palette;
+mod placement;
+
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ImageEncoder, Rgb, RgbImage};
 
+use placement::Area;
+
 use crate::detections::Detection;
 use crate::error::Error;
 use crate::options::PictureFormat;
-
-/// Colours that differ from each other and from most photographs, and are dark enough for white text.
-const PALETTE: [[u8; 3]; 8] = [
-    [214, 39, 40],
-    [31, 119, 180],
-    [44, 130, 44],
-    [148, 63, 189],
-    [200, 90, 0],
-    [140, 86, 75],
-    [197, 27, 125],
-    [0, 121, 130],
-];
-
-const WHITE: [u8; 3] = [255, 255, 255];
 
 /// The font, and sizes in pixels that depend on the picture's.
 struct Style<'f> {
@@ -57,19 +48,18 @@ impl Style<'_> {
     }
 }
 
-/// Draws all detections, the least confident first, so that the best label is on top.
+/// Draws all boxes, the least confident first, and then all labels. The most confident ones get the best places.
 ///
 /// # Errors
 /// [`Error::Internal`] if the font cannot be read, which does not depend on the client's input.
 pub fn draw(picture: &mut RgbImage, detections: &[Detection]) -> Result<(), Error> {
     let style = Style::for_picture(picture)?;
     for detection in detections.iter().rev() {
-        let colour = PALETTE[detection.class_id as usize % PALETTE.len()];
-        outline(picture, detection, &style, colour);
+        outline(picture, detection, &style);
     }
-    for detection in detections.iter().rev() {
-        let colour = PALETTE[detection.class_id as usize % PALETTE.len()];
-        label(picture, detection, &style, colour);
+    let mut placed = Vec::new();
+    for detection in detections {
+        placed.push(label(picture, detection, &style, &placed));
     }
     Ok(())
 }
@@ -94,42 +84,51 @@ pub fn encode(picture: &RgbImage, format: PictureFormat) -> Result<Vec<u8>, Erro
     Ok(bytes)
 }
 
-fn outline(picture: &mut RgbImage, detection: &Detection, style: &Style, colour: [u8; 3]) {
-    let frame = &detection.bounding_box;
-    let (left, top) = (frame.x_min.round() as i64, frame.y_min.round() as i64);
-    let (right, bottom) = (frame.x_max.round() as i64, frame.y_max.round() as i64);
+fn outline(picture: &mut RgbImage, detection: &Detection, style: &Style) {
+    let Area { left, top, right, bottom } = frame(detection);
+    let colour = palette::of_class(detection.class_id);
     let line = style.line;
-    fill(picture, (left, top), (right, top + line), colour);
-    fill(picture, (left, bottom - line), (right, bottom), colour);
-    fill(picture, (left, top), (left + line, bottom), colour);
-    fill(picture, (right - line, top), (right, bottom), colour);
+    fill(picture, Area { left, top, right, bottom: top + line }, colour);
+    fill(picture, Area { left, top: bottom - line, right, bottom }, colour);
+    fill(picture, Area { left, top, right: left + line, bottom }, colour);
+    fill(picture, Area { left: right - line, top, right, bottom }, colour);
 }
 
-/// Draws the label above its box, or inside it if there is no room above, and never outside the picture.
-fn label(picture: &mut RgbImage, detection: &Detection, style: &Style, colour: [u8; 3]) {
+/// Draws a label where it covers none of the placed ones, and returns its place.
+fn label(picture: &mut RgbImage, detection: &Detection, style: &Style, placed: &[Area]) -> Area {
     let text = format!("{} {:.0}%", detection.label, detection.confidence * 100.0);
     let width = style.text_width(&text).ceil() as i64 + 2 * style.padding;
     let height = style.text_height.ceil() as i64 + 2 * style.padding;
-    let frame = &detection.bounding_box;
-    let room_right = i64::from(picture.width()) - width;
-    let left = (frame.x_min.round() as i64).min(room_right).max(0);
-    let above = frame.y_min.round() as i64 - height;
-    let top = if above >= 0 { above } else { frame.y_min.round() as i64 };
-    fill(picture, (left, top), (left + width, top + height), colour);
-    write(picture, &text, (left + style.padding, top + style.padding), style);
+    let size = (i64::from(picture.width()), i64::from(picture.height()));
+    let area = placement::place((width, height), frame(detection), size, placed);
+    let colour = palette::of_class(detection.class_id);
+    fill(picture, area, colour);
+    let origin = (area.left + style.padding, area.top + style.padding);
+    write(picture, &text, origin, palette::text_on(colour), style);
+    area
 }
 
-/// Fills the rectangle from `from` up to, but not including, `to`, clipped to the picture.
-fn fill(picture: &mut RgbImage, from: (i64, i64), to: (i64, i64), colour: [u8; 3]) {
+fn frame(detection: &Detection) -> Area {
+    let frame = &detection.bounding_box;
+    Area {
+        left: frame.x_min.round() as i64,
+        top: frame.y_min.round() as i64,
+        right: frame.x_max.round() as i64,
+        bottom: frame.y_max.round() as i64,
+    }
+}
+
+/// Fills an area, clipped to the picture.
+fn fill(picture: &mut RgbImage, area: Area, colour: [u8; 3]) {
     let (width, height) = (i64::from(picture.width()), i64::from(picture.height()));
-    for y in from.1.max(0)..to.1.min(height) {
-        for x in from.0.max(0)..to.0.min(width) {
+    for y in area.top.max(0)..area.bottom.min(height) {
+        for x in area.left.max(0)..area.right.min(width) {
             picture.put_pixel(x as u32, y as u32, Rgb(colour));
         }
     }
 }
 
-fn write(picture: &mut RgbImage, text: &str, origin: (i64, i64), style: &Style) {
+fn write(picture: &mut RgbImage, text: &str, origin: (i64, i64), colour: [u8; 3], style: &Style) {
     let scale = PxScale::from(style.text_height);
     let font = style.font.as_scaled(scale);
     let mut pen = point(origin.0 as f32, origin.1 as f32 + font.ascent());
@@ -139,18 +138,18 @@ fn write(picture: &mut RgbImage, text: &str, origin: (i64, i64), style: &Style) 
             let corner = glyph.px_bounds().min;
             glyph.draw(|x, y, coverage| {
                 let (x, y) = (corner.x as i64 + i64::from(x), corner.y as i64 + i64::from(y));
-                blend(picture, x, y, coverage);
+                blend(picture, (x, y), colour, coverage);
             });
         }
         pen.x += font.h_advance(id);
     }
 }
 
-fn blend(picture: &mut RgbImage, x: i64, y: i64, coverage: f32) {
-    let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) else { return };
+fn blend(picture: &mut RgbImage, at: (i64, i64), colour: [u8; 3], coverage: f32) {
+    let (Ok(x), Ok(y)) = (u32::try_from(at.0), u32::try_from(at.1)) else { return };
     let Some(Rgb(under)) = picture.get_pixel_mut_checked(x, y) else { return };
     let coverage = coverage.clamp(0.0, 1.0);
-    for (below, above) in under.iter_mut().zip(WHITE) {
+    for (below, above) in under.iter_mut().zip(colour) {
         *below = (f32::from(*below) * (1.0 - coverage) + f32::from(above) * coverage).round() as u8;
     }
 }

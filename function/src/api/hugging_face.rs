@@ -1,0 +1,88 @@
+//! Hugging Face's object detection task: `POST /` and `POST /models/{model}`, as `huggingface_hub`'s
+//! `InferenceClient.object_detection` sends it.
+//!
+//! Source: `@huggingface/tasks`, `object-detection/spec/input.json` and `output.json`.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::detection::whole_pixels;
+use super::{Reply, Request, base64};
+use crate::detections::{Detection, to_4_decimals};
+use crate::error::Error;
+use crate::model::Model;
+use crate::options::{Options, check_fraction};
+
+/// The default of `transformers`' pipeline.
+const DEFAULT_THRESHOLD: f32 = 0.5;
+
+/// A picture with parameters. Without any, clients send the picture alone.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Body<'b> {
+    /// Base64.
+    #[serde(borrow)]
+    inputs: Cow<'b, str>,
+    #[serde(default)]
+    parameters: Option<Parameters>,
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Parameters {
+    #[serde(default)]
+    threshold: Option<f32>,
+}
+
+/// One object.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Found<'m> {
+    label: &'m str,
+    #[serde(serialize_with = "to_4_decimals")]
+    score: f32,
+    #[serde(rename = "box")]
+    corners: Corners,
+}
+
+/// A box in whole pixels of the upright picture.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Corners {
+    xmin: u32,
+    ymin: u32,
+    xmax: u32,
+    ymax: u32,
+}
+
+/// `POST /` and `POST /models/{model}`.
+pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
+    let mut options = Options { min_confidence: DEFAULT_THRESHOLD, ..model.default_options() };
+    let picture = if request.content_type.is_some_and(|given| given.starts_with("application/json"))
+    {
+        let body: Body = serde_json::from_slice(request.body).map_err(|error| Error::BadJson {
+            reason: format!("{error}; send {{\"inputs\": \"<base64>\"}}, or the picture alone"),
+        })?;
+        if let Some(threshold) = body.parameters.and_then(|parameters| parameters.threshold) {
+            options.min_confidence = check_fraction("threshold", threshold)?;
+        }
+        Cow::Owned(base64::decode(&body.inputs)?)
+    } else {
+        Cow::Borrowed(request.body)
+    };
+    let (report, _) = crate::detect(model, &picture, &options)?;
+    let found: Vec<Found> = report.detections.iter().map(Found::of).collect();
+    Ok(Reply::json(200, &found).counting(model, [&report]))
+}
+
+impl<'m> Found<'m> {
+    fn of(detection: &Detection<'m>) -> Self {
+        let [xmin, ymin, xmax, ymax] = whole_pixels(&detection.bounding_box);
+        Self {
+            label: detection.label,
+            score: detection.confidence,
+            corners: Corners { xmin, ymin, xmax, ymax },
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Reads an inference request: JSON, with the pictures as base64 or numbers in it or as binary data behind it.
+
+use std::borrow::Cow;
+
+use image::RgbImage;
+use serde::Deserialize;
+
+use super::INPUT;
+use super::data::Data;
+use crate::api::detection::Source;
+use crate::api::json::{Limited, OptionText};
+use crate::api::{Request, base64};
+use crate::error::{Error, shortened};
+use crate::model::Model;
+use crate::options::{MAX_PICTURES, Options};
+
+/// A request for detections.
+pub(super) struct Inference<'r> {
+    pub(super) id: Option<String>,
+    pub(super) pictures: Vec<Source<'r>>,
+    pub(super) options: Options,
+    pub(super) outputs: Outputs,
+}
+
+/// The outputs that a client wants.
+pub(super) struct Outputs {
+    /// All, if it names none.
+    pub(super) named: Vec<RequestedOutput>,
+    /// Whether those that do not say so themselves are sent as binary data.
+    pub(super) binary_by_default: bool,
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::api) struct Body {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    parameters: Parameters,
+    inputs: Limited<Input, 1>,
+    #[serde(default)]
+    outputs: Limited<RequestedOutput, 16>,
+}
+
+/// Parameters of a request. All others are for other servers.
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+struct Parameters {
+    #[serde(alias = "threshold", alias = "confidence")]
+    min_confidence: Option<OptionText>,
+    iou_threshold: Option<OptionText>,
+    max_detections: Option<OptionText>,
+    classes: Option<OptionText>,
+    binary_data_output: bool,
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Input {
+    name: String,
+    datatype: String,
+    shape: Limited<usize, 8>,
+    #[serde(default)]
+    parameters: InputParameters,
+    #[serde(default)]
+    data: Option<Data>,
+}
+
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+struct InputParameters {
+    binary_data_size: Option<usize>,
+}
+
+/// An output that a client names.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct RequestedOutput {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) parameters: OutputParameters,
+}
+
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default)]
+pub(super) struct OutputParameters {
+    /// Whether to send it as binary data.
+    pub(super) binary_data: Option<bool>,
+}
+
+impl<'r> Inference<'r> {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// If the JSON or the tensor is malformed, or an option is invalid.
+    pub(super) fn read(model: &Model, request: &Request<'r>) -> Result<Self, Error> {
+        let (json, binary) = split(request)?;
+        let body: Body = serde_json::from_slice(json)
+            .map_err(|error| Error::BadJson { reason: error.to_string() })?;
+        let Parameters { min_confidence, iou_threshold, max_detections, classes, .. } =
+            body.parameters;
+        let mut options = model.default_options();
+        for (name, value) in [
+            ("min_confidence", min_confidence),
+            ("iou_threshold", iou_threshold),
+            ("max_detections", max_detections),
+            ("classes", classes),
+        ] {
+            if let Some(OptionText(value)) = value {
+                options.set(name, &value, model.labels())?;
+            }
+        }
+        let input = body
+            .inputs
+            .0
+            .into_iter()
+            .next()
+            .ok_or_else(|| bad(format!("there is no input: send one named `{INPUT}`")))?;
+        Ok(Self {
+            id: body.id,
+            pictures: input.pictures(binary)?,
+            options,
+            outputs: Outputs {
+                named: body.outputs.0,
+                binary_by_default: body.parameters.binary_data_output,
+            },
+        })
+    }
+}
+
+/// Splits a body into the JSON and the binary data behind it.
+fn split<'r>(request: &Request<'r>) -> Result<(&'r [u8], &'r [u8]), Error> {
+    let Some(length) = request.inference_header_length else { return Ok((request.body, &[])) };
+    let size = request.body.len();
+    length.trim().parse().ok().and_then(|length| request.body.split_at_checked(length)).ok_or_else(
+        || {
+            bad(format!(
+                "Inference-Header-Content-Length is {:?}; it must be the length of the JSON, at most the \
+                 body's {size} bytes",
+                shortened(length)
+            ))
+        },
+    )
+}
+
+impl Input {
+    fn pictures<'r>(self, binary: &'r [u8]) -> Result<Vec<Source<'r>>, Error> {
+        if self.name != INPUT {
+            let name = shortened(&self.name);
+            return Err(bad(format!("there is no input {name:?}: send one named `{INPUT}`")));
+        }
+        let shape = self.shape.0.as_slice();
+        let batch = shape.first().copied().unwrap_or(1);
+        if batch > MAX_PICTURES {
+            return Err(Error::TooManyPictures { count: batch, limit: MAX_PICTURES });
+        }
+        let data = match (self.parameters.binary_data_size, self.data) {
+            (Some(size), _) if size != binary.len() => Err(bad(format!(
+                "binary_data_size is {size}, but {} bytes follow the JSON",
+                binary.len()
+            ))),
+            (Some(_), _) => Ok(None),
+            (None, Some(data)) => Ok(Some(data)),
+            (None, None) => Err(bad("it has neither `data` nor `binary_data_size`".into())),
+        }?;
+        let pictures = match (self.datatype.as_str(), data) {
+            ("BYTES", None) => {
+                elements(binary)?.into_iter().map(Cow::Borrowed).map(Source::File).collect()
+            }
+            ("BYTES", Some(Data::Texts(texts))) => files(&texts)?,
+            ("UINT8", None) => return frames(shape, binary),
+            ("UINT8", Some(Data::Numbers(numbers))) => return frames(shape, &numbers),
+            ("BYTES" | "UINT8", Some(_)) => {
+                return Err(bad(
+                    "`data` must be base64 strings for BYTES, and numbers for UINT8".into()
+                ));
+            }
+            (datatype, _) => {
+                let datatype = shortened(datatype);
+                return Err(bad(format!("{datatype:?} is not supported: send BYTES or UINT8")));
+            }
+        };
+        let expected = shape.iter().try_fold(1_usize, |product, side| product.checked_mul(*side));
+        match expected {
+            Some(expected) if expected == pictures.len() && expected > 0 => Ok(pictures),
+            _ => {
+                Err(bad(format!("its shape is {shape:?}, but it has {} elements", pictures.len())))
+            }
+        }
+    }
+}
+
+fn files<'r>(texts: &[String]) -> Result<Vec<Source<'r>>, Error> {
+    texts.iter().map(|text| Ok(Source::File(Cow::Owned(base64::decode(text)?)))).collect()
+}
+
+/// The elements of a BYTES tensor as binary data: each is preceded by its length, four bytes, little-endian.
+fn elements(mut binary: &[u8]) -> Result<Vec<&[u8]>, Error> {
+    let mut elements = Vec::new();
+    while !binary.is_empty() {
+        let element = binary.split_first_chunk().and_then(|(length, rest)| {
+            rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
+        });
+        let (element, rest) = element.ok_or_else(|| {
+            bad("its binary data ends within an element; each is preceded by its length in 4 bytes".into())
+        })?;
+        elements.push(element);
+        if elements.len() > MAX_PICTURES {
+            return Err(Error::TooManyPictures { count: elements.len(), limit: MAX_PICTURES });
+        }
+        binary = rest;
+    }
+    Ok(elements)
+}
+
+/// The pictures of a UINT8 tensor `[pictures, height, width, 3]`, RGB.
+fn frames<'r>(shape: &[usize], pixels: &[u8]) -> Result<Vec<Source<'r>>, Error> {
+    let wrong = || {
+        bad(format!(
+            "its shape is {shape:?} and it has {} elements; UINT8 must be [pictures, height, width, 3]",
+            pixels.len()
+        ))
+    };
+    let &[count, height, width, 3] = shape else { return Err(wrong()) };
+    let area = height.checked_mul(width).and_then(|area| area.checked_mul(3));
+    let size = area.filter(|size| *size > 0 && size.checked_mul(count) == Some(pixels.len()));
+    let (Some(size), Ok(height), Ok(width)) = (size, u32::try_from(height), u32::try_from(width))
+    else {
+        return Err(wrong());
+    };
+    let frames: Vec<_> = pixels
+        .chunks_exact(size)
+        .filter_map(|frame| RgbImage::from_raw(width, height, frame.to_vec()))
+        .map(Source::Pixels)
+        .collect();
+    if frames.is_empty() { Err(wrong()) } else { Ok(frames) }
+}
+
+fn bad(reason: String) -> Error {
+    Error::BadTensor { reason }
+}

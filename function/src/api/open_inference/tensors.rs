@@ -1,0 +1,172 @@
+//! Detections as tensors, in JSON or as binary data behind it.
+
+use serde::Serialize;
+
+use super::TensorMetadata;
+use super::request::Outputs;
+use crate::Report;
+use crate::api::Reply;
+use crate::api::routes::MODEL_VERSION;
+use crate::error::{Error, shortened};
+use crate::model::Model;
+
+/// The outputs. The first axis is the picture; the second, if there is one, the detection, sorted by confidence.
+/// A picture with fewer detections than another is padded with zeros and [`NO_CLASS`].
+pub(super) const METADATA: [TensorMetadata; 4] = [
+    // x_min, y_min, x_max, y_max in pixels of the upright picture.
+    TensorMetadata { name: "detection_boxes", datatype: "FP32", shape: &[-1, -1, 4] },
+    // 0 to 1.
+    TensorMetadata { name: "detection_scores", datatype: "FP32", shape: &[-1, -1] },
+    // Ids in the data set that the model was trained on.
+    TensorMetadata { name: "detection_classes", datatype: "INT32", shape: &[-1, -1] },
+    TensorMetadata { name: "num_detections", datatype: "INT32", shape: &[-1] },
+];
+
+/// The class where there is no detection.
+const NO_CLASS: i32 = -1;
+
+/// A reply to an inference request.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::api) struct Inferred<'m> {
+    model_name: &'m str,
+    model_version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    outputs: Vec<Output>,
+}
+
+/// An output tensor.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Output {
+    name: &'static str,
+    datatype: &'static str,
+    shape: Vec<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<BinaryData>,
+    /// Row by row; missing if it is sent as binary data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Data>,
+}
+
+/// How many bytes of the binary data behind the JSON belong to an output.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct BinaryData {
+    binary_data_size: usize,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(untagged)]
+enum Data {
+    Fp32(Vec<f32>),
+    Int32(Vec<i32>),
+}
+
+/// Writes the reply.
+///
+/// # Errors
+/// If the client wants an output that does not exist.
+pub(super) fn reply(
+    model: &Model,
+    id: Option<String>,
+    wanted: &Outputs,
+    reports: &[Report],
+) -> Result<Reply, Error> {
+    let mut binary = Vec::new();
+    let mut outputs = Vec::new();
+    for (metadata, is_binary) in selected(wanted)? {
+        let (shape, data) = tensor(metadata.name, reports);
+        let before = binary.len();
+        if is_binary {
+            binary.extend(data.to_bytes());
+        }
+        outputs.push(Output {
+            name: metadata.name,
+            datatype: metadata.datatype,
+            shape,
+            parameters: is_binary.then(|| BinaryData { binary_data_size: binary.len() - before }),
+            data: (!is_binary).then_some(data),
+        });
+    }
+    let has_binary = outputs.iter().any(|output| output.parameters.is_some());
+    let model_name = &model.manifest().name;
+    let mut reply =
+        Reply::json(200, &Inferred { model_name, model_version: MODEL_VERSION, id, outputs });
+    if has_binary {
+        let length = reply.body.len().to_string();
+        reply.content_type = "application/octet-stream";
+        reply.body.append(&mut binary);
+        reply = reply.with("inference-header-content-length", length);
+    }
+    Ok(reply)
+}
+
+/// The outputs that the client wants, and whether it wants each as binary data.
+fn selected(wanted: &Outputs) -> Result<Vec<(TensorMetadata, bool)>, Error> {
+    if wanted.named.is_empty() {
+        return Ok(METADATA.into_iter().map(|output| (output, wanted.binary_by_default)).collect());
+    }
+    let find = |name: &str| METADATA.into_iter().find(|output| output.name == name);
+    wanted
+        .named
+        .iter()
+        .map(|output| {
+            let is_binary = output.parameters.binary_data.unwrap_or(wanted.binary_by_default);
+            find(&output.name).map(|metadata| (metadata, is_binary)).ok_or_else(|| {
+                Error::BadTensor {
+                    reason: format!(
+                        "there is no output {:?}; there are {}",
+                        shortened(&output.name),
+                        METADATA.map(|output| output.name).join(", ")
+                    ),
+                }
+            })
+        })
+        .collect()
+}
+
+/// The shape and the elements of an output.
+fn tensor(name: &str, reports: &[Report]) -> (Vec<usize>, Data) {
+    let longest = reports.iter().map(|report| report.detections.len()).max().unwrap_or(0);
+    let rows =
+        || reports.iter().flat_map(|report| (0..longest).map(|row| report.detections.get(row)));
+    match name {
+        "detection_boxes" => {
+            let corners = rows().flat_map(|detection| {
+                detection.map_or([0.0; 4], |detection| {
+                    let frame = detection.bounding_box;
+                    [frame.x_min, frame.y_min, frame.x_max, frame.y_max]
+                })
+            });
+            (vec![reports.len(), longest, 4], Data::Fp32(corners.collect()))
+        }
+        "detection_scores" => {
+            let scores = rows().map(|detection| detection.map_or(0.0, |it| it.confidence));
+            (vec![reports.len(), longest], Data::Fp32(scores.collect()))
+        }
+        "detection_classes" => {
+            let classes = rows().map(|detection| {
+                detection.map_or(NO_CLASS, |it| i32::try_from(it.class_id).unwrap_or(i32::MAX))
+            });
+            (vec![reports.len(), longest], Data::Int32(classes.collect()))
+        }
+        _ => {
+            let counts = reports
+                .iter()
+                .map(|report| i32::try_from(report.detections.len()).unwrap_or(i32::MAX));
+            (vec![reports.len()], Data::Int32(counts.collect()))
+        }
+    }
+}
+
+impl Data {
+    fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Fp32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::Int32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        }
+    }
+}
