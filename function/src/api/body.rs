@@ -50,11 +50,16 @@ impl<'r> DetectRequest<'r> {
             _ => return Err(unsupported(given)),
         };
         let Reader { pictures, options, .. } = reader;
-        if pictures.len() > MAX_PICTURES {
-            return Err(Error::TooManyPictures { count: pictures.len(), limit: MAX_PICTURES });
-        }
+        check_count(pictures.len())?;
         Ok(Self { pictures, count, options })
     }
+}
+
+fn check_count(pictures: usize) -> Result<(), Error> {
+    if pictures > MAX_PICTURES {
+        return Err(Error::TooManyPictures { count: pictures, limit: MAX_PICTURES });
+    }
+    Ok(())
 }
 
 /// Collects pictures and options.
@@ -110,6 +115,7 @@ impl Reader<'_, '_> {
         let read: JsonBody = serde_json::from_slice(body).map_err(|error| Error::BadJson {
             reason: format!("{error}; send {{\"image\": \"<base64>\"}}"),
         })?;
+        check_count(read.total)?;
         for (name, value) in &read.options {
             self.option(name, value)?;
         }
