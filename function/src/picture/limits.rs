@@ -83,7 +83,8 @@ impl Header {
             Details::WebP(frames) if frames.has_alpha_plane => 7 * pixels,
             // RGBA, unless it is decoded in place, and the transforms.
             Details::WebP(frames) if frames.has_lossless && !self.colour.has_alpha() => 5 * pixels,
-            // The planes of luma and of halved chroma; or the transforms.
+            Details::WebP(frames) if frames.has_lossless => pixels,
+            // The planes of luma and of halved chroma.
             Details::WebP(_) => 2 * pixels,
             // The frame's indices; a frame that is not as large as the canvas is decoded beside it.
             Details::Gif { frame } if *frame == self.size => pixels,
