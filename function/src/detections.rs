@@ -1,9 +1,9 @@
-//! Turns the network's candidates into detections: applies thresholds and per-class non-maximum suppression, and
-//! converts boxes to pixels of the upright picture.
+//! Turns the network's outputs into detections: applies thresholds and non-maximum suppression, and converts boxes to pixels of the upright picture.
 
 use serde::{Serialize, Serializer};
 
-use crate::model::{BoxFormat, Candidates, Model};
+use crate::model::head::{Candidate, Filter};
+use crate::model::{Model, Outputs, Suppression};
 use crate::options::Options;
 use crate::tensor::Placement;
 
@@ -62,52 +62,46 @@ impl BoundingBox {
 /// request with `min_confidence=0`.
 const MAX_CANDIDATES: usize = 10_000;
 
-/// A score at or above the threshold, with its position in the network's outputs.
-struct Candidate {
-    confidence: f32,
-    anchor: usize,
-    column: usize,
-}
-
-/// Selects the detections that are confident enough, of a wanted class, and do not overlap a more confident one
-/// of the same class. Sorted by confidence, highest first.
+/// Selects the detections that are confident enough, of a wanted class, and do not overlap a more confident one as
+/// far as the model's suppression says. Sorted by confidence, highest first.
 pub fn select<'m>(
-    candidates: &Candidates,
+    outputs: &Outputs,
     placement: &Placement,
     model: &'m Model,
     options: &Options,
 ) -> Vec<Detection<'m>> {
-    let (Ok(boxes), Ok(scores)) = (
-        candidates.boxes.to_plain_array_view::<f32>(),
-        candidates.scores.to_plain_array_view::<f32>(),
-    ) else {
-        return Vec::new();
-    };
-    let (Some(boxes), Some(scores)) = (boxes.as_slice(), scores.as_slice()) else {
-        return Vec::new();
-    };
-    let format = model.manifest().output.box_format;
+    let decoder = model.decoder(outputs);
+    let suppression = model.manifest().output.suppression;
     let mut kept: Vec<(usize, Detection)> = Vec::new();
-    for candidate in confident(scores, model, options) {
-        let Some(label) = model.labels().name(candidate.column) else { continue };
-        let Some(corners) = boxes.chunks_exact(4).nth(candidate.anchor) else { continue };
-        let bounding_box = to_picture(corners, format, placement);
-        let overlaps = kept.iter().any(|(column, earlier)| {
-            *column == candidate.column
+    let wanted = wanted(model, options);
+    let filter = Filter { min_confidence: options.min_confidence, wanted: &wanted };
+    let mut candidates = Vec::new();
+    decoder.candidates(&filter, &mut |candidate| candidates.push(candidate));
+    for Candidate { confidence, anchor, column } in most_confident(candidates) {
+        let Some(label) = model.labels().name(column) else { continue };
+        let bounding_box = to_picture(decoder.corners(anchor), placement);
+        let is_suppressed = kept.iter().any(|(other, earlier)| {
+            let may_suppress = match suppression {
+                Suppression::PerClass => *other == column,
+                Suppression::ClassAgnostic => true,
+                Suppression::None => false,
+            };
+            may_suppress
                 && earlier.bounding_box.intersection_over_union(&bounding_box)
                     > options.iou_threshold
         });
-        if overlaps || bounding_box.area() <= 0.0 {
+        let is_empty = bounding_box.area().is_nan() || bounding_box.area() <= 0.0;
+        if is_suppressed || is_empty {
             continue;
         }
         let detection = Detection {
             label,
-            class_id: model.labels().class_id(candidate.column),
-            confidence: candidate.confidence,
+            class_id: model.labels().class_id(column),
+            confidence,
             area_ratio: bounding_box.area() / placement.picture().area(),
             bounding_box,
         };
-        kept.push((candidate.column, detection));
+        kept.push((column, detection));
         if kept.len() == options.max_detections {
             break;
         }
@@ -115,39 +109,32 @@ pub fn select<'m>(
     kept.into_iter().map(|(_, detection)| detection).collect()
 }
 
-/// All scores in the wanted columns that are at or above the threshold, highest first.
-fn confident(scores: &[f32], model: &Model, options: &Options) -> Vec<Candidate> {
-    let columns = model.labels().columns();
-    let mut wanted = vec![options.classes.is_none(); columns];
+/// For each column of the scores, whether the request wants it.
+fn wanted(model: &Model, options: &Options) -> Vec<bool> {
+    let mut wanted = vec![options.classes.is_none(); model.labels().columns()];
     for &column in options.classes.iter().flatten() {
         wanted[column] = true;
     }
-    let mut found: Vec<Candidate> = scores
-        .iter()
-        .enumerate()
-        .filter(|(index, confidence)| {
-            **confidence >= options.min_confidence && wanted[index % columns]
-        })
-        .map(|(index, &confidence)| Candidate {
-            confidence,
-            anchor: index / columns,
-            column: index % columns,
-        })
-        .collect();
-    found.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
-    found.truncate(MAX_CANDIDATES);
-    found
+    wanted
 }
 
-fn to_picture(numbers: &[f32], format: BoxFormat, placement: &Placement) -> BoundingBox {
-    let (a, b, c, d) = (numbers[0], numbers[1], numbers[2], numbers[3]);
-    let (min, max) = match format {
-        BoxFormat::Corners => ((a, b), (c, d)),
-        BoxFormat::CornersYx => ((b, a), (d, c)),
-        BoxFormat::Centre => ((a - c / 2.0, b - d / 2.0), (a + c / 2.0, b + d / 2.0)),
+/// At most [`MAX_CANDIDATES`], highest confidence first. Of equal ones, the first in the outputs is first.
+fn most_confident(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    let by_confidence = |a: &Candidate, b: &Candidate| {
+        let by_place = (a.anchor, a.column).cmp(&(b.anchor, b.column));
+        b.confidence.total_cmp(&a.confidence).then(by_place)
     };
-    let (x_min, y_min) = placement.to_picture(min);
-    let (x_max, y_max) = placement.to_picture(max);
+    if candidates.len() > MAX_CANDIDATES {
+        candidates.select_nth_unstable_by(MAX_CANDIDATES, by_confidence);
+        candidates.truncate(MAX_CANDIDATES);
+    }
+    candidates.sort_unstable_by(by_confidence);
+    candidates
+}
+
+fn to_picture([x_min, y_min, x_max, y_max]: [f32; 4], placement: &Placement) -> BoundingBox {
+    let (x_min, y_min) = placement.to_picture((x_min, y_min));
+    let (x_max, y_max) = placement.to_picture((x_max, y_max));
     BoundingBox { x_min, y_min, x_max, y_max }
 }
 

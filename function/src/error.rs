@@ -33,6 +33,11 @@ pub enum Error {
     )]
     PictureNeedsTooMuchMemory { width: u32, height: u32, needed: u64, limit: u64 },
     #[error(
+        "the picture's metadata (colour profile, EXIF data, text) takes more than {limit} MiB: send the picture \
+         without it"
+    )]
+    MetadataTooLarge { limit: u64 },
+    #[error(
         "with this picture, the request exceeds its limit of {limit} megapixels for all pictures: send it in \
          another request"
     )]
@@ -85,6 +90,7 @@ impl Error {
             Self::TruncatedPicture { .. } => "truncated_picture",
             Self::PictureTooLarge { .. }
             | Self::PictureNeedsTooMuchMemory { .. }
+            | Self::MetadataTooLarge { .. }
             | Self::TooManyPixels { .. } => "picture_too_large",
             Self::TooManyPictures { .. } => "too_many_pictures",
             Self::BadOption { .. } => "bad_option",
@@ -121,6 +127,7 @@ impl Error {
             Self::BodyTooLarge { .. }
             | Self::PictureTooLarge { .. }
             | Self::PictureNeedsTooMuchMemory { .. }
+            | Self::MetadataTooLarge { .. }
             | Self::TooManyPixels { .. } => 413,
             Self::UnsupportedMediaType { .. } => 415,
             Self::NotAPicture { .. } | Self::TruncatedPicture { .. } => 422,

@@ -21,6 +21,11 @@ mod component;
 #[cfg(target_arch = "wasm32")]
 mod snapshot;
 
+// The component's allocator, for its tests, which run on the machine itself.
+#[cfg(all(test, not(target_arch = "wasm32")))]
+#[path = "snapshot/heaps/mod.rs"]
+mod heaps;
+
 use std::time::Instant;
 
 use serde::Serialize;
@@ -91,9 +96,9 @@ fn detect_in<'m>(
     let decode = watch.lap();
     let (tensor, placement) = tensor::fit(&picture, &model.manifest().input)?;
     let resize = watch.lap();
-    let candidates = model.run(tensor)?;
+    let outputs = model.run(tensor)?;
     let inference = watch.lap();
-    let detections = detections::select(&candidates, &placement, model, options);
+    let detections = detections::select(&outputs, &placement, model, options);
     let postprocess = watch.lap();
     let report = Report {
         model: &model.manifest().name,

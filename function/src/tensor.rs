@@ -10,10 +10,10 @@
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::{DynamicImage, RgbImage};
-use tract_onnx::prelude::{Tensor, tract_ndarray as ndarray};
+use tract_onnx::prelude::{Datum, Tensor, f16, tract_ndarray as ndarray};
 
 use crate::error::Error;
-use crate::model::{ChannelOrder, Element, Fit, Input, Layout};
+use crate::model::{ChannelOrder, Element, Filter, Fit, Input, Layout, Position};
 use crate::picture::{ImageSize, Picture};
 
 /// Where a picture lies in the network's input.
@@ -42,8 +42,7 @@ impl Placement {
     }
 }
 
-/// Resizes a picture to the network's input (half-pixel bilinear, as the models were trained) and
-/// lays it out as the network's tensor.
+/// Resizes a picture to the network's input and lays it out as the network's tensor.
 ///
 /// It resizes the pixels as they are stored, and turns only the small result upright, so that a rotated
 /// photograph needs no second copy.
@@ -57,12 +56,12 @@ pub fn fit(picture: &Picture, input: &Input) -> Result<(Tensor, Placement), Erro
     if picture.is_sideways() {
         std::mem::swap(&mut width, &mut height);
     }
-    let resized = resize(picture.stored(), width, height)?;
+    let resized = resize(picture.stored(), (width, height), input)?;
     let mut resized = DynamicImage::ImageRgb8(resized);
     resized.apply_orientation(picture.orientation());
     let canvas = match input.fit {
         Fit::Stretch => resized.into_rgb8(),
-        Fit::Letterbox => centre(&resized.into_rgb8(), input)?,
+        Fit::Letterbox => letterbox(&resized.into_rgb8(), input),
     };
     Ok((tensor(canvas, input)?, placement))
 }
@@ -99,11 +98,19 @@ fn placement_of(picture: ImageSize, input: &Input) -> (Placement, ImageSize) {
     (placement, inner)
 }
 
+/// The left and the top of a picture in the input.
 fn margins(inner: ImageSize, input: &Input) -> (u32, u32) {
-    ((input.width - inner.width) / 2, (input.height - inner.height) / 2)
+    match input.position {
+        Position::Centre => ((input.width - inner.width) / 2, (input.height - inner.height) / 2),
+        Position::TopLeft => (0, 0),
+    }
 }
 
-fn resize(picture: &RgbImage, width: u32, height: u32) -> Result<RgbImage, Error> {
+fn resize(
+    picture: &RgbImage,
+    (width, height): (u32, u32),
+    input: &Input,
+) -> Result<RgbImage, Error> {
     let mut resized = RgbImage::new(width, height);
     let internal = |error: &dyn std::fmt::Display| Error::Internal(format!("resize: {error}"));
     let source =
@@ -111,42 +118,132 @@ fn resize(picture: &RgbImage, width: u32, height: u32) -> Result<RgbImage, Error
             .map_err(|error| internal(&error))?;
     let mut target = Image::from_slice_u8(width, height, &mut resized, PixelType::U8x3)
         .map_err(|error| internal(&error))?;
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear));
+    let options = ResizeOptions::new().resize_alg(algorithm(input));
     Resizer::new().resize(&source, &mut target, &options).map_err(|error| internal(&error))?;
     Ok(resized)
 }
 
-fn centre(picture: &RgbImage, input: &Input) -> Result<RgbImage, Error> {
+/// Half-pixel centres, with the filter of the manifest.
+fn algorithm(input: &Input) -> ResizeAlg {
+    let filter = match input.filter {
+        Filter::Nearest => return ResizeAlg::Nearest,
+        Filter::Box => FilterType::Box,
+        Filter::Bilinear => FilterType::Bilinear,
+        Filter::Hamming => FilterType::Hamming,
+        Filter::CatmullRom => FilterType::CatmullRom,
+        Filter::Mitchell => FilterType::Mitchell,
+        Filter::Gaussian => FilterType::Gaussian,
+        Filter::Lanczos3 => FilterType::Lanczos3,
+    };
+    if input.antialias { ResizeAlg::Convolution(filter) } else { ResizeAlg::Interpolation(filter) }
+}
+
+fn letterbox(picture: &RgbImage, input: &Input) -> RgbImage {
     let inner = ImageSize { width: picture.width(), height: picture.height() };
     let (left, top) = margins(inner, input);
     let mut canvas =
         RgbImage::from_pixel(input.width, input.height, image::Rgb([input.padding; 3]));
     image::imageops::replace(&mut canvas, picture, i64::from(left), i64::from(top));
-    Ok(canvas)
+    canvas
 }
 
-fn tensor(mut canvas: RgbImage, input: &Input) -> Result<Tensor, Error> {
-    if input.channel_order == ChannelOrder::Bgr {
-        canvas.pixels_mut().for_each(|pixel| pixel.0.reverse());
+fn tensor(canvas: RgbImage, input: &Input) -> Result<Tensor, Error> {
+    match input.element {
+        // Laid out already.
+        Element::U8 if (input.layout, input.channel_order) == (Layout::Nhwc, ChannelOrder::Rgb) => {
+            shaped(canvas.into_raw(), input)
+        }
+        Element::U8 => laid_out(&canvas, input, |_, value| value),
+        Element::F16 => laid_out(&canvas, input, |channel, value| {
+            f16::from_f32(input.normalised(channel, value))
+        }),
+        Element::F32 => laid_out(&canvas, input, |channel, value| input.normalised(channel, value)),
     }
-    let shape = (1, input.height as usize, input.width as usize, 3);
-    let mut pixels = ndarray::Array4::from_shape_vec(shape, canvas.into_raw())
-        .map_err(|error| Error::Internal(format!("tensor: {error}")))?;
-    if input.layout == Layout::Nchw {
-        pixels = pixels.permuted_axes([0, 3, 1, 2]).as_standard_layout().into_owned();
-    }
-    Ok(match input.element {
-        Element::U8 => pixels.into(),
-        Element::F32 => normalised(&pixels, input).into(),
-    })
 }
 
-fn normalised(pixels: &ndarray::Array4<u8>, input: &Input) -> ndarray::Array4<f32> {
-    let channel_axis = if input.layout == Layout::Nhwc { 3 } else { 1 };
-    let mut values = pixels.mapv(f32::from);
-    for (channel, mut plane) in values.axis_iter_mut(ndarray::Axis(channel_axis)).enumerate() {
-        let (mean, std) = (input.mean[channel], input.std[channel]);
-        plane.mapv_inplace(|value| (value - mean) / std);
+/// The pixels as a tensor. An element depends on its channel and on one of 256 values, so that each is computed once.
+fn laid_out<T: Datum + Copy>(
+    canvas: &RgbImage,
+    input: &Input,
+    element: impl Fn(usize, u8) -> T,
+) -> Result<Tensor, Error> {
+    let tables: [Vec<T>; 3] =
+        std::array::from_fn(|channel| (0..=u8::MAX).map(|value| element(channel, value)).collect());
+    let order = match input.channel_order {
+        ChannelOrder::Rgb => [0, 1, 2],
+        ChannelOrder::Bgr => [2, 1, 0],
+    };
+    let pixels = canvas.as_raw().as_chunks::<3>().0;
+    let at = |pixel: &[u8; 3], channel: usize| tables[channel][usize::from(pixel[order[channel]])];
+    let mut elements: Vec<T> = Vec::with_capacity(canvas.as_raw().len());
+    match input.layout {
+        Layout::Nhwc => {
+            for pixel in pixels {
+                elements.extend([0, 1, 2].map(|channel| at(pixel, channel)));
+            }
+        }
+        Layout::Nchw => {
+            for channel in 0..3 {
+                elements.extend(pixels.iter().map(|pixel| at(pixel, channel)));
+            }
+        }
     }
-    values
+    shaped(elements, input)
+}
+
+fn shaped<T: Datum>(elements: Vec<T>, input: &Input) -> Result<Tensor, Error> {
+    ndarray::Array4::from_shape_vec(input.shape(), elements)
+        .map(Tensor::from)
+        .map_err(|error| Error::Internal(format!("tensor: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use image::RgbImage;
+    use tract_onnx::prelude::{Tensor, f16};
+
+    use super::{letterbox, margins, placement_of, tensor};
+    use crate::model::Input;
+    use crate::picture::ImageSize;
+
+    /// An input of 2x1 pixels with further keys.
+    fn input(keys: &str) -> Input {
+        let text = format!("name = \"x\"\nwidth = 2\nheight = 1\nfit = \"letterbox\"\n{keys}");
+        toml::from_str(&text).expect("an input")
+    }
+
+    fn values<T: tract_onnx::prelude::Datum + Copy>(tensor: &Tensor) -> Vec<T> {
+        tensor.to_plain_array_view::<T>().expect("a tensor").iter().copied().collect()
+    }
+
+    #[test]
+    fn pixels_are_laid_out_as_the_manifest_says() {
+        let canvas = RgbImage::from_raw(2, 1, vec![10, 20, 30, 40, 50, 60]).expect("pixels");
+        let of = |keys: &str| tensor(canvas.clone(), &input(keys)).expect("a tensor");
+        assert_eq!(values::<u8>(&of("")), [10, 20, 30, 40, 50, 60]);
+        assert_eq!(of("").shape(), [1, 1, 2, 3]);
+        let planes = of("layout = \"nchw\"\nchannel_order = \"bgr\"");
+        assert_eq!(values::<u8>(&planes), [30, 60, 20, 50, 10, 40]);
+        assert_eq!(planes.shape(), [1, 3, 1, 2]);
+        let keys = "scale = 0.1\nmean = [1.0, 2.0, 3.0]\nstd = [1.0, 1.0, 2.0]";
+        let normalised = of(&format!("element = \"f32\"\n{keys}"));
+        assert_eq!(values::<f32>(&normalised), [0.0, 0.0, 0.0, 3.0, 3.0, 1.5]);
+        let half = of(&format!("element = \"f16\"\nlayout = \"nchw\"\n{keys}"));
+        assert_eq!(values::<f16>(&half), [0.0, 3.0, 0.0, 3.0, 0.0, 1.5].map(f16::from_f32));
+    }
+
+    #[test]
+    fn a_letterboxed_picture_lies_in_the_centre_or_at_the_top_left() {
+        let mut input = input("padding = 114");
+        input.width = 8;
+        let (inner, picture) = (ImageSize { width: 1, height: 1 }, RgbImage::new(1, 1));
+        assert_eq!(margins(inner, &input), (3, 0));
+        assert_eq!(letterbox(&picture, &input).get_pixel(2, 0).0, [114; 3]);
+        input.position = crate::model::Position::TopLeft;
+        assert_eq!(margins(inner, &input), (0, 0));
+        assert_eq!(letterbox(&picture, &input).get_pixel(0, 0).0, [0; 3]);
+        let (placement, inner) = placement_of(ImageSize { width: 50, height: 50 }, &input);
+        assert_eq!(inner, ImageSize { width: 1, height: 1 });
+        assert_eq!(placement.to_picture((0.0625, 0.5)), (25.0, 25.0));
+    }
 }

@@ -120,6 +120,20 @@ def webps(cat):
     path.write_bytes(with_jpegs_exif((FOLDER / "lossy_turned.webp").read_bytes()))
     for name in ("lossy.webp", "animated.webp", "lossy_turned.webp", path.name):
         check(name, cat, most=6)
+    large_webps()
+
+
+def large_webps():
+    """Large enough that a decoder's memory grows with the area alone; of few colours, so that the files are small."""
+    size = (1600, 1200)
+    plain = Image.linear_gradient("L").resize(size).convert("RGB")
+    plain.save(FOLDER / "large_lossy.webp", quality=10)
+    see_through = plain.convert("RGBA")
+    see_through.putalpha(Image.linear_gradient("L").rotate(90).resize(size))
+    see_through.save(FOLDER / "large_lossy_transparent.webp", quality=10, alpha_quality=10)
+    other = Image.new("RGB", size, "white")
+    options = {"save_all": True, "append_images": [other], "duration": 100, "quality": 10}
+    plain.save(FOLDER / "large_animated.webp", **options)
 
 
 def with_jpegs_exif(webp):

@@ -96,10 +96,10 @@ fn fifty_megapixels_are_detected_in_and_a_heavier_encoding_of_them_is_refused() 
 
 #[test]
 fn what_would_need_too_much_memory_or_time_is_refused() {
-    // Grey with alpha: its RGBA copy is larger than the picture itself.
-    let grey = image::DynamicImage::new_luma_a8(6000, 5000);
-    let reply = post("image/png", &pictures::encode(&grey, ImageFormat::Png));
-    assert_refused("grey and alpha", &reply, 413, "picture_too_large");
+    // 240 MB of pixels before they are converted.
+    let deep = image::DynamicImage::new_rgba16(6000, 5000);
+    let reply = post("image/png", &pictures::encode(&deep, ImageFormat::Png));
+    assert_refused("16-bit RGBA", &reply, 413, "picture_too_large");
     // Eight pictures of 25 megapixels each: the first four are answered.
     let large = pictures::jpeg(&RgbImage::new(5000, 5000));
     let part: (&str, Option<&str>, &[u8]) = ("image", Some("a.jpg"), &large);
@@ -107,6 +107,88 @@ fn what_would_need_too_much_memory_or_time_is_refused() {
     let replies = reply.as_array().expect("a list");
     let refused = |reply: &serde_json::Value| reply["error"]["code"] == "picture_too_large";
     assert_eq!(replies.iter().filter(|reply| refused(reply)).count(), 4, "{reply}");
+}
+
+/// A GIF with a screen of 1x1 and one frame of 10,000x10,000, and no pixels.
+fn gif_of_a_large_frame() -> Vec<u8> {
+    let screen = [1, 0, 1, 0, 0x80, 0, 0];
+    let palette = [0; 6];
+    let frame = [0x2c, 0, 0, 0, 0, 0x10, 0x27, 0x10, 0x27, 0];
+    let pixels = [2, 2, 0x4c, 0x01, 0, 0x3b];
+    [b"GIF89a", screen.as_slice(), &palette, &frame, &pixels].concat()
+}
+
+/// A PNG whose colour profile inflates to 300 MB.
+fn png_with_a_large_profile() -> Vec<u8> {
+    let mut info = png::Info::with_size(1, 1);
+    info.icc_profile = Some(vec![0; 300 << 20].into());
+    let mut bytes = Vec::new();
+    let encoder = png::Encoder::with_info(&mut bytes, info).expect("an encoder");
+    encoder.write_header().and_then(|mut writer| writer.write_image_data(&[0])).expect("a PNG");
+    bytes
+}
+
+/// A chunk of a WebP.
+fn chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    let size = u32::try_from(content.len()).expect("a size").to_le_bytes();
+    let padding = vec![0; content.len() % 2];
+    [name, size.as_slice(), content, &padding].concat()
+}
+
+/// A WebP with a canvas of 1x1 and one lossy frame of 16,383x16,383, and no pixels.
+fn webp_of_a_large_frame() -> Vec<u8> {
+    let mut frame = vec![0x10, 0, 0, 0x9d, 0x01, 0x2a, 0xff, 0x3f, 0xff, 0x3f];
+    frame.resize(74, 0);
+    let chunks = [chunk(b"VP8X", &[0; 10]), chunk(b"VP8 ", &frame)];
+    chunk(b"RIFF", &[b"WEBP".to_vec(), chunks.concat()].concat())
+}
+
+/// An animated WebP of 8x8 with the alpha values of one frame, but with the pixels of a larger one.
+fn webp_of_another_frame() -> Vec<u8> {
+    let sides = [7, 0, 0, 7, 0, 0];
+    let larger = &pictures::bytes("formats/lossy.webp")[12..];
+    let alpha = chunk(b"ALPH", &[0; 65]);
+    let frame = [[0; 6].as_slice(), &sides, &[0; 4], &alpha, larger].concat();
+    let chunks = [
+        chunk(b"VP8X", &[[0x12, 0, 0, 0].as_slice(), &sides].concat()),
+        chunk(b"ANIM", &[0; 6]),
+        chunk(b"ANMF", &frame),
+    ];
+    chunk(b"RIFF", &[b"WEBP".to_vec(), chunks.concat()].concat())
+}
+
+/// A progressive JPEG of 4000x4000 with the largest sampling factors for one component and the smallest for the rest,
+/// and with the factors of each kind exchanged.
+fn jpegs_of_uneven_sampling() -> Vec<Vec<u8>> {
+    let jpeg = pictures::progressive_jpeg(&RgbImage::new(4000, 4000));
+    let start = jpeg.windows(2).position(|pair| pair == [0xff, 0xc2]).expect("a frame");
+    let with = |factors: [u8; 3]| {
+        let mut jpeg = jpeg.clone();
+        for (component, factors) in factors.into_iter().enumerate() {
+            jpeg[start + 11 + 3 * component] = factors;
+        }
+        jpeg
+    };
+    [[0x44, 0x11, 0x11], [0x11, 0x44, 0x44], [0x44; 3], [0x41, 0x14, 0x22]].map(with).to_vec()
+}
+
+#[test]
+fn small_files_that_would_take_much_memory_are_refused() {
+    let gif = gif_of_a_large_frame();
+    assert!(gif.len() <= 40, "{}", gif.len());
+    assert_refused("a GIF's frame", &post("image/gif", &gif), 413, "picture_too_large");
+    let png = png_with_a_large_profile();
+    assert!(png.len() < 400_000, "{}", png.len());
+    let message = assert_refused("a profile", &post("image/png", &png), 413, "picture_too_large");
+    assert!(message.contains("metadata"), "{message}");
+    let webp = webp_of_a_large_frame();
+    assert_refused("a WebP's frame", &post("image/webp", &webp), 422, "not_a_picture");
+    let webp = webp_of_another_frame();
+    assert_refused("another frame", &post("image/webp", &webp), 422, "not_a_picture");
+    for jpeg in jpegs_of_uneven_sampling() {
+        let status = post("image/jpeg", &jpeg).status;
+        assert!(status < 500, "{status}");
+    }
 }
 
 #[test]
@@ -218,6 +300,9 @@ fn broken_forms_are_refused() {
     let picture: (&str, Option<&str>, &[u8]) = ("image", Some("a.png"), b"x");
     let many = client::post_form(&url("/detect"), &[picture; 17]);
     assert_refused("17 pictures", &many, 400, "too_many_pictures");
+    let many = client::post_json(&url("/detect"), &json!({"image": vec!["eA=="; 17]}));
+    let message = assert_refused("17 pictures in JSON", &many, 400, "too_many_pictures");
+    assert!(message.contains("17 pictures; the limit is 16"), "{message}");
 }
 
 #[test]

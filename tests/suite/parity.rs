@@ -87,12 +87,12 @@ fn fed_the_same_pixels_the_network_gives_the_same_detections() {
 fn detect_in_pixels(model: &Model, pixels: &[u8], reference: &Reference) -> Vec<Detection> {
     let picture = detector::picture::decode(pixels, false).expect("a picture");
     let (tensor, placement) = tensor::fit(&picture, &model.manifest().input).expect("a tensor");
-    let candidates = model.run(tensor).expect("the network runs");
+    let outputs = model.run(tensor).expect("the network runs");
     let mut options = model.default_options();
     options.min_confidence = 0.05;
     options.max_detections = 1000;
     let (width, height) = (f64::from(reference.width) / 300.0, f64::from(reference.height) / 300.0);
-    detector::detections::select(&candidates, &placement, model, &options)
+    detector::detections::select(&outputs, &placement, model, &options)
         .into_iter()
         .map(|detection| {
             let frame = detection.bounding_box;

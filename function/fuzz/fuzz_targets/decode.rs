@@ -1,11 +1,20 @@
-//! Any bytes as a picture: refused or decoded, and then resized, without a panic.
+//! Any bytes as a picture: refused or decoded, and then resized, without a panic, in the memory of an instance.
 
 #![no_main]
 
+use std::alloc::System;
+
+use cap::Cap;
 use detector::model::Manifest;
 use libfuzzer_sys::fuzz_target;
 
 const MANIFEST: &str = include_str!("../../model/nanodet_g/model.toml");
+
+/// What an instance of 256 MiB has left beside the model, its activations and the request's body.
+const MEMORY_BYTES: usize = 200 << 20;
+
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, MEMORY_BYTES);
 
 fuzz_target!(|bytes: &[u8]| {
     let input = Manifest::parse(MANIFEST).expect("a manifest").input;

@@ -32,9 +32,7 @@ impl<'r> Body<'r> {
     /// If the body does not match its content type, or has too many pictures.
     pub(super) fn read(request: &Request<'r>) -> Result<Self, Error> {
         let mut body = Self::read_content(request)?;
-        if body.pictures.len() > MAX_PICTURES {
-            return Err(Error::TooManyPictures { count: body.pictures.len(), limit: MAX_PICTURES });
-        }
+        check_count(body.pictures.len())?;
         let query = form_urlencoded::parse(request.query.as_bytes()).into_owned();
         body.options.splice(0..0, query);
         Ok(body)
@@ -63,16 +61,24 @@ impl<'r> Body<'r> {
     }
 
     fn from_json(body: &[u8]) -> Result<Self, Error> {
-        let JsonBody { images, count, options } =
+        let JsonBody { images, total, count, options } =
             serde_json::from_slice(body).map_err(|error| Error::BadJson {
                 reason: format!("{error}; send {{\"image\": \"<base64>\"}}"),
             })?;
+        check_count(total)?;
         let pictures = images
             .iter()
             .map(|text| base64::decode(text).map(Cow::Owned))
             .collect::<Result<_, _>>()?;
         Ok(Self { pictures, count, options })
     }
+}
+
+fn check_count(pictures: usize) -> Result<(), Error> {
+    if pictures > MAX_PICTURES {
+        return Err(Error::TooManyPictures { count: pictures, limit: MAX_PICTURES });
+    }
+    Ok(())
 }
 
 /// A parsed request to `POST /detect`.

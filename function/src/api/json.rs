@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::PictureCount;
 use crate::options::MAX_PICTURES;
@@ -19,7 +19,10 @@ const MAX_OPTIONS: usize = 64;
 /// A parsed body: pictures, still in base64, and options as text, as in a query.
 #[derive(Debug)]
 pub(super) struct JsonBody {
+    /// At most [`MAX_PICTURES`].
     pub(super) images: Vec<String>,
+    /// The number of pictures in the body.
+    pub(super) total: usize,
     pub(super) count: PictureCount,
     pub(super) options: Vec<(String, String)>,
 }
@@ -53,15 +56,16 @@ impl<'de> Visitor<'de> for BodyVisitor {
                 options.push((name, map.next_value::<OptionText>()?.0));
             }
         }
-        let Images { images, count } =
+        let Images { images, total, count } =
             image.ok_or_else(|| A::Error::custom("there is no `image`"))?;
-        Ok(JsonBody { images, count, options })
+        Ok(JsonBody { images, total, count, options })
     }
 }
 
 /// One picture, or a list of them.
 struct Images {
     images: Vec<String>,
+    total: usize,
     count: PictureCount,
 }
 
@@ -81,21 +85,25 @@ impl<'de> Visitor<'de> for ImagesVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Images, E> {
-        Ok(Images { images: vec![text.to_owned()], count: PictureCount::One })
+        Ok(Images { images: vec![text.to_owned()], total: 1, count: PictureCount::One })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Images, A::Error> {
         let mut images = Vec::new();
-        while let Some(text) = list.next_element::<String>()? {
+        while images.len() < MAX_PICTURES
+            && let Some(text) = list.next_element::<String>()?
+        {
             images.push(text);
-            if images.len() > MAX_PICTURES {
-                return Err(A::Error::invalid_length(images.len(), &self));
-            }
+        }
+        let mut total = images.len();
+        // The rest is only counted, for the error.
+        while total >= MAX_PICTURES && list.next_element::<IgnoredAny>()?.is_some() {
+            total += 1;
         }
         if images.is_empty() {
             return Err(A::Error::invalid_length(0, &self));
         }
-        Ok(Images { images, count: PictureCount::Many })
+        Ok(Images { images, total, count: PictureCount::Many })
     }
 }
 

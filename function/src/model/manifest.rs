@@ -4,6 +4,8 @@ use anyhow::ensure;
 use serde::Deserialize;
 use tract_onnx::prelude::DatumType;
 
+use super::head::Output;
+
 /// A parsed `model.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,16 +42,34 @@ pub struct Input {
     pub channel_order: ChannelOrder,
     #[serde(default)]
     pub element: Element,
-    /// With `element = "f32"`: subtracted from each channel (0 to 255), in the order of `channel_order`.
+    /// Unless `element = "u8"`: each value, 0 to 255, is multiplied by it.
+    #[serde(default = "one")]
+    pub scale: f32,
+    /// Unless `element = "u8"`: then subtracted from each channel, in the order of `channel_order`.
     #[serde(default)]
     pub mean: [f32; 3],
-    /// With `element = "f32"`: each channel is then divided by it.
+    /// Unless `element = "u8"`: each channel is then divided by it.
     #[serde(default = "ones")]
     pub std: [f32; 3],
     pub fit: Fit,
     /// With `fit = "letterbox"`: the grey of the bars, 0 to 255.
     #[serde(default)]
     pub padding: u8,
+    /// With `fit = "letterbox"`: where the picture lies.
+    #[serde(default)]
+    pub position: Position,
+    #[serde(default)]
+    pub filter: Filter,
+    /// Whether the filter grows with the factor of reduction, so that every pixel counts.
+    #[serde(default)]
+    pub antialias: bool,
+}
+
+impl Input {
+    /// The value of an element for a channel's value, 0 to 255.
+    pub fn normalised(&self, channel: usize, value: u8) -> f32 {
+        (f32::from(value) * self.scale - self.mean[channel]) / self.std[channel]
+    }
 }
 
 /// Order of the input's axes.
@@ -76,6 +96,7 @@ pub enum ChannelOrder {
 pub enum Element {
     #[default]
     U8,
+    F16,
     F32,
 }
 
@@ -85,34 +106,36 @@ pub enum Element {
 pub enum Fit {
     /// Scale width and height separately; the proportions are lost.
     Stretch,
-    /// Keep the proportions and centre the picture, with grey bars around it.
+    /// Keep the proportions, with grey bars around the picture or beside it.
     Letterbox,
 }
 
-/// The network's outputs.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Output {
-    /// Name of the boxes' output in the ONNX graph: f32 `[1, N, 4]`.
-    pub boxes: String,
-    /// Name of the scores' output in the ONNX graph: f32 `[1, N, classes]`, 0 to 1.
-    pub scores: String,
-    pub box_format: BoxFormat,
-    /// The class id of the scores' first column in the data set that the model was trained on.
-    #[serde(default)]
-    pub first_class_id: u32,
+/// Where a letterboxed picture lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Position {
+    #[default]
+    Centre,
+    TopLeft,
 }
 
-/// The meaning of a box's four numbers, which are fractions of the network's input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// How the resize computes a pixel from its neighbours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum BoxFormat {
-    /// `x_min, y_min, x_max, y_max`
-    Corners,
-    /// `y_min, x_min, y_max, x_max`
-    CornersYx,
-    /// `x_centre, y_centre, width, height`
-    Centre,
+pub enum Filter {
+    Nearest,
+    Box,
+    #[default]
+    Bilinear,
+    Hamming,
+    CatmullRom,
+    Mitchell,
+    Gaussian,
+    Lanczos3,
+}
+
+fn one() -> f32 {
+    1.0
 }
 
 fn ones() -> [f32; 3] {
@@ -137,6 +160,12 @@ impl Manifest {
             );
         }
         ensure!(!std.contains(&0.0), "input.std is {std:?}; it must not contain 0");
+        let Input { element, scale, mean, std, .. } = &manifest.input;
+        ensure!(
+            *element != Element::U8 || (*scale, *mean, *std) == (one(), [0.0; 3], ones()),
+            "input.scale, input.mean and input.std are for `element = \"f32\"` or \"f16\"; with \"u8\" the network \
+             itself normalises"
+        );
         Ok(manifest)
     }
 }
@@ -157,6 +186,7 @@ impl Element {
     pub fn datum_type(self) -> DatumType {
         match self {
             Self::U8 => DatumType::U8,
+            Self::F16 => DatumType::F16,
             Self::F32 => DatumType::F32,
         }
     }

@@ -1,17 +1,22 @@
 //! A model: its manifest, its labels, and its network.
 
+mod graph;
+pub mod head;
 mod labels;
 mod manifest;
+mod outputs;
 
 use std::sync::Arc;
 
 use anyhow::Context;
 use tract_onnx::prelude::*;
 
+pub use head::{Decoder, Head, Output, Suppression};
 pub use labels::Labels;
 pub use manifest::{
-    BoxFormat, ChannelOrder, Element, Fit, Input, Layout, Manifest, Output, Thresholds,
+    ChannelOrder, Element, Filter, Fit, Input, Layout, Manifest, Position, Thresholds,
 };
+pub use outputs::Outputs;
 
 use crate::error::Error;
 use crate::options::Options;
@@ -30,14 +35,6 @@ pub struct Model {
     plan: Arc<TypedRunnableModel>,
 }
 
-/// The network's output for one picture, before any threshold.
-pub struct Candidates {
-    /// f32 `[anchors, 4]`, in the manifest's box format.
-    pub boxes: Tensor,
-    /// f32 `[anchors, classes]`, 0 to 1.
-    pub scores: Tensor,
-}
-
 impl Model {
     /// Parses and optimises the network. This takes seconds, so it is done once, before the snapshot.
     ///
@@ -47,6 +44,11 @@ impl Model {
         let manifest = Manifest::parse(files.manifest).context("model.toml")?;
         let labels = Labels::parse(files.labels, &manifest).context("labels.txt")?;
         let plan = plan(&manifest, files.network).context("model.onnx")?;
+        let graph = plan.model();
+        let facts = graph.output_outlets()?.iter().map(|outlet| graph.outlet_fact(*outlet));
+        let facts: Vec<_> = facts.collect::<TractResult<_>>().context("model.onnx")?;
+        let Manifest { input, output, .. } = &manifest;
+        head::check_facts(&output.head, input, labels.columns(), &facts).context("model.onnx")?;
         let model = Self { manifest, labels, plan };
         model.warm_up()?;
         Ok(model)
@@ -69,43 +71,36 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Internal`] if the network fails, which does not depend on the client's input.
-    pub fn run(&self, input: Tensor) -> Result<Candidates, Error> {
+    pub fn run(&self, input: Tensor) -> Result<Outputs, Error> {
         let internal = |error: TractError| Error::Internal(format!("{error:#}"));
         let outputs = self.plan.run(tvec!(input.into())).map_err(internal)?;
-        let mut outputs = outputs.into_iter().map(|value| {
-            let mut tensor = value.into_tensor();
-            tensor.remove_axis(0)?;
-            Ok(tensor)
-        });
-        let mut next = || outputs.next().context("an output is missing")?;
-        Ok(Candidates { boxes: next().map_err(internal)?, scores: next().map_err(internal)? })
+        Outputs::new(outputs).map_err(internal)
+    }
+
+    /// Reads the outputs of one run as candidates.
+    pub fn decoder<'o>(&'o self, outputs: &'o Outputs) -> Box<dyn Decoder + 'o> {
+        let Manifest { input, output, .. } = &self.manifest;
+        output.head.decoder(outputs, self.labels.columns(), input)
     }
 
     /// Runs the network once on a blank input. This puts lazily built state into the snapshot, and rejects a
-    /// model whose outputs do not match its labels.
+    /// model whose outputs are not what its head takes.
     fn warm_up(&self) -> anyhow::Result<()> {
-        let blank = crate::tensor::blank(&self.manifest.input).map_err(anyhow::Error::msg)?;
-        let candidates = self.run(blank)?;
-        let (boxes, scores) = (candidates.boxes.shape(), candidates.scores.shape());
-        let expected = [boxes.first().copied().unwrap_or(0), self.labels.columns()];
-        anyhow::ensure!(
-            boxes.len() == 2 && boxes[1] == 4 && scores == expected,
-            "boxes are {boxes:?} and scores {scores:?}; with {} labels they must be [N, 4] and [N, {}]",
-            self.labels.columns(),
-            self.labels.columns(),
-        );
-        Ok(())
+        let Manifest { input, output, .. } = &self.manifest;
+        let blank = crate::tensor::blank(input).map_err(anyhow::Error::msg)?;
+        head::check_values(&output.head, input, self.labels.columns(), &self.run(blank)?)
     }
 }
 
 fn plan(manifest: &Manifest, network: &[u8]) -> anyhow::Result<Arc<TypedRunnableModel>> {
     let input = &manifest.input;
     let fact = InferenceFact::dt_shape(input.element.datum_type(), input.shape());
-    let model = tract_onnx::onnx()
-        .model_for_read(&mut std::io::Cursor::new(network))?
+    let network = tract_onnx::onnx().model_for_read(&mut std::io::Cursor::new(network))?;
+    graph::check(&network, manifest)?;
+    let network = network
         .with_input_names([&input.name])?
         .with_input_fact(0, fact)?
-        .with_outputs_by_name([&manifest.output.boxes, &manifest.output.scores])?
+        .with_outputs_by_name(manifest.output.head.outputs())?
         .into_typed()?;
-    kernels::optimise(model)?.into_runnable()
+    kernels::optimise(network)?.into_runnable()
 }

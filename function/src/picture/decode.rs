@@ -1,14 +1,12 @@
 //! Decodes pictures with the `image` crate, and classifies its errors for the client.
 
-#![allow(clippy::cast_possible_truncation, reason = "a weighted mean of bytes is a byte")]
-
 use std::io::Cursor;
 
-use image::error::{ImageError, ImageResult};
-use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage, Rgba};
+use image::error::ImageError;
+use image::{ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
-use super::{Picture, jpeg, limits};
+use super::header::{Details, Header};
+use super::{ImageSize, Picture, limits, pixels};
 use crate::error::Error;
 
 /// The formats that a client may send.
@@ -23,35 +21,47 @@ const FORMATS: [ImageFormat; 5] =
 ///
 /// # Errors
 /// [`Error::EmptyBody`], [`Error::NotAPicture`], [`Error::TruncatedPicture`],
-/// [`Error::PictureTooLarge`], [`Error::PictureNeedsTooMuchMemory`].
+/// [`Error::PictureTooLarge`], [`Error::PictureNeedsTooMuchMemory`], [`Error::MetadataTooLarge`].
 pub fn decode(bytes: &[u8], keeps_upright_copy: bool) -> Result<Picture, Error> {
+    let (header, decoder) = open(bytes)?;
+    header.check(keeps_upright_copy)?;
+    let ImageSize { width, height } = header.size;
+    let area = width as usize * height as usize;
+    let mut buffer = vec![0; area * pixels::bytes_per_pixel(header.colour)];
+    let decoded = area * usize::from(header.colour.bytes_per_pixel());
+    decoder
+        .read_image(&mut buffer[..decoded])
+        .map_err(|error| refused(error, bytes, header.format))?;
+    let stored = RgbImage::from_raw(width, height, pixels::to_rgb(buffer, header.colour))
+        .ok_or_else(|| Error::Internal("the decoder returned too few pixels".to_owned()))?;
+    Ok(Picture { stored, orientation: header.orientation })
+}
+
+/// Reads the header, and returns it with a decoder that is ready to read the pixels.
+fn open(bytes: &[u8]) -> Result<(Header, impl ImageDecoder), Error> {
     if bytes.is_empty() {
         return Err(Error::EmptyBody);
     }
     let format = sniff(bytes)?;
-    // From the header alone: for a huge size, a decoder may fail with its own error, or allocate memory.
+    // Before anything else reads the file: for a huge size, a decoder may fail with its own error, or allocate memory.
     if let Ok(size) = imagesize::blob_size(bytes) {
-        limits::check_size(to_u32(size.width), to_u32(size.height))?;
+        limits::check_size(ImageSize { width: to_u32(size.width), height: to_u32(size.height) })?;
     }
-    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format)
-        .into_decoder()
-        .map_err(|error| refused(error, bytes, format))?;
-    let (width, height) = decoder.dimensions();
-    limits::check_size(width, height)?;
-    limits::check_memory(&decoder, format, bytes, keeps_upright_copy)?;
-    check_length(bytes, format)?;
-    let orientation = orientation(&mut decoder).map_err(|error| refused(error, bytes, format))?;
-    let decoded =
-        DynamicImage::from_decoder(decoder).map_err(|error| refused(error, bytes, format))?;
-    Ok(Picture { stored: on_white(decoded), orientation })
+    let details = Details::read(bytes, format)?;
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits::of_decoder(format));
+    let refused = |error| refused(error, bytes, format);
+    let mut decoder = reader.into_decoder().map_err(refused)?;
+    let header = Header::new(format, details, &mut decoder).map_err(refused)?;
+    Ok((header, decoder))
 }
 
-/// The orientation in the EXIF data, if any. Some programs begin that of a WebP with the six bytes that
-/// belong only in a JPEG's.
-fn orientation(decoder: &mut impl ImageDecoder) -> ImageResult<Orientation> {
-    let exif = decoder.exif_metadata()?.unwrap_or_default();
-    let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(&exif);
-    Ok(Orientation::from_exif_chunk(tiff).unwrap_or(Orientation::NoTransforms))
+/// The header of a picture.
+///
+/// # Errors
+/// See [`decode`].
+pub fn header(bytes: &[u8]) -> Result<Header, Error> {
+    open(bytes).map(|(header, _)| header)
 }
 
 /// The number of pixels in the header, in millions; 0 if the header has no size.
@@ -79,31 +89,13 @@ fn beginning(bytes: &[u8]) -> String {
 
 fn refused(error: ImageError, bytes: &[u8], format: ImageFormat) -> Error {
     let reason = error.to_string();
-    if check_length(bytes, format).is_err()
-        || ended_early(&error, &reason)
-        || bytes.len() < min_file_bytes(format)
-    {
+    if matches!(error, ImageError::Limits(_)) {
+        Error::MetadataTooLarge { limit: limits::MAX_METADATA_BYTES >> 20 }
+    } else if ended_early(&error, &reason) || bytes.len() < min_file_bytes(format) {
         Error::TruncatedPicture { reason }
     } else {
         Error::NotAPicture { reason }
     }
-}
-
-/// Rejects a file that is shorter than its header states. Some decoders fill the missing part with grey, or
-/// report the file as corrupt.
-fn check_length(bytes: &[u8], format: ImageFormat) -> Result<(), Error> {
-    let missing = match (format, bytes) {
-        (ImageFormat::Jpeg, _) if !jpeg::Outline::read(bytes).is_complete => {
-            "there is no end-of-image marker".to_owned()
-        }
-        (ImageFormat::WebP, [b'R', b'I', b'F', b'F', a, b, c, d, rest @ ..])
-            if (rest.len() as u64) < u64::from(u32::from_le_bytes([*a, *b, *c, *d])) =>
-        {
-            format!("it has {} bytes, fewer than its header states", bytes.len())
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::TruncatedPicture { reason: missing })
 }
 
 fn to_u32(length: usize) -> u32 {
@@ -135,19 +127,4 @@ fn min_file_bytes(format: ImageFormat) -> usize {
         ImageFormat::Jpeg => 100,
         _ => 26,
     }
-}
-
-fn on_white(decoded: DynamicImage) -> RgbImage {
-    if !decoded.color().has_alpha() {
-        return decoded.into_rgb8();
-    }
-    let pixels = decoded.into_rgba8();
-    RgbImage::from_fn(pixels.width(), pixels.height(), |x, y| {
-        let Rgba([red, green, blue, alpha]) = *pixels.get_pixel(x, y);
-        let over = |channel: u8| {
-            let (channel, alpha) = (u32::from(channel), u32::from(alpha));
-            ((channel * alpha + 255 * (255 - alpha) + 127) / 255) as u8
-        };
-        image::Rgb([over(red), over(green), over(blue)])
-    })
 }

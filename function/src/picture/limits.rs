@@ -1,8 +1,9 @@
 //! Limits on the size of a picture, checked from its header before any pixels are decoded.
 
-use image::{ColorType, ImageDecoder, ImageFormat};
+use image::ImageFormat;
 
-use super::jpeg;
+use super::header::{Details, Header};
+use super::{ImageSize, pixels};
 use crate::error::Error;
 
 /// The largest width or height, in pixels.
@@ -13,15 +14,31 @@ pub const MAX_MEGAPIXELS: u64 = 50;
 
 /// The peak memory that decoding may use. A function has 256 MiB by default. The weights, the activations and
 /// the body need the rest.
-const MAX_DECODING_BYTES: u64 = 160 << 20;
+pub const MAX_DECODING_BYTES: u64 = 160 << 20;
 
-/// Rejects a picture with too many pixels.
+/// The memory that a picture's metadata may take: colour profile, EXIF, text.
+pub(super) const MAX_METADATA_BYTES: u64 = 16 << 20;
+
+/// The limits that a decoder keeps by itself. A PNG's decoder counts its metadata and one row, a GIF's the frame.
+pub(super) fn of_decoder(format: ImageFormat) -> image::Limits {
+    let mut limits = image::Limits::no_limits();
+    limits.max_alloc = Some(match format {
+        ImageFormat::Png => MAX_METADATA_BYTES,
+        _ => MAX_DECODING_BYTES,
+    });
+    limits
+}
+
+/// Rejects a picture, or a frame of one, with too many pixels.
 ///
 /// # Errors
 /// [`Error::PictureTooLarge`].
-pub(super) fn check_size(width: u32, height: u32) -> Result<(), Error> {
-    let pixels = u64::from(width) * u64::from(height);
-    if width > MAX_SIDE_PIXELS || height > MAX_SIDE_PIXELS || pixels > MAX_MEGAPIXELS * 1_000_000 {
+pub(super) fn check_size(size: ImageSize) -> Result<(), Error> {
+    let ImageSize { width, height } = size;
+    if width > MAX_SIDE_PIXELS
+        || height > MAX_SIDE_PIXELS
+        || pixels_of(size) > MAX_MEGAPIXELS * 1_000_000
+    {
         return Err(Error::PictureTooLarge {
             width,
             height,
@@ -32,63 +49,129 @@ pub(super) fn check_size(width: u32, height: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// Rejects a picture whose decoding would need too much memory.
-///
-/// # Errors
-/// [`Error::PictureNeedsTooMuchMemory`].
-pub(super) fn check_memory(
-    decoder: &impl ImageDecoder,
-    format: ImageFormat,
-    bytes: &[u8],
-    keeps_upright_copy: bool,
-) -> Result<(), Error> {
-    let (width, height) = decoder.dimensions();
-    let pixels = u64::from(width) * u64::from(height);
-    let needed =
-        peak_bytes_per_pixel(decoder.color_type(), format, bytes, keeps_upright_copy) * pixels;
-    if needed > MAX_DECODING_BYTES {
-        return Err(Error::PictureNeedsTooMuchMemory {
-            width,
-            height,
-            needed: needed >> 20,
-            limit: MAX_DECODING_BYTES >> 20,
-        });
+impl Header {
+    /// Rejects a picture that has too many pixels, or whose decoding would need too much memory.
+    ///
+    /// # Errors
+    /// [`Error::PictureTooLarge`], [`Error::PictureNeedsTooMuchMemory`].
+    pub(super) fn check(&self, keeps_upright_copy: bool) -> Result<(), Error> {
+        check_size(self.size)?;
+        if let Details::Gif { frame } = self.details {
+            check_size(frame)?;
+        }
+        let needed = self.peak_bytes(keeps_upright_copy);
+        if needed > MAX_DECODING_BYTES {
+            return Err(Error::PictureNeedsTooMuchMemory {
+                width: self.size.width,
+                height: self.size.height,
+                needed: needed >> 20,
+                limit: MAX_DECODING_BYTES >> 20,
+            });
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Peak memory in bytes: of the pixels with the decoder's buffers, or of the RGB picture with its upright copy.
+    pub fn peak_bytes(&self, keeps_upright_copy: bool) -> u64 {
+        let pixels = pixels_of(self.size);
+        let decoded = pixels * pixels::bytes_per_pixel(self.colour) as u64;
+        let buffers = match &self.details {
+            Details::Jpeg(frame) => frame.coefficient_bytes(),
+            // The canvas and the frame, in RGBA, or a frame with its planes.
+            Details::WebP(frames) if frames.is_animated => 9 * pixels,
+            // The planes, and the alpha values, which are decoded as RGBA.
+            Details::WebP(frames) if frames.has_alpha_plane => 7 * pixels,
+            // RGBA, unless it is decoded in place, and the transforms.
+            Details::WebP(frames) if frames.has_lossless && !self.colour.has_alpha() => 5 * pixels,
+            Details::WebP(frames) if frames.has_lossless => pixels,
+            // The planes of luma and of halved chroma.
+            Details::WebP(_) => 2 * pixels,
+            // The frame's indices; a frame that is not as large as the canvas is decoded beside it.
+            Details::Gif { frame } if *frame == self.size => pixels,
+            Details::Gif { frame } => 5 * pixels_of(*frame),
+            Details::Png | Details::Bmp => 0,
+        };
+        let upright = if keeps_upright_copy { 2 * pixels * pixels::RGB_BYTES as u64 } else { 0 };
+        (decoded + buffers).max(upright)
+    }
 }
 
-/// Peak memory in bytes per pixel: of the decoder's output with its buffers, of its output with the RGB copy, or
-/// of the RGB picture with its upright copy.
-fn peak_bytes_per_pixel(
-    colour: ColorType,
-    format: ImageFormat,
-    bytes: &[u8],
-    keeps_upright_copy: bool,
-) -> u64 {
-    const RGB: u64 = 3;
-    let decoded = u64::from(colour.bytes_per_pixel());
-    let buffers = match format {
-        // All coefficients, 16 bits each, until the last scan.
-        ImageFormat::Jpeg if jpeg::Outline::read(bytes).keeps_coefficients => 2 * RGB,
-        // An animation's canvas and frame.
-        ImageFormat::WebP if is_animated_webp(bytes) => 12,
-        // A GIF keeps the frame's indices, a WebP its planes.
-        ImageFormat::Gif | ImageFormat::WebP => 4,
-        _ => 0,
-    };
-    let conversion = match colour {
-        ColorType::Rgb8 => 0,
-        ColorType::Rgba8 => RGB,
-        // Converted to 8-bit RGBA, then blended with white.
-        colour if colour.has_alpha() => 2 * RGB,
-        _ => RGB,
-    };
-    let upright = if keeps_upright_copy { 2 * RGB } else { 0 };
-    (decoded + buffers).max(decoded + conversion).max(upright)
+fn pixels_of(size: ImageSize) -> u64 {
+    u64::from(size.width) * u64::from(size.height)
 }
 
-/// Whether an extended WebP (its first chunk is `VP8X`) is flagged as an animation.
-fn is_animated_webp(bytes: &[u8]) -> bool {
-    const ANIMATION: u8 = 0x02;
-    bytes.get(12..16) == Some(b"VP8X") && bytes.get(20).is_some_and(|flags| flags & ANIMATION != 0)
+#[cfg(test)]
+mod tests {
+    use image::metadata::Orientation;
+    use image::{ColorType, ImageFormat};
+
+    use super::super::{jpeg, webp};
+    use super::{Details, Header, ImageSize, MAX_DECODING_BYTES};
+
+    /// A side that is a multiple of every block's.
+    const SIDE: u32 = 1024;
+
+    fn jpeg(is_progressive: bool, sampling: &[(u8, u8)]) -> Details {
+        Details::Jpeg(jpeg::Frame {
+            width: SIDE,
+            height: SIDE,
+            sampling: sampling.to_vec(),
+            is_progressive,
+            is_in_several_scans: false,
+            orientation: Orientation::NoTransforms,
+        })
+    }
+
+    fn webp(is_animated: bool, has_lossless: bool, has_alpha_plane: bool) -> Details {
+        Details::WebP(webp::Frames { is_animated, has_lossless, has_alpha_plane })
+    }
+
+    /// A row of the table in docs/api.md.
+    fn row(name: &str, details: Details, colour: ColorType) -> String {
+        let size = ImageSize { width: SIDE, height: SIDE };
+        let orientation = Orientation::NoTransforms;
+        let header = Header { format: ImageFormat::Png, size, orientation, colour, details };
+        let megapixels = |bytes_per_pixel: u64| {
+            let tenths = (MAX_DECODING_BYTES / bytes_per_pixel / 100_000).min(500);
+            format!("{}.{}", tenths / 10, tenths % 10).trim_end_matches(".0").to_owned()
+        };
+        let [plain, annotated] =
+            [false, true].map(|annotated| header.peak_bytes(annotated).div_ceil(1 << 20));
+        format!("| {name} | {plain} | {} | {} |", megapixels(plain), megapixels(annotated))
+    }
+
+    #[test]
+    fn the_documented_limits_are_those_of_the_code() {
+        const HALVED: &[(u8, u8)] = &[(2, 2), (1, 1), (1, 1)];
+        let documented = include_str!("../../../docs/api.md");
+        let gif = Details::Gif { frame: ImageSize { width: SIDE, height: SIDE } };
+        use ColorType::{L8, Rgb8, Rgb16, Rgba8, Rgba16};
+        let rows = [
+            row("JPEG, baseline", jpeg(false, HALVED), Rgb8),
+            row("JPEG, progressive, grey", jpeg(true, &[(1, 1)]), L8),
+            row("JPEG, progressive, colours halved both ways", jpeg(true, HALVED), Rgb8),
+            row("JPEG, progressive, colours not halved", jpeg(true, &[(1, 1); 3]), Rgb8),
+            row("JPEG, progressive, CMYK", jpeg(true, &[(1, 1); 4]), Rgb8),
+            row("PNG, 8-bit RGB, palette, or grey", Details::Png, Rgb8),
+            row(
+                "PNG, 8-bit RGBA, palette with transparency, or 16-bit grey with alpha",
+                Details::Png,
+                Rgba8,
+            ),
+            row("PNG, 16-bit RGB", Details::Png, Rgb16),
+            row("PNG, 16-bit RGBA", Details::Png, Rgba16),
+            row("WebP, lossy", webp(false, false, false), Rgb8),
+            row("WebP, lossy, with alpha", webp(false, false, true), Rgba8),
+            row("WebP, lossless", webp(false, true, false), Rgb8),
+            row("WebP, lossless, with alpha", webp(false, true, false), Rgba8),
+            row("WebP, animated", webp(true, false, false), Rgb8),
+            row("WebP, animated, with alpha", webp(true, false, true), Rgba8),
+            row("GIF", gif, Rgba8),
+            row("BMP", Details::Bmp, Rgb8),
+            row("BMP with alpha", Details::Bmp, Rgba8),
+        ];
+        for row in rows {
+            assert!(documented.contains(&row), "docs/api.md lacks the row {row}");
+        }
+    }
 }

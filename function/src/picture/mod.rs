@@ -1,19 +1,24 @@
 //! Decodes pictures: detects the format, checks the size in the header, and only then decodes the pixels.
 
 mod decode;
+mod header;
 mod jpeg;
 mod limits;
+mod pixels;
+mod png;
+mod webp;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 use serde::Serialize;
 
-pub use decode::{decode, megapixels};
-pub use limits::{MAX_MEGAPIXELS, MAX_SIDE_PIXELS};
+pub use decode::{decode, header, megapixels};
+pub use header::{Details, Header};
+pub use limits::{MAX_DECODING_BYTES, MAX_MEGAPIXELS, MAX_SIDE_PIXELS};
 
 use crate::error::Error;
 
-/// Width and height in pixels, after applying the EXIF orientation.
+/// Width and height in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ImageSize {

@@ -120,8 +120,8 @@ impl Runtime {
             siblings: Arc::clone(&self.siblings),
             connections: Arc::clone(&self.connections),
         };
-        let loaded =
-            Loaded::new(component, &executor.engine, handler, shared).with_context(|| format!("component `{id}`"))?;
+        let loaded = Loaded::new(component, &executor.engine, handler, shared)
+            .with_context(|| format!("component `{id}`"))?;
         self.components.insert(id.clone(), Arc::new(loaded));
         Ok(())
     }

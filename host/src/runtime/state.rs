@@ -106,7 +106,11 @@ impl InstanceState {
 }
 
 /// Limits the processor time of a store's instance, whose code checks the epoch.
-pub(super) fn limit_cpu(store: &mut Store<InstanceState>, request_cpu: Duration, usage: Arc<Usage>) {
+pub(super) fn limit_cpu(
+    store: &mut Store<InstanceState>,
+    request_cpu: Duration,
+    usage: Arc<Usage>,
+) {
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {
         if usage.cpu() > request_cpu {

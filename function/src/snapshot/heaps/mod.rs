@@ -10,13 +10,15 @@
 
 #![allow(unsafe_code, reason = "an allocator cannot be written without")]
 
+mod region;
+
 use std::alloc::{GlobalAlloc, Layout};
-use std::cell::{Cell, UnsafeCell};
-use std::{arch::wasm32, ptr};
+use std::cell::UnsafeCell;
+use std::ptr;
 
-use dlmalloc::{Allocator, Dlmalloc};
+use dlmalloc::Dlmalloc;
 
-const PAGE_BYTES: usize = 64 << 10;
+use region::{PAGE_BYTES, Region, SPARE, Source};
 
 /// In a recording, the space before each block for its number.
 const HEADER_BYTES: usize = 16;
@@ -69,112 +71,10 @@ enum Phase {
     Plain,
     /// The first load: `alive` has a bit for each block that has not been freed yet.
     Recording { alive: Vec<u8>, next: usize, live_bytes: usize, peak_bytes: usize },
+    /// After the first load. Its heap is closed: the survivors stay where they are until the instance ends.
+    Recorded,
     /// The second load.
     Placing { survivors: Survivors, next: usize, misplaced: usize },
-}
-
-/// A region of linear memory, from `start` up to, but not including, `end`.
-#[derive(Clone, Copy)]
-struct Region {
-    start: usize,
-    end: usize,
-}
-
-impl Region {
-    const EMPTY: Self = Self { start: 0, end: 0 };
-
-    /// Grows the linear memory. Returns `None` if the limit is reached.
-    fn grow(bytes: usize) -> Option<Self> {
-        let pages = bytes.div_ceil(PAGE_BYTES);
-        let before = wasm32::memory_grow(0, pages);
-        let start = before.checked_mul(PAGE_BYTES)?;
-        Some(Self { start, end: start + pages * PAGE_BYTES })
-    }
-
-    fn contains<T>(self, pointer: *mut T) -> bool {
-        (self.start..self.end).contains(&pointer.addr())
-    }
-
-    fn pointer(self) -> *mut u8 {
-        ptr::with_exposed_provenance_mut(self.start)
-    }
-
-    fn length(self) -> usize {
-        self.end - self.start
-    }
-}
-
-/// The source of a heap's memory: a fixed region and then, if it `grows`, further regions.
-struct Source {
-    region: Cell<Region>,
-    grows: bool,
-}
-
-/// The memory that loading has left unused, for the scratch heap.
-struct Spare(Cell<Region>);
-
-// SAFETY: a component has one thread.
-unsafe impl Sync for Spare {}
-
-static SPARE: Spare = Spare(Cell::new(Region::EMPTY));
-
-impl Source {
-    const fn of(region: Region) -> Self {
-        Self { region: Cell::new(region), grows: false }
-    }
-
-    const fn growing() -> Self {
-        Self { region: Cell::new(Region::EMPTY), grows: true }
-    }
-
-    fn next(&self, size: usize) -> Option<Region> {
-        let own = self.region.replace(Region::EMPTY);
-        if own.length() >= size && own.length() > 0 {
-            return Some(own);
-        }
-        if !self.grows {
-            return None;
-        }
-        let spare = SPARE.0.replace(Region::EMPTY);
-        if spare.length() >= size && spare.length() > 0 {
-            return Some(spare);
-        }
-        Region::grow(size)
-    }
-}
-
-// SAFETY: every region comes from `memory.grow`, is used by nothing else, and is handed out once.
-unsafe impl Allocator for Source {
-    fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
-        match self.next(size) {
-            Some(region) => (region.pointer(), region.length(), 0),
-            None => (ptr::null_mut(), 0, 0),
-        }
-    }
-
-    fn remap(&self, _: *mut u8, _: usize, _: usize, _: bool) -> *mut u8 {
-        ptr::null_mut()
-    }
-
-    fn free_part(&self, _: *mut u8, _: usize, _: usize) -> bool {
-        false
-    }
-
-    fn free(&self, _: *mut u8, _: usize) -> bool {
-        false
-    }
-
-    fn can_release_part(&self, _: u32) -> bool {
-        false
-    }
-
-    fn allocates_zeros(&self) -> bool {
-        true
-    }
-
-    fn page_size(&self) -> usize {
-        PAGE_BYTES
-    }
 }
 
 /// A heap, and the region of its blocks.
@@ -234,7 +134,7 @@ impl TwoHeaps {
             RECORDING_HEAP_BYTES,
         );
         load();
-        match self.end() {
+        match self.end(Phase::Recorded) {
             Phase::Recording { alive, live_bytes, peak_bytes, .. } => {
                 Survivors { bits: alive, live_bytes, peak_bytes }
             }
@@ -251,13 +151,13 @@ impl TwoHeaps {
         let transient = survivors.peak_bytes + survivors.peak_bytes / 2 + PAGE_BYTES;
         self.begin(Phase::Placing { survivors, next: 0, misplaced: 0 }, kept, transient);
         load();
-        let Phase::Placing { misplaced, .. } = self.end() else { return 0 };
+        let Phase::Placing { misplaced, .. } = self.end(Phase::Plain) else { return 0 };
         if misplaced == 0 {
             let region = std::mem::replace(&mut self.heaps().transient, Heap::empty()).region;
             // SAFETY: the region was grown for the transient heap alone, and none of its blocks
             // is left.
             unsafe { ptr::write_bytes(region.pointer(), 0, region.length()) };
-            SPARE.0.set(region);
+            SPARE.set(region);
         }
         misplaced
     }
@@ -269,8 +169,8 @@ impl TwoHeaps {
         heaps.phase = phase;
     }
 
-    fn end(&self) -> Phase {
-        std::mem::replace(&mut self.heaps().phase, Phase::Plain)
+    fn end(&self, next: Phase) -> Phase {
+        std::mem::replace(&mut self.heaps().phase, next)
     }
 
     #[expect(clippy::mut_from_ref, reason = "one thread, and no reference outlives its call")]
@@ -285,7 +185,7 @@ impl Heaps {
     fn allocate(&mut self, layout: Layout) -> *mut u8 {
         let (size, align) = (layout.size(), layout.align());
         match &mut self.phase {
-            Phase::Plain => self.plain(size, align),
+            Phase::Plain | Phase::Recorded => self.plain(size, align),
             Phase::Recording { alive, next, live_bytes, peak_bytes } => {
                 let number = *next;
                 *next += 1;
@@ -310,21 +210,23 @@ impl Heaps {
             Phase::Placing { survivors, next, misplaced } => {
                 let number = *next;
                 *next += 1;
-                let heap =
-                    if survivors.contains(number) { &mut self.kept } else { &mut self.transient };
+                let is_survivor = survivors.contains(number);
+                let heap = if is_survivor { &mut self.kept } else { &mut self.transient };
                 // SAFETY: `malloc` takes any size and any power of two.
                 let block = unsafe { heap.blocks.malloc(size, align) };
-                if !survivors.contains(number) {
-                    *misplaced += 1;
+                if block.is_null() {
+                    return self.plain(size, align);
                 }
-                if block.is_null() { self.plain(size, align) } else { block }
+                // Counted down again when it is freed from this heap.
+                *misplaced += usize::from(!is_survivor);
+                block
             }
         }
     }
 
     /// Whether a block may be resized in place: not while blocks are counted.
     fn grows_in_place(&self, block: *mut u8) -> bool {
-        matches!(self.phase, Phase::Plain)
+        matches!(self.phase, Phase::Plain | Phase::Recorded)
             && !self.kept.region.contains(block)
             && !self.transient.region.contains(block)
     }
@@ -344,22 +246,38 @@ impl Heaps {
         } else if !self.transient.region.contains(block) {
             // SAFETY: a block in neither region is the scratch heap's.
             unsafe { self.scratch.free(block, size, align) };
-        } else if let Phase::Recording { alive, live_bytes, .. } = &mut self.phase {
-            *live_bytes -= size + align + BLOCK_OVERHEAD_BYTES;
-            // SAFETY: while recording, every block in the transient region has a header.
-            unsafe {
-                let number = block.sub(HEADER_BYTES).cast::<usize>().read();
-                if let Some(byte) = alive.get_mut(number / 8) {
-                    *byte &= !(1 << (number % 8));
-                }
-                self.transient.blocks.free(block.sub(header(align)), size + header(align), align);
-            }
         } else {
-            if let Phase::Placing { misplaced, .. } = &mut self.phase {
-                *misplaced -= 1;
+            // SAFETY: the caller's promise is the same, and the block is in the transient region.
+            unsafe { self.free_transient(block, layout) };
+        }
+    }
+
+    /// # Safety
+    /// As for [`Heaps::free`]; the block is in the transient region.
+    unsafe fn free_transient(&mut self, block: *mut u8, layout: Layout) {
+        let (size, align) = (layout.size(), layout.align());
+        match &mut self.phase {
+            Phase::Recording { alive, live_bytes, .. } => {
+                *live_bytes -= size + align + BLOCK_OVERHEAD_BYTES;
+                // SAFETY: while recording, every block in the transient region has a header.
+                unsafe {
+                    let number = block.sub(HEADER_BYTES).cast::<usize>().read();
+                    if let Some(byte) = alive.get_mut(number / 8) {
+                        *byte &= !(1 << (number % 8));
+                    }
+                    let start = block.sub(header(align));
+                    self.transient.blocks.free(start, size + header(align), align);
+                }
             }
-            // SAFETY: a block in the transient region is the transient heap's.
-            unsafe { self.transient.blocks.free(block, size, align) };
+            // The block has a header, and the heap is closed.
+            Phase::Recorded => {}
+            Phase::Placing { misplaced, .. } => {
+                *misplaced -= 1;
+                // SAFETY: a block in the transient region is the transient heap's.
+                unsafe { self.transient.blocks.free(block, size, align) };
+            }
+            // SAFETY: the same; no recording precedes, because only `place` ends in this phase.
+            Phase::Plain => unsafe { self.transient.blocks.free(block, size, align) },
         }
     }
 }
@@ -395,5 +313,72 @@ unsafe impl GlobalAlloc for TwoHeaps {
             }
             moved
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::alloc::{GlobalAlloc, Layout};
+
+    use super::{Survivors, TwoHeaps};
+
+    fn layout(bytes: usize) -> Layout {
+        Layout::from_size_align(bytes, 8).expect("a layout")
+    }
+
+    /// Allocates a block, fills it, and frees it if asked to.
+    fn block(heaps: &TwoHeaps, bytes: usize) -> *mut u8 {
+        // SAFETY: the layout's size is not zero, and the block is as large as what is written.
+        unsafe {
+            let block = heaps.alloc(layout(bytes));
+            assert!(!block.is_null());
+            block.write_bytes(0xa5, bytes);
+            block
+        }
+    }
+
+    fn free(heaps: &TwoHeaps, block: *mut u8, bytes: usize) {
+        // SAFETY: the block comes from `block` with the same size, and is not used again.
+        unsafe { heaps.dealloc(block, layout(bytes)) };
+    }
+
+    #[test]
+    fn a_block_that_fell_back_to_the_scratch_heap_is_not_misplaced_once_freed() {
+        let recorder = TwoHeaps::new();
+        let survivors = recorder.record(|| {
+            block(&recorder, 1000);
+            free(&recorder, block(&recorder, 1000), 1000);
+        });
+        let survivors = Survivors::from_bytes(&survivors.to_bytes()).expect("survivors");
+        let heaps = TwoHeaps::new();
+        let misplaced = heaps.place(survivors, || {
+            block(&heaps, 1000);
+            // Larger than the heap of the blocks that are freed again.
+            free(&heaps, block(&heaps, 10 << 20), 10 << 20);
+        });
+        assert_eq!(misplaced, 0);
+    }
+
+    #[test]
+    fn a_block_that_was_freed_in_the_first_load_only_is_misplaced() {
+        let recorder = TwoHeaps::new();
+        let survivors = recorder.record(|| free(&recorder, block(&recorder, 1000), 1000));
+        let heaps = TwoHeaps::new();
+        assert_eq!(heaps.place(survivors, || _ = block(&heaps, 1000)), 1);
+    }
+
+    #[test]
+    fn survivors_of_a_recording_may_be_freed_afterwards() {
+        let heaps = TwoHeaps::new();
+        let mut blocks = Vec::new();
+        heaps.record(|| blocks.extend((0..100).map(|_| block(&heaps, 100))));
+        // SAFETY: the block comes from `block` with the same size, and is replaced by the larger one.
+        blocks[0] = unsafe { heaps.realloc(blocks[0], layout(100), 5000) };
+        free(&heaps, blocks.swap_remove(0), 5000);
+        for survivor in blocks {
+            free(&heaps, survivor, 100);
+        }
+        let (one, other) = (block(&heaps, 100), block(&heaps, 100));
+        assert!(one.addr().abs_diff(other.addr()) >= 100);
     }
 }

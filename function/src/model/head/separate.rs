@@ -1,0 +1,54 @@
+//! Boxes and scores as two outputs: what this project's own models give.
+
+use super::boxes::{self, BoxFormat};
+use super::{Candidate, Decoder, Filter};
+
+/// Boxes `[N, 4]` in fractions of the input, and scores `[N, C]`.
+pub(super) struct Separate<'o> {
+    pub(super) boxes: &'o [f32],
+    pub(super) scores: &'o [f32],
+    pub(super) columns: usize,
+    pub(super) format: BoxFormat,
+}
+
+impl Decoder for Separate<'_> {
+    fn candidates(&self, filter: &Filter, found: &mut dyn FnMut(Candidate)) {
+        for (index, &confidence) in self.scores.iter().enumerate() {
+            if confidence >= filter.min_confidence {
+                let (anchor, column) = (index / self.columns, index % self.columns);
+                if filter.accepts(confidence, column) {
+                    found(Candidate { confidence, anchor, column });
+                }
+            }
+        }
+    }
+
+    fn corners(&self, anchor: usize) -> [f32; 4] {
+        self.format.corners(boxes::at(self.boxes, anchor))
+    }
+
+    fn probabilities(&self, visit: &mut dyn FnMut(f32)) {
+        self.scores.iter().copied().for_each(visit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BoxFormat, Candidate, Decoder, Filter, Separate};
+
+    #[test]
+    fn scores_of_wanted_columns_are_found_with_their_boxes() {
+        let head = Separate {
+            boxes: &[0.5, 0.5, 0.2, 0.4, 0.0, 0.0, 1.0, 1.0],
+            scores: &[0.1, 0.9, 0.8, 0.7],
+            columns: 2,
+            format: BoxFormat::Centre,
+        };
+        let mut found = Vec::new();
+        let filter = Filter { min_confidence: 0.5, wanted: &[false, true] };
+        head.candidates(&filter, &mut |candidate| found.push(candidate));
+        let at = |confidence, anchor| Candidate { confidence, anchor, column: 1 };
+        assert_eq!(found, [at(0.9, 0), at(0.7, 1)]);
+        assert_eq!(head.corners(0), [0.4, 0.3, 0.6, 0.7]);
+    }
+}

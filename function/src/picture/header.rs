@@ -1,0 +1,104 @@
+//! The header of a picture: all that limits and decoding need to know, parsed once and before any pixel.
+
+use image::metadata::Orientation;
+use image::{ColorType, ImageDecoder, ImageFormat};
+
+use super::{ImageSize, jpeg, webp};
+use crate::error::Error;
+
+/// What a picture's header says.
+#[derive(Clone, Debug)]
+pub struct Header {
+    pub format: ImageFormat,
+    /// Size of the stored pixels. Of an animation, the size of its canvas.
+    pub size: ImageSize,
+    /// What makes the stored pixels upright (EXIF, tag 0x0112).
+    pub orientation: Orientation,
+    /// The pixels that the decoder writes.
+    pub colour: ColorType,
+    /// What is specific to a format.
+    pub details: Details,
+}
+
+/// What only one format's header says.
+#[derive(Clone, Debug)]
+pub enum Details {
+    Jpeg(jpeg::Frame),
+    WebP(webp::Frames),
+    /// The size of the first frame, which may be smaller or larger than the canvas.
+    Gif {
+        frame: ImageSize,
+    },
+    Png,
+    Bmp,
+}
+
+impl Details {
+    /// Reads what the format's own decoder does not tell, or tells only after it has allocated memory.
+    ///
+    /// # Errors
+    /// [`Error::TruncatedPicture`] if the file ends before its last pixel, [`Error::NotAPicture`] if its parts
+    /// contradict each other, [`Error::MetadataTooLarge`].
+    pub(super) fn read(bytes: &[u8], format: ImageFormat) -> Result<Self, Error> {
+        match format {
+            ImageFormat::Jpeg => jpeg::Frame::read(bytes).map(Self::Jpeg),
+            ImageFormat::WebP => webp::Frames::read(bytes).map(Self::WebP),
+            ImageFormat::Gif => gif_frame(bytes).map(|frame| Self::Gif { frame }),
+            ImageFormat::Png => super::png::check_profile(bytes).map(|()| Self::Png),
+            _ => Ok(Self::Bmp),
+        }
+    }
+
+    /// Whether the file holds several frames, of which only the first is decoded. A GIF's other frames are not
+    /// looked for, because its decoder treats one frame like several.
+    pub fn is_animated(&self) -> bool {
+        matches!(self, Self::WebP(frames) if frames.is_animated)
+    }
+
+    /// Whether the picture is stored as a sequence of scans, each of which refines the whole of it.
+    pub fn is_progressive(&self) -> bool {
+        matches!(self, Self::Jpeg(frame) if frame.is_progressive)
+    }
+}
+
+impl Header {
+    /// Completes the header with what the opened decoder has read.
+    ///
+    /// # Errors
+    /// If the EXIF data cannot be read.
+    pub(super) fn new(
+        format: ImageFormat,
+        details: Details,
+        decoder: &mut impl ImageDecoder,
+    ) -> image::ImageResult<Self> {
+        let (width, height) = decoder.dimensions();
+        let orientation = match &details {
+            // Its decoder would parse the whole header again.
+            Details::Jpeg(frame) => frame.orientation,
+            _ => orientation(&decoder.exif_metadata()?.unwrap_or_default()),
+        };
+        let size = ImageSize { width, height };
+        Ok(Self { format, size, orientation, colour: decoder.color_type(), details })
+    }
+}
+
+/// The orientation in EXIF data. Some programs begin that of a WebP with the six bytes that belong only in a JPEG's.
+pub(super) fn orientation(exif: &[u8]) -> Orientation {
+    let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
+    Orientation::from_exif_chunk(tiff).unwrap_or(Orientation::NoTransforms)
+}
+
+/// The size of a GIF's first frame, from its image descriptor (GIF89a, section 20).
+fn gif_frame(bytes: &[u8]) -> Result<ImageSize, Error> {
+    let mut options = gif::DecodeOptions::new();
+    options.skip_frame_decoding(true);
+    let frame = options.read_info(bytes).and_then(|mut decoder| {
+        let frame = decoder.next_frame_info()?.map(|frame| (frame.width, frame.height));
+        Ok(frame.unwrap_or_default())
+    });
+    let (width, height) = frame.map_err(|error| match error {
+        gif::DecodingError::Io(_) => Error::TruncatedPicture { reason: error.to_string() },
+        _ => Error::NotAPicture { reason: error.to_string() },
+    })?;
+    Ok(ImageSize { width: width.into(), height: height.into() })
+}
