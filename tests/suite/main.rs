@@ -31,3 +31,4 @@ mod spin_manifest;
 mod tls;
 mod toolchain;
 mod watch;
+mod watchdog;

@@ -73,6 +73,10 @@ component = "detector"
 [component.detector]
 source = "{COMPONENT}"
 allowed_outbound_hosts = []
+
+# Spin ignores this table. The detector is trusted, so its code has no checks for its limit on processor time.
+[component.detector.tool.spotter]
+interruption = "watchdog"
 "#
     )
 }

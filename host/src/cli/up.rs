@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use prometheus_client::collector::Collector;
 
@@ -18,7 +18,7 @@ use crate::config::file::ConfigFile;
 use crate::config::limits::LimitSettings;
 use crate::node::metrics::BondCollector;
 use crate::runtime::guest_log::TARGET as GUEST_TARGET;
-use crate::server::listener::{self, Listener, Signals};
+use crate::server::listener::{self, End, Listener, Signals};
 use crate::server::tls::Certificate;
 use crate::server::traces::Traces;
 use crate::server::{Scheme, Server, admin};
@@ -143,7 +143,12 @@ impl Up {
             admin::start(&server, socket.into_std()?)?;
         }
         announce(server.app(), scheme, socket.local_addr()?);
-        listener::serve(server, Listener { socket, certificate }, signals).await;
+        let end = listener::serve(server, Listener { socket, certificate }, signals).await;
+        ensure!(
+            end == End::Stopped,
+            "as many instances without checks as may run at once exceeded `request_cpu` and still run; start \
+             the server again, and report the pictures to the component's author"
+        );
         Ok(())
     }
 }

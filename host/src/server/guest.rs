@@ -56,9 +56,9 @@ impl Guests {
         self.running.wait().await;
     }
 
-    /// Whether so many guests have been given up that the process should be replaced.
-    pub fn are_exhausted(&self) -> bool {
-        self.watchdog.is_exhausted()
+    /// Waits until so many guests have been given up that the process should be replaced.
+    pub async fn exhausted(&self) {
+        self.watchdog.exhausted().await;
     }
 
     /// Runs a guest until its reply begins. The body follows as the guest writes it. If the client

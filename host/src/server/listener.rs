@@ -76,9 +76,19 @@ pub struct Listener {
     pub certificate: Option<Certificate>,
 }
 
-/// Serves until the first signal to stop. Then it accepts no more connections, waits up to the grace period for
-/// requests in flight, and returns. A second one makes it return immediately.
-pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals) {
+/// Why the server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to.
+    Stopped,
+    /// Too many guests without checks exceeded their limit on processor time, and still run.
+    Exhausted,
+}
+
+/// Serves until the first signal to stop, or until the server is [exhausted](Server::exhausted). Then it accepts no
+/// more connections, waits up to the grace period for requests in flight, and returns. A further signal makes it return
+/// immediately.
+pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals) -> End {
     let (stop, stopping) = watch::channel(false);
     let tasks = TaskTracker::new();
     let limits = server.limits();
@@ -94,7 +104,7 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals
             drop::<OwnedSemaphorePermit>(permit);
         });
     };
-    loop {
+    let end = loop {
         // Until a permit is free, connections wait in the kernel's backlog.
         let permit = Arc::clone(&permits).acquire_owned();
         let accepted = async { (permit.await, socket.accept().await) };
@@ -108,11 +118,12 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals
                 }
             },
             demand = signals.next() => match demand {
-                Demand::Stop => break,
+                Demand::Stop => break End::Stopped,
                 Demand::Reload => reload(certificate.as_mut()),
             },
+            () = server.exhausted() => break End::Exhausted,
         }
-    }
+    };
     server.begin_shutdown();
     // Serve the connections in the kernel's backlog too: closing the socket would reset them.
     for accepted in pending_connections(socket) {
@@ -123,6 +134,7 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals
     }
     stop.send_replace(true);
     drain(server, &tasks, &mut signals).await;
+    end
 }
 
 /// Reads the certificate again, if there is one.

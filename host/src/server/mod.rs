@@ -164,6 +164,11 @@ impl Server {
         let _ = tokio::task::spawn_blocking(move || self.traces.as_ref().map(Traces::finish)).await;
     }
 
+    /// Waits until so many guests without checks have exceeded their limit that the process should be replaced.
+    pub async fn exhausted(&self) {
+        self.guests.exhausted().await;
+    }
+
     pub fn is_shutting_down(&self) -> bool {
         self.shutting_down.load(Ordering::Relaxed)
     }

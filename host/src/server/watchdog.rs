@@ -2,8 +2,8 @@
 //!
 //! Such a guest cannot be stopped while it computes. The client gets its error in time all the same, and the guest's
 //! permit is free for others: the guest goes on at the lowest priority, on a thread that the server has already
-//! replaced, and ends when its work does. If as many have been given up as may run at once, the process should be
-//! replaced: [`Watchdog::is_exhausted`].
+//! replaced, and ends when its work does. If as many have been given up as may run at once, the server ends, so that
+//! its supervisor starts a fresh one: see [`Watchdog::exhausted`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::task::TaskTracker;
 
@@ -27,6 +28,7 @@ pub(super) struct Watchdog {
     limit: Duration,
     instances: usize,
     abandoned: Arc<AtomicUsize>,
+    exhausted: Notify,
     metrics: Arc<Metrics>,
 }
 
@@ -42,13 +44,18 @@ pub(super) struct Watched {
 
 impl Watchdog {
     pub(super) fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
-        let abandoned = Arc::default();
-        Self { limit: limits.request_cpu, instances: limits.instances, abandoned, metrics }
+        Self {
+            limit: limits.request_cpu,
+            instances: limits.instances,
+            abandoned: Arc::default(),
+            exhausted: Notify::new(),
+            metrics,
+        }
     }
 
-    /// Whether as many guests that were given up are still running as may run at once.
-    pub(super) fn is_exhausted(&self) -> bool {
-        self.abandoned.load(Ordering::Relaxed) >= self.instances
+    /// Waits until as many guests that were given up are still running as may run at once.
+    pub(super) async fn exhausted(&self) {
+        self.exhausted.notified().await;
     }
 
     /// Runs a guest. Its permit is released when it ends or is given up.
@@ -90,7 +97,9 @@ impl Watchdog {
     /// Counts a guest as given up until it ends.
     fn count_until_end(&self, task: JoinHandle<()>) {
         let abandoned = Arc::clone(&self.abandoned);
-        abandoned.fetch_add(1, Ordering::Relaxed);
+        if abandoned.fetch_add(1, Ordering::Relaxed) + 1 == self.instances {
+            self.exhausted.notify_one();
+        }
         let guard = self.metrics.track_abandoned();
         tokio::spawn(async move {
             let _ = task.await;
