@@ -47,7 +47,7 @@ impl Picture {
     /// # Errors
     /// [`Error::PictureTooLarge`].
     pub fn from_pixels(pixels: RgbImage) -> Result<Self, Error> {
-        limits::check_size(pixels.width(), pixels.height())?;
+        limits::check_size(ImageSize { width: pixels.width(), height: pixels.height() })?;
         Ok(Self { stored: pixels, orientation: Orientation::NoTransforms })
     }
 
