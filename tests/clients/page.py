@@ -11,7 +11,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-url, picture = sys.argv[1:3]
+url = sys.argv[1]
+# The driver takes no other path.
+picture = str(pathlib.Path(sys.argv[2]).resolve())
 package = pathlib.Path(axe_selenium_python.__file__).parent
 AXE = next(package.rglob("axe.min.js")).read_text()
 options = webdriver.ChromeOptions()

@@ -232,7 +232,8 @@ fn errors_have_the_protocols_shape_and_say_what_is_wrong() {
         (pixels(json!([1, 1, 1, 3]), json!([0, 0])), 400, "[pictures, height, width, 3]"),
         (pixels(json!([1, 0, 1, 3]), json!([])), 400, "[pictures, height, width, 3]"),
         (pixels(json!([1, 1, 9000, 3]), json!(vec![0; 27_000])), 413, "9000x1"),
-        (pixels(json!([1, u64::MAX, 2, 3]), json!([0])), 400, "[pictures, height, width, 3]"),
+        (pixels(json!([1, u64::MAX, 2, 3]), json!([0])), 400, "18446744073709551615"),
+        (pixels(json!([1, u32::MAX, 2, 3]), json!([0])), 400, "[pictures, height, width, 3]"),
     ];
     for (body, status, words) in cases {
         assert_failed(&infer(&body), status, words);

@@ -12,7 +12,10 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
 fn no_generated_request_gets_a_5xx_or_a_reply_off_the_description() {
     let server = Server::start(&["--queue-timeout", "60s"]);
     let packages = peer::python_packages("schemathesis", &["schemathesis==4.32.5"]);
+    // It writes a cache to its working folder.
+    let folder = tempfile::tempdir().expect("a folder");
     let output = Command::new("python3")
+        .current_dir(folder.path())
         .arg(packages.join("bin/schemathesis"))
         .args(["run", &server.url("/openapi.json"), "--url", &server.url("")])
         .args(["--checks", CHECKS, "--phases", "examples,coverage,fuzzing"])

@@ -54,10 +54,12 @@ pub(super) fn parameters() -> Value {
         "model": {
             "name": "model", "in": "path", "required": true, "schema": {"type": "string", "minLength": 1},
             "description": "The model's name, as in GET /labels",
+            "example": "ssdlite_mobilenet_v2",
         },
         "version": {
             "name": "version", "in": "path", "required": true, "schema": {"type": "string", "minLength": 1},
-            "description": "1",
+            "description": "The model's version",
+            "example": "1",
         },
         "min_confidence": query("min_confidence", fraction(), "Detections below it are left out"),
         "iou_threshold": query(
