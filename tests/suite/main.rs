@@ -6,6 +6,7 @@ mod bake;
 mod command_line;
 mod detect;
 mod formats;
+mod heads;
 mod hostile;
 mod image;
 mod isolation;
