@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod detector;
 pub mod node;
+pub mod onnx;
 pub mod progress;
 pub mod registry;
 pub mod runtime;

@@ -111,10 +111,10 @@ fn what_would_need_too_much_memory_or_time_is_refused() {
 
 /// A GIF with a screen of 1x1 and one frame of 10,000x10,000, and no pixels.
 fn gif_of_a_large_frame() -> Vec<u8> {
-    let screen = [1, 0, 1, 0, 0x80, 0, 0];
-    let palette = [0; 6];
-    let frame = [0x2c, 0, 0, 0, 0, 0x10, 0x27, 0x10, 0x27, 0];
-    let pixels = [2, 2, 0x4c, 0x01, 0, 0x3b];
+    let screen = [1_u8, 0, 1, 0, 0x80, 0, 0];
+    let palette = [0_u8; 6];
+    let frame = [0x2c_u8, 0, 0, 0, 0, 0x10, 0x27, 0x10, 0x27, 0];
+    let pixels = [2_u8, 2, 0x4c, 0x01, 0, 0x3b];
     [b"GIF89a", screen.as_slice(), &palette, &frame, &pixels].concat()
 }
 
@@ -137,7 +137,7 @@ fn chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
 
 /// A WebP with a canvas of 1x1 and one lossy frame of 16,383x16,383, and no pixels.
 fn webp_of_a_large_frame() -> Vec<u8> {
-    let mut frame = vec![0x10, 0, 0, 0x9d, 0x01, 0x2a, 0xff, 0x3f, 0xff, 0x3f];
+    let mut frame = vec![0x10_u8, 0, 0, 0x9d, 0x01, 0x2a, 0xff, 0x3f, 0xff, 0x3f];
     frame.resize(74, 0);
     let chunks = [chunk(b"VP8X", &[0; 10]), chunk(b"VP8 ", &frame)];
     chunk(b"RIFF", &[b"WEBP".to_vec(), chunks.concat()].concat())
@@ -145,12 +145,12 @@ fn webp_of_a_large_frame() -> Vec<u8> {
 
 /// An animated WebP of 8x8 with the alpha values of one frame, but with the pixels of a larger one.
 fn webp_of_another_frame() -> Vec<u8> {
-    let sides = [7, 0, 0, 7, 0, 0];
+    let sides = [7_u8, 0, 0, 7, 0, 0];
     let larger = &pictures::bytes("formats/lossy.webp")[12..];
     let alpha = chunk(b"ALPH", &[0; 65]);
-    let frame = [[0; 6].as_slice(), &sides, &[0; 4], &alpha, larger].concat();
+    let frame = [[0_u8; 6].as_slice(), &sides, &[0; 4], &alpha, larger].concat();
     let chunks = [
-        chunk(b"VP8X", &[[0x12, 0, 0, 0].as_slice(), &sides].concat()),
+        chunk(b"VP8X", &[[0x12_u8, 0, 0, 0].as_slice(), &sides].concat()),
         chunk(b"ANIM", &[0; 6]),
         chunk(b"ANMF", &frame),
     ];

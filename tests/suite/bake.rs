@@ -1,18 +1,11 @@
 //! `spotter bake`: its result, its messages, and what it refuses.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
+use spotter_tests::baked::{bake, up};
 use spotter_tests::reference::{self, Detection};
 use spotter_tests::server::Server;
-use spotter_tests::{client, component, pictures, root, run, spotter, stderr, unbaked};
-use tempfile::TempDir;
-
-fn bake(model: &Path, output: &Path) -> Output {
-    let module = unbaked();
-    let arguments = ["bake", path(&module), "--model", path(model), "--output", path(output)];
-    run(&arguments)
-}
+use spotter_tests::{client, component, pictures, root, run, stderr};
 
 fn path(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
@@ -20,25 +13,6 @@ fn path(path: &Path) -> &str {
 
 fn models() -> PathBuf {
     root().join("function/model")
-}
-
-/// An application with one component, in a separate folder.
-fn application(component: &Path) -> TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    let manifest = format!(
-        "spin_manifest_version = 2\n[application]\nname = \"baked\"\n[[trigger.http]]\n\
-         route = \"/...\"\ncomponent = \"detector\"\n[component.detector]\nsource = {:?}\n",
-        component.canonicalize().expect("a component")
-    );
-    std::fs::write(folder.path().join("spin.toml"), manifest).expect("a manifest");
-    folder
-}
-
-fn serve(component: &Path) -> (Server, TempDir) {
-    let folder = application(component);
-    let mut command = Command::new(spotter());
-    command.args(["up", "--listen", "127.0.0.1:0"]).current_dir(folder.path());
-    (Server::spawn(command), folder)
 }
 
 fn detect_cat(server: &Server) -> Vec<Detection> {
@@ -118,7 +92,7 @@ fn nanodet_works_by_another_model_toml_alone() {
     let target = output.path().join("nanodet.wasm");
     let baked = bake(&models().join("nanodet_g"), &target);
     assert!(baked.status.success(), "{}", stderr(&baked));
-    let (server, _folder) = serve(&target);
+    let (server, _folder) = up(&target);
     assert_cat(&detect_cat(&server));
     let labels = client::get(&server.url("/labels")).json();
     assert_eq!(labels["model"], "nanodet_g");
@@ -144,7 +118,7 @@ fn a_third_head_works_by_another_model_toml_alone() {
     let target = folder.path().join("centernet.wasm");
     let baked = bake(folder.path(), &target);
     assert!(baked.status.success(), "{}", stderr(&baked));
-    let (server, _folder) = serve(&target);
+    let (server, _folder) = up(&target);
     assert_cat(&detect_cat(&server));
 }
 

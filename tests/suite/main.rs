@@ -9,6 +9,7 @@ mod connections;
 mod deepstack;
 mod detect;
 mod formats;
+mod heads;
 mod hostile;
 mod hugging_face;
 mod image;

@@ -7,6 +7,7 @@ mod detect;
 mod image;
 mod log;
 mod login;
+mod model;
 mod new;
 mod node;
 #[cfg(feature = "shim")]
@@ -48,6 +49,7 @@ enum Command {
     Build(build::Build),
     Bake(bake::Bake),
     Detect(detect::Detect),
+    Model(model::Model),
     Check(check::Check),
     Watch(watch::Watch),
     Push(push::Push),
@@ -151,6 +153,7 @@ pub fn run() -> ExitCode {
         Command::Build(command) => command.run(),
         Command::Bake(command) => command.run(),
         Command::Detect(command) => command.run(),
+        Command::Model(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Watch(command) => command.run(),
         Command::Push(command) => command.run(),

@@ -1,0 +1,67 @@
+//! `spotter model`: what helps to prepare a model.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+
+use crate::onnx::{Network, guess};
+use crate::progress::say;
+
+/// Prepare a model
+#[derive(Args)]
+pub(super) struct Model {
+    #[command(subcommand)]
+    command: ModelCommand,
+}
+
+#[derive(Subcommand)]
+enum ModelCommand {
+    Inspect(Inspect),
+}
+
+/// Describe an ONNX file, and print a first model.toml for it
+#[derive(Args)]
+struct Inspect {
+    /// The network
+    network: PathBuf,
+}
+
+impl Model {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            ModelCommand::Inspect(inspect) => inspect.run(),
+        }
+    }
+}
+
+impl Inspect {
+    /// The description goes to standard error, so that standard output is the file.
+    #[allow(clippy::print_stdout, reason = "the output of the command")]
+    fn run(self) -> anyhow::Result<()> {
+        let path = self.network.display();
+        let bytes = std::fs::read(&self.network).with_context(|| format!("cannot read {path}"))?;
+        let network = Network::read(&bytes).with_context(|| path.to_string())?;
+        for input in &network.inputs {
+            say(&format!("input   {input}"));
+        }
+        for output in &network.outputs {
+            say(&format!("output  {output}"));
+        }
+        let operators = network.operators.iter().map(|(name, count)| format!("{name} {count}"));
+        say(&format!("uses    {}", operators.collect::<Vec<_>>().join(", ")));
+        let guess = guess::head(&network).with_context(|| {
+            format!("the outputs of {path} are those of no head that `spotter` knows; docs/models.md lists them")
+        })?;
+        say(&format!("head    {}", guess.why));
+        if let Some(labels) = guess.labels {
+            say(&format!("labels  labels.txt needs {labels} lines"));
+        }
+        let name = self.network.file_stem().unwrap_or_default().to_string_lossy();
+        let manifest = guess::manifest(&network, &name, &guess).with_context(|| {
+            format!("{path} takes no picture: its first input has no axis of three channels")
+        })?;
+        print!("{manifest}");
+        Ok(())
+    }
+}
