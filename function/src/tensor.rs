@@ -80,9 +80,19 @@ fn placement_of(picture: ImageSize, input: &Input) -> (Placement, ImageSize) {
     let inner = match input.fit {
         Fit::Stretch => ImageSize { width: input.width, height: input.height },
         Fit::Letterbox => {
-            let scale = (width / picture.width as f32).min(height / picture.height as f32);
-            let side =
-                |length: u32, max: u32| ((length as f32 * scale).round() as u32).clamp(1, max);
+            let ratio = |input: u32, picture: u32| f64::from(input) / f64::from(picture);
+            let scale =
+                ratio(input.width, picture.width).min(ratio(input.height, picture.height));
+            let side = |length: u32, max: u32| {
+                let scaled = f64::from(length) * scale;
+                // What trains with the picture in a corner truncates (YOLOX's `preproc`); what centres it rounds
+                // (Ultralytics' `LetterBox`).
+                let whole = match input.position {
+                    Position::Centre => scaled.round(),
+                    Position::TopLeft => scaled.floor(),
+                };
+                (whole as u32).clamp(1, max)
+            };
             ImageSize {
                 width: side(picture.width, input.width),
                 height: side(picture.height, input.height),

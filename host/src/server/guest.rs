@@ -14,7 +14,7 @@ use super::admission::Permit;
 use super::fault::Fault;
 use super::metrics::{Metrics, seconds};
 use super::relay::{self, RelayEnd, ReplyMemory};
-use super::watchdog::Watchdog;
+use super::watchdog::{Overrun, Watchdog};
 use crate::app::manifest::Interruption;
 use crate::config::Limits;
 use crate::runtime::handler::GuestReply;
@@ -128,7 +128,7 @@ impl Guests {
         })
     }
 
-    /// Runs a guest until it ends or is given up, then releases its permit.
+    /// Runs a guest until it ends, then releases its permit. Fails if the guest is given up.
     fn until_end(
         &self,
         interruption: Interruption,
@@ -136,19 +136,22 @@ impl Guests {
         usage: Arc<Usage>,
         permit: Permit,
         failure: Failure,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    ) -> Pin<Box<dyn Future<Output = Result<(), Overrun>> + Send>> {
         match interruption {
             Interruption::Epoch => Box::pin(async move {
                 guest.await;
                 drop(permit);
+                Ok(())
             }),
             Interruption::Watchdog => {
                 let watched = self.watchdog.run(&self.running, guest, usage, permit);
                 let limit = self.limits.request_cpu;
                 Box::pin(async move {
-                    if watched.ended().await.is_err() {
+                    let ended = watched.ended().await;
+                    if ended.is_err() {
                         let _ = failure.set(Fault::CpuLimit { limit });
                     }
+                    ended
                 })
             }
         }
@@ -178,18 +181,23 @@ impl Guests {
     }
 }
 
-/// Runs a guest and the relay of its reply to completion. Stops the guest if the client disconnects.
+/// Runs a guest and the relay of its reply to completion. Stops the guest if the client disconnects, and the relay if
+/// the guest is given up.
 async fn run_both(
-    guest: impl Future<Output = ()>,
+    guest: impl Future<Output = Result<(), Overrun>>,
     relay: impl Future<Output = RelayEnd>,
 ) -> RelayEnd {
     let (mut guest, mut relay) = (std::pin::pin!(guest), std::pin::pin!(relay));
     tokio::select! {
-        () = &mut guest => {
-            relay.await;
+        ended = &mut guest => {
+            if ended.is_ok() {
+                relay.await;
+            }
         }
         end = &mut relay => match end {
-            RelayEnd::Complete => guest.await,
+            RelayEnd::Complete => {
+                let _ = guest.await;
+            }
             RelayEnd::ClientGone => return RelayEnd::ClientGone,
         },
     }
