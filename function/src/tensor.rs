@@ -76,34 +76,31 @@ pub fn blank(input: &Input) -> Result<Tensor, Error> {
 
 /// The placement and size of a picture in the input.
 fn placement_of(picture: ImageSize, input: &Input) -> (Placement, ImageSize) {
-    let (width, height) = (input.width as f32, input.height as f32);
-    let inner = match input.fit {
-        Fit::Stretch => ImageSize { width: input.width, height: input.height },
+    let (width, height) = (f64::from(input.width), f64::from(input.height));
+    let (inner_width, inner_height) = match input.fit {
+        Fit::Stretch => (width, height),
         Fit::Letterbox => {
-            let ratio = |input: u32, picture: u32| f64::from(input) / f64::from(picture);
-            let scale =
-                ratio(input.width, picture.width).min(ratio(input.height, picture.height));
-            let side = |length: u32, max: u32| {
-                let scaled = f64::from(length) * scale;
-                // What trains with the picture in a corner truncates (YOLOX's `preproc`); what centres it rounds
-                // (Ultralytics' `LetterBox`).
-                let whole = match input.position {
-                    Position::Centre => scaled.round(),
-                    Position::TopLeft => scaled.floor(),
-                };
-                (whole as u32).clamp(1, max)
-            };
-            ImageSize {
-                width: side(picture.width, input.width),
-                height: side(picture.height, input.height),
+            let (picture_width, picture_height) =
+                (f64::from(picture.width), f64::from(picture.height));
+            let scale = (width / picture_width).min(height / picture_height);
+            let (scaled_width, scaled_height) = (picture_width * scale, picture_height * scale);
+            match input.position {
+                Position::Centre => (scaled_width.round(), scaled_height.round()),
+                Position::TopLeft => (scaled_width, scaled_height),
             }
         }
+    };
+    // What trains with the picture in a corner drops the fraction of a pixel from the resized picture, but not from
+    // the scale of its boxes (YOLOX's `preproc`); what centres it rounds both (Ultralytics' `LetterBox`).
+    let inner = ImageSize {
+        width: (inner_width as u32).clamp(1, input.width),
+        height: (inner_height as u32).clamp(1, input.height),
     };
     let (left, top) = margins(inner, input);
     let placement = Placement {
         picture,
-        origin: (left as f32 / width, top as f32 / height),
-        extent: (inner.width as f32 / width, inner.height as f32 / height),
+        origin: ((f64::from(left) / width) as f32, (f64::from(top) / height) as f32),
+        extent: ((inner_width.max(1.0) / width) as f32, (inner_height.max(1.0) / height) as f32),
     };
     (placement, inner)
 }

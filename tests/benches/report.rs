@@ -82,14 +82,14 @@ fn starting(picture: &[u8]) {
 fn instantiation() {
     let limits = Limits::default();
     let app = App::load(&root().join("spin.toml"), &Choices::default()).expect("an application");
-    let mut runtime = Runtime::new(&limits).expect("an engine");
+    let mut runtime = Runtime::new(&limits);
     runtime.load(&app.components["detector"]).expect("a component");
     let loaded = runtime.component("detector").expect("a component");
     let threads =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio");
     let figures = (0..2000)
         .map(|_| {
-            let store = loaded.store(runtime.engine(), &limits, Usage::start(), 0);
+            let store = loaded.store(&limits, Usage::start(), 0);
             let mut store = store.expect("a store");
             let began = Instant::now();
             threads.block_on(loaded.handler().instantiate(&mut store)).expect("an instance");

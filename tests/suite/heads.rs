@@ -101,7 +101,9 @@ fn a_network_that_does_not_fit_its_head_is_refused_with_what_was_expected() {
     let as_scores = "boxes = \"pred_boxes\"\nscores = \"logits\"\nbox_format = \"centre\"";
     let detr_output =
         "head = \"detr\"\nboxes = \"pred_boxes\"\nlogits = \"logits\"\nactivation = \"sigmoid\"";
-    let cases: [(&str, String, &str, &[u8], [&str; 2]); 9] = [
+    /// A name, `model.toml`, `labels.txt`, the network, and what the error says.
+    type Case<'c> = (&'c str, String, &'c str, &'c [u8], [&'c str; 2]);
+    let cases: [Case; 9] = [
         (
             "16 bits",
             text("boxes_scores", "model.toml"),

@@ -1,18 +1,18 @@
 //! Watches guests whose code has no checks, and gives up those that exceed their limit on processor time.
 //!
 //! Such a guest cannot be stopped while it computes. The client gets its error in time all the same, and the guest's
-//! permit is free for others: the guest goes on at the lowest priority, on a thread that the server has already
-//! replaced, and ends when its work does. If as many have been given up as may run at once, the server ends, so that
+//! permit is free for others: the guest goes on at the lowest priority, on a thread of its own, and ends when its work
+//! does. If as many have been given up as may run at once, the server ends, so that
 //! its supervisor starts a fresh one: see [`Watchdog::exhausted`].
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::admission::Permit;
@@ -38,7 +38,7 @@ pub(super) struct Overrun;
 
 /// A guest that is being watched. When dropped, the guest is stopped the next time it waits.
 pub(super) struct Watched {
-    guest: AbortHandle,
+    _cancel: DropGuard,
     outcome: JoinHandle<Result<(), Overrun>>,
 }
 
@@ -66,21 +66,27 @@ impl Watchdog {
         usage: Arc<Usage>,
         permit: Permit,
     ) -> Watched {
-        let task = tokio::spawn(InPlace(Box::pin(guest)));
-        let guest = task.abort_handle();
+        let cancelled = CancellationToken::new();
+        let ended = start(guest, cancelled.clone());
         let watchdog = Arc::clone(self);
+        let stop = cancelled.clone();
         let outcome = tracker.spawn(async move {
-            let outcome = watchdog.watch(task, &usage).await;
+            let outcome = watchdog.watch(ended, &usage, &stop).await;
             drop(permit);
             outcome
         });
-        Watched { guest, outcome }
+        Watched { _cancel: cancelled.drop_guard(), outcome }
     }
 
-    async fn watch(&self, mut task: JoinHandle<()>, usage: &Usage) -> Result<(), Overrun> {
+    async fn watch(
+        &self,
+        mut ended: Ended,
+        usage: &Usage,
+        cancelled: &CancellationToken,
+    ) -> Result<(), Overrun> {
         let mut wait = self.limit;
         loop {
-            if tokio::time::timeout(wait, &mut task).await.is_ok() {
+            if tokio::time::timeout(wait, &mut ended).await.is_ok() {
                 return Ok(());
             }
             match self.limit.checked_sub(usage.cpu()) {
@@ -88,25 +94,53 @@ impl Watchdog {
                 _ => break,
             }
         }
-        task.abort();
-        usage.lower_priority();
-        self.count_until_end(task);
+        // A guest that waits ends at once.
+        cancelled.cancel();
+        if tokio::time::timeout(CHECK_INTERVAL, &mut ended).await.is_err() {
+            usage.lower_priority();
+            self.count_until_end(ended);
+        }
         Err(Overrun)
     }
 
     /// Counts a guest as given up until it ends.
-    fn count_until_end(&self, task: JoinHandle<()>) {
+    fn count_until_end(&self, ended: Ended) {
         let abandoned = Arc::clone(&self.abandoned);
         if abandoned.fetch_add(1, Ordering::Relaxed) + 1 == self.instances {
             self.exhausted.notify_one();
         }
         let guard = self.metrics.track_abandoned();
         tokio::spawn(async move {
-            let _ = task.await;
+            let _ = ended.await;
             abandoned.fetch_sub(1, Ordering::Relaxed);
             drop(guard);
         });
     }
+}
+
+/// Is closed when the guest has ended.
+type Ended = oneshot::Receiver<()>;
+
+/// Runs a guest on a thread of its own, which keeps its priority to its end, until the guest ends or waits after it was
+/// cancelled.
+fn start(guest: impl Future<Output = ()> + Send + 'static, cancelled: CancellationToken) -> Ended {
+    let runtime = Handle::current();
+    let (running, ended) = oneshot::channel();
+    let run = move || {
+        let _running = running;
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = cancelled.cancelled() => {}
+                () = guest => {}
+            }
+        });
+    };
+    if let Err(error) = std::thread::Builder::new().name("guest".into()).spawn(run) {
+        // The guest is dropped, so its client gets an error.
+        tracing::error!(%error, "cannot start a thread for an instance");
+    }
+    ended
 }
 
 impl Watched {
@@ -116,22 +150,5 @@ impl Watched {
     /// If it is given up.
     pub(super) async fn ended(mut self) -> Result<(), Overrun> {
         (&mut self.outcome).await.unwrap_or(Ok(()))
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.guest.abort();
-    }
-}
-
-/// Polls a future that may compute for long. The runtime moves its other tasks to another thread meanwhile.
-struct InPlace<F>(Pin<Box<F>>);
-
-impl<F: Future> Future for InPlace<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        tokio::task::block_in_place(|| self.0.as_mut().poll(context))
     }
 }
