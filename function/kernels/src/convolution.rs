@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::gemm::{Epilogue, Packed, STEP};
+use crate::gemm::{Epilogue, Packed, STEP, Windows};
 use crate::image::Image;
 
 /// A convolution without groups or dilation.
@@ -39,32 +39,25 @@ impl Convolution {
         assert_eq!(input.len(), self.input.volume(), "input");
         assert_eq!(output.len(), self.output.volume(), "output");
         if self.is_pointwise() {
-            return self.weights.multiply(input, epilogue, output);
+            let count = self.output.height * self.output.width;
+            let windows =
+                Windows { start: 0, count, stride: self.input.channels, segment_stride: 0 };
+            return self.weights.multiply(input, windows, epilogue, output);
         }
-        let image = self.padded(input);
+        let (image, row) = self.padded(input);
         let output_row = self.output.width * self.output.channels;
-        let mut windows = vec![0.0; self.output.width * self.weights.window()];
         for (y, output) in output.chunks_exact_mut(output_row).enumerate() {
-            self.gather(&image, y, &mut windows);
-            let residual =
-                epilogue.residual.map(|residual| &residual[y * output_row..][..output_row]);
-            self.weights.multiply(&windows, Epilogue { residual, ..epilogue }, output);
-        }
-    }
-
-    /// Copies the windows of one row of the output, one after another. This costs little beside the product, which can
-    /// then read them in one piece.
-    fn gather(&self, image: &[f32], y: usize, windows: &mut [f32]) {
-        let Padding { left, right, .. } = self.padding;
-        let channels = self.input.channels;
-        let row = (left + self.input.width + right) * channels;
-        let segment = self.kernel.1 * channels;
-        for (x, window) in windows.chunks_exact_mut(self.weights.window()).enumerate() {
-            let start = y * self.strides.0 * row + x * self.strides.1 * channels;
-            for (index, target) in window.chunks_exact_mut(segment).take(self.kernel.0).enumerate()
-            {
-                target.copy_from_slice(&image[start + index * row..][..segment]);
-            }
+            let windows = Windows {
+                start: y * self.strides.0 * row,
+                count: self.output.width,
+                stride: self.strides.1 * self.input.channels,
+                segment_stride: row,
+            };
+            let rest = |residual: &'_ [f32]| {
+                y * output_row..y * output_row + output_row.min(residual.len())
+            };
+            let residual = epilogue.residual.map(|residual| &residual[rest(residual)]);
+            self.weights.multiply(&image, windows, Epilogue { residual, ..epilogue }, output);
         }
     }
 
@@ -77,15 +70,18 @@ impl Convolution {
             && self.input.channels.is_multiple_of(STEP)
     }
 
-    /// The image without its means and with its padding.
-    fn padded<'i>(&self, input: &'i [f32]) -> Cow<'i, [f32]> {
-        if self.padding == Padding::default() && self.means.is_empty() {
-            return Cow::Borrowed(input);
-        }
+    /// The image with its padding, and the length of its rows. A copy also has room for the steps by which the last
+    /// segment may be read too far.
+    fn padded<'i>(&self, input: &'i [f32]) -> (Cow<'i, [f32]>, usize) {
         let Image { height, width, channels } = self.input;
         let Padding { top, bottom, left, right } = self.padding;
+        let segment = self.kernel.1 * channels;
+        let is_read_in_place = self.padding == Padding::default() && self.means.is_empty();
+        if is_read_in_place && segment.is_multiple_of(STEP) {
+            return (Cow::Borrowed(input), width * channels);
+        }
         let row = (left + width + right) * channels;
-        let mut image = vec![0.0; (top + height + bottom) * row];
+        let mut image = vec![0.0; (top + height + bottom) * row + STEP];
         let targets = image[top * row..].chunks_exact_mut(row);
         for (target, source) in targets.zip(input.chunks_exact(width * channels)) {
             let target = &mut target[left * channels..][..source.len()];
@@ -94,7 +90,7 @@ impl Convolution {
                 subtract(target, &self.means);
             }
         }
-        Cow::Owned(image)
+        (Cow::Owned(image), row)
     }
 }
 

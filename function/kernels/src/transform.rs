@@ -148,8 +148,15 @@ impl Geometry {
         // Along a row of the image, the channels follow each other.
         let weights = weights.permuted_axes(vec![0, 2, 3, 1]);
         let values: Vec<f32> = weights.iter().copied().collect();
-        let packed =
-            Packed::new(Weights { values: &values, bias: &self.bias }, Instructions::widest());
+        let packed = Packed::new(
+            Weights {
+                values: &values,
+                bias: &self.bias,
+                segments: self.kernel.0,
+                segment_length: self.kernel.1 * self.input.channels,
+            },
+            Instructions::widest(),
+        );
         Some(Convolution {
             input: self.input,
             output: self.output,

@@ -6,8 +6,6 @@
 //! the most that fit into sixteen. Multiplying and adding separately takes fewer instructions here than a fused
 //! multiply-add, which Cranelift can only store into one of its factors.
 
-use std::ops::Range;
-
 use core::arch::wasm32::{f32x4_add, i32x4_shuffle, i64x2_shuffle};
 
 use super::{Product, STEP};
@@ -18,8 +16,8 @@ use crate::lanes::wasm::Simd128;
 /// The columns of a tile.
 const COLUMNS: usize = 4;
 
-/// Weights of about this size stay in the first-level cache while all rows pass.
-const BLOCK_BYTES: usize = 24 << 10;
+/// The weights of this many columns stay in the cache while all rows pass.
+const BLOCK_COLUMNS: usize = 32;
 
 /// The multiple to which columns are padded.
 pub(super) fn panel_columns(_: Instructions) -> usize {
@@ -31,83 +29,139 @@ pub(super) fn position(column: usize, step: usize, window: usize, _: usize) -> u
     column * window + step
 }
 
+/// The sums of `R` rows in one block of columns.
+type Sums<const R: usize> = [[f32; BLOCK_COLUMNS]; R];
+
 /// # Safety
 /// The lengths were checked, and weights are packed as `[columns, window]`.
 pub(super) unsafe fn product(product: &Product) {
-    let rows = product.rows;
-    let columns = product.packed.bias.len();
-    let fitting = BLOCK_BYTES / (product.packed.window * size_of::<f32>());
-    let block_columns = fitting.next_multiple_of(COLUMNS).max(4 * COLUMNS);
-    for first in (0..columns).step_by(block_columns) {
-        let columns = first..columns.min(first + block_columns);
+    let rows = product.windows.count;
+    for first in (0..product.packed.bias.len()).step_by(BLOCK_COLUMNS) {
         for row in (0..rows).step_by(2) {
             // SAFETY: the caller's promise; the rows are within the product.
             unsafe {
                 if row + 1 < rows {
-                    block::<2>(product, row, columns.clone());
+                    block::<2>(product, row, first);
                 } else {
-                    block::<1>(product, row, columns.clone());
+                    block::<1>(product, row, first);
                 }
             }
         }
     }
 }
 
-/// Computes the outputs of `R` rows in a block of columns.
+/// Computes the outputs of `R` rows in the block of columns that begins at `first`.
 ///
 /// # Safety
-/// As [`product`]; the rows and the columns are within the product.
-unsafe fn block<const R: usize>(product: &Product, row: usize, block: Range<usize>) {
+/// As [`product`]; the rows and the column are within the product.
+unsafe fn block<const R: usize>(product: &Product, row: usize, first: usize) {
     let packed = product.packed;
-    let mut windows = [std::ptr::null(); R];
-    for (index, window) in windows.iter_mut().enumerate() {
-        *window = product.row(row + index);
+    let end = packed.bias.len().min(first + BLOCK_COLUMNS);
+    let mut outputs = [std::ptr::null_mut(); R];
+    for (index, output) in outputs.iter_mut().enumerate() {
+        *output = product.output.wrapping_add((row + index) * packed.columns + first);
     }
-    // SAFETY: the caller's promise; whole vectors are stored only if they end within the row.
+    // SAFETY: the caller's promise; `finish` stores whole vectors, which end within the row.
     unsafe {
-        if product.residual.is_null() && block.end <= packed.columns {
-            let activation = product.activation.vectors::<Simd128>();
-            let (output, columns) = (product.output.add(row * packed.columns), packed.columns);
-            sums(product, windows, block, |index, column, sums| {
-                activation.apply(sums).store(output.add(index * columns + column));
-            });
+        if packed.segments == 1 && product.residual.is_null() && end <= packed.columns {
+            finish(product, product.rows::<R>(row, 0), first, end - first, outputs);
         } else {
-            sums(product, windows, block, |index, column, sums| {
-                product.store(row + index, column, sums);
-            });
+            sum_segments::<R>(product, row, first, end - first);
         }
     }
 }
 
-/// Computes the sums of `R` windows in a range of columns, and calls `store` with each row, column and four sums.
+/// Computes the outputs of `R` rows in a block of columns from all segments, then adds the residual.
 ///
 /// # Safety
 /// As [`block`].
-// Not inlined, so that the registers are the loop's alone.
+unsafe fn sum_segments<const R: usize>(
+    product: &Product,
+    row: usize,
+    first: usize,
+    columns: usize,
+) {
+    let packed = product.packed;
+    let mut sums: Sums<R> = [[0.0; BLOCK_COLUMNS]; R];
+    for sums in &mut sums {
+        sums[..columns].copy_from_slice(&packed.bias[first..first + columns]);
+    }
+    for segment in 0..packed.segments {
+        // SAFETY: the caller's promise.
+        unsafe { add(product, product.rows(row, segment), (first, segment), columns, &mut sums) };
+    }
+    for (index, sums) in sums.iter().enumerate() {
+        for column in (0..columns).step_by(COLUMNS) {
+            // SAFETY: the row and the column are within the output.
+            unsafe {
+                let sums = Simd128::load(sums.as_ptr().add(column));
+                product.store(row + index, first + column, sums);
+            }
+        }
+    }
+}
+
+/// Computes and stores the outputs of windows of one segment.
+///
+/// # Safety
+/// As [`block`]; `outputs` are valid for writes of `columns` numbers, a multiple of [`COLUMNS`].
+// Not inlined, so that the registers are the loop's alone. So is `add`.
 #[inline(never)]
 #[allow(clippy::needless_range_loop, reason = "the loops are unrolled into registers")]
-unsafe fn sums<const R: usize>(
+unsafe fn finish<const R: usize>(
     product: &Product,
     windows: [*const f32; R],
-    columns: Range<usize>,
-    store: impl Fn(usize, usize, Simd128),
+    first: usize,
+    columns: usize,
+    outputs: [*mut f32; R],
 ) {
-    let length = product.packed.window;
-    let mut weights = product.packed.weights.as_ptr().wrapping_add(columns.start * length);
-    for column in columns.step_by(COLUMNS) {
+    let length = product.packed.segment_length;
+    let mut weights = product.packed.weights.as_ptr().wrapping_add(first * length);
+    let bias = product.packed.bias.as_ptr().wrapping_add(first);
+    for column in (0..columns).step_by(COLUMNS) {
         // SAFETY: the caller's promise.
         unsafe {
-            let products = tile::<R>(windows, weights, length);
-            let bias = Simd128::load(product.packed.bias.as_ptr().add(column));
+            let sums = tile::<R>(windows, weights, length, length);
+            let bias = Simd128::load(bias.add(column));
+            let activation = product.activation.vectors::<Simd128>();
             for row in 0..R {
-                store(row, column, across(products[row]).add(bias));
+                activation.apply(across(sums[row]).add(bias)).store(outputs[row].add(column));
             }
             weights = weights.add(COLUMNS * length);
         }
     }
 }
 
-/// The products of `R` windows with the weights of four columns, as partial sums.
+/// Adds the products of one segment, `(first column, segment)`, to the sums of `columns` columns.
+///
+/// # Safety
+/// As [`block`].
+#[inline(never)]
+#[allow(clippy::needless_range_loop, reason = "the loops are unrolled into registers")]
+unsafe fn add<const R: usize>(
+    product: &Product,
+    windows: [*const f32; R],
+    (first, segment): (usize, usize),
+    columns: usize,
+    sums: &mut Sums<R>,
+) {
+    let (pitch, length) = (product.window(), product.packed.segment_length);
+    let position = first * pitch + segment * length;
+    let mut weights = product.packed.weights.as_ptr().wrapping_add(position);
+    for column in (0..columns).step_by(COLUMNS) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let products = tile::<R>(windows, weights, length, pitch);
+            for row in 0..R {
+                let target = sums[row].as_mut_ptr().add(column);
+                across(products[row]).add(Simd128::load(target)).store(target);
+            }
+            weights = weights.add(COLUMNS * pitch);
+        }
+    }
+}
+
+/// The products of `R` windows with the weights of four columns, which are `pitch` apart, as partial sums.
 ///
 /// # Safety
 /// The windows and the columns of weights are valid for reads of `length` numbers, a multiple of [`STEP`].
@@ -117,6 +171,7 @@ unsafe fn tile<const R: usize>(
     windows: [*const f32; R],
     weights: *const f32,
     length: usize,
+    pitch: usize,
 ) -> [[Simd128; COLUMNS]; R] {
     let mut step = 0;
     // SAFETY: the caller's promise.
@@ -128,7 +183,7 @@ unsafe fn tile<const R: usize>(
                 numbers[row] = Simd128::load(windows[row].add(step));
             }
             for column in 0..COLUMNS {
-                let weight = Simd128::load(weights.add(column * length + step));
+                let weight = Simd128::load(weights.add(column * pitch + step));
                 for row in 0..R {
                     sums[row][column] = sums[row][column].add(weight.mul(numbers[row]));
                 }

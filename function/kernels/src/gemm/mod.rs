@@ -1,7 +1,7 @@
 //! The kernel of all other convolutions: a product of the image's windows with the weights.
 //!
-//! The windows are read as they are, one after another, so those of a pointwise convolution are its input. The weights
-//! are packed once. Each tile of the product stays
+//! A window is read where it lies in the image, as one segment for each row of the convolution's kernel, so nothing
+//! is copied or packed at run time. The weights are packed once, in panels of columns. Each tile of the product stays
 //! in registers while the sum over the window is computed; bias, residual and activation are applied as it is stored.
 
 #[cfg_attr(target_arch = "wasm32", path = "dot.rs")]
@@ -12,7 +12,7 @@ use crate::activation::Activation;
 use crate::instructions::Instructions;
 use crate::lanes::Lanes;
 
-/// The steps of the sum that a kernel takes at once. Windows are padded with zeros to a multiple of it.
+/// The steps of the sum that a kernel takes at once. Segments are padded to a multiple of it with zero weights.
 pub(crate) const STEP: usize = 4;
 
 /// Weights, packed for one instruction set.
@@ -21,19 +21,34 @@ pub(crate) struct Packed {
     instructions: Instructions,
     /// The number of outputs of a window.
     columns: usize,
-    /// The numbers of a window: a multiple of [`STEP`].
-    window: usize,
+    segments: usize,
+    /// Of a segment in `weights`: a multiple of [`STEP`].
+    segment_length: usize,
     weights: Vec<f32>,
     /// Padded with zeros to whole panels.
     bias: Vec<f32>,
 }
 
-/// Weights before packing: `[columns, window]`.
+/// The windows of an image, from which a product is computed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Windows {
+    /// Position of the first window in the image.
+    pub(crate) start: usize,
+    pub(crate) count: usize,
+    /// From one window to the next.
+    pub(crate) stride: usize,
+    /// From one segment of a window to the next.
+    pub(crate) segment_stride: usize,
+}
+
+/// Weights before packing: `[columns, segments, segment_length]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Weights<'w> {
     pub(crate) values: &'w [f32],
     /// One for each column.
     pub(crate) bias: &'w [f32],
+    pub(crate) segments: usize,
+    pub(crate) segment_length: usize,
 }
 
 /// What happens to a sum before it is stored.
@@ -48,38 +63,47 @@ impl Packed {
     /// Packs weights for an instruction set.
     pub(crate) fn new(weights: Weights, instructions: Instructions) -> Self {
         let columns = weights.bias.len();
-        let length = weights.values.len() / columns.max(1);
-        let window = length.next_multiple_of(STEP);
+        let segment_length = weights.segment_length.next_multiple_of(STEP);
+        let window = weights.segments * segment_length;
         let panel = form::panel_columns(instructions);
         let padded_columns = columns.next_multiple_of(panel);
         let mut packed = vec![0.0; padded_columns * window];
         for (index, &value) in weights.values.iter().enumerate() {
-            packed[form::position(index / length, index % length, window, panel)] = value;
+            let (rest, k) = (index / weights.segment_length, index % weights.segment_length);
+            let (column, segment) = (rest / weights.segments, rest % weights.segments);
+            let step = segment * segment_length + k;
+            packed[form::position(column, step, window, panel)] = value;
         }
         let mut bias = weights.bias.to_vec();
         bias.resize(padded_columns, 0.0);
-        Self { instructions, columns, window, weights: packed, bias }
+        let segments = weights.segments;
+        Self { instructions, columns, segments, segment_length, weights: packed, bias }
     }
 
-    /// The numbers of a window: a multiple of [`STEP`].
-    pub(crate) fn window(&self) -> usize {
-        self.window
-    }
-
-    /// Computes `output`, `[rows, columns]`, from `windows`, `[rows, window]`.
+    /// Computes `output`, `[windows, columns]`, from the windows of `image`.
     ///
     /// # Panics
-    /// If a slice has the wrong length.
-    pub(crate) fn multiply(&self, windows: &[f32], epilogue: Epilogue, output: &mut [f32]) {
+    /// If a window ends outside of the image, or a slice has the wrong length.
+    pub(crate) fn multiply(
+        &self,
+        image: &[f32],
+        windows: Windows,
+        epilogue: Epilogue,
+        output: &mut [f32],
+    ) {
         let Epilogue { residual, activation } = epilogue;
-        let rows = windows.len() / self.window;
-        assert_eq!(windows.len(), rows * self.window, "windows");
-        assert_eq!(output.len(), rows * self.columns, "output");
+        let Windows { start, count, stride, segment_stride } = windows;
+        assert_eq!(output.len(), count * self.columns, "output");
         assert!(residual.is_none_or(|residual| residual.len() == output.len()), "residual");
+        if count == 0 {
+            return;
+        }
+        let last = start + (count - 1) * stride + (self.segments - 1) * segment_stride;
+        assert!(last + self.segment_length <= image.len(), "the last window");
         let product = Product {
             packed: self,
-            rows,
-            windows: windows.as_ptr(),
+            image: &image[start..],
+            windows,
             residual: residual.map_or(std::ptr::null(), <[f32]>::as_ptr),
             activation,
             output: output.as_mut_ptr(),
@@ -92,8 +116,9 @@ impl Packed {
 /// The operands of a product, whose lengths [`Packed::multiply`] has checked.
 struct Product<'p> {
     packed: &'p Packed,
-    rows: usize,
-    windows: *const f32,
+    /// From the first window on.
+    image: &'p [f32],
+    windows: Windows,
     /// Null if there is none.
     residual: *const f32,
     activation: Activation,
@@ -101,9 +126,22 @@ struct Product<'p> {
 }
 
 impl Product<'_> {
-    /// A window.
+    /// The steps of the sum.
+    fn window(&self) -> usize {
+        self.packed.segments * self.packed.segment_length
+    }
+
+    /// The start of a window in the image.
     fn row(&self, row: usize) -> *const f32 {
-        self.windows.wrapping_add(row * self.packed.window)
+        self.image.as_ptr().wrapping_add(row * self.windows.stride)
+    }
+
+    /// A segment of the windows from `row` on.
+    #[cfg(target_arch = "wasm32")]
+    #[inline(always)]
+    fn rows<const R: usize>(&self, row: usize, segment: usize) -> [*const f32; R] {
+        let start = self.row(row).wrapping_add(segment * self.windows.segment_stride);
+        std::array::from_fn(|index| start.wrapping_add(index * self.windows.stride))
     }
 
     /// Adds the residual and applies the activation to the sums of one row, from `column` on, and stores them. The

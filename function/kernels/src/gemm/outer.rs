@@ -67,8 +67,8 @@ const BLOCK_BYTES: usize = 64 << 10;
 unsafe fn tiled<L: Lanes, const R: usize, const V: usize>(product: &Product) {
     let panel = V * L::COUNT;
     let panels = product.packed.bias.len() / panel;
-    let block = (BLOCK_BYTES / (product.packed.window * panel * size_of::<f32>())).max(1);
-    let rows = product.rows;
+    let block = (BLOCK_BYTES / (product.window() * panel * size_of::<f32>())).max(1);
+    let rows = product.windows.count;
     let mut first = 0;
     while first < panels {
         let end = panels.min(first + block);
@@ -130,7 +130,7 @@ unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         let bias = packed.bias.as_ptr().add(panel * columns);
-        let mut weights = packed.weights.as_ptr().add(panel * product.packed.window * columns);
+        let mut weights = packed.weights.as_ptr().add(panel * product.window() * columns);
         let mut sums = [[L::splat(0.0); V]; R];
         for vector in 0..V {
             let bias = L::load(bias.add(vector * L::COUNT));
@@ -138,19 +138,23 @@ unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
                 sums[row][vector] = bias;
             }
         }
-        let window = product.row(row);
-        for step in 0..packed.window {
-            let mut weight = [L::splat(0.0); V];
-            for vector in 0..V {
-                weight[vector] = L::load(weights.add(vector * L::COUNT));
-            }
-            for row in 0..R {
-                let number = L::splat(*window.add(row * packed.window + step));
+        let stride = product.windows.stride;
+        let mut window = product.row(row);
+        for _ in 0..packed.segments {
+            for step in 0..packed.segment_length {
+                let mut weight = [L::splat(0.0); V];
                 for vector in 0..V {
-                    sums[row][vector] = number.mul_add(weight[vector], sums[row][vector]);
+                    weight[vector] = L::load(weights.add(vector * L::COUNT));
                 }
+                for row in 0..R {
+                    let number = L::splat(*window.add(row * stride + step));
+                    for vector in 0..V {
+                        sums[row][vector] = number.mul_add(weight[vector], sums[row][vector]);
+                    }
+                }
+                weights = weights.add(columns);
             }
-            weights = weights.add(columns);
+            window = window.wrapping_add(product.windows.segment_stride);
         }
         // Copied, so that only the copy is in memory: this loop is too long to be unrolled.
         let sums = std::hint::black_box(sums);
