@@ -9,12 +9,29 @@
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use half::f16;
 use image::{DynamicImage, RgbImage};
-use tract_onnx::prelude::{Datum, Tensor, f16, tract_ndarray as ndarray};
 
 use crate::error::Error;
 use crate::model::{ChannelOrder, Element, Filter, Fit, Input, Layout, Position};
 use crate::picture::{ImageSize, Picture};
+
+/// The network's input: one picture.
+#[derive(Debug)]
+pub struct Tensor {
+    /// See [`Input::shape`].
+    pub shape: [usize; 4],
+    /// In row-major order.
+    pub elements: Elements,
+}
+
+/// The elements of a tensor.
+#[derive(Debug, PartialEq)]
+pub enum Elements {
+    U8(Vec<u8>),
+    F16(Vec<f16>),
+    F32(Vec<f32>),
+}
 
 /// Where a picture lies in the network's input.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,14 +80,11 @@ pub fn fit(picture: &Picture, input: &Input) -> Result<(Tensor, Placement), Erro
         Fit::Stretch => resized.into_rgb8(),
         Fit::Letterbox => letterbox(&resized.into_rgb8(), input),
     };
-    Ok((tensor(canvas, input)?, placement))
+    Ok((tensor(canvas, input), placement))
 }
 
 /// The tensor of a black picture.
-///
-/// # Errors
-/// [`Error::Internal`] if the input's shape is impossible.
-pub fn blank(input: &Input) -> Result<Tensor, Error> {
+pub fn blank(input: &Input) -> Tensor {
     tensor(RgbImage::new(input.width, input.height), input)
 }
 
@@ -154,26 +168,24 @@ fn letterbox(picture: &RgbImage, input: &Input) -> RgbImage {
     canvas
 }
 
-fn tensor(canvas: RgbImage, input: &Input) -> Result<Tensor, Error> {
-    match input.element {
+fn tensor(canvas: RgbImage, input: &Input) -> Tensor {
+    let normalised = |channel, value| input.normalised(channel, value);
+    let elements = match input.element {
         // Laid out already.
         Element::U8 if (input.layout, input.channel_order) == (Layout::Nhwc, ChannelOrder::Rgb) => {
-            shaped(canvas.into_raw(), input)
+            Elements::U8(canvas.into_raw())
         }
-        Element::U8 => laid_out(&canvas, input, |_, value| value),
-        Element::F16 => laid_out(&canvas, input, |channel, value| {
-            f16::from_f32(input.normalised(channel, value))
-        }),
-        Element::F32 => laid_out(&canvas, input, |channel, value| input.normalised(channel, value)),
-    }
+        Element::U8 => Elements::U8(laid_out(&canvas, input, |_, value| value)),
+        Element::F16 => Elements::F16(laid_out(&canvas, input, |channel, value| {
+            f16::from_f32(normalised(channel, value))
+        })),
+        Element::F32 => Elements::F32(laid_out(&canvas, input, normalised)),
+    };
+    Tensor { shape: input.shape(), elements }
 }
 
-/// The pixels as a tensor. An element depends on its channel and on one of 256 values, so that each is computed once.
-fn laid_out<T: Datum + Copy>(
-    canvas: &RgbImage,
-    input: &Input,
-    element: impl Fn(usize, u8) -> T,
-) -> Result<Tensor, Error> {
+/// The elements of a tensor. Each depends on its channel and on one of 256 values, so it is looked up in a table.
+fn laid_out<T: Copy>(canvas: &RgbImage, input: &Input, element: impl Fn(usize, u8) -> T) -> Vec<T> {
     let tables: [Vec<T>; 3] =
         std::array::from_fn(|channel| (0..=u8::MAX).map(|value| element(channel, value)).collect());
     let order = match input.channel_order {
@@ -195,21 +207,15 @@ fn laid_out<T: Datum + Copy>(
             }
         }
     }
-    shaped(elements, input)
-}
-
-fn shaped<T: Datum>(elements: Vec<T>, input: &Input) -> Result<Tensor, Error> {
-    ndarray::Array4::from_shape_vec(input.shape(), elements)
-        .map(Tensor::from)
-        .map_err(|error| Error::Internal(format!("tensor: {error}")))
+    elements
 }
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
     use image::RgbImage;
-    use tract_onnx::prelude::{Tensor, f16};
 
-    use super::{letterbox, margins, placement_of, tensor};
+    use super::{Elements, letterbox, margins, placement_of, tensor};
     use crate::model::Input;
     use crate::picture::ImageSize;
 
@@ -219,24 +225,21 @@ mod tests {
         toml::from_str(&text).expect("an input")
     }
 
-    fn values<T: tract_onnx::prelude::Datum + Copy>(tensor: &Tensor) -> Vec<T> {
-        tensor.to_plain_array_view::<T>().expect("a tensor").iter().copied().collect()
-    }
-
     #[test]
     fn pixels_are_laid_out_as_the_manifest_says() {
         let canvas = RgbImage::from_raw(2, 1, vec![10, 20, 30, 40, 50, 60]).expect("pixels");
-        let of = |keys: &str| tensor(canvas.clone(), &input(keys)).expect("a tensor");
-        assert_eq!(values::<u8>(&of("")), [10, 20, 30, 40, 50, 60]);
-        assert_eq!(of("").shape(), [1, 1, 2, 3]);
+        let of = |keys: &str| tensor(canvas.clone(), &input(keys));
+        assert_eq!(of("").elements, Elements::U8(vec![10, 20, 30, 40, 50, 60]));
+        assert_eq!(of("").shape, [1, 1, 2, 3]);
         let planes = of("layout = \"nchw\"\nchannel_order = \"bgr\"");
-        assert_eq!(values::<u8>(&planes), [30, 60, 20, 50, 10, 40]);
-        assert_eq!(planes.shape(), [1, 3, 1, 2]);
+        assert_eq!(planes.elements, Elements::U8(vec![30, 60, 20, 50, 10, 40]));
+        assert_eq!(planes.shape, [1, 3, 1, 2]);
         let keys = "scale = 0.1\nmean = [1.0, 2.0, 3.0]\nstd = [1.0, 1.0, 2.0]";
         let normalised = of(&format!("element = \"f32\"\n{keys}"));
-        assert_eq!(values::<f32>(&normalised), [0.0, 0.0, 0.0, 3.0, 3.0, 1.5]);
+        assert_eq!(normalised.elements, Elements::F32(vec![0.0, 0.0, 0.0, 3.0, 3.0, 1.5]));
         let half = of(&format!("element = \"f16\"\nlayout = \"nchw\"\n{keys}"));
-        assert_eq!(values::<f16>(&half), [0.0, 3.0, 0.0, 3.0, 0.0, 1.5].map(f16::from_f32));
+        let expected = [0.0, 3.0, 0.0, 3.0, 0.0, 1.5].map(f16::from_f32);
+        assert_eq!(half.elements, Elements::F16(expected.to_vec()));
     }
 
     #[test]

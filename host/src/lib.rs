@@ -6,6 +6,7 @@ pub mod build;
 pub mod cli;
 pub mod config;
 pub mod detector;
+pub mod nn;
 pub mod node;
 pub mod onnx;
 pub mod progress;

@@ -101,3 +101,32 @@ pub fn pause(path: &Path, name: &str) -> PathBuf {
     archive(path, name, &linux_config(&["/pause"], &layer), LINUX_CONFIG, &[(TAR, layer)]);
     path.to_owned()
 }
+
+/// What an OCI archive of one image with one layer holds.
+pub struct Unpacked {
+    /// The image's entry in the index.
+    pub entry: Value,
+    /// The folder with the layer's files.
+    pub root: PathBuf,
+}
+
+/// Unpacks the archive of an image with one layer into `folder`.
+pub fn unpack(archive: &Path, folder: &Path) -> Unpacked {
+    let image = folder.join("image");
+    extract(archive, &image);
+    let json = |path: &Path| -> Value {
+        serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON")
+    };
+    let blob = |digest: &Value| image.join(blob(digest.as_str().expect("a digest")));
+    let entry = json(&image.join("index.json"))["manifests"][0].clone();
+    let manifest = json(&blob(&entry["digest"]));
+    let root = folder.join("rootfs");
+    extract(&blob(&manifest["layers"][0]["digest"]), &root);
+    Unpacked { entry, root }
+}
+
+fn extract(archive: &Path, folder: &Path) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let status = Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(folder).status();
+    assert!(status.is_ok_and(|status| status.success()), "tar -xf {}", archive.display());
+}

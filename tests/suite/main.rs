@@ -1,5 +1,6 @@
 //! The portable black-box tests, which run on any Linux without root, packages or a network.
 
+mod acceleration;
 mod accuracy;
 mod annotate;
 mod bad_input;

@@ -2,7 +2,6 @@
 
 use anyhow::ensure;
 use serde::Deserialize;
-use tract_onnx::prelude::DatumType;
 
 use super::head::Output;
 
@@ -177,17 +176,6 @@ impl Input {
         match self.layout {
             Layout::Nhwc => [1, height, width, 3],
             Layout::Nchw => [1, 3, height, width],
-        }
-    }
-}
-
-impl Element {
-    /// The element type in tract.
-    pub fn datum_type(self) -> DatumType {
-        match self {
-            Self::U8 => DatumType::U8,
-            Self::F16 => DatumType::F16,
-            Self::F32 => DatumType::F32,
         }
     }
 }

@@ -1,30 +1,29 @@
 //! A model: its manifest, its labels, and its network.
 
-mod graph;
 pub mod head;
 mod labels;
 mod manifest;
-mod outputs;
-
-use std::sync::Arc;
+mod network;
 
 use anyhow::Context;
-use tract_onnx::prelude::*;
 
 pub use head::{Decoder, Head, Output, Suppression};
 pub use labels::Labels;
 pub use manifest::{
     ChannelOrder, Element, Filter, Fit, Input, Layout, Manifest, Position, Thresholds,
 };
-pub use outputs::Outputs;
+pub use network::Outputs;
 
 use crate::error::Error;
 use crate::options::Options;
+use crate::tensor::Tensor;
+use network::Network;
 
 /// The content of a model's files.
 pub struct ModelFiles<'f> {
     pub manifest: &'f str,
     pub labels: &'f str,
+    /// Empty if the host runs the network.
     pub network: &'f [u8],
 }
 
@@ -32,26 +31,19 @@ pub struct ModelFiles<'f> {
 pub struct Model {
     manifest: Manifest,
     labels: Labels,
-    plan: Arc<TypedRunnableModel>,
+    network: Network,
 }
 
 impl Model {
-    /// Parses and optimises the network. This takes seconds, so it is done once, before the snapshot.
+    /// Parses the files and loads the network. This can take seconds, so it is done once, before the snapshot.
     ///
     /// # Errors
     /// If a file is invalid. The error names it.
     pub fn load(files: &ModelFiles) -> anyhow::Result<Self> {
         let manifest = Manifest::parse(files.manifest).context("model.toml")?;
         let labels = Labels::parse(files.labels, &manifest).context("labels.txt")?;
-        let plan = plan(&manifest, files.network).context("model.onnx")?;
-        let graph = plan.model();
-        let facts = graph.output_outlets()?.iter().map(|outlet| graph.outlet_fact(*outlet));
-        let facts: Vec<_> = facts.collect::<TractResult<_>>().context("model.onnx")?;
-        let Manifest { input, output, .. } = &manifest;
-        head::check_facts(&output.head, input, labels.columns(), &facts).context("model.onnx")?;
-        let model = Self { manifest, labels, plan };
-        model.warm_up()?;
-        Ok(model)
+        let network = Network::load(&manifest, labels.columns(), files.network)?;
+        Ok(Self { manifest, labels, network })
     }
 
     pub fn manifest(&self) -> &Manifest {
@@ -72,9 +64,7 @@ impl Model {
     /// # Errors
     /// [`Error::Internal`] if the network fails, which does not depend on the client's input.
     pub fn run(&self, input: Tensor) -> Result<Outputs, Error> {
-        let internal = |error: TractError| Error::Internal(format!("{error:#}"));
-        let outputs = self.plan.run(tvec!(input.into())).map_err(internal)?;
-        Outputs::new(outputs).map_err(internal)
+        self.network.run(input)
     }
 
     /// Reads the outputs of one run as candidates.
@@ -82,25 +72,4 @@ impl Model {
         let Manifest { input, output, .. } = &self.manifest;
         output.head.decoder(outputs, self.labels.columns(), input)
     }
-
-    /// Runs the network once on a blank input. This puts lazily built state into the snapshot, and rejects a
-    /// model whose outputs are not what its head takes.
-    fn warm_up(&self) -> anyhow::Result<()> {
-        let Manifest { input, output, .. } = &self.manifest;
-        let blank = crate::tensor::blank(input).map_err(anyhow::Error::msg)?;
-        head::check_values(&output.head, input, self.labels.columns(), &self.run(blank)?)
-    }
-}
-
-fn plan(manifest: &Manifest, network: &[u8]) -> anyhow::Result<Arc<TypedRunnableModel>> {
-    let input = &manifest.input;
-    let fact = InferenceFact::dt_shape(input.element.datum_type(), input.shape());
-    let network = tract_onnx::onnx().model_for_read(&mut std::io::Cursor::new(network))?;
-    graph::check(&network, manifest)?;
-    let network = network
-        .with_input_names([&input.name])?
-        .with_input_fact(0, fact)?
-        .with_outputs_by_name(manifest.output.head.outputs())?
-        .into_typed()?;
-    kernels::optimise(network)?.into_runnable()
 }

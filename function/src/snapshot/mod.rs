@@ -3,7 +3,7 @@
 //!
 //! It is called in two fresh instances, one after the other: see [`heaps`]. Standard input has four blocks, each
 //! preceded by its length (8 bytes, little-endian): the survivors that the first instance recorded, then
-//! `model.toml`, `labels.txt` and `model.onnx`. For the first instance, the first block is empty, and it writes
+//! `model.toml`, `labels.txt` and `model.onnx`, which is left unread if the host runs the network. For the first instance, the first block is empty, and it writes
 //! the survivors to standard output. No files are used, so the snapshot contains nothing of a file system (times,
 //! inodes), and the same model gives the same bytes everywhere.
 
@@ -65,7 +65,8 @@ fn or_exit<T>(result: anyhow::Result<T>) -> Option<T> {
 
 fn load() -> anyhow::Result<()> {
     let text = |name: &str| String::from_utf8(block()?).with_context(|| name.to_owned());
-    let (manifest, labels, network) = (text("model.toml")?, text("labels.txt")?, block()?);
+    let (manifest, labels) = (text("model.toml")?, text("labels.txt")?);
+    let network = if cfg!(feature = "embedded") { block()? } else { Vec::new() };
     let files = ModelFiles { manifest: &manifest, labels: &labels, network: &network };
     let _ = MODEL.set(Model::load(&files)?);
     Ok(())

@@ -12,8 +12,11 @@ const HANDLERS: [&str; 2] = ["wasi:http/incoming-handler@0.2.", "wasi:http/handl
 /// The supported versions of WASI.
 const LINKED: [&str; 2] = ["@0.2.", "@0.3."];
 
+/// The package through which components use networks that the host runs.
+const NN_PACKAGE: &str = "wasi:nn/";
+
 /// Packages and interfaces that the host provides to every component.
-const GRANTED: [&str; 11] = [
+const GRANTED: [&str; 12] = [
     "fermyon:spin/key-value@2.",
     "fermyon:spin/variables@2.",
     "wasi:cli/",
@@ -23,6 +26,7 @@ const GRANTED: [&str; 11] = [
     "wasi:http/",
     "wasi:io/",
     "wasi:keyvalue/store@0.2.",
+    NN_PACKAGE,
     "wasi:random/",
     "wasi:sockets/",
 ];
@@ -47,6 +51,16 @@ pub fn component(component: &Component) -> anyhow::Result<()> {
     interfaces(&bytes)
         .and_then(|interfaces| interfaces.check())
         .with_context(|| format!("component `{}` ({path})", component.id))
+}
+
+/// Whether a component uses networks that the host runs.
+///
+/// # Errors
+/// If its file cannot be read or is not a component.
+pub fn uses_nn(component: &Component) -> anyhow::Result<bool> {
+    let bytes = std::fs::read(&component.source)
+        .with_context(|| format!("cannot read {}", component.source.display()))?;
+    Ok(interfaces(&bytes)?.imports.iter().any(|name| name.starts_with(NN_PACKAGE)))
 }
 
 /// The names of a component's imports and exports.

@@ -172,6 +172,20 @@ pub struct SpotterTool {
     /// The folder of the model to bake in: `model.toml`, `model.onnx`, `labels.txt`. Without a model, the module
     /// is only wrapped.
     pub model: Option<PathBuf>,
+    /// The folders of the models that `ai_models` grants, by name.
+    #[serde(default)]
+    pub models: BTreeMap<String, PathBuf>,
+    /// Overrides for `--profile NAME`, beside the component's own.
+    #[serde(default)]
+    pub profile: BTreeMap<String, ToolProfile>,
+}
+
+/// `[component.ID.tool.spotter.profile.NAME]`: overrides of the settings beside it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolProfile {
+    pub module: Option<PathBuf>,
+    pub interruption: Option<Interruption>,
 }
 
 /// How an instance that exceeds its limit on processor time is stopped.
@@ -218,11 +232,24 @@ impl Manifest {
     }
 }
 
+impl SpotterTool {
+    fn apply_profile(&mut self, name: &str) {
+        let Some(profile) = self.profile.remove(name) else { return };
+        if profile.module.is_some() {
+            self.module = profile.module;
+        }
+        self.interruption = profile.interruption.unwrap_or(self.interruption);
+    }
+}
+
 impl ComponentManifest {
-    /// Replaces the component's source and build with the profile's, and adds the profile's environment. Does
+    /// Replaces the component's source, build and baking with the profile's, and adds the profile's environment. Does
     /// nothing if the component does not have this profile.
     fn apply_profile(&mut self, name: &str) {
         let Some(profile) = self.profile.remove(name) else { return };
+        if let Some(tool) = &mut self.tool.spotter {
+            tool.apply_profile(name);
+        }
         if let Some(source) = profile.source {
             self.source = source;
         }
@@ -236,7 +263,6 @@ impl ComponentManifest {
     pub fn refuse_unsupported(&self) -> anyhow::Result<()> {
         let asked = [
             ("sqlite_databases", !self.sqlite_databases.is_empty()),
-            ("ai_models", !self.ai_models.is_empty()),
             ("dependencies", !self.dependencies.is_empty()),
         ];
         for (key, is_asked) in asked {

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod files;
 pub mod manifest;
+pub mod models;
 pub mod outbound;
 pub mod routes;
 pub mod variables;
@@ -14,6 +15,7 @@ use anyhow::{Context, bail, ensure};
 
 use files::FileEntry;
 use manifest::{Interruption, Manifest};
+use models::ModelFolders;
 use outbound::AllowedHosts;
 use routes::{Pattern, RouteTable, StaticReply, Target};
 use variables::{MissingVariable, VariableSources};
@@ -24,6 +26,8 @@ pub struct Choices {
     pub variables: VariableSources,
     /// The profile to apply to each component that has it.
     pub profile: Option<String>,
+    /// The folders of models that components may use through `wasi:nn`.
+    pub models: ModelFolders,
 }
 
 /// An application ready to be built, checked or served.
@@ -54,6 +58,8 @@ pub struct Component {
     pub allowed_hosts: AllowedHosts,
     /// The stores the component may open.
     pub key_value_stores: Vec<String>,
+    /// The models it may use through `wasi:nn`, and the folder of each, if one is given.
+    pub models: BTreeMap<String, Option<PathBuf>>,
     pub files: Vec<FileEntry>,
     pub exclude_files: Vec<String>,
     pub interruption: Interruption,
@@ -111,7 +117,7 @@ impl App {
         let values = variables::resolve(&manifest.variables, &choices.variables)?;
         let mut components = BTreeMap::new();
         for (id, raw) in manifest.component {
-            let component = Component::resolve(&id, raw, root, &values, choices.variables.missing)
+            let component = Component::resolve(&id, raw, root, &values, choices)
                 .with_context(|| format!("[component.{id}]"))?;
             components.insert(id, component);
         }
@@ -191,7 +197,7 @@ impl Component {
         raw: manifest::ComponentManifest,
         root: &Path,
         values: &BTreeMap<String, String>,
-        missing: MissingVariable,
+        choices: &Choices,
     ) -> anyhow::Result<Self> {
         raw.refuse_unsupported()?;
         let manifest::Source::Local(source) = raw.source else {
@@ -207,6 +213,7 @@ impl Component {
             tool.module.is_some() || tool.model.is_none(),
             "`tool.spotter.model` needs a `module` to bake the model into"
         );
+        let models = models::resolve(&raw.ai_models, &choices.models, &tool, root);
         let bake = tool.module.map(|module| Bake {
             module: root.join(module),
             model: tool.model.map(|folder| root.join(folder)),
@@ -220,7 +227,7 @@ impl Component {
         for host in &raw.allowed_outbound_hosts {
             let expanded = variables::expand(host, values)?;
             // A placeholder need not be a valid host.
-            if missing == MissingVariable::Error || expanded == *host {
+            if choices.variables.missing == MissingVariable::Error || expanded == *host {
                 hosts.push(expanded);
             }
         }
@@ -233,6 +240,7 @@ impl Component {
             variables,
             allowed_hosts: AllowedHosts::parse(&hosts)?,
             key_value_stores: raw.key_value_stores,
+            models,
             files: raw.files,
             exclude_files: raw.exclude_files,
             interruption: tool.interruption,

@@ -78,6 +78,9 @@ struct AppArguments {
     /// The profile to apply to each component that has it
     #[arg(long, env = "SPIN_PROFILE", value_name = "NAME")]
     profile: Option<String>,
+    /// The folder of a model that `ai_models` grants to a component; can be repeated
+    #[arg(long, value_name = "NAME=FOLDER")]
+    model: Vec<String>,
 }
 
 impl AppArguments {
@@ -104,7 +107,12 @@ impl AppArguments {
     }
 
     fn load_with(&self, variables: VariableSources) -> anyhow::Result<App> {
-        let choices = Choices { variables, profile: self.profile.clone() };
+        let models = self.model.iter().map(|entry| {
+            let (name, folder) = pair("--model", entry)?;
+            Ok((name.to_owned(), PathBuf::from(folder)))
+        });
+        let models = models.collect::<anyhow::Result<_>>()?;
+        let choices = Choices { variables, profile: self.profile.clone(), models };
         let mut app = App::load(&self.path()?, &choices)?;
         if registry::is_reference(&self.from) {
             // All versions of an image share their state, and the cache is no place for it.
@@ -121,6 +129,11 @@ impl AppArguments {
         let reference = registry::reference(&self.from.to_string_lossy())?;
         Ok(block_on(registry::pull(&reference))?.0)
     }
+}
+
+/// Splits a flag's `NAME=VALUE`.
+fn pair<'a>(flag: &str, text: &'a str) -> anyhow::Result<(&'a str, &'a str)> {
+    text.split_once('=').with_context(|| format!("{flag} {text:?} is not of the form NAME=VALUE"))
 }
 
 /// This process's environment, without variables that are not valid UTF-8.

@@ -10,9 +10,9 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use prometheus_client::collector::Collector;
 
-use super::AppArguments;
 use super::build::ToolchainArguments;
 use super::log::LogFormat;
+use super::{AppArguments, pair};
 use crate::app::App;
 use crate::config::file::ConfigFile;
 use crate::config::limits::LimitSettings;
@@ -151,11 +151,6 @@ impl Up {
         );
         Ok(())
     }
-}
-
-/// Splits a flag's `NAME=VALUE`.
-fn pair<'a>(flag: &str, text: &'a str) -> anyhow::Result<(&'a str, &'a str)> {
-    text.split_once('=').with_context(|| format!("{flag} {text:?} is not of the form NAME=VALUE"))
 }
 
 fn add_environment(app: &mut App, variables: &[String]) -> anyhow::Result<()> {

@@ -74,6 +74,9 @@ impl Watch {
         for variable in &self.app.variable {
             command.arg("--variable").arg(variable);
         }
+        for model in &self.app.model {
+            command.arg("--model").arg(model);
+        }
         if let Some(profile) = &self.app.profile {
             command.arg("--profile").arg(profile);
         }

@@ -74,14 +74,27 @@ pub struct Content {
     pub inline: Option<String>,
 }
 
+/// The content of one component, each part of it a layer.
+pub struct ComponentContent {
+    pub source: Content,
+    pub files: Vec<LockedFile>,
+    pub models: LockedModels,
+}
+
+/// The files of each model that the host runs for a component, by the model's name. Spin ignores them.
+pub type LockedModels = BTreeMap<String, Vec<LockedFile>>;
+
+/// The key of [`LockedModels`] in a component's metadata.
+const MODELS_KEY: &str = "spotter_models";
+
 impl LockedApp {
-    /// Locks a manifest. `contents` has the source and files of each component, by id.
+    /// Locks a manifest. `contents` has the content of each component, by id.
     ///
     /// # Errors
     /// If a component is not in `contents`.
     pub fn of(
         manifest: Manifest,
-        mut contents: BTreeMap<String, (Content, Vec<LockedFile>)>,
+        mut contents: BTreeMap<String, ComponentContent>,
     ) -> anyhow::Result<Self> {
         let application = manifest.application;
         let mut metadata = Map::new();
@@ -100,17 +113,21 @@ impl LockedApp {
         let triggers = manifest.trigger.http.into_iter().enumerate();
         let triggers = triggers.map(|(number, trigger)| lock_trigger(number, trigger));
         let components = manifest.component.into_iter().map(|(id, component)| {
-            let (content, files) =
+            let ComponentContent { source, files, models } =
                 contents.remove(&id).with_context(|| format!("`{id}` has no content"))?;
             let mut metadata = Map::new();
             metadata.insert("description".into(), component.description.into());
             metadata
                 .insert("allowed_outbound_hosts".into(), component.allowed_outbound_hosts.into());
             metadata.insert("key_value_stores".into(), component.key_value_stores.into());
+            metadata.insert("ai_models".into(), component.ai_models.into());
+            if !models.is_empty() {
+                metadata.insert(MODELS_KEY.into(), serde_json::to_value(models)?);
+            }
             Ok(LockedComponent {
                 id,
                 metadata,
-                source: LockedSource { content_type: "application/wasm".into(), content },
+                source: LockedSource { content_type: "application/wasm".into(), content: source },
                 env: component.environment,
                 files,
                 config: component.variables,
@@ -125,7 +142,8 @@ impl LockedApp {
         })
     }
 
-    /// Converts it back to a manifest, with each component in `ID.wasm` and its files below `files/ID`.
+    /// Converts it back to a manifest, with each component in `ID.wasm`, its files below `files/ID`, and its models
+    /// in folders of [`model_folder`].
     ///
     /// # Errors
     /// If a trigger is not HTTP, or a component's id is not a valid file name.
@@ -168,6 +186,18 @@ impl LockedApp {
 }
 
 impl LockedComponent {
+    /// The models that the host runs for it.
+    ///
+    /// # Errors
+    /// If they are malformed, or one has a name that is not a valid file name.
+    pub fn models(&self) -> anyhow::Result<LockedModels> {
+        let Some(models) = self.metadata.get(MODELS_KEY) else { return Ok(LockedModels::new()) };
+        let models: LockedModels =
+            serde_json::from_value(models.clone()).context("cannot read its models")?;
+        models.keys().try_for_each(|name| plain_name(name))?;
+        Ok(models)
+    }
+
     fn to_manifest(&self) -> anyhow::Result<Value> {
         plain_name(&self.id)?;
         let listed = |key: &str| self.metadata.get(key).cloned().unwrap_or_else(|| json!([]));
@@ -176,14 +206,22 @@ impl LockedComponent {
             "environment": self.env,
             "allowed_outbound_hosts": listed("allowed_outbound_hosts"),
             "key_value_stores": listed("key_value_stores"),
+            "ai_models": listed("ai_models"),
             // Validation of the manifest rejects these.
             "sqlite_databases": listed("databases"),
-            "ai_models": listed("ai_models"),
             "variables": self.config,
         });
         if !self.files.is_empty() {
             let source = format!("files/{}", self.id);
             component["files"] = json!([{"source": source, "destination": "/"}]);
+        }
+        let models: Map<String, Value> = self
+            .models()?
+            .into_keys()
+            .map(|name| (name.clone(), model_folder(&self.id, &name).into()))
+            .collect();
+        if !models.is_empty() {
+            component["tool"] = json!({"spotter": {"models": models}});
         }
         Ok(component)
     }
@@ -221,7 +259,12 @@ fn lock_trigger(number: usize, trigger: HttpTrigger) -> LockedTrigger {
     }
 }
 
-/// Checks that a component's id is a plain file name: images are not trusted.
+/// The folder of a component's model, relative to the manifest.
+pub fn model_folder(component: &str, model: &str) -> String {
+    format!("models/{component}/{model}")
+}
+
+/// Checks that a component's id or a model's name is a plain file name: images are not trusted.
 ///
 /// # Errors
 /// If it is not.
@@ -229,7 +272,7 @@ pub fn plain_name(name: &str) -> anyhow::Result<()> {
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
     ensure!(
         !name.is_empty() && name.chars().all(is_plain),
-        "{name:?} is not a valid component id: use letters, digits, - and _"
+        "{name:?} is not a valid name of a component or model: use letters, digits, - and _"
     );
     Ok(())
 }

@@ -10,10 +10,11 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
-use super::locked::{Content, LockedApp, LockedFile};
+use super::locked::{ComponentContent, Content, LockedApp, LockedFile, LockedModels};
 use super::{CONFIG_TYPE, DATA_TYPE, LOCKED_TYPE, WASM_CONFIG_TYPE, WASM_LAYER_TYPE, WASM_TYPE};
 use crate::app::manifest::Manifest;
-use crate::app::{App, Component, files};
+use crate::app::{App, Component, check, files};
+use crate::nn;
 
 /// The configuration and layers of an image.
 pub struct Package {
@@ -31,7 +32,8 @@ pub fn application(manifest: Manifest, app: &App) -> anyhow::Result<Package> {
     for (id, component) in &app.components {
         let source = layers.add(read(component)?, WASM_LAYER_TYPE);
         let files = add_files(component, &mut layers).with_context(|| format!("`{id}`"))?;
-        contents.insert(id.clone(), (source, files));
+        let models = add_models(component, &mut layers).with_context(|| format!("`{id}`"))?;
+        contents.insert(id.clone(), ComponentContent { source, files, models });
     }
     let locked = serde_json::to_vec(&LockedApp::of(manifest, contents)?)?;
     layers.add(locked, LOCKED_TYPE);
@@ -61,6 +63,11 @@ pub fn artifact(app: &App) -> anyhow::Result<Package> {
     ensure!(
         component.files.is_empty(),
         "`{}` has files, but an artifact cannot contain any; push without --artifact",
+        component.id
+    );
+    ensure!(
+        !check::uses_nn(component)?,
+        "`{}` uses models of the host, but an artifact cannot contain any; push without --artifact",
         component.id
     );
     let mut layers = Layers::default();
@@ -95,6 +102,27 @@ fn add_files(component: &Component, layers: &mut Layers) -> anyhow::Result<Vec<L
         }
     }
     Ok(locked)
+}
+
+/// The files that the host needs of each model that a component imports `wasi:nn` for.
+fn add_models(component: &Component, layers: &mut Layers) -> anyhow::Result<LockedModels> {
+    let mut models = LockedModels::new();
+    if !check::uses_nn(component)? {
+        return Ok(models);
+    }
+    for (name, folder) in &component.models {
+        let folder = folder.as_ref().with_context(|| {
+            format!("no folder is given for the model `{name}`; add --model {name}=FOLDER")
+        })?;
+        let files = nn::FILES.iter().map(|file| {
+            let path = folder.join(file);
+            let bytes =
+                std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            Ok(LockedFile { content: layers.add(bytes, DATA_TYPE), path: format!("/{file}") })
+        });
+        models.insert(name.clone(), files.collect::<anyhow::Result<_>>()?);
+    }
+    Ok(models)
 }
 
 /// Layers without duplicates.

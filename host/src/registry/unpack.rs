@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::locked::{Content, LockedApp, inner_path};
+use super::locked::{Content, LockedApp, LockedFile, inner_path, model_folder};
 use super::{LOCKED_TYPE, is_component, pack};
 use crate::runtime::cache::write_whole;
 
@@ -44,14 +44,27 @@ fn application(locked: &[u8], layers: &[Layer], folder: &Path) -> anyhow::Result
         let source = bytes(&component.source.content, &by_digest)
             .with_context(|| format!("the component `{id}`"))?;
         write(&folder.join(format!("{id}.wasm")), &source)?;
-        for file in &component.files {
-            let path = folder.join("files").join(id).join(inner_path(&file.path)?);
-            let content = bytes(&file.content, &by_digest)
-                .with_context(|| format!("the file {} of `{id}`", file.path))?;
-            write(&path, &content)?;
+        let files = folder.join("files").join(id);
+        write_files(&component.files, &files, &by_digest).with_context(|| format!("`{id}`"))?;
+        for (name, files) in component.models().with_context(|| format!("`{id}`"))? {
+            write_files(&files, &folder.join(model_folder(id, &name)), &by_digest)
+                .with_context(|| format!("the model `{name}` of `{id}`"))?;
         }
     }
     Ok(manifest)
+}
+
+fn write_files(
+    files: &[LockedFile],
+    folder: &Path,
+    layers: &BTreeMap<String, &[u8]>,
+) -> anyhow::Result<()> {
+    for file in files {
+        let content =
+            bytes(&file.content, layers).with_context(|| format!("the file {}", file.path))?;
+        write(&folder.join(inner_path(&file.path)?), &content)?;
+    }
+    Ok(())
 }
 
 fn component(layers: &[Layer], folder: &Path) -> anyhow::Result<String> {

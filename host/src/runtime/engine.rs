@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -15,12 +15,14 @@ use super::cache;
 use super::handler::Handler;
 use super::key_value::{self, KeyValueDatabase};
 use super::loaded::{Loaded, Shared, SiblingsCell};
+use super::neural_network::{self, NnGrant};
 use super::outbound::{MAX_OUTBOUND_CONNECTIONS, Siblings};
 use super::state::InstanceState;
 use super::variables;
 use crate::app::Component;
 use crate::app::manifest::Interruption;
 use crate::config::Limits;
+use crate::nn::{self, Graph, NnMetrics};
 
 /// How often a running guest is interrupted: the precision of its limit on processor time.
 pub const EPOCH_INTERVAL: Duration = Duration::from_millis(10);
@@ -35,6 +37,9 @@ pub struct Runtime {
     database: Option<KeyValueDatabase>,
     siblings: SiblingsCell,
     connections: Arc<Semaphore>,
+    /// By the folders of their models.
+    graphs: BTreeMap<PathBuf, Arc<dyn Graph>>,
+    nn_metrics: NnMetrics,
 }
 
 /// An engine, and what components can import.
@@ -57,6 +62,7 @@ impl Executor {
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         variables::add_to_linker(&mut linker, InstanceState::variables)?;
         key_value::add_to_linker(&mut linker, InstanceState::key_value)?;
+        neural_network::add_to_linker(&mut linker, InstanceState::nn)?;
         Ok(Self { engine, linker })
     }
 }
@@ -71,6 +77,8 @@ impl Runtime {
             database: None,
             siblings: Arc::default(),
             connections: Arc::new(Semaphore::new(MAX_OUTBOUND_CONNECTIONS)),
+            graphs: BTreeMap::new(),
+            nn_metrics: NnMetrics::default(),
         }
     }
 
@@ -93,7 +101,12 @@ impl Runtime {
         database.context("no component has `key_value_stores`")?.set_default(key, value)
     }
 
-    /// Loads a component, from the cache if it is there.
+    /// The metrics of networks that the host runs for guests.
+    pub fn nn_metrics(&self) -> &NnMetrics {
+        &self.nn_metrics
+    }
+
+    /// Loads a component, from the cache if it is there, and the networks that it uses.
     ///
     /// # Errors
     /// If the file is not a component, imports an interface that the host does not provide, or exports no HTTP
@@ -110,20 +123,51 @@ impl Runtime {
             Some(file) => cache::open(&executor.engine, file)?,
             None => cache::load(&executor.engine, &component.source)?,
         };
+        let uses_nn = compiled
+            .component_type()
+            .imports(&executor.engine)
+            .any(|(name, _)| name.starts_with("wasi:nn/"));
         let linked =
             executor.linker.instantiate_pre(&compiled).map_err(anyhow::Error::from).with_context(
                 || format!("component `{id}` has an import that the host does not provide"),
             )?;
         let handler = Handler::of(linked).with_context(|| format!("component `{id}`"))?;
+        let engine = executor.engine.clone();
+        let graphs = if uses_nn { self.graphs(component)? } else { BTreeMap::new() };
         let shared = Shared {
             database: self.database.clone(),
             siblings: Arc::clone(&self.siblings),
             connections: Arc::clone(&self.connections),
+            nn: NnGrant::new(graphs, self.nn_metrics.clone()),
         };
-        let loaded = Loaded::new(component, &executor.engine, handler, shared)
+        let loaded = Loaded::new(component, &engine, handler, shared)
             .with_context(|| format!("component `{id}`"))?;
         self.components.insert(id.clone(), Arc::new(loaded));
         Ok(())
+    }
+
+    /// Loads the networks that a component may use, each once.
+    fn graphs(
+        &mut self,
+        component: &Component,
+    ) -> anyhow::Result<BTreeMap<String, Arc<dyn Graph>>> {
+        let mut granted = BTreeMap::new();
+        for (name, folder) in &component.models {
+            let folder = folder.as_ref().with_context(|| {
+                format!(
+                    "component `{}`: `ai_models` grants `{name}`, but no folder is given for it; add \
+                     --model {name}=FOLDER",
+                    component.id
+                )
+            })?;
+            let graph = match self.graphs.get(folder) {
+                Some(graph) => Arc::clone(graph),
+                None => nn::load(folder).with_context(|| format!("the model `{name}`"))?,
+            };
+            self.graphs.insert(folder.clone(), Arc::clone(&graph));
+            granted.insert(name.clone(), graph);
+        }
+        Ok(granted)
     }
 
     /// Sets the server through which guests call each other. Only the first call has an effect.

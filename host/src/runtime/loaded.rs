@@ -11,8 +11,9 @@ use wasmtime_wasi::{FsPerms, WasiCtx};
 use super::guest_log::GuestLog;
 use super::handler::Handler;
 use super::key_value::{KeyValueDatabase, KeyValueGrant};
+use super::neural_network::NnGrant;
 use super::outbound::{BodyMemory, Outbound, Siblings};
-use super::state::{self, InstanceState, MemoryLimit};
+use super::state::{self, Grants, InstanceState, MemoryLimit};
 use super::usage::Usage;
 use super::variables::Variables;
 use crate::app::manifest::Interruption;
@@ -26,12 +27,14 @@ const MAX_RANDOM_BYTES: u64 = 16 << 20;
 /// The server through which guests reach other components, set once it exists.
 pub(super) type SiblingsCell = Arc<OnceLock<Weak<dyn Siblings>>>;
 
-/// What all components of an application share.
+/// What a component has of the runtime.
 pub(super) struct Shared {
     /// `None` if no component uses a key-value store.
     pub(super) database: Option<KeyValueDatabase>,
     pub(super) siblings: SiblingsCell,
     pub(super) connections: Arc<Semaphore>,
+    /// The networks that this component may use.
+    pub(super) nn: NnGrant,
 }
 
 /// One loaded component.
@@ -44,6 +47,7 @@ pub struct Loaded {
     variables: Variables,
     allowed_hosts: Arc<AllowedHosts>,
     key_value: KeyValueGrant,
+    nn: NnGrant,
     siblings: SiblingsCell,
     connections: Arc<Semaphore>,
     files: Option<TempDir>,
@@ -68,6 +72,7 @@ impl Loaded {
             variables: Variables::new(component.variables.clone()),
             allowed_hosts: Arc::new(component.allowed_hosts.clone()),
             key_value: KeyValueGrant::new(shared.database, &component.key_value_stores),
+            nn: shared.nn,
             siblings: shared.siblings,
             connections: shared.connections,
             files,
@@ -98,13 +103,14 @@ impl Loaded {
         usage: Arc<Usage>,
         hops: u32,
     ) -> anyhow::Result<Store<InstanceState>> {
-        let state = InstanceState::new(
-            self.wasi()?,
-            self.outbound(hops),
-            self.variables.clone(),
-            self.key_value.clone(),
-            MemoryLimit::new(limits.instance_memory, Arc::clone(&usage)),
-        );
+        let grants = Grants {
+            outbound: self.outbound(hops),
+            variables: self.variables.clone(),
+            key_value: self.key_value.clone(),
+            nn: self.nn.clone(),
+        };
+        let memory = MemoryLimit::new(limits.instance_memory, Arc::clone(&usage));
+        let state = InstanceState::new(self.wasi()?, grants, memory, limits.request_cpu);
         let mut store = state.into_store(&self.engine);
         if self.interruption == Interruption::Epoch {
             state::limit_cpu(&mut store, limits.request_cpu, usage);

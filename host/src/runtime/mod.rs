@@ -7,6 +7,7 @@ pub mod guest_log;
 pub mod handler;
 mod key_value;
 pub mod loaded;
+mod neural_network;
 pub mod outbound;
 pub mod state;
 pub mod usage;

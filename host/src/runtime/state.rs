@@ -9,6 +9,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::key_value::{KeyValueGrant, KeyValueView};
+use super::neural_network::{NnGrant, NnView};
 use super::outbound::Outbound;
 use super::usage::Usage;
 use super::variables::Variables;
@@ -21,7 +22,17 @@ pub struct InstanceState {
     outbound: Outbound,
     variables: Variables,
     key_value: KeyValueGrant,
+    nn: NnGrant,
     memory: MemoryLimit,
+    request_cpu: Duration,
+}
+
+/// What one instance may use beside WASI.
+pub(super) struct Grants {
+    pub(super) outbound: Outbound,
+    pub(super) variables: Variables,
+    pub(super) key_value: KeyValueGrant,
+    pub(super) nn: NnGrant,
 }
 
 impl WasiView for InstanceState {
@@ -65,19 +76,19 @@ const MAX_TABLES: usize = 32;
 const TABLE_ELEMENT_BYTES: u64 = size_of::<usize>() as u64;
 
 impl InstanceState {
-    /// The state of a new instance with this WASI context and these host interfaces.
+    /// The state of a new instance with this WASI context and these grants.
     pub(super) fn new(
         wasi: WasiCtx,
-        outbound: Outbound,
-        variables: Variables,
-        key_value: KeyValueGrant,
+        grants: Grants,
         memory: MemoryLimit,
+        request_cpu: Duration,
     ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_FIELD_BYTES);
-        Self { wasi, http, table, outbound, variables, key_value, memory }
+        let Grants { outbound, variables, key_value, nn } = grants;
+        Self { wasi, http, table, outbound, variables, key_value, nn, memory, request_cpu }
     }
 
     /// Moves the state into a store that enforces its limits on memory.
@@ -93,6 +104,15 @@ impl InstanceState {
 
     pub(super) fn key_value(&mut self) -> KeyValueView<'_> {
         KeyValueView { table: &mut self.table, grant: &self.key_value }
+    }
+
+    pub(super) fn nn(&mut self) -> NnView<'_> {
+        NnView {
+            table: &mut self.table,
+            grant: &self.nn,
+            memory: &mut self.memory,
+            request_cpu: self.request_cpu,
+        }
     }
 
     pub(super) fn variables(&mut self) -> &mut Variables {
@@ -121,7 +141,8 @@ pub(super) fn limit_cpu(
     });
 }
 
-/// Limits the total size of an instance's memories and tables: a component may have several.
+/// Limits the total size of an instance's memories and tables (a component may have several), and of the tensors that
+/// the host holds for it.
 pub(super) struct MemoryLimit {
     limit_bytes: u64,
     total: u64,
@@ -134,8 +155,18 @@ impl MemoryLimit {
         Self { limit_bytes, total: 0, exceeded: false, usage }
     }
 
+    /// What the instance uses, which this limit records the memory of.
+    pub(super) fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    /// Subtracts `bytes` that [`MemoryLimit::grow`] added.
+    pub(super) fn shrink(&mut self, bytes: u64) {
+        self.total = self.total.saturating_sub(bytes);
+    }
+
     /// Adds `bytes`, if the limit allows it.
-    fn grow(&mut self, bytes: u64) -> bool {
+    pub(super) fn grow(&mut self, bytes: u64) -> bool {
         let total = self.total.saturating_add(bytes);
         if total > self.limit_bytes {
             self.exceeded = true;
@@ -195,5 +226,8 @@ mod tests {
         assert!(!limit.table_growing(64 << 10, (64 << 10) + 1, None).unwrap());
         assert!(!limit.memory_growing(512 << 10, 576 << 10, None).unwrap());
         assert!(limit.exceeded);
+        limit.shrink(64 << 10);
+        assert!(limit.grow(64 << 10));
+        assert!(!limit.grow(1));
     }
 }

@@ -18,6 +18,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::label::Label;
+use crate::nn::NnMetrics;
 
 /// The header in which a function reports its detections.
 pub const DETECTIONS_HEADER: &str = "spotter-detections";
@@ -69,13 +70,13 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new(Vec::new())
+        Self::new(Vec::new(), &NnMetrics::default())
     }
 }
 
 impl Metrics {
-    /// The server's metrics, with further ones from `collectors`.
-    pub fn new(collectors: Vec<Box<dyn Collector>>) -> Self {
+    /// The server's metrics, with those of networks and further ones from `collectors`.
+    pub fn new(collectors: Vec<Box<dyn Collector>>, nn: &NnMetrics) -> Self {
         let seconds = || Histogram::new(exponential_buckets(0.0005, 2.0, 16));
         let mut metrics = Self {
             registry: Registry::with_prefix("spotter"),
@@ -96,6 +97,7 @@ impl Metrics {
             detection_series: AtomicU64::new(0),
         };
         metrics.register();
+        nn.register(&mut metrics.registry);
         for collector in collectors {
             metrics.registry.register_collector(collector);
         }

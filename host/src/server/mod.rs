@@ -114,7 +114,7 @@ impl Server {
         for component in app.components.values() {
             runtime.load(component)?;
         }
-        let metrics = Arc::new(Metrics::new(collectors));
+        let metrics = Arc::new(Metrics::new(collectors, runtime.nn_metrics()));
         let admission = Admission::new(&limits, Arc::clone(&metrics));
         let shutting_down = AtomicBool::new(false);
         let uploads = UploadMemory::new(&limits);

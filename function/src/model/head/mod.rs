@@ -3,6 +3,8 @@
 
 mod boxes;
 mod check;
+#[cfg(feature = "embedded")]
+mod check_values;
 mod detr;
 mod end_to_end;
 mod objectness;
@@ -15,7 +17,9 @@ use serde::{Deserialize, Deserializer};
 
 pub use boxes::{BoxFormat, BoxUnit};
 use check::{Dimension, Expectation};
-pub(super) use check::{check_facts, check_values};
+pub(super) use check::{OutputFact, check_facts};
+#[cfg(feature = "embedded")]
+pub(super) use check_values::check_values;
 pub use detr::Activation;
 
 use super::{Input, Outputs};

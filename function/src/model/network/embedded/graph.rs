@@ -4,7 +4,8 @@ use anyhow::ensure;
 use tract_onnx::prelude::{DatumType, InferenceFact, InferenceModel, OutletId};
 use tract_onnx::tract_hir::infer::Factoid;
 
-use super::Manifest;
+use super::{datum_type, type_name};
+use crate::model::Manifest;
 
 /// Compares the names, and the type and shape of the input, with what the graph states.
 ///
@@ -45,7 +46,7 @@ pub(super) fn check(graph: &InferenceModel, manifest: &Manifest) -> anyhow::Resu
 fn check_input(fact: &InferenceFact, manifest: &Manifest) -> anyhow::Result<()> {
     let input = &manifest.input;
     let stated: Option<DatumType> = fact.datum_type.concretize();
-    let expected = input.element.datum_type();
+    let expected = datum_type(input.element);
     let axes: Vec<Option<usize>> = fact
         .shape
         .dims()
@@ -64,9 +65,9 @@ fn check_input(fact: &InferenceFact, manifest: &Manifest) -> anyhow::Result<()> 
         "input `{}` is {} [{}] in the graph, but model.toml describes {} {:?}: correct `element`, `layout`, `width` or \
          `height`",
         input.name,
-        stated.map_or("of any type".to_owned(), |stated| format!("{stated:?}").to_lowercase()),
+        stated.map_or("of any type".to_owned(), type_name),
         shape.join(", "),
-        format!("{expected:?}").to_lowercase(),
+        type_name(expected),
         input.shape()
     );
     Ok(())

@@ -28,7 +28,7 @@ impl Outputs {
     }
 
     /// The shape of each output.
-    pub(super) fn shapes(&self) -> impl Iterator<Item = &[usize]> {
+    pub(in crate::model) fn shapes(&self) -> impl Iterator<Item = &[usize]> {
         self.tensors.iter().map(Tensor::shape)
     }
 }

@@ -1,0 +1,97 @@
+//! A network inside the component: tract with the kernels of this repository, and the weights in the snapshot.
+
+mod graph;
+mod outputs;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tract_onnx::prelude::*;
+
+pub use outputs::Outputs;
+
+use crate::error::Error;
+use crate::model::{Element, Manifest, head};
+use crate::tensor::{self, Elements};
+
+/// A network that is ready to run.
+pub(in crate::model) struct Network {
+    plan: Arc<TypedRunnableModel>,
+}
+
+impl Network {
+    /// Parses and optimises the network, and runs it once on a black picture. The run puts lazily built state into the
+    /// snapshot, and rejects a network whose outputs are not what its head takes.
+    ///
+    /// # Errors
+    /// If the network is not what the manifest describes, for a model with so many `labels`.
+    pub(in crate::model) fn load(
+        manifest: &Manifest,
+        labels: usize,
+        onnx: &[u8],
+    ) -> anyhow::Result<Self> {
+        let plan = plan(manifest, onnx).context("model.onnx")?;
+        let outputs = plan.model().output_outlets()?;
+        let facts = outputs.iter().map(|outlet| plan.model().outlet_fact(*outlet).map(fact));
+        let facts: Vec<_> = facts.collect::<TractResult<_>>().context("model.onnx")?;
+        let Manifest { input, output, .. } = manifest;
+        head::check_facts(&output.head, input, labels, facts.into_iter()).context("model.onnx")?;
+        let network = Self { plan };
+        let outputs = network.run(tensor::blank(input)).map_err(anyhow::Error::msg)?;
+        head::check_values(&output.head, input, labels, &outputs)?;
+        Ok(network)
+    }
+
+    /// Runs the network.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the network fails, which does not depend on the client's input.
+    pub(in crate::model) fn run(&self, input: tensor::Tensor) -> Result<Outputs, Error> {
+        let internal = |error: TractError| Error::Internal(format!("{error:#}"));
+        let input = to_tract(input).map_err(internal)?;
+        let outputs = self.plan.run(tvec!(input.into())).map_err(internal)?;
+        Outputs::new(outputs).map_err(internal)
+    }
+}
+
+fn plan(manifest: &Manifest, onnx: &[u8]) -> anyhow::Result<Arc<TypedRunnableModel>> {
+    let input = &manifest.input;
+    let fact = InferenceFact::dt_shape(datum_type(input.element), input.shape());
+    let network = tract_onnx::onnx().model_for_read(&mut std::io::Cursor::new(onnx))?;
+    graph::check(&network, manifest)?;
+    let network = network
+        .with_input_names([&input.name])?
+        .with_input_fact(0, fact)?
+        .with_outputs_by_name(manifest.output.head.outputs())?
+        .into_typed()?;
+    kernels::optimise(network)?.into_runnable()
+}
+
+fn fact(fact: &TypedFact) -> head::OutputFact {
+    let axes = fact.shape.iter().map(|axis| axis.as_i64().and_then(|n| n.try_into().ok()));
+    head::OutputFact { element: type_name(fact.datum_type), shape: axes.collect() }
+}
+
+fn type_name(datum_type: DatumType) -> String {
+    format!("{datum_type:?}").to_lowercase()
+}
+
+fn datum_type(element: Element) -> DatumType {
+    match element {
+        Element::U8 => DatumType::U8,
+        Element::F16 => DatumType::F16,
+        Element::F32 => DatumType::F32,
+    }
+}
+
+fn to_tract(tensor: tensor::Tensor) -> TractResult<Tensor> {
+    match tensor.elements {
+        Elements::U8(elements) => shaped(&tensor.shape, elements),
+        Elements::F16(elements) => shaped(&tensor.shape, elements),
+        Elements::F32(elements) => shaped(&tensor.shape, elements),
+    }
+}
+
+fn shaped<T: Datum>(shape: &[usize; 4], elements: Vec<T>) -> TractResult<Tensor> {
+    Ok(tract_ndarray::Array4::from_shape_vec(*shape, elements)?.into())
+}

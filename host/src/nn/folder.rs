@@ -1,0 +1,103 @@
+//! A model's folder, as far as the host needs it: the input in `model.toml`, and the network in `model.onnx`. The
+//! component has the rest.
+
+use std::path::Path;
+
+use anyhow::Context;
+use serde::Deserialize;
+
+use super::tensor::ElementType;
+
+/// A model's network, and the one input that it takes.
+pub(super) struct Model {
+    pub(super) input: Input,
+    /// The content of `model.onnx`.
+    pub(super) onnx: Vec<u8>,
+}
+
+/// The network's input.
+#[derive(Debug, PartialEq)]
+pub(super) struct Input {
+    pub(super) name: String,
+    pub(super) element: ElementType,
+    pub(super) shape: [usize; 4],
+}
+
+/// The keys of `model.toml` that describe the input. The component checks all others.
+#[derive(Deserialize)]
+struct Manifest {
+    input: InputManifest,
+}
+
+#[derive(Deserialize)]
+struct InputManifest {
+    name: String,
+    width: usize,
+    height: usize,
+    #[serde(default)]
+    layout: Layout,
+    #[serde(default)]
+    element: Element,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Layout {
+    #[default]
+    Nhwc,
+    Nchw,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Element {
+    #[default]
+    U8,
+    F16,
+    F32,
+}
+
+impl Model {
+    pub(super) fn read(folder: &Path) -> anyhow::Result<Self> {
+        let [manifest, network] = super::FILES.map(|file| folder.join(file));
+        let missing = |file: &Path| format!("cannot read {}", file.display());
+        let text = std::fs::read_to_string(&manifest).with_context(|| missing(&manifest))?;
+        let input = Input::parse(&text).with_context(|| manifest.display().to_string())?;
+        let onnx = std::fs::read(&network).with_context(|| missing(&network))?;
+        Ok(Self { input, onnx })
+    }
+}
+
+impl Input {
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let InputManifest { name, width, height, layout, element } =
+            toml::from_str::<Manifest>(text)?.input;
+        let shape = match layout {
+            Layout::Nhwc => [1, height, width, 3],
+            Layout::Nchw => [1, 3, height, width],
+        };
+        let element = match element {
+            Element::U8 => ElementType::U8,
+            Element::F16 => ElementType::F16,
+            Element::F32 => ElementType::F32,
+        };
+        Ok(Self { name, element, shape })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ElementType, Input};
+
+    #[test]
+    fn the_input_is_what_the_manifest_describes() {
+        let text =
+            "name = \"m\"\n[input]\nname = \"x\"\nwidth = 4\nheight = 2\nfit = \"stretch\"\n";
+        let input = Input::parse(text).unwrap();
+        let shape = [1, 2, 4, 3];
+        assert_eq!(input, Input { name: "x".to_owned(), element: ElementType::U8, shape });
+        let input = Input::parse(&format!("{text}layout = \"nchw\"\nelement = \"f32\"")).unwrap();
+        assert_eq!((input.shape, input.element), ([1, 3, 2, 4], ElementType::F32));
+        assert!(Input::parse("name = \"m\"").is_err());
+    }
+}

@@ -1,0 +1,53 @@
+//! Neural networks that the host runs for guests: graphs by name, tensors, and the engines that compute.
+//!
+//! Guests reach them through `wasi:nn`: see [`crate::runtime`].
+
+mod folder;
+mod metrics;
+mod tensor;
+mod tract;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use metrics::{Computation, NnMetrics};
+pub use tensor::{ElementType, NamedTensor, Tensor};
+
+/// The files that the host needs of a model's folder.
+pub const FILES: [&str; 2] = ["model.toml", "model.onnx"];
+
+/// A network that is loaded and ready to run. All guests share it.
+pub trait Graph: Send + Sync {
+    /// Runs the network. Checks `is_cancelled` before each operator.
+    ///
+    /// # Errors
+    /// If the inputs are not what the network takes, the run is cancelled, or an operator fails.
+    fn compute(
+        &self,
+        inputs: Vec<NamedTensor>,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<NamedTensor>, ComputeError>;
+
+    /// The most memory that the tensors of one run take at once, in bytes.
+    fn activation_bytes(&self) -> u64;
+}
+
+/// Why a network did not compute.
+#[derive(Debug, thiserror::Error)]
+pub enum ComputeError {
+    #[error("{0}")]
+    InvalidArgument(String),
+    #[error("the computation was cancelled")]
+    Cancelled,
+    #[error("the network failed: {0}")]
+    Engine(String),
+}
+
+/// Loads the network in a model's folder.
+///
+/// # Errors
+/// If a file is missing or invalid. The error names it.
+pub fn load(folder: &Path) -> anyhow::Result<Arc<dyn Graph>> {
+    let model = folder::Model::read(folder)?;
+    Ok(Arc::new(tract::TractGraph::load(&model)?))
+}

@@ -1,0 +1,142 @@
+//! The built-in engine: tract, with this repository's kernels at the full width of the processor's vectors.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::plan;
+
+use super::folder::{Input, Model};
+use super::tensor::{ElementType, NamedTensor, Tensor as HostTensor};
+use super::{ComputeError, Graph};
+
+/// A network that is optimised and ready to run.
+pub(super) struct TractGraph {
+    plan: Arc<TypedRunnableModel>,
+    input: Input,
+    outputs: Vec<String>,
+    activation_bytes: u64,
+}
+
+impl TractGraph {
+    /// Parses and optimises a network.
+    ///
+    /// # Errors
+    /// If it is not a valid ONNX file, has an operator that tract does not support, or lacks the input.
+    pub(super) fn load(model: &Model) -> anyhow::Result<Self> {
+        let Model { input, onnx } = model;
+        let fact = InferenceFact::dt_shape(datum_type(input.element)?, input.shape);
+        let network = tract_onnx::onnx().model_for_read(&mut std::io::Cursor::new(onnx));
+        let network = network.context("model.onnx is not a valid ONNX file")?;
+        let outputs = network.output_outlets()?.iter();
+        let outputs = outputs
+            .map(|outlet| {
+                let label = network.outlet_label(*outlet);
+                label.unwrap_or(&network.node(outlet.node).name).to_owned()
+            })
+            .collect();
+        let network = network
+            .with_input_names([&input.name])
+            .and_then(|network| network.with_input_fact(0, fact))
+            .with_context(|| format!("model.onnx has no input `{}`", input.name))?;
+        let network = network.into_typed().context("model.onnx")?;
+        let plan = kernels::optimise(network).and_then(TypedModel::into_runnable);
+        let plan = plan.context("model.onnx")?;
+        let activation_bytes = activation_bytes(plan.model())?;
+        let input = Input { name: input.name.clone(), ..*input };
+        Ok(Self { plan, input, outputs, activation_bytes })
+    }
+
+    /// The guest's tensors as the network's only input.
+    fn input(&self, mut inputs: Vec<NamedTensor>) -> anyhow::Result<Tensor> {
+        let Input { name, element, shape } = &self.input;
+        let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+        ensure!(names == [name], "the inputs are {names:?}; the graph takes one, `{name}`");
+        let tensor = inputs.swap_remove(0).tensor;
+        ensure!(
+            tensor.element == *element && tensor.shape == shape,
+            "the input `{name}` is {tensor}; the graph takes {element} {shape:?}"
+        );
+        let elements: usize = shape.iter().product();
+        let mut taken = Tensor::zero_dt(datum_type(*element)?, shape)?;
+        let mut plain = taken.try_as_plain_ram_mut()?;
+        let bytes = plain.as_bytes_mut();
+        ensure!(
+            tensor.data.len() == bytes.len(),
+            "the input `{name}` has {} bytes; {elements} elements of {element} have {}",
+            tensor.data.len(),
+            bytes.len()
+        );
+        bytes.copy_from_slice(&tensor.data);
+        Ok(taken)
+    }
+}
+
+impl Graph for TractGraph {
+    fn compute(
+        &self,
+        inputs: Vec<NamedTensor>,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<NamedTensor>, ComputeError> {
+        let engine = |error: TractError| ComputeError::Engine(format!("{error:#}"));
+        let input = self.input(inputs);
+        let input = input.map_err(|error| ComputeError::InvalidArgument(format!("{error:#}")))?;
+        let mut state = self.plan.spawn().map_err(engine)?;
+        let mut cancelled = false;
+        let outputs =
+            state.run_plan_with_eval(tvec!(input.into()), |context, state, node, inputs| {
+                if is_cancelled() {
+                    cancelled = true;
+                    bail!("cancelled");
+                }
+                plan::eval(context, state, node, inputs)
+            });
+        if cancelled {
+            return Err(ComputeError::Cancelled);
+        }
+        let outputs = self.outputs.iter().zip(outputs.map_err(engine)?);
+        outputs.map(|(name, value)| to_named(name, &value).map_err(engine)).collect()
+    }
+
+    fn activation_bytes(&self) -> u64 {
+        self.activation_bytes
+    }
+}
+
+fn to_named(name: &str, tensor: &Tensor) -> TractResult<NamedTensor> {
+    let element = match tensor.datum_type() {
+        DatumType::F16 => ElementType::F16,
+        DatumType::F32 => ElementType::F32,
+        DatumType::F64 => ElementType::F64,
+        DatumType::U8 => ElementType::U8,
+        DatumType::I32 => ElementType::I32,
+        DatumType::I64 => ElementType::I64,
+        other => bail!("the output `{name}` is {other:?}, which wasi:nn does not have"),
+    };
+    let data = tensor.try_as_plain_ram()?.as_bytes().to_vec();
+    let tensor = HostTensor { shape: tensor.shape().to_vec(), element, data };
+    Ok(NamedTensor { name: name.to_owned(), tensor })
+}
+
+fn datum_type(element: ElementType) -> anyhow::Result<DatumType> {
+    Ok(match element {
+        ElementType::F16 => DatumType::F16,
+        ElementType::F32 => DatumType::F32,
+        ElementType::F64 => DatumType::F64,
+        ElementType::U8 => DatumType::U8,
+        ElementType::I32 => DatumType::I32,
+        ElementType::I64 => DatumType::I64,
+        ElementType::Bf16 => bail!("tract does not support bf16"),
+    })
+}
+
+/// The most memory that a run's tensors take at once. Constants are the graph's, not the run's.
+fn activation_bytes(model: &TypedModel) -> anyhow::Result<u64> {
+    let order = model.eval_order()?;
+    let steps = model.eval_tmp_memory_usage(&order, |node| {
+        !node.op_is::<tract_onnx::tract_core::ops::konst::Const>()
+    })?;
+    let bytes =
+        steps.iter().filter_map(|(_, bytes)| bytes.to_i64().ok().map(i64::unsigned_abs)).max();
+    bytes.context("the graph has no operators")
+}
