@@ -25,6 +25,11 @@ impl Step {
         Self::show(message, ProgressBar::new(bytes), template)
     }
 
+    /// Starts a step that processes a known number of items.
+    pub fn of_items(message: String, items: u64) -> Self {
+        Self::show(message, ProgressBar::new(items), "{msg} {wide_bar} {pos}/{len} {eta} left")
+    }
+
     fn show(message: String, bar: ProgressBar, template: &str) -> Self {
         let started = Instant::now();
         if !std::io::stderr().is_terminal() {
@@ -38,10 +43,10 @@ impl Step {
         Self { bar: Some(bar), started }
     }
 
-    /// Advances the bar by a number of bytes.
-    pub fn advance(&self, bytes: u64) {
+    /// Advances the bar by a number of bytes or items.
+    pub fn advance(&self, amount: u64) {
         if let Some(bar) = &self.bar {
-            bar.inc(bytes);
+            bar.inc(amount);
         }
     }
 

@@ -83,7 +83,6 @@ fn faulty_manifests_are_refused_with_the_fault() {
             format!("{MANIFEST}sqlite_databases = [\"default\"]\n"),
             "`sqlite_databases` is not supported",
         ),
-        (format!("{MANIFEST}ai_models = [\"llama2-chat\"]\n"), "`ai_models` is not supported"),
         (format!("{MANIFEST}[[trigger.redis]]\nchannel = \"a\"\ncomponent = \"one\"\n"), "redis"),
         (format!("{MANIFEST}[[trigger.mqtt]]\ntopic = \"a\"\ncomponent = \"one\"\n"), "mqtt"),
     ];

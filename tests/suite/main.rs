@@ -9,6 +9,7 @@ mod command_line;
 mod connections;
 mod deepstack;
 mod detect;
+mod detect_command;
 mod formats;
 mod heads;
 mod hostile;

@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand.
 
 mod bake;
+mod bench;
 mod build;
 mod check;
 mod detect;
@@ -49,6 +50,7 @@ enum Command {
     Build(build::Build),
     Bake(bake::Bake),
     Detect(detect::Detect),
+    Bench(bench::Bench),
     Model(model::Model),
     Check(check::Check),
     Watch(watch::Watch),
@@ -166,6 +168,7 @@ pub fn run() -> ExitCode {
         Command::Build(command) => command.run(),
         Command::Bake(command) => command.run(),
         Command::Detect(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Model(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Watch(command) => command.run(),

@@ -51,3 +51,20 @@ pub fn load(folder: &Path) -> anyhow::Result<Arc<dyn Graph>> {
     let model = folder::Model::read(folder)?;
     Ok(Arc::new(tract::TractGraph::load(&model)?))
 }
+
+/// The time of all operators of one kind in one run of a network.
+pub struct OperatorTime {
+    pub name: String,
+    pub count: usize,
+    pub milliseconds: f64,
+}
+
+/// Runs the network in a model's folder on zeros, and returns the mean time of each kind of operator, the longest
+/// first.
+///
+/// # Errors
+/// If the network cannot be loaded or run.
+pub fn profile(folder: &Path, runs: usize) -> anyhow::Result<Vec<OperatorTime>> {
+    let model = folder::Model::read(folder)?;
+    tract::TractGraph::load(&model)?.profile(runs)
+}

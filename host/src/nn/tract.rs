@@ -1,6 +1,8 @@
 //! The built-in engine: tract, with this repository's kernels at the full width of the processor's vectors.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use tract_onnx::prelude::*;
@@ -8,7 +10,7 @@ use tract_onnx::tract_core::plan;
 
 use super::folder::{Input, Model};
 use super::tensor::{ElementType, NamedTensor, Tensor as HostTensor};
-use super::{ComputeError, Graph};
+use super::{ComputeError, Graph, OperatorTime};
 
 /// A network that is optimised and ready to run.
 pub(super) struct TractGraph {
@@ -45,6 +47,35 @@ impl TractGraph {
         let activation_bytes = activation_bytes(plan.model())?;
         let input = Input { name: input.name.clone(), ..*input };
         Ok(Self { plan, input, outputs, activation_bytes })
+    }
+
+    /// See [`super::profile`].
+    pub(super) fn profile(&self, runs: usize) -> anyhow::Result<Vec<OperatorTime>> {
+        let mut times = BTreeMap::<String, (Duration, usize)>::new();
+        for _ in 0..runs {
+            let input = Tensor::zero_dt(datum_type(self.input.element)?, &self.input.shape)?;
+            let mut state = self.plan.spawn()?;
+            state.run_plan_with_eval(tvec!(input.into()), |context, state, node, inputs| {
+                let started = Instant::now();
+                let result = plan::eval(context, state, node, inputs);
+                let (time, count) = times.entry(node.op().name().to_string()).or_default();
+                *time += started.elapsed();
+                *count += 1;
+                result
+            })?;
+        }
+        #[allow(clippy::cast_precision_loss, reason = "runs are few")]
+        let mean = |time: Duration| time.as_secs_f64() * 1000.0 / runs as f64;
+        let times = times.into_iter();
+        let mut times: Vec<_> = times
+            .map(|(name, (time, count))| OperatorTime {
+                name,
+                count: count / runs,
+                milliseconds: mean(time),
+            })
+            .collect();
+        times.sort_by(|one, other| other.milliseconds.total_cmp(&one.milliseconds));
+        Ok(times)
     }
 
     /// The guest's tensors as the network's only input.

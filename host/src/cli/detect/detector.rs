@@ -1,0 +1,155 @@
+//! Where `spotter detect` sends its pictures: the application in this process, or a running server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, ensure};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+
+use super::inputs::Content;
+use crate::app::App;
+use crate::config::Limits;
+use crate::server::{Connection, Scheme, Server};
+
+/// The largest picture that is read from a URL, in bytes.
+const MAX_DOWNLOAD_BYTES: usize = 64 << 20;
+
+/// Detects objects in pictures.
+pub(in crate::cli) enum Detector {
+    /// In this process, without a socket.
+    Local(Arc<Server>),
+    /// Through a server's `POST /detect`.
+    Remote { client: reqwest::Client, url: reqwest::Url },
+}
+
+/// Why there is no result for a picture.
+#[derive(Debug)]
+pub(in crate::cli) struct Failure {
+    /// The API's error code, if the picture reached the API.
+    pub(in crate::cli) code: Option<String>,
+    pub(in crate::cli) message: String,
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { code: None, message: format!("{error:#}") }
+    }
+}
+
+impl Detector {
+    /// A detector in this process, with room for so many pictures at once.
+    ///
+    /// # Errors
+    /// If the application cannot be loaded.
+    pub(in crate::cli) fn local(app: App, at_once: usize) -> anyhow::Result<Self> {
+        let limits = Limits::default();
+        let limits = Limits { instances: at_once.max(limits.instances), ..limits };
+        let server = Server::new(app, limits, None, Vec::new())
+            .context("cannot load the application; have you run `spotter build`?")?;
+        Ok(Self::Local(server))
+    }
+
+    /// A detector behind the server at `url`.
+    ///
+    /// # Errors
+    /// If the URL is not one of HTTP.
+    pub(super) fn remote(client: reqwest::Client, url: &str) -> anyhow::Result<Self> {
+        let url = reqwest::Url::parse(url)
+            .with_context(|| format!("--server {url:?} is not a URL, such as http://host:3000"))?;
+        ensure!(
+            matches!(url.scheme(), "http" | "https"),
+            "--server {url} is neither http nor https"
+        );
+        Ok(Self::Remote { client, url })
+    }
+
+    /// Posts a picture to `/detect`, and returns the reply in the accepted type.
+    pub(in crate::cli) async fn detect(
+        &self,
+        picture: Bytes,
+        query: &str,
+        accept: &str,
+    ) -> Result<Bytes, Failure> {
+        let (status, body) = match self {
+            Self::Local(server) => local(server, picture, query, accept).await?,
+            Self::Remote { client, url } => remote(client, url, picture, query, accept).await?,
+        };
+        if status.is_success() {
+            return Ok(body);
+        }
+        let error: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let text = |key: &str| error["error"][key].as_str().map(str::to_owned);
+        let message = text("message").unwrap_or_else(|| format!("the detector replied {status}"));
+        Err(Failure { code: text("code"), message })
+    }
+}
+
+async fn local(
+    server: &Arc<Server>,
+    picture: Bytes,
+    query: &str,
+    accept: &str,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let here = SocketAddr::from(([127, 0, 0, 1], 0));
+    let request = Request::post(format!("/detect?{query}"))
+        .header(header::HOST, "localhost")
+        .header(header::CONTENT_TYPE, "application/octet-stream")
+        .header(header::ACCEPT, accept)
+        .body(Full::new(picture).map_err(|never| match never {}).boxed_unsync())?;
+    let connection = Connection { client: here, local: here, scheme: Scheme::Http };
+    let response = server.handle(request, connection).await;
+    let status = response.status();
+    let body = response.into_body().collect().await.map_err(|error| anyhow!("{error:?}"))?;
+    Ok((status, body.to_bytes()))
+}
+
+async fn remote(
+    client: &reqwest::Client,
+    server: &reqwest::Url,
+    picture: Bytes,
+    query: &str,
+    accept: &str,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let mut url = server.clone();
+    url.set_path(&format!("{}/detect", server.path().trim_end_matches('/')));
+    url.set_query(Some(query));
+    let request = client
+        .post(url)
+        .header(header::CONTENT_TYPE, "application/octet-stream")
+        .header(header::ACCEPT, accept)
+        .body(picture);
+    let response = request.send().await.with_context(|| format!("cannot reach {server}"))?;
+    let status = response.status();
+    Ok((status, response.bytes().await.context("the reply ended early")?))
+}
+
+/// The bytes of a picture.
+///
+/// # Errors
+/// If they cannot be read.
+pub(super) async fn read(content: Content, client: &reqwest::Client) -> anyhow::Result<Bytes> {
+    match content {
+        Content::Bytes(bytes) => Ok(bytes.into()),
+        Content::File(path) => {
+            Ok(tokio::fs::read(&path).await.context("cannot read the file")?.into())
+        }
+        Content::Url(url) => download(client, &url).await,
+        Content::Unreadable(error) => Err(error),
+    }
+}
+
+async fn download(client: &reqwest::Client, url: &str) -> anyhow::Result<Bytes> {
+    let response = client.get(url).send().await.context("cannot download it")?;
+    ensure!(response.status().is_success(), "the server replied {}", response.status());
+    let mut bytes = Vec::new();
+    let mut body = response.bytes_stream();
+    while let Some(piece) = body.next().await {
+        bytes.extend_from_slice(&piece.context("the download ended early")?);
+        ensure!(bytes.len() <= MAX_DOWNLOAD_BYTES, "it has more than {MAX_DOWNLOAD_BYTES} bytes");
+    }
+    Ok(bytes.into())
+}

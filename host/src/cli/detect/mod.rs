@@ -1,0 +1,266 @@
+//! `spotter detect`: detects objects in pictures, in process and without a socket, or through a running server.
+
+mod detector;
+mod export;
+mod inputs;
+mod jpeg_stream;
+mod output;
+
+use std::io::{ErrorKind, IsTerminal, stdout};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, ValueEnum};
+use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::mpsc;
+
+use super::AppArguments;
+use crate::progress::{Step, say};
+pub(super) use detector::Detector;
+use export::{Coco, Csv, Yolo};
+use inputs::{Content, Depth, Input, Picture};
+use output::{Json, JsonLines, Outcome, Reply, Table, Writer};
+
+/// Detect objects in pictures
+#[derive(Args)]
+pub(super) struct Detect {
+    /// Pictures (JPEG, PNG, WebP, GIF, BMP), folders, patterns, URLs, or - for standard input
+    #[arg(required = true, value_name = "PICTURE")]
+    pictures: Vec<String>,
+    #[command(flatten)]
+    app: AppArguments,
+    /// Read the folders in folders too
+    #[arg(long, short)]
+    recursive: bool,
+    /// How to print the results
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// Draw the detections and write the picture to this file, or to this folder if there are several pictures
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The folder for the files of --format yolo
+    #[arg(long, value_name = "FOLDER", required_if_eq("format", "yolo"))]
+    labels: Option<PathBuf>,
+    /// Omit detections below this confidence, 0 to 1
+    #[arg(long, value_name = "NUMBER")]
+    min_confidence: Option<f32>,
+    /// Detect only these classes, separated by commas
+    #[arg(long, value_name = "NAMES")]
+    classes: Option<String>,
+    /// Send the pictures to this server instead of running the application here
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// How many pictures to work on at once [default: one for each core]
+    #[arg(long, short, value_name = "NUMBER")]
+    jobs: Option<NonZeroUsize>,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For a reader
+    Table,
+    /// The API's reply, or a list of replies with their files
+    Json,
+    /// One line of JSON for each picture, as soon as it is done
+    Jsonl,
+    /// One line for each detection
+    Csv,
+    /// The results format of COCO
+    Coco,
+    /// A file of labels for each picture, in the folder of --labels
+    Yolo,
+}
+
+impl Detect {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let depth = if self.recursive { Depth::Recursive } else { Depth::Folder };
+        let inputs = inputs::expand(&self.pictures, depth)?;
+        let mut writer = self.writer()?;
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the async runtime")?;
+        let client = reqwest::Client::builder().build().context("cannot start the HTTP client")?;
+        let run = Arc::new(Run {
+            detector: self.detector(&client)?,
+            client,
+            query: self.query(),
+            output: self.output.clone(),
+            has_one_picture: matches!(inputs.as_slice(), [Input::File(_) | Input::Url(_)]),
+        });
+        match threads.block_on(self.detect_all(run, inputs, writer.as_mut())) {
+            // Whoever reads the results has seen enough.
+            Err(error) if is_broken_pipe(&error) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn detector(&self, client: &reqwest::Client) -> anyhow::Result<Detector> {
+        if let Some(url) = &self.server {
+            return Detector::remote(client.clone(), url);
+        }
+        Detector::local(self.app.load()?, self.jobs())
+    }
+
+    fn writer(&self) -> anyhow::Result<Box<dyn Writer>> {
+        let format = if self.json { Format::Json } else { self.format };
+        Ok(match format {
+            Format::Table => Box::new(Table(stdout())),
+            Format::Json => Box::new(Json { out: stdout(), results: Vec::new() }),
+            Format::Jsonl => Box::new(JsonLines(stdout())),
+            Format::Csv => Box::new(Csv::new(stdout())?),
+            Format::Coco => Box::new(Coco { out: stdout(), results: Vec::new() }),
+            Format::Yolo => {
+                let folder = self.labels.clone().context("--format yolo needs --labels")?;
+                std::fs::create_dir_all(&folder)
+                    .with_context(|| format!("cannot create the folder {}", folder.display()))?;
+                Box::new(Yolo { folder })
+            }
+        })
+    }
+
+    fn jobs(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.jobs.map_or(cores, NonZeroUsize::get)
+    }
+
+    /// Detects in all pictures, several at once. A picture that fails does not keep the others from being done.
+    async fn detect_all(
+        &self,
+        run: Arc<Run>,
+        inputs: Vec<Input>,
+        writer: &mut dyn Writer,
+    ) -> anyhow::Result<()> {
+        let progress = self.progress(&inputs);
+        let (mut done, mut failed) = (0_usize, 0_usize);
+        let results = pictures(inputs, self.jobs()).map(|picture| {
+            let run = Arc::clone(&run);
+            tokio::spawn(async move { run.picture(picture).await })
+        });
+        let mut results = std::pin::pin!(results.buffered(self.jobs()));
+        while let Some(result) = results.next().await {
+            let (name, outcome) = result?;
+            done += 1;
+            if let Err(failure) = &outcome {
+                failed += 1;
+                say(&format!("{name}: {}", failure.message));
+            }
+            writer.write(&name, outcome)?;
+            if let Some(step) = &progress {
+                step.advance(1);
+            }
+        }
+        writer.finish()?;
+        if let Some(step) = progress {
+            step.done(format!("{done} pictures"));
+        }
+        ensure!(failed == 0, "{failed} of {done} pictures failed");
+        Ok(())
+    }
+
+    /// A bar, if several pictures are counted beforehand and their results do not go to the terminal as well.
+    fn progress(&self, inputs: &[Input]) -> Option<Step> {
+        let is_counted = inputs.len() > 1 && !inputs.contains(&Input::StandardInput);
+        (is_counted && !stdout().is_terminal() && std::io::stderr().is_terminal())
+            .then(|| Step::of_items("Detecting".to_owned(), inputs.len() as u64))
+    }
+
+    fn query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if let Some(min_confidence) = self.min_confidence {
+            query.append_pair("min_confidence", &min_confidence.to_string());
+        }
+        if let Some(classes) = &self.classes {
+            query.append_pair("classes", classes);
+        }
+        query.finish()
+    }
+}
+
+/// What every picture of one run needs.
+struct Run {
+    detector: Detector,
+    client: reqwest::Client,
+    query: String,
+    /// Where annotated pictures go.
+    output: Option<PathBuf>,
+    has_one_picture: bool,
+}
+
+impl Run {
+    /// The result for one picture, with the picture's name.
+    async fn picture(&self, picture: Picture) -> (String, Outcome) {
+        let Picture { name, content } = picture;
+        let outcome = self.detect(&name, content).await;
+        (name, outcome)
+    }
+
+    async fn detect(&self, name: &str, content: Content) -> Outcome {
+        let bytes = detector::read(content, &self.client).await?;
+        if let Some(output) = &self.output {
+            let target = self.target(output, Path::new(name))?;
+            let accept = drawn_as(&target).with_context(|| {
+                format!(
+                    "{} is neither .png nor .jpg, the only formats for output",
+                    target.display()
+                )
+            })?;
+            let drawn = self.detector.detect(bytes.clone(), &self.query, accept).await?;
+            std::fs::write(&target, drawn)
+                .with_context(|| format!("cannot write {}", target.display()))?;
+        }
+        let reply = self.detector.detect(bytes, &self.query, "application/json").await?;
+        let reply = Reply::parse(&reply).context("the reply is not one of /detect")?;
+        Ok(reply)
+    }
+
+    /// The path of a picture's annotated copy, which must not be the picture itself.
+    fn target(&self, output: &Path, picture: &Path) -> anyhow::Result<PathBuf> {
+        let target = if self.has_one_picture && !output.is_dir() {
+            output.to_owned()
+        } else {
+            std::fs::create_dir_all(output)
+                .with_context(|| format!("cannot create the folder {}", output.display()))?;
+            let name = picture.file_name().context("the picture has no name")?;
+            let target = output.join(name);
+            // The copy of anything but a PNG is a JPEG.
+            if drawn_as(&target).is_some() { target } else { target.with_extension("jpg") }
+        };
+        if target.exists() && target.canonicalize().ok() == picture.canonicalize().ok() {
+            bail!("{} would be overwritten; name another file", picture.display());
+        }
+        Ok(target)
+    }
+}
+
+/// The pictures of all inputs, read ahead by as many as are worked on at once.
+fn pictures(inputs: Vec<Input>, ahead: usize) -> impl Stream<Item = Picture> {
+    let (sender, receiver) = mpsc::channel(ahead);
+    // A thread of its own, since reading standard input can wait for ever.
+    std::thread::spawn(move || inputs::send(inputs, &sender));
+    stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)))
+}
+
+/// The media type for a file name's extension.
+fn drawn_as(target: &Path) -> Option<&'static str> {
+    match target.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "png" => Some("image/png"),
+        "jpg" | "jpeg" => Some("image/jpeg"),
+        _ => None,
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    let csv = error.downcast_ref::<csv::Error>().and_then(|error| match error.kind() {
+        csv::ErrorKind::Io(error) => Some(error),
+        _ => None,
+    });
+    io.or(csv).is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}

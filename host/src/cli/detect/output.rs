@@ -1,0 +1,138 @@
+//! The results of `spotter detect`, as text for a reader and as JSON.
+
+use std::io::Write;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::detector::Failure;
+
+/// The reply of `POST /detect` for one picture, or why there is none.
+pub(super) type Outcome = Result<Reply, Failure>;
+
+/// A reply, whole and in the parts that formats use.
+pub(super) struct Reply {
+    pub(super) json: Value,
+    pub(super) report: Report,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Report {
+    pub(super) image: ImageSize,
+    pub(super) detections: Vec<Detection>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ImageSize {
+    pub(super) width: f64,
+    pub(super) height: f64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Detection {
+    pub(super) label: String,
+    pub(super) class_id: u32,
+    pub(super) confidence: f64,
+    #[serde(rename = "box")]
+    pub(super) bounding_box: BoundingBox,
+}
+
+#[derive(Deserialize)]
+pub(super) struct BoundingBox {
+    pub(super) x_min: f64,
+    pub(super) y_min: f64,
+    pub(super) x_max: f64,
+    pub(super) y_max: f64,
+}
+
+impl Reply {
+    /// Parses a reply.
+    ///
+    /// # Errors
+    /// If it is not one of `POST /detect`.
+    pub(super) fn parse(body: &[u8]) -> serde_json::Result<Self> {
+        let json: Value = serde_json::from_slice(body)?;
+        Ok(Self { report: Report::deserialize(&json)?, json })
+    }
+}
+
+/// Writes results in one format, in the order of the pictures.
+pub(super) trait Writer {
+    /// Writes the result for one picture.
+    fn write(&mut self, picture: &str, outcome: Outcome) -> anyhow::Result<()>;
+
+    /// Writes what follows the last result.
+    fn finish(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+/// A table for a reader.
+pub(super) struct Table<W>(pub(super) W);
+
+impl<W: Write> Writer for Table<W> {
+    fn write(&mut self, picture: &str, outcome: Outcome) -> anyhow::Result<()> {
+        let Ok(reply) = outcome else { return Ok(()) };
+        writeln!(self.0, "{picture}")?;
+        if reply.report.detections.is_empty() {
+            writeln!(self.0, "  nothing found")?;
+        }
+        for Detection { label, confidence, bounding_box: frame, .. } in reply.report.detections {
+            writeln!(
+                self.0,
+                "  {label:<16} {:>5.1} %   x {:>6.1} to {:>6.1}   y {:>6.1} to {:>6.1}",
+                confidence * 100.0,
+                frame.x_min,
+                frame.x_max,
+                frame.y_min,
+                frame.y_max
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The reply for a single picture as it is, and those for several as a list with their files.
+pub(super) struct Json<W> {
+    pub(super) out: W,
+    pub(super) results: Vec<Value>,
+}
+
+impl<W: Write> Writer for Json<W> {
+    fn write(&mut self, picture: &str, outcome: Outcome) -> anyhow::Result<()> {
+        self.results.push(match outcome {
+            Ok(reply) => json!({"file": picture, "reply": reply.json}),
+            Err(failure) => json!({"file": picture, "error": failure.message}),
+        });
+        Ok(())
+    }
+
+    fn finish(&mut self) -> anyhow::Result<()> {
+        let value = match self.results.as_mut_slice() {
+            [only] if only["reply"].is_object() => only["reply"].take(),
+            _ => Value::Array(std::mem::take(&mut self.results)),
+        };
+        writeln!(self.out, "{}", serde_json::to_string_pretty(&value)?)?;
+        Ok(())
+    }
+}
+
+/// One line of JSON for each picture, as soon as there is a result.
+pub(super) struct JsonLines<W>(pub(super) W);
+
+impl<W: Write> Writer for JsonLines<W> {
+    fn write(&mut self, picture: &str, outcome: Outcome) -> anyhow::Result<()> {
+        let mut line = Map::new();
+        line.insert("file".to_owned(), picture.into());
+        match outcome {
+            Ok(Reply { json: Value::Object(reply), .. }) => line.extend(reply),
+            Ok(Reply { json, .. }) => drop(line.insert("reply".to_owned(), json)),
+            Err(Failure { code, message }) => {
+                line.insert("error".to_owned(), json!({"code": code, "message": message}));
+            }
+        }
+        writeln!(self.0, "{}", Value::Object(line))?;
+        self.0.flush()?;
+        Ok(())
+    }
+}
