@@ -13,6 +13,7 @@ mod detect_command;
 mod formats;
 mod heads;
 mod hostile;
+mod http2;
 mod hugging_face;
 mod image;
 mod isolation;

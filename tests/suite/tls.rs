@@ -113,3 +113,37 @@ fn a_certificate_that_is_none_is_refused_by_name() {
     let output = run(&["up", "--tls-cert", &certificate]);
     assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
 }
+
+#[test]
+fn a_client_that_offers_http_2_in_the_handshake_gets_it() {
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::rustls::crypto::ring::default_provider;
+    use tokio_rustls::rustls::pki_types::pem::PemObject;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = certificate(folder.path());
+    let server = start(&files);
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&files[0]).expect("a certificate")).expect("a root");
+    let config = ClientConfig::builder_with_provider(default_provider().into());
+    let config = config.with_safe_default_protocol_versions().expect("a version of TLS");
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let status = runtime.expect("a runtime").block_on(async {
+        let stream = tokio::net::TcpStream::connect(server.address()).await.expect("a connection");
+        let name = ServerName::try_from("127.0.0.1").expect("a name");
+        let connector = TlsConnector::from(std::sync::Arc::new(config));
+        let stream = connector.connect(name, stream).await.expect("a handshake");
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
+        let (requests, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+        tokio::spawn(async move { drop(connection.await) });
+        let mut requests = requests.ready().await.expect("a connection");
+        let request = http::Request::get("https://127.0.0.1/labels").body(()).expect("a request");
+        let (reply, _) = requests.send_request(request, true).expect("a request");
+        reply.await.expect("a reply").status()
+    });
+    assert_eq!(status, 200);
+}

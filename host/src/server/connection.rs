@@ -1,15 +1,15 @@
-//! Serves HTTP/1.1 on one connection, with or without TLS.
+//! Serves HTTP/1.1 or HTTP/2 on one connection, with or without TLS.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::fault::Fault;
 use super::min_rate::MinRateStream;
+use super::protocol::{self, Protocol, Rewound};
 use super::timed_stream::{ActiveRequest, Activity, DRAIN_TIMEOUT, TimedStream};
 use super::{Connection, Scheme, Server};
 
@@ -91,36 +92,119 @@ async fn serve_http<S>(
     let limits = server.limits();
     let stream = MinRateStream::new(stream, limits.body_idle_timeout);
     let stream = TimedStream::new(stream, limits, Arc::clone(&activity));
-    let mut http = http1::Builder::new()
-        // The stream has its own timers: hyper's would run from the end of the previous request.
-        .header_read_timeout(None)
-        .max_buf_size(64 << 10)
+    let (protocol, mut stream) = or_drain(&activity, &mut stopping, protocol::detect(stream)).await;
+    let ended = match protocol {
+        Ok(Protocol::Http2) => {
+            stream.get_mut().expect_frames();
+            let ended = serve_http2(stream, service, &activity, &mut stopping).await;
+            return log_early_end(connection, ended.err());
+        }
+        Ok(Protocol::Http1) => {
+            let mut http = http1::Builder::new()
+                // The stream has its own timers: hyper's would run from the end of the previous request.
+                .header_read_timeout(None)
+                .max_buf_size(MAX_HEADER_BYTES)
+                .serve_connection(TokioIo::new(stream), service);
+            let ended = or_drain(&activity, &mut stopping, &mut http).await;
+            stream = http.into_parts().io.into_inner();
+            ended.err()
+        }
+        Err(error) => {
+            tracing::debug!(client = %connection.client, %error, "a connection ended early");
+            None
+        }
+    };
+    close(&server, stream, connection, ended).await;
+}
+
+/// The largest header of a request, in bytes.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+
+/// How many requests a client may have in flight on one connection of HTTP/2.
+const MAX_CONCURRENT_STREAMS: u32 = 100;
+
+/// How much of its requests' bodies a client may send on one connection of HTTP/2 before the server has taken any, in
+/// bytes: for one request, and for all together.
+const STREAM_WINDOW_BYTES: u32 = 128 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
+
+/// Serves HTTP/2. When the server stops, it tells the client so, and the connection ends with its last request.
+async fn serve_http2<S, H, B>(
+    stream: Rewound<TimedStream<S>>,
+    service: H,
+    activity: &Activity,
+    stopping: &mut watch::Receiver<bool>,
+) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    H: HttpService<Incoming, ResBody = B, Error = Infallible>,
+    H::Future: Send + 'static,
+    B: Body<Data = bytes::Bytes, Error = wasmtime_wasi_http::Error> + Send + 'static,
+{
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    let ended = tokio::select! {
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
         biased;
-        ended = &mut http => ended,
-        () = shutdown_requested(&mut stopping) => {
+        ended = &mut connection => ended,
+        () = shutdown_requested(stopping) => {
+            activity.drain();
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    }
+}
+
+/// Runs a future to its end. Once the server stops, its connection ends if it is idle, or becomes so.
+async fn or_drain<T>(
+    activity: &Activity,
+    stopping: &mut watch::Receiver<bool>,
+    future: impl Future<Output = T>,
+) -> T {
+    let mut future = std::pin::pin!(future);
+    tokio::select! {
+        biased;
+        output = &mut future => output,
+        () = shutdown_requested(stopping) => {
             // Not hyper's own graceful shutdown, which would close the connection even if a request has arrived
             // that hyper has not read yet.
             activity.drain();
-            (&mut http).await
-        }
-    };
-    let stream = http.into_parts().io.into_inner();
-    let is_header_late = stream.is_header_late();
-    let mut stream = stream.into_inner();
-    if let Err(error) = ended {
-        tracing::debug!(client = %connection.client, %error, "a connection ended early");
-        if is_header_late {
-            let fault = Fault::HeaderTimeout { limit: limits.header_timeout };
-            server.metrics().count_rejected(fault.code());
-            write_fault(&mut stream, &fault).await;
-        } else if error.is_parse() {
-            // hyper has already replied.
-            server.metrics().count_rejected("malformed_header");
+            future.await
         }
     }
-    lingering_close(&server, stream).await;
+}
+
+/// Closes a connection of HTTP/1.1, with a reply if its client's last header was late.
+async fn close<S: AsyncRead + AsyncWrite + Unpin>(
+    server: &Server,
+    stream: Rewound<TimedStream<MinRateStream<S>>>,
+    connection: Connection,
+    ended: Option<hyper::Error>,
+) {
+    let stream = stream.into_inner();
+    let is_header_late = stream.is_header_late();
+    let mut stream = stream.into_inner();
+    if is_header_late {
+        let fault = Fault::HeaderTimeout { limit: server.limits().header_timeout };
+        server.metrics().count_rejected(fault.code());
+        write_fault(&mut stream, &fault).await;
+    } else if ended.as_ref().is_some_and(hyper::Error::is_parse) {
+        // hyper has already replied.
+        server.metrics().count_rejected("malformed_header");
+    }
+    log_early_end(connection, ended);
+    lingering_close(server, stream).await;
+}
+
+fn log_early_end(connection: Connection, error: Option<hyper::Error>) {
+    if let Some(error) = error {
+        tracing::debug!(client = %connection.client, %error, "a connection ended early");
+    }
 }
 
 /// Handles a request, which is active until its body and its reply have ended. In a stopping server it is the
@@ -132,6 +216,7 @@ async fn answer(
     active: ActiveRequest,
 ) -> Response<impl Body<Data = bytes::Bytes, Error = wasmtime_wasi_http::Error> + use<>> {
     let received = active.clone();
+    let version = request.version();
     let request = request.map(|body| {
         let body = body.map_err(Into::into).inspect_frame(move |_| {
             let _lives_as_long = &received;
@@ -139,7 +224,8 @@ async fn answer(
         body.boxed_unsync()
     });
     let mut response = server.handle(request, connection).await;
-    if server.is_shutting_down() {
+    // HTTP/2 says it for the connection, not in a reply.
+    if server.is_shutting_down() && version < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response.map(|body| {

@@ -16,6 +16,7 @@ pub mod listener;
 pub mod metrics;
 pub mod min_rate;
 pub mod observe;
+pub mod protocol;
 pub mod relay;
 pub mod spin_headers;
 pub mod timed_stream;

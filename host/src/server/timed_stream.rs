@@ -91,6 +91,8 @@ pub struct TimedStream<S> {
     /// The time that `timer` measures; `None` while it is unused.
     measured: Option<(Awaited, Duration)>,
     is_header_late: bool,
+    /// Whether bytes can arrive that are part of no header, as HTTP/2's pings are.
+    has_frames: bool,
 }
 
 impl<S> TimedStream<S> {
@@ -105,7 +107,14 @@ impl<S> TimedStream<S> {
             timer: None,
             measured: None,
             is_header_late: false,
+            has_frames: false,
         }
+    }
+
+    /// From now on, the client sends frames of HTTP/2. They restart no timer, unless they begin a request.
+    pub fn expect_frames(&mut self) {
+        self.has_frames = true;
+        self.awaited = Awaited::NextRequest;
     }
 
     /// Whether a read failed because a header took too long.
@@ -175,7 +184,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
         if polled.is_pending() {
             return self.poll_timer(context);
         }
-        if buffer.filled().len() > before && !self.activity.is_active() {
+        if buffer.filled().len() > before && !self.activity.is_active() && !self.has_frames {
             self.awaited = Awaited::RestOfHeader;
         }
         polled
