@@ -21,7 +21,7 @@ const MAX_INPUT_BYTES: u64 = 64 << 20;
 pub(super) enum Input {
     File(PathBuf),
     Url(String),
-    StandardInput,
+    Stdin,
 }
 
 /// One picture, with the name under which its result is reported.
@@ -57,11 +57,8 @@ pub(super) fn expand(arguments: &[String], depth: Depth) -> anyhow::Result<Vec<I
     for argument in arguments {
         let path = Path::new(argument);
         if argument == "-" {
-            ensure!(
-                !inputs.contains(&Input::StandardInput),
-                "standard input can be read only once"
-            );
-            inputs.push(Input::StandardInput);
+            ensure!(!inputs.contains(&Input::Stdin), "standard input can be read only once");
+            inputs.push(Input::Stdin);
         } else if argument.starts_with("http://") || argument.starts_with("https://") {
             inputs.push(Input::Url(argument.clone()));
         } else if path.is_dir() {
@@ -126,7 +123,7 @@ pub(super) fn send(inputs: Vec<Input>, pictures: &Sender<Picture>) {
         let (name, content) = match input {
             Input::File(path) => (path.display().to_string(), Content::File(path)),
             Input::Url(url) => (url.clone(), Content::Url(url)),
-            Input::StandardInput => {
+            Input::Stdin => {
                 let input = BufReader::new(std::io::stdin());
                 if let Err(error) = send_stream(input, pictures) {
                     let content = Content::Unreadable(error.context("standard input"));

@@ -166,7 +166,7 @@ impl Detect {
 
     /// A bar, if several pictures are counted beforehand and their results do not go to the terminal as well.
     fn progress(&self, inputs: &[Input]) -> Option<Step> {
-        let is_counted = inputs.len() > 1 && !inputs.contains(&Input::StandardInput);
+        let is_counted = inputs.len() > 1 && !inputs.contains(&Input::Stdin);
         (is_counted && !stdout().is_terminal() && std::io::stderr().is_terminal())
             .then(|| Step::of_items("Detecting".to_owned(), inputs.len() as u64))
     }
