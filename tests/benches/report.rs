@@ -83,7 +83,7 @@ fn instantiation() {
     let limits = Limits::default();
     let app = App::load(&root().join("spin.toml"), &Choices::default()).expect("an application");
     let mut runtime = Runtime::new(&limits);
-    runtime.load(&app.components["detector"]).expect("a component");
+    runtime.load(&app.components["detector"], &app.nn_engine).expect("a component");
     let loaded = runtime.component("detector").expect("a component");
     let threads =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio");

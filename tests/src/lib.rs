@@ -67,7 +67,7 @@ pub fn spotter() -> &'static Path {
             // Build the whole workspace, as the tests are built. Building the package alone would select other
             // features of its dependencies, and so build all of them a second time.
             .args(["build", "--release", "--quiet", "--workspace", "--bins"])
-            .args(cfg!(feature = "system").then_some("--features=shim,system"))
+            .args(cfg!(feature = "system").then_some("--features=onnxruntime,shim,system"))
             .current_dir(root())
             .status()
             .expect("cargo starts");

@@ -3,6 +3,7 @@
 
 mod bond;
 mod clients;
+mod engine;
 mod lxc;
 mod manifests;
 mod openapi;

@@ -20,6 +20,8 @@ use outbound::AllowedHosts;
 use routes::{Pattern, RouteTable, StaticReply, Target};
 use variables::{MissingVariable, VariableSources};
 
+use crate::nn::Engine;
+
 /// Settings from outside the manifest.
 #[derive(Clone, Debug, Default)]
 pub struct Choices {
@@ -28,6 +30,8 @@ pub struct Choices {
     pub profile: Option<String>,
     /// The folders of models that components may use through `wasi:nn`.
     pub models: ModelFolders,
+    /// What runs these models.
+    pub nn_engine: Engine,
 }
 
 /// An application ready to be built, checked or served.
@@ -40,6 +44,8 @@ pub struct App {
     pub state: PathBuf,
     pub components: BTreeMap<String, Component>,
     pub routes: RouteTable,
+    /// What runs the models that components use through `wasi:nn`.
+    pub nn_engine: Engine,
 }
 
 /// One component of an application.
@@ -134,6 +140,7 @@ impl App {
             state: root.join(".spotter"),
             components,
             routes,
+            nn_engine: choices.nn_engine.clone(),
         })
     }
 

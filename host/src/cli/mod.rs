@@ -28,6 +28,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::manifest::Manifest;
 use crate::app::variables::{MissingVariable, VariableSources};
 use crate::app::{App, Choices};
+use crate::nn::Engine;
 use crate::progress::say;
 use crate::registry;
 use crate::server::tls::choose_cryptography;
@@ -83,6 +84,9 @@ struct AppArguments {
     /// The folder of a model that `ai_models` grants to a component; can be repeated
     #[arg(long, value_name = "NAME=FOLDER")]
     model: Vec<String>,
+    /// What runs these models: `tract`, or `onnxruntime=PATH` of its shared library
+    #[arg(long, env = "SPOTTER_NN_ENGINE", default_value = "tract", value_name = "ENGINE")]
+    nn_engine: Engine,
 }
 
 impl AppArguments {
@@ -114,7 +118,12 @@ impl AppArguments {
             Ok((name.to_owned(), PathBuf::from(folder)))
         });
         let models = models.collect::<anyhow::Result<_>>()?;
-        let choices = Choices { variables, profile: self.profile.clone(), models };
+        let choices = Choices {
+            variables,
+            profile: self.profile.clone(),
+            models,
+            nn_engine: self.nn_engine.clone(),
+        };
         let mut app = App::load(&self.path()?, &choices)?;
         if registry::is_reference(&self.from) {
             // All versions of an image share their state, and the cache is no place for it.

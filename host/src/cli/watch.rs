@@ -15,6 +15,7 @@ use notify_debouncer_mini::{DebounceEventResult, Debouncer, new_debouncer};
 use super::AppArguments;
 use super::build::ToolchainArguments;
 use crate::app::App;
+use crate::nn::Engine;
 use crate::progress::say;
 use crate::server::listener::Signals;
 
@@ -76,6 +77,9 @@ impl Watch {
         }
         for model in &self.app.model {
             command.arg("--model").arg(model);
+        }
+        if let Engine::OnnxRuntime(library) = &self.app.nn_engine {
+            command.arg("--nn-engine").arg(format!("onnxruntime={}", library.display()));
         }
         if let Some(profile) = &self.app.profile {
             command.arg("--profile").arg(profile);

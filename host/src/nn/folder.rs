@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde::Deserialize;
 
-use super::tensor::ElementType;
+use super::tensor::{ElementType, NamedTensor, Tensor};
 
 /// A model's network, and the one input that it takes.
 pub(super) struct Model {
@@ -16,7 +16,7 @@ pub(super) struct Model {
 }
 
 /// The network's input.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Input {
     pub(super) name: String,
     pub(super) element: ElementType,
@@ -69,6 +69,29 @@ impl Model {
 }
 
 impl Input {
+    /// The guest's tensors as the network's only input.
+    ///
+    /// # Errors
+    /// If its name, type, shape or length is not the network's.
+    pub(super) fn take(&self, mut inputs: Vec<NamedTensor>) -> anyhow::Result<Tensor> {
+        let Self { name, element, shape } = self;
+        let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+        ensure!(names == [name], "the inputs are {names:?}; the graph takes one, `{name}`");
+        let tensor = inputs.swap_remove(0).tensor;
+        ensure!(
+            tensor.element == *element && tensor.shape == shape,
+            "the input `{name}` is {tensor}; the graph takes {element} {shape:?}"
+        );
+        let elements: usize = shape.iter().product();
+        let bytes = elements * element.bytes();
+        ensure!(
+            tensor.data.len() == bytes,
+            "the input `{name}` has {} bytes; {elements} elements of {element} have {bytes}",
+            tensor.data.len()
+        );
+        Ok(tensor)
+    }
+
     fn parse(text: &str) -> anyhow::Result<Self> {
         let InputManifest { name, width, height, layout, element } =
             toml::from_str::<Manifest>(text)?.input;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::plan;
 
@@ -45,8 +45,7 @@ impl TractGraph {
         let plan = kernels::optimise(network).and_then(TypedModel::into_runnable);
         let plan = plan.context("model.onnx")?;
         let activation_bytes = activation_bytes(plan.model())?;
-        let input = Input { name: input.name.clone(), ..*input };
-        Ok(Self { plan, input, outputs, activation_bytes })
+        Ok(Self { plan, input: input.clone(), outputs, activation_bytes })
     }
 
     /// See [`super::profile`].
@@ -77,40 +76,16 @@ impl TractGraph {
         times.sort_by(|one, other| other.milliseconds.total_cmp(&one.milliseconds));
         Ok(times)
     }
-
-    /// The guest's tensors as the network's only input.
-    fn input(&self, mut inputs: Vec<NamedTensor>) -> anyhow::Result<Tensor> {
-        let Input { name, element, shape } = &self.input;
-        let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
-        ensure!(names == [name], "the inputs are {names:?}; the graph takes one, `{name}`");
-        let tensor = inputs.swap_remove(0).tensor;
-        ensure!(
-            tensor.element == *element && tensor.shape == shape,
-            "the input `{name}` is {tensor}; the graph takes {element} {shape:?}"
-        );
-        let elements: usize = shape.iter().product();
-        let mut taken = Tensor::zero_dt(datum_type(*element)?, shape)?;
-        let mut plain = taken.try_as_plain_ram_mut()?;
-        let bytes = plain.as_bytes_mut();
-        ensure!(
-            tensor.data.len() == bytes.len(),
-            "the input `{name}` has {} bytes; {elements} elements of {element} have {}",
-            tensor.data.len(),
-            bytes.len()
-        );
-        bytes.copy_from_slice(&tensor.data);
-        Ok(taken)
-    }
 }
 
 impl Graph for TractGraph {
     fn compute(
         &self,
         inputs: Vec<NamedTensor>,
-        is_cancelled: &dyn Fn() -> bool,
+        is_cancelled: &(dyn Fn() -> bool + Sync),
     ) -> Result<Vec<NamedTensor>, ComputeError> {
         let engine = |error: TractError| ComputeError::Engine(format!("{error:#}"));
-        let input = self.input(inputs);
+        let input = self.input.take(inputs).and_then(|input| to_tract(&input));
         let input = input.map_err(|error| ComputeError::InvalidArgument(format!("{error:#}")))?;
         let mut state = self.plan.spawn().map_err(engine)?;
         let mut cancelled = false;
@@ -132,6 +107,12 @@ impl Graph for TractGraph {
     fn activation_bytes(&self) -> u64 {
         self.activation_bytes
     }
+}
+
+fn to_tract(tensor: &HostTensor) -> anyhow::Result<Tensor> {
+    let mut taken = Tensor::zero_dt(datum_type(tensor.element)?, &tensor.shape)?;
+    taken.try_as_plain_ram_mut()?.as_bytes_mut().copy_from_slice(&tensor.data);
+    Ok(taken)
 }
 
 fn to_named(name: &str, tensor: &Tensor) -> TractResult<NamedTensor> {

@@ -22,7 +22,7 @@ use super::variables;
 use crate::app::Component;
 use crate::app::manifest::Interruption;
 use crate::config::Limits;
-use crate::nn::{self, Graph, NnMetrics};
+use crate::nn::{self, Engine as NnEngine, Graph, NnMetrics};
 
 /// How often a running guest is interrupted: the precision of its limit on processor time.
 pub const EPOCH_INTERVAL: Duration = Duration::from_millis(10);
@@ -111,7 +111,7 @@ impl Runtime {
     /// # Errors
     /// If the file is not a component, imports an interface that the host does not provide, or exports no HTTP
     /// handler.
-    pub fn load(&mut self, component: &Component) -> anyhow::Result<()> {
+    pub fn load(&mut self, component: &Component, nn_engine: &NnEngine) -> anyhow::Result<()> {
         let id = &component.id;
         let executor = match self.executors.entry(component.interruption) {
             Entry::Occupied(started) => started.into_mut(),
@@ -133,7 +133,7 @@ impl Runtime {
             )?;
         let handler = Handler::of(linked).with_context(|| format!("component `{id}`"))?;
         let engine = executor.engine.clone();
-        let graphs = if uses_nn { self.graphs(component)? } else { BTreeMap::new() };
+        let graphs = if uses_nn { self.graphs(component, nn_engine)? } else { BTreeMap::new() };
         let shared = Shared {
             database: self.database.clone(),
             siblings: Arc::clone(&self.siblings),
@@ -150,6 +150,7 @@ impl Runtime {
     fn graphs(
         &mut self,
         component: &Component,
+        engine: &NnEngine,
     ) -> anyhow::Result<BTreeMap<String, Arc<dyn Graph>>> {
         let mut granted = BTreeMap::new();
         for (name, folder) in &component.models {
@@ -162,7 +163,7 @@ impl Runtime {
             })?;
             let graph = match self.graphs.get(folder) {
                 Some(graph) => Arc::clone(graph),
-                None => nn::load(folder).with_context(|| format!("the model `{name}`"))?,
+                None => nn::load(folder, engine).with_context(|| format!("the model `{name}`"))?,
             };
             self.graphs.insert(folder.clone(), Arc::clone(&graph));
             granted.insert(name.clone(), graph);

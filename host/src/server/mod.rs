@@ -113,7 +113,7 @@ impl Server {
             runtime.open_database(&app.state.join("key_value.redb"), limits.key_value_size)?;
         }
         for component in app.components.values() {
-            runtime.load(component)?;
+            runtime.load(component, &app.nn_engine)?;
         }
         let metrics = Arc::new(Metrics::new(collectors, runtime.nn_metrics()));
         let admission = Admission::new(&limits, Arc::clone(&metrics));
