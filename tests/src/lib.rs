@@ -28,6 +28,8 @@ pub mod pictures;
 pub mod policy;
 pub mod ports;
 pub mod raw;
+#[cfg(feature = "system")]
+pub mod rbac;
 pub mod reference;
 #[cfg(feature = "system")]
 pub mod registry;

@@ -10,5 +10,6 @@ mod page;
 mod pods;
 mod prometheus;
 mod registry;
+mod scheduler;
 mod shim;
 mod wasmtime;
