@@ -3,6 +3,8 @@
 pub mod baked;
 pub mod client;
 #[cfg(feature = "system")]
+pub mod cluster;
+#[cfg(feature = "system")]
 pub mod containerd;
 #[cfg(feature = "system")]
 mod containers;

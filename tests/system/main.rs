@@ -2,6 +2,7 @@
 //! runtimes, other servers' clients, a browser.
 
 mod bond;
+mod capacity;
 mod clients;
 mod lxc;
 mod manifests;
