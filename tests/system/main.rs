@@ -5,6 +5,7 @@ mod apply;
 mod bond;
 mod capacity;
 mod clients;
+mod components;
 mod lxc;
 mod manifests;
 mod openapi;
