@@ -44,7 +44,7 @@ fn an_image_is_made_without_docker_and_holds_the_application_alone() {
     };
     let entry = json(&image.join("index.json"))["manifests"][0].clone();
     assert_eq!(entry["digest"], digest);
-    assert_eq!(entry["annotations"]["io.containerd.image.name"], "docker.io/library/guests:0.1.0");
+    assert_eq!(entry["annotations"]["io.containerd.image.name"], "localhost/guests:0.1.0");
     let manifest = json(&blob(&entry["digest"]));
     let root_file_system = folder.path().join("rootfs");
     unpack(&blob(&manifest["layers"][0]["digest"]), &root_file_system);

@@ -47,7 +47,10 @@ fn what_is_misspelt_or_against_the_policy_is_found() {
     assert!(faults(&misspelt)[0].contains("httpGett"), "{:?}", faults(&misspelt));
     for (field, value, fault) in [
         ("securityContext", json!({"privileged": true}), "privileged"),
-        ("image", json!("detect:latest"), "version"),
+        ("image", json!("registry.example.com/detect:latest"), "version"),
+        ("image", json!("spotter:0.1.0"), "Docker Hub"),
+        ("image", json!("docker.io/library/spotter:0.1.0"), "Docker Hub"),
+        ("imagePullPolicy", json!("IfNotPresent"), "only its node has"),
         ("image", json!("registry.example.com:5000/detect"), "version"),
         ("securityContext/capabilities", json!({"drop": ["ALL"], "add": ["SYS_ADMIN"]}), "adds"),
         ("securityContext", json!({"runAsUser": 0}), "runs as root"),
