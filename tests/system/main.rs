@@ -6,6 +6,7 @@ mod bond;
 mod capacity;
 mod clients;
 mod components;
+mod failures;
 mod lxc;
 mod manifests;
 mod openapi;
