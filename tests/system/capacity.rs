@@ -1,6 +1,7 @@
 //! The manifests' numbers fit each other, and nodes of common sizes.
 
 use serde_json::Value;
+use spotter::config::limits::{LimitSettings, Limits};
 use spotter_tests::cluster::{Resources, room};
 use spotter_tests::manifests::{of_kind, render};
 
@@ -47,4 +48,18 @@ fn every_way_to_run_the_detector_asks_for_the_same_resources() {
     let container = &of_kind(&base, "Deployment")["spec"]["template"]["spec"]["containers"][0];
     let operated = render("overlays/spinkube");
     assert_eq!(of_kind(&operated, "SpinApp")["spec"]["resources"], container["resources"]);
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn a_pods_memory_holds_all_that_its_server_accepts() {
+    let objects = render("base");
+    let container = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+    let given = Resources::of(&container["resources"]["limits"]);
+    // The default on a machine with as many cores as the limit.
+    let instances = usize::try_from(given.cpu / 1000).expect("cores");
+    let settings = LimitSettings { instances: Some(instances), ..LimitSettings::default() };
+    let limits = settings.resolve(LimitSettings::default(), Some(given.memory)).expect("limits");
+    assert!(limits.memory() <= given.memory, "{limits:?} need {} bytes", limits.memory());
+    assert_eq!(limits.instance_memory, Limits::default().instance_memory);
 }
