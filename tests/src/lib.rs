@@ -37,6 +37,8 @@ pub mod reference;
 pub mod registry;
 pub mod server;
 #[cfg(feature = "system")]
+pub mod stand_ins;
+#[cfg(feature = "system")]
 pub mod switch;
 pub mod system;
 #[cfg(feature = "system")]

@@ -53,7 +53,7 @@ fn a_container_becomes_a_node_that_serves_and_serves_again_when_it_was_stopped()
     // With a stand-in for a kubelet: it finds its files where its unit says they are.
     let folder = tempfile::tempdir().expect("a folder");
     let (kubelet, bootstrap) = (folder.path().join("kubelet"), folder.path().join("bootstrap"));
-    let script = "#!/bin/sh\nfor given; do case $given in --config=*|--bootstrap-*) [ -s \"${given#*=}\" ] || exit 1; esac; done\n[ -s /etc/kubernetes/pki/ca.crt ] && exec sleep infinity\n";
+    let script = "#!/bin/sh\nfor given; do case $given in --version) exit 0 ;; --config=*|--bootstrap-*) [ -s \"${given#*=}\" ] || exit 1; esac; done\n[ -s /etc/kubernetes/pki/ca.crt ] && exec sleep infinity\n";
     std::fs::write(&kubelet, script).expect("a file");
     std::fs::write(&bootstrap, "    certificate-authority-data: YXV0aG9yaXR5Cg==\n")
         .expect("a file");

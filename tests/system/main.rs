@@ -8,6 +8,7 @@ mod clients;
 mod components;
 mod failures;
 mod lxc;
+mod make_node;
 mod manifests;
 mod openapi;
 mod page;
