@@ -5,6 +5,7 @@ mod apply;
 mod bond;
 mod capacity;
 mod clients;
+mod compile;
 mod components;
 mod failures;
 mod lxc;

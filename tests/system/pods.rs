@@ -204,6 +204,21 @@ fn a_pod_accepts_what_its_memory_holds() {
 
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn a_linux_image_is_said_to_hold_no_application() {
+    let containerd = Containerd::start();
+    let kubelet = Kubelet::of(&containerd);
+    let (pod, _) = kubelet.serve("mixed", &FUNCTION);
+    kubelet.run(&pod, &Wanted { name: "linux", image: PAUSE, ..FUNCTION });
+    wait_until("the log", || {
+        kubelet.log_of(&pod, "linux").contains("This image holds no application of Spotter's")
+    });
+    assert!(!kubelet.log(&pod).contains("no application"), "{}", kubelet.log(&pod));
+    kubelet.remove_pod(&pod);
+    containerd.assert_nothing_left();
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_container_that_was_never_started_is_removed() {
     let containerd = Containerd::start();
     let kubelet = Kubelet::of(&containerd);
