@@ -15,7 +15,7 @@ fn a_run_that_broke_off_at_any_step_is_finished_by_the_next() {
         let machine = Machine::new();
         // A new node, and the same node with other files.
         let mut broke_off = false;
-        for further in [&[][..], &changed] {
+        for further in [&[] as &[&str], &changed] {
             broke_off |= !machine.make_node(further, step).status.success();
             let again = machine.make_node(further, 0);
             assert!(again.status.success(), "step {step}: {}{}", stdout(&again), stderr(&again));
@@ -35,24 +35,16 @@ fn a_run_that_broke_off_at_any_step_is_finished_by_the_next() {
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn what_is_no_program_is_found_before_anything_is_written() {
     let bootstrap = "certificate-authority-data: YQ==\n";
-    for (file, further) in [
-        ("bin/containerd-shim-spotter-v1", &[][..]),
-        ("bin/spotter", &[]),
-        ("bin/kubelet", &["--pods", "10.244.1.0/24"]),
-    ] {
+    for file in ["bin/containerd-shim-spotter-v1", "bin/spotter", "bin/kubelet"] {
         let machine = Machine::new();
         machine.program("kubelet", "");
         fs::write(machine.path("bootstrap"), bootstrap).expect("a file");
         // As a download that was cut short: the beginning of an ELF file.
         fs::write(machine.path(file), b"\x7fELF\x02\x01\x01").expect("a file");
         let (kubelet, bootstrap) = (machine.path("bin/kubelet"), machine.path("bootstrap"));
-        let given = [("--kubelet", &kubelet), ("--bootstrap", &bootstrap)];
-        let mut arguments: Vec<&str> = further.to_vec();
-        if file == "bin/kubelet" {
-            arguments.extend(
-                given.iter().flat_map(|(option, path)| [*option, path.to_str().expect("a path")]),
-            );
-        }
+        let [kubelet, bootstrap] =
+            [&kubelet, &bootstrap].map(|path| path.to_str().expect("a path"));
+        let arguments = ["--kubelet", kubelet, "--bootstrap", bootstrap, "--pods", "10.244.1.0/24"];
         let refused = machine.make_node(&arguments, 0);
         assert_eq!(refused.status.code(), Some(64), "{}", stdout(&refused));
         let said = stderr(&refused);

@@ -107,11 +107,11 @@ fn connect(url: &str) -> Result<(), String> {
 
 fn proxy(root: &Path) -> Option<String> {
     let processes = fs::read_dir(root.join("proc")).into_iter().flatten().flatten();
-    let names = processes.filter_map(|process| {
+    let mut names = processes.filter_map(|process| {
         let name = fs::read_to_string(process.path().join("comm")).ok()?;
         Some(name.trim().to_owned())
     });
-    names.into_iter().find(|name| PROXIES.contains(&name.as_str()))
+    names.find(|name| PROXIES.contains(&name.as_str()))
 }
 
 /// Asks containerd on this machine, but not on another whose files are at `root`.
