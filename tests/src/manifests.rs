@@ -19,11 +19,12 @@ use tempfile::TempDir;
 use crate::{root, stderr, stdout, system};
 
 /// All folders for `kubectl apply -k`.
-pub const RENDERED: [&str; 8] = [
+pub const RENDERED: [&str; 9] = [
     "base",
     "overlays/istio",
     "overlays/monitoring",
     "overlays/pack",
+    "overlays/queue",
     "overlays/registry",
     "overlays/scale-to-zero",
     "overlays/spinkube",
@@ -31,7 +32,8 @@ pub const RENDERED: [&str; 8] = [
 ];
 
 /// All components, each of which changes the base.
-pub const COMPONENTS: [&str; 5] = ["istio", "monitoring", "pack", "registry", "scale-to-zero"];
+pub const COMPONENTS: [&str; 6] =
+    ["istio", "monitoring", "pack", "queue", "registry", "scale-to-zero"];
 
 /// The objects of a folder of `k8s/`. A warning of kubectl is a failure.
 pub fn render(folder: &str) -> Vec<Value> {

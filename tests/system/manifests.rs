@@ -174,7 +174,11 @@ fn every_metric_that_is_watched_is_one_that_the_host_has() {
     let dashboard: Value = serde_json::from_str(dashboard.expect("a dashboard")).expect("JSON");
     assert!(dashboard["panels"].as_array().is_some_and(|panels| panels.len() >= 10));
     let rules = of_kind(&objects, "PrometheusRule").to_string();
-    let watched = metrics_in(&format!("{dashboard}{rules}"));
+    let scaler = of_kind(&render("overlays/queue"), "HorizontalPodAutoscaler").to_string();
+    let values = root().join("k8s/components/queue/adapter-values.yaml");
+    let adapter = std::fs::read_to_string(values).expect("values");
+    assert!(metrics_in(&scaler).is_subset(&metrics_in(&adapter)), "{scaler}{adapter}");
+    let watched = metrics_in(&format!("{dashboard}{rules}{scaler}"));
     assert!(watched.len() > 15, "{watched:?}");
     let server = Server::guests(&[]);
     // Request each kind of path, because a counter without a count has no sample.
