@@ -113,6 +113,19 @@ fn what_selects_pods_selects_the_detectors_and_ports_are_there() {
 
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn the_base_runs_the_image_that_spotter_image_writes() {
+    let manifest = std::fs::read_to_string(root().join("spin.toml")).expect("a manifest");
+    let value = |key: &str| {
+        let line = manifest.lines().find_map(|line| line.strip_prefix(key)).expect("a key");
+        line.trim_matches([' ', '=', '"']).to_owned()
+    };
+    let objects = render("base");
+    let container = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["image"], format!("localhost/{}:{}", value("name"), value("version")));
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn times_of_the_manifests_fit_those_of_the_host() {
     let limits = Limits::default();
     let objects = render("overlays/istio");
