@@ -23,6 +23,8 @@ pub const PAUSE: &str = "docker.io/library/pause:test";
 pub struct Containerd {
     process: Option<Child>,
     folder: TempDir,
+    /// The folder of its shims' caches, if not the user's.
+    cache: Option<PathBuf>,
     /// What an interrupted earlier run has left behind.
     before: Vec<String>,
     /// Only one test at a time uses containers, so that nothing still in use is taken for a leftover.
@@ -38,15 +40,27 @@ pub fn alone() -> MutexGuard<'static, ()> {
 impl Containerd {
     /// Starts containerd and imports the application's image, in both namespaces, and the sandbox's.
     pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Self::start_in(folder, None)
+    }
+
+    /// The same, as on a node that has compiled nothing yet.
+    pub fn start_without_cache() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = folder.path().join("cache");
+        std::fs::create_dir(&cache).expect("a folder");
+        Self::start_in(folder, Some(cache))
+    }
+
+    fn start_in(folder: TempDir, cache: Option<PathBuf>) -> Self {
         for (program, package) in
             [("containerd", "containerd"), ("runc", "runc"), ("ip", "iproute2")]
         {
             system::program(program, package);
         }
         let alone = alone();
-        let folder = tempfile::tempdir().expect("a folder");
         let mut containerd =
-            Self { process: None, folder, before: leftovers::shared(), _alone: alone };
+            Self { process: None, folder, cache, before: leftovers::shared(), _alone: alone };
         std::fs::write(containerd.path("config.toml"), containerd.configuration()).expect("a file");
         containerd.install();
         containerd.network();
@@ -137,6 +151,7 @@ state = "{state}"
             .arg("-c")
             .arg(self.path("config.toml"))
             .env("PATH", format!("{}:{path}", self.path("bin").display()))
+            .envs(self.cache.iter().map(|folder| ("XDG_CACHE_HOME", folder)))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();

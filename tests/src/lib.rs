@@ -3,6 +3,8 @@
 pub mod baked;
 pub mod client;
 #[cfg(feature = "system")]
+pub mod cluster;
+#[cfg(feature = "system")]
 pub mod containerd;
 #[cfg(feature = "system")]
 mod containers;
@@ -28,10 +30,14 @@ pub mod pictures;
 pub mod policy;
 pub mod ports;
 pub mod raw;
+#[cfg(feature = "system")]
+pub mod rbac;
 pub mod reference;
 #[cfg(feature = "system")]
 pub mod registry;
 pub mod server;
+#[cfg(feature = "system")]
+pub mod stand_ins;
 #[cfg(feature = "system")]
 pub mod switch;
 pub mod system;

@@ -13,30 +13,73 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::{root, stderr, stdout, system};
 
 /// All folders for `kubectl apply -k`.
-pub const RENDERED: [&str; 8] = [
+pub const RENDERED: [&str; 9] = [
     "base",
     "overlays/istio",
     "overlays/monitoring",
     "overlays/pack",
+    "overlays/queue",
     "overlays/registry",
     "overlays/scale-to-zero",
     "overlays/spinkube",
     "placement",
 ];
 
+/// All components, each of which changes the base.
+pub const COMPONENTS: [&str; 6] =
+    ["istio", "monitoring", "pack", "queue", "registry", "scale-to-zero"];
+
 /// The objects of a folder of `k8s/`. A warning of kubectl is a failure.
 pub fn render(folder: &str) -> Vec<Value> {
+    render_in(&root().join("k8s"), folder)
+}
+
+/// The same, of a copy of `k8s/`.
+pub fn render_in(manifests: &Path, folder: &str) -> Vec<Value> {
     let mut command = Command::new(kubectl());
-    let rendered = command.arg("kustomize").arg(root().join("k8s").join(folder)).output();
+    let rendered = command.arg("kustomize").arg(manifests.join(folder)).output();
     let rendered = rendered.expect("kubectl starts");
     assert!(rendered.status.success(), "{folder}: {}", stderr(&rendered));
     assert_eq!(stderr(&rendered), "", "{folder}");
     documents(&stdout(&rendered))
+}
+
+/// A copy of `k8s/` that a test can change.
+pub fn copied() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let from = root().join("k8s/.");
+    let copied = Command::new("cp").arg("-a").arg(from).arg(folder.path()).status();
+    assert!(copied.is_ok_and(|status| status.success()));
+    folder
+}
+
+/// The objects of the base with these components, as a user's own kustomization combines them.
+pub fn combine(components: &[&str]) -> Vec<Value> {
+    let manifests = copied();
+    let paths = components.iter().map(|name| format!("../components/{name}")).collect::<Vec<_>>();
+    let is_pushed = components.contains(&"registry");
+    let pushed = json!({"name": "localhost/spotter", "newName": "registry.example.com/detect"});
+    let images: Vec<Value> = is_pushed.then_some(pushed).into_iter().collect();
+    // JSON is YAML.
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "spotter",
+        "sortOptions": {"order": "fifo"},
+        "resources": ["../base"],
+        "components": paths,
+        "images": images,
+    });
+    let folder = manifests.path().join("combined");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::write(folder.join("kustomization.yaml"), kustomization.to_string()).expect("a file");
+    render_in(manifests.path(), "combined")
 }
 
 /// The documents of a YAML text.

@@ -88,6 +88,15 @@ fn of_container(container: &Container) -> Vec<String> {
         (container.liveness_probe.is_some(), format!("{name} has no liveness probe")),
         (container.startup_probe.is_some(), format!("{name} has no startup probe")),
         (is_pinned(container.image.as_deref()), format!("{name} has no version of its image")),
+        (
+            has_registry(container.image.as_deref()),
+            format!("{name} has an image that Docker Hub would be asked for"),
+        ),
+        (
+            !is_local(container.image.as_deref())
+                || container.image_pull_policy.as_deref() == Some("Never"),
+            format!("{name} pulls an image that only its node has"),
+        ),
     ];
     for resource in ["cpu", "memory"] {
         for (kind, set) in [("request", requests), ("limit", limits)] {
@@ -101,6 +110,7 @@ fn of_container(container: &Container) -> Vec<String> {
 fn of_spin_app(spec: &Value) -> Vec<String> {
     let mut rules = vec![
         (is_pinned(spec["image"].as_str()), "has no version of its image".to_owned()),
+        (has_registry(spec["image"].as_str()), "has an image of Docker Hub's".to_owned()),
         (spec["checks"]["readiness"].is_object(), "has no readiness probe".to_owned()),
         (spec["checks"]["liveness"].is_object(), "has no liveness probe".to_owned()),
     ];
@@ -118,4 +128,16 @@ fn is_pinned(image: Option<&str>) -> bool {
     let Some(image) = image else { return false };
     let tag = image.rsplit('/').next().and_then(|name| name.split_once(':'));
     image.contains('@') || tag.is_some_and(|(_, tag)| tag != "latest")
+}
+
+/// Whether an image's name has a registry other than Docker Hub, where such a name may be someone else's.
+fn has_registry(image: Option<&str>) -> bool {
+    let registry =
+        image.and_then(|image| image.split_once('/')).map_or("", |(registry, _)| registry);
+    is_local(image) || registry != "docker.io" && registry.contains(['.', ':'])
+}
+
+/// Whether an image is imported on its node, and in no registry.
+fn is_local(image: Option<&str>) -> bool {
+    image.is_some_and(|image| image.starts_with("localhost/"))
 }

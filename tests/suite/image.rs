@@ -23,7 +23,7 @@ fn an_image_is_made_without_docker_and_holds_the_application_alone() {
     assert_eq!(fs::read(&archive).expect("an archive"), fs::read(again).expect("an archive"));
     let Unpacked { entry, root } = oci::unpack(&archive, folder.path());
     assert_eq!(entry["digest"], digest);
-    assert_eq!(entry["annotations"]["io.containerd.image.name"], "docker.io/library/guests:0.1.0");
+    assert_eq!(entry["annotations"]["io.containerd.image.name"], "localhost/guests:0.1.0");
     let mut command = command_in(folder.path());
     command.arg("up").arg("-f").arg(&root).args(["--listen", "127.0.0.1:0"]);
     let server = Server::spawn(command);

@@ -1,11 +1,22 @@
 //! `spotter node` on a copy of the machine in `tests/node`, with and without faults.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 use spotter_tests::{root, run, stdout};
 use tempfile::TempDir;
+
+const KUBECONFIG: &str = "etc/kubernetes/kubelet.conf";
+
+/// A stand-in for the API server of the machine's cluster, which accepts connections.
+fn api_server() -> SocketAddr {
+    static SERVER: LazyLock<TcpListener> =
+        LazyLock::new(|| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    SERVER.local_addr().expect("an address")
+}
 
 /// A copy of the machine that a test can change.
 fn machine() -> TempDir {
@@ -13,6 +24,7 @@ fn machine() -> TempDir {
     let copied =
         Command::new("cp").arg("-a").arg(root().join("tests/node/.")).arg(folder.path()).status();
     assert!(copied.is_ok_and(|status| status.success()));
+    change(&folder, KUBECONFIG, "@API@", &api_server().to_string());
     folder
 }
 
@@ -65,6 +77,11 @@ fn what_is_wrong_with_a_machine_is_said_with_what_mends_it() {
         ("proc/filesystems", "overlay", "ramfs", "overlay", "modprobe overlay"),
         ("proc/sys/net/ipv4/ip_forward", "1", "0", "ip-forward", "sysctl -w"),
         ("proc/self/mountinfo", "shared:1 ", "", "mount-propagation", "--make-rshared"),
+        ("proc/net/bonding/bond0", "state: 63", "state: 199", "bond-port-lacp", "active mode"),
+        ("sys/class/net/eno2/carrier", "1", "0", "link-carrier", "check the cable"),
+        (KUBECONFIG, "kubelet-client", "other", "kubelet-certificate", "systemctl restart kubelet"),
+        (KUBECONFIG, "server: https", "server: http", "api-server", "check the firewall"),
+        (KUBECONFIG, "server: ", "name: ", "api-server", "set-cluster"),
     ] {
         let machine = machine();
         change(&machine, file, from, to);
@@ -91,6 +108,40 @@ fn what_is_wrong_with_a_machine_is_said_with_what_mends_it() {
         (&"shim".into(), &"spotter shim install".into())
     );
     assert_eq!(said["bonds"][0]["aggregator"]["ports"], 2);
+}
+
+#[test]
+fn what_a_node_of_a_cluster_lacks_is_said_with_what_mends_it() {
+    for (file, verdict, code, fix) in [
+        ("usr/local/bin/kubelet", "warn", "kubelet", "make-node --kubelet"),
+        (KUBECONFIG, "fail", "kubelet-certificate", "kubeadm join"),
+        ("proc/77/comm", "warn", "kube-proxy", "daemonset kube-proxy"),
+        (
+            "proc/sys/net/bridge/bridge-nf-call-iptables",
+            "warn",
+            "bridge-netfilter",
+            "modprobe br_netfilter",
+        ),
+        ("proc/sys/fs/inotify/max_user_instances", "warn", "inotify", "max_user_instances=8192"),
+    ] {
+        let machine = machine();
+        std::fs::remove_file(machine.path().join(file)).expect("a file");
+        let (status, said) = check(machine.path(), &[]);
+        assert_eq!(status, Some(i32::from(verdict == "fail")), "{said}");
+        let faults: Vec<&str> = said
+            .lines()
+            .filter(|line| line.starts_with("fail ") || line.starts_with("warn "))
+            .collect();
+        assert!(faults.len() == 1 && faults[0].starts_with(verdict), "{file}: {said}");
+        assert!(faults[0].ends_with(&format!("[{code}]")) && said.contains(fix), "{said}");
+    }
+    // It has asked to join, and waits for its certificate.
+    let machine = machine();
+    let folder = machine.path().join("etc/kubernetes");
+    std::fs::rename(machine.path().join(KUBECONFIG), folder.join("bootstrap.conf"))
+        .expect("a file");
+    let (status, said) = check(machine.path(), &[]);
+    assert!(status == Some(0) && said.contains("kubectl certificate approve"), "{said}");
 }
 
 #[test]

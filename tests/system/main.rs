@@ -1,15 +1,22 @@
 //! Black-box tests beside real systems: containerd, LXC, QEMU, registries, Prometheus, other
 //! runtimes, other servers' clients, a browser.
 
+mod apply;
 mod bond;
+mod capacity;
 mod clients;
 mod engine;
+mod compile;
+mod components;
+mod failures;
 mod lxc;
+mod make_node;
 mod manifests;
 mod openapi;
 mod page;
 mod pods;
 mod prometheus;
 mod registry;
+mod scheduler;
 mod shim;
 mod wasmtime;

@@ -47,7 +47,10 @@ fn what_is_misspelt_or_against_the_policy_is_found() {
     assert!(faults(&misspelt)[0].contains("httpGett"), "{:?}", faults(&misspelt));
     for (field, value, fault) in [
         ("securityContext", json!({"privileged": true}), "privileged"),
-        ("image", json!("detect:latest"), "version"),
+        ("image", json!("registry.example.com/detect:latest"), "version"),
+        ("image", json!("spotter:0.1.0"), "Docker Hub"),
+        ("image", json!("docker.io/library/spotter:0.1.0"), "Docker Hub"),
+        ("imagePullPolicy", json!("IfNotPresent"), "only its node has"),
         ("image", json!("registry.example.com:5000/detect"), "version"),
         ("securityContext/capabilities", json!({"drop": ["ALL"], "add": ["SYS_ADMIN"]}), "adds"),
         ("securityContext", json!({"runAsUser": 0}), "runs as root"),
@@ -106,6 +109,19 @@ fn what_selects_pods_selects_the_detectors_and_ports_are_there() {
         of_kind(&objects, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"],
         "detect"
     );
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn the_base_runs_the_image_that_spotter_image_writes() {
+    let manifest = std::fs::read_to_string(root().join("spin.toml")).expect("a manifest");
+    let value = |key: &str| {
+        let line = manifest.lines().find_map(|line| line.strip_prefix(key)).expect("a key");
+        line.trim_matches([' ', '=', '"']).to_owned()
+    };
+    let objects = render("base");
+    let container = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["image"], format!("localhost/{}:{}", value("name"), value("version")));
 }
 
 #[test]
@@ -171,7 +187,11 @@ fn every_metric_that_is_watched_is_one_that_the_host_has() {
     let dashboard: Value = serde_json::from_str(dashboard.expect("a dashboard")).expect("JSON");
     assert!(dashboard["panels"].as_array().is_some_and(|panels| panels.len() >= 10));
     let rules = of_kind(&objects, "PrometheusRule").to_string();
-    let watched = metrics_in(&format!("{dashboard}{rules}"));
+    let scaler = of_kind(&render("overlays/queue"), "HorizontalPodAutoscaler").to_string();
+    let values = root().join("k8s/components/queue/adapter-values.yaml");
+    let adapter = std::fs::read_to_string(values).expect("values");
+    assert!(metrics_in(&scaler).is_subset(&metrics_in(&adapter)), "{scaler}{adapter}");
+    let watched = metrics_in(&format!("{dashboard}{rules}{scaler}"));
     assert!(watched.len() > 15, "{watched:?}");
     let server = Server::guests(&[]);
     // Request each kind of path, because a counter without a count has no sample.

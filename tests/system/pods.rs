@@ -187,6 +187,38 @@ fn a_pod_without_memory_enough_is_said_to_have_been_killed_for_it() {
 
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn a_pod_accepts_what_its_memory_holds() {
+    let containerd = Containerd::start();
+    let kubelet = Kubelet::of(&containerd);
+    let (pod, _) = kubelet.serve("tight", &Wanted { memory: 512 << 20, ..FUNCTION });
+    let log = kubelet.log(&pod);
+    let lowered = log.contains("\"instances\":1,") && log.contains("\"available\":536870912");
+    assert!(lowered && !log.contains("\"needed\""), "{log}");
+    kubelet.remove_pod(&pod);
+    // One instance of 256 MiB, 16 MiB for either kind of buffer, and 32 MiB for the host.
+    let (pod, _) = kubelet.serve("tighter", &Wanted { memory: 128 << 20, ..FUNCTION });
+    assert!(kubelet.log(&pod).contains("\"needed\":335544320"), "{}", kubelet.log(&pod));
+    kubelet.remove_pod(&pod);
+    containerd.assert_nothing_left();
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn a_linux_image_is_said_to_hold_no_application() {
+    let containerd = Containerd::start();
+    let kubelet = Kubelet::of(&containerd);
+    let (pod, _) = kubelet.serve("mixed", &FUNCTION);
+    kubelet.run(&pod, &Wanted { name: "linux", image: PAUSE, ..FUNCTION });
+    wait_until("the log", || {
+        kubelet.log_of(&pod, "linux").contains("This image holds no application of Spotter's")
+    });
+    assert!(!kubelet.log(&pod).contains("no application"), "{}", kubelet.log(&pod));
+    kubelet.remove_pod(&pod);
+    containerd.assert_nothing_left();
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_container_that_was_never_started_is_removed() {
     let containerd = Containerd::start();
     let kubelet = Kubelet::of(&containerd);

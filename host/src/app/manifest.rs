@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{bail, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::files::FileEntry;
 use super::variables::Declaration;
@@ -189,7 +189,7 @@ pub struct ToolProfile {
 }
 
 /// How an instance that exceeds its limit on processor time is stopped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Interruption {
     /// Its code checks wasmtime's epoch in every loop and function, and traps.

@@ -16,7 +16,7 @@ pub(super) struct Image {
     /// The archive to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// The image's name [default: the application's name and version]
+    /// The image's name [default: localhost/, the application's name and version]
     #[arg(long, value_name = "NAME:TAG")]
     name: Option<String>,
 }
@@ -28,7 +28,8 @@ impl Image {
         check::application(&app)?;
         let name = self.name.unwrap_or_else(|| {
             let version = Some(&manifest.application.version).filter(|text| !text.is_empty());
-            format!("{}:{}", app.name, version.map_or("latest", String::as_str))
+            // No registry's: a name without one is Docker Hub's, and may be someone else's there.
+            format!("localhost/{}:{}", app.name, version.map_or("latest", String::as_str))
         });
         let digest = archive::write(manifest, &app, &name, &self.output)?;
         println!("{digest}");

@@ -16,6 +16,7 @@ use super::{AppArguments, pair};
 use crate::app::App;
 use crate::config::file::ConfigFile;
 use crate::config::limits::LimitSettings;
+use crate::config::memory;
 use crate::node::metrics::BondCollector;
 use crate::runtime::guest_log::TARGET as GUEST_TARGET;
 use crate::server::listener::{self, End, Listener, Signals};
@@ -95,7 +96,7 @@ impl Up {
     pub(crate) fn run_compiled(self, compiled: &Compiled) -> anyhow::Result<()> {
         let log = self.log_format.start(self.quiet.then_some(GUEST_TARGET))?;
         let file = ConfigFile::read(self.runtime_config_file.as_deref())?;
-        let limits = self.limits.resolve(file.limits)?;
+        let limits = self.limits.resolve(file.limits, memory::available(Path::new("/")))?;
         let mut app = self.app.load()?;
         for (id, component) in &mut app.components {
             component.compiled = compiled.get(id).cloned();

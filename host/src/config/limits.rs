@@ -7,6 +7,7 @@ use anyhow::ensure;
 use clap::Args;
 use serde::Deserialize;
 
+use super::memory;
 use super::units::{Setting, Size, Time};
 
 /// The maximum depth of calls between guests, which stops a component that calls itself.
@@ -44,12 +45,15 @@ macro_rules! limits {
         }
 
         impl LimitSettings {
-            /// Each limit from these settings, or else from `file`, or else its default.
-            fn over(self, file: Self) -> Limits {
+            /// Each setting of these, or else of `file`.
+            fn or(self, file: Self) -> Self {
+                Self { $($name: self.$name.or(file.$name),)* }
+            }
+
+            /// Each limit from these settings, or else its default.
+            fn limits(self) -> Limits {
                 let defaults = Limits::default();
-                Limits {
-                    $($name: self.$name.or(file.$name).map_or(defaults.$name, Setting::value),)*
-                }
+                Limits { $($name: self.$name.map_or(defaults.$name, Setting::value),)* }
             }
         }
     };
@@ -109,13 +113,15 @@ impl Limits {
 }
 
 impl LimitSettings {
-    /// The limits from these settings and the defaults. `self` takes precedence over `file`.
+    /// The limits from these settings and the defaults. `self` takes precedence over `file`. The defaults are lowered
+    /// if they do not fit into `memory`, the bytes that the process may use.
     ///
     /// # Errors
     /// If a limit is 0, so that nothing could be served, or is too large.
-    pub fn resolve(self, file: Self) -> anyhow::Result<Limits> {
+    pub fn resolve(self, file: Self, memory: Option<u64>) -> anyhow::Result<Limits> {
         const MAX_BYTES: u64 = 1 << 40;
-        let limits = self.over(file);
+        let set = self.or(file);
+        let limits = set.limits();
         for (name, value) in [
             ("instance_memory", limits.instance_memory),
             ("instances", limits.instances as u64),
@@ -152,7 +158,10 @@ impl LimitSettings {
             "`instances` is {}; the maximum is 10000",
             limits.instances
         );
-        Ok(limits)
+        let Some(available) = memory else { return Ok(limits) };
+        let fitted = limits.fit(&set, available);
+        memory::report(&fitted, &limits, available);
+        Ok(fitted)
     }
 }
 
@@ -166,7 +175,7 @@ mod tests {
         let own = LimitSettings { instances: Some(3), ..LimitSettings::default() };
         let file: LimitSettings =
             toml::from_str("instances = 5\nqueue_timeout = \"250ms\"\nbody_size = 4096").unwrap();
-        let limits = own.resolve(file).unwrap();
+        let limits = own.resolve(file, None).unwrap();
         assert_eq!(limits.instances, 3);
         assert_eq!(limits.queue_timeout, Duration::from_millis(250));
         assert_eq!(limits.body_size, 4096);
@@ -181,7 +190,7 @@ mod tests {
             ("upload_memory = \"1MiB\"", "`upload_memory` is 1048576"),
         ] {
             let settings: LimitSettings = toml::from_str(text).unwrap();
-            let refused = settings.resolve(LimitSettings::default()).unwrap_err().to_string();
+            let refused = settings.resolve(LimitSettings::default(), None).unwrap_err().to_string();
             assert!(refused.contains(reason), "{refused}");
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod limits;
+pub mod memory;
 pub mod units;
 
 pub use limits::Limits;

@@ -49,6 +49,29 @@ pub struct Port {
     /// `none`, `monitoring`, or `churned`: LACP negotiation fails.
     pub actor_churn: String,
     pub partner_churn: String,
+    /// The LACP states of both sides. `None` in other modes, and without `CAP_NET_ADMIN`.
+    pub actor_state: Option<LacpState>,
+    pub partner_state: Option<LacpState>,
+}
+
+/// The state of one side of a port, as LACP frames carry it (IEEE 802.1AX, section 6.4.2.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LacpState(pub u8);
+
+impl LacpState {
+    /// Whether it sends and accepts frames: synchronized, collecting and distributing.
+    #[must_use]
+    pub fn is_carrying(self) -> bool {
+        const SYNCHRONIZED_COLLECTING_DISTRIBUTING: u8 = 0b0011_1000;
+        self.0 & SYNCHRONIZED_COLLECTING_DISTRIBUTING == SYNCHRONIZED_COLLECTING_DISTRIBUTING
+    }
+
+    /// Whether it has received no LACP frames for some time, or never: expired or defaulted.
+    #[must_use]
+    pub fn hears_nothing(self) -> bool {
+        const DEFAULTED_OR_EXPIRED: u8 = 0b1100_0000;
+        self.0 & DEFAULTED_OR_EXPIRED != 0
+    }
 }
 
 impl Bond {
@@ -114,7 +137,13 @@ impl Port {
         let mut lines = section.splitn(2, '\n');
         let name = lines.next().unwrap_or_default().trim().to_owned();
         let mut port = Self { name, ..Self::default() };
-        for (key, value) in entries(lines.next().unwrap_or_default()) {
+        let section = lines.next().unwrap_or_default();
+        // Both sides have the same keys, below a line of their own.
+        let (own, partner) =
+            section.split_once("details partner lacp pdu:").unwrap_or((section, ""));
+        port.partner_state = state(partner);
+        port.actor_state = state(own);
+        for (key, value) in entries(section) {
             match key {
                 // A port that is going down still carries traffic until its delay has passed.
                 "MII Status" => port.is_up = value == "up" || value == "going down",
@@ -133,6 +162,11 @@ impl Port {
 
 fn entries(section: &str) -> impl Iterator<Item = (&str, &str)> {
     section.lines().filter_map(|line| line.trim().split_once(": "))
+}
+
+fn state(section: &str) -> Option<LacpState> {
+    let mut states = entries(section).filter(|(key, _)| *key == "port state");
+    states.next()?.1.parse().ok().map(LacpState)
 }
 
 fn first_word(text: &str) -> &str {
@@ -211,6 +245,9 @@ Partner Churn State: none
         assert_eq!(aggregator.partner, "9a:1e:00:44:55:66");
         let names: Vec<&str> = bond.active_ports().map(|port| port.name.as_str()).collect();
         assert_eq!(names, ["eno1", "eno2"]);
+        let state = Some(super::LacpState(63));
+        assert_eq!((bond.ports[0].actor_state, bond.ports[0].partner_state), (state, state));
+        assert_eq!(bond.ports[1].actor_state, None);
         assert_eq!((bond.ports[1].speed_mbps, bond.ports[1].link_failures), (Some(1000), 3));
     }
 

@@ -3,5 +3,6 @@
 pub mod bond;
 pub mod check;
 pub mod containerd;
+pub mod kubelet;
 pub mod metrics;
 pub mod state;

@@ -1,4 +1,4 @@
-//! Reads the state of a machine: links, bonds, cgroups, file systems and containerd.
+//! Reads the state of a machine: links, bonds, cgroups, file systems, containerd and kubelet.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::bond::Bond;
+use super::kubelet::Kubelet;
 
 /// A machine's state.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +18,9 @@ pub struct MachineState {
     /// The file system types that the kernel supports.
     pub file_systems: Vec<String>,
     pub containerd: Containerd,
+    pub kubelet: Kubelet,
+    /// How much of the machine's file system its programs may watch.
+    pub watches: Watches,
     /// Whether IPv4 forwarding is on.
     pub forwards: bool,
     /// Whether `/` is a shared mount, so that mounts below it propagate to containers.
@@ -43,6 +47,8 @@ pub struct Link {
     pub is_default_route: bool,
     /// The bond or bridge that it belongs to.
     pub master: Option<String>,
+    /// Whether the other side is there; `None` if the link is down.
+    pub has_carrier: Option<bool>,
     pub rx_bytes: u64,
     pub tx_bytes: u64,
 }
@@ -53,6 +59,13 @@ pub struct Cgroups {
     /// 1 or 2; 0 if none are mounted.
     pub version: u8,
     pub controllers: Vec<String>,
+}
+
+/// The limits of inotify for each user; 0 if they cannot be read (`inotify(7)`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watches {
+    pub max_instances: u32,
+    pub max_watches: u32,
 }
 
 /// containerd's configuration and shim.
@@ -66,7 +79,7 @@ pub struct Containerd {
     pub shim: Option<PathBuf>,
 }
 
-/// The folders in which containerd's service looks for programs.
+/// The folders in which a service of systemd looks for programs.
 const PATH: [&str; 6] = ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"];
 
 impl MachineState {
@@ -77,6 +90,9 @@ impl MachineState {
         let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
         let mount_information = text("proc/self/mountinfo");
         let file_systems = text("proc/filesystems");
+        let watch_limit = |name: &str| {
+            text(&format!("proc/sys/fs/inotify/{name}")).trim().parse().unwrap_or_default()
+        };
         Self {
             bonds: bonds(root),
             links: links(root),
@@ -86,6 +102,11 @@ impl MachineState {
                 .filter_map(|line| Some(line.split_whitespace().next_back()?.to_owned()))
                 .collect(),
             containerd: containerd(root, config),
+            kubelet: Kubelet::read(root),
+            watches: Watches {
+                max_instances: watch_limit("max_user_instances"),
+                max_watches: watch_limit("max_user_watches"),
+            },
             forwards: text("proc/sys/net/ipv4/ip_forward").trim() == "1",
             shares_mounts: shares_mounts(&mount_information),
             has_kernel_log: root.join("dev/kmsg").exists(),
@@ -135,6 +156,7 @@ fn link(name: String, path: &Path) -> Link {
     let kind = event.lines().find_map(|line| line.strip_prefix("DEVTYPE=")).unwrap_or_default();
     let master = fs::read_link(path.join("master")).ok();
     let master = master.and_then(|to| Some(to.file_name()?.to_string_lossy().into_owned()));
+    let carrier = fs::read_to_string(path.join("carrier")).ok();
     Link {
         kind: kind.to_owned(),
         mtu: small("mtu"),
@@ -142,6 +164,7 @@ fn link(name: String, path: &Path) -> Link {
         peer: small("iflink"),
         is_default_route: false,
         master,
+        has_carrier: carrier.map(|text| text.trim() == "1"),
         rx_bytes: number("statistics/rx_bytes"),
         tx_bytes: number("statistics/tx_bytes"),
         name,
@@ -164,15 +187,20 @@ fn cgroups(root: &Path) -> Cgroups {
 
 fn containerd(root: &Path, config: &Path) -> Containerd {
     let text = fs::read_to_string(root.join(config.strip_prefix("/").unwrap_or(config))).ok();
-    let is_runnable = |path: &Path| {
+    Containerd {
+        config: config.to_owned(),
+        text,
+        shim: program(root, "containerd-shim-spotter-v1"),
+    }
+}
+
+/// The executable with this name in the folders in which services look for programs.
+pub(super) fn program(root: &Path, name: &str) -> Option<PathBuf> {
+    let is_runnable = |path: &PathBuf| {
         path.metadata()
             .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
-    let shim = PATH
-        .iter()
-        .map(|folder| root.join(folder).join("containerd-shim-spotter-v1"))
-        .find(|path| is_runnable(path));
-    Containerd { config: config.to_owned(), text, shim }
+    PATH.iter().map(|folder| root.join(folder).join(name)).find(is_runnable)
 }
 
 /// Whether the mount at `/` is shared (<https://docs.kernel.org/filesystems/sharedsubtree.html>).
@@ -218,6 +246,8 @@ mod tests {
         write("proc/filesystems", "nodev\tsysfs\nnodev\toverlay\n\text4\n");
         write("proc/sys/net/ipv4/ip_forward", "1\n");
         write("sys/class/net/eno1/mtu", "9000\n");
+        write("sys/class/net/eno1/carrier", "1\n");
+        write("proc/sys/fs/inotify/max_user_instances", "128\n");
         write("sys/class/net/eno1/statistics/rx_bytes", "77\n");
         write("sys/class/net/br0/mtu", "1500\n");
         write("sys/class/net/br0/uevent", "DEVTYPE=bridge\nINTERFACE=br0\n");
@@ -238,6 +268,8 @@ mod tests {
         assert_eq!((bridge.kind.as_str(), bridge.mtu), ("bridge", 1500));
         assert!(bridge.is_default_route && !port.is_default_route);
         assert_eq!((port.mtu, port.rx_bytes, port.master.as_deref()), (9000, 77, Some("br0")));
+        assert_eq!((port.has_carrier, bridge.has_carrier), (Some(true), None));
+        assert_eq!((state.watches.max_instances, state.watches.max_watches), (128, 0));
         assert_eq!(state.containerd.text.as_deref(), Some("version = 2\n"));
     }
 

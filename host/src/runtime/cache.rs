@@ -70,6 +70,27 @@ pub fn compile(engine: &Engine, source: &Path) -> anyhow::Result<PathBuf> {
     Ok(load_or_compile(engine, source)?.0)
 }
 
+/// The file of compiled code for the component in the file `source`, if it is in the cache.
+///
+/// # Errors
+/// If the component cannot be read, or the cache cannot be trusted.
+pub fn find(engine: &Engine, source: &Path) -> anyhow::Result<Option<PathBuf>> {
+    let path = entry(engine, source)?;
+    Ok(cached(engine, &path)?.map(|_| path))
+}
+
+/// Waits until no other process that asked for its turn compiles. Dropping the file ends the turn.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn turn() -> anyhow::Result<File> {
+    let path = folder("compiled")?.join("turn.lock");
+    let context = || format!("cannot lock {}", path.display());
+    let turn = File::create(&path).with_context(context)?;
+    turn.lock().with_context(context)?;
+    Ok(turn)
+}
+
 /// Maps a file that [`compile`] returned, which may be mounted elsewhere by now.
 ///
 /// # Errors
@@ -78,25 +99,38 @@ pub fn open(engine: &Engine, compiled: &Path) -> anyhow::Result<Component> {
     deserialize(engine, compiled).context("cannot use the compiled code")
 }
 
-fn load_or_compile(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, Component)> {
+/// The path of the cache's entry for a component, whether or not it exists.
+fn entry(engine: &Engine, source: &Path) -> anyhow::Result<PathBuf> {
     let mut hasher = blake3::Hasher::new();
     hasher
         .update_mmap(source)
         .with_context(|| format!("cannot read the component {}; build it first: `spotter build`, or `spotter up --build`", source.display()))?;
     hasher.update(&engine_version(engine).to_le_bytes());
-    let folder = folder("compiled")?;
-    let path = folder.join(format!("{}.cwasm", hasher.finalize().to_hex()));
-    if path.exists() {
-        ensure_private(&path)?;
-        match deserialize(engine, &path) {
-            Ok(component) => {
-                touch(&path);
-                return Ok((path, component));
-            }
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "recompiling a damaged cache entry");
-            }
+    Ok(folder("compiled")?.join(format!("{}.cwasm", hasher.finalize().to_hex())))
+}
+
+/// The component of a cache entry; `None` if there is none, or it is damaged.
+fn cached(engine: &Engine, path: &Path) -> anyhow::Result<Option<Component>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    ensure_private(path)?;
+    match deserialize(engine, path) {
+        Ok(component) => {
+            touch(path);
+            Ok(Some(component))
         }
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "recompiling a damaged cache entry");
+            Ok(None)
+        }
+    }
+}
+
+fn load_or_compile(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, Component)> {
+    let path = entry(engine, source)?;
+    if let Some(component) = cached(engine, &path)? {
+        return Ok((path, component));
     }
     // One process compiles and the others wait for it, so that all map the same file.
     let lock = File::create(path.with_extension("lock"))?;
@@ -111,7 +145,7 @@ fn load_or_compile(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, C
         .precompile_component(&bytes)
         .map_err(anyhow::Error::from)
         .with_context(|| format!("{} is not a component that can be served", source.display()))?;
-    remove_unused(&folder);
+    remove_unused(path.parent().unwrap_or(Path::new(".")));
     // Readable by everyone who can enter the folder: a pod's user is seldom root.
     write_with_mode(&path, &code, 0o644)?;
     step.done(format!("Compiled {name} ({} MiB of code and data)", code.len() >> 20));
@@ -168,4 +202,20 @@ fn ensure_private(path: &Path) -> anyhow::Result<()> {
         path.display()
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::{folder, turn};
+
+    #[test]
+    fn only_one_process_has_its_turn() {
+        let mine = turn().unwrap();
+        let other = File::open(folder("compiled").unwrap().join("turn.lock")).unwrap();
+        assert!(other.try_lock().is_err());
+        drop(mine);
+        other.lock().unwrap();
+    }
 }

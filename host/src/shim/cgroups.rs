@@ -29,6 +29,25 @@ fn path(spec: &Spec) -> Option<&Path> {
     spec.linux().as_ref()?.cgroups_path().as_deref()
 }
 
+/// The cgroup of a container's pod, relative to the folder of a hierarchy; `None` if the container has no pod.
+#[must_use]
+pub fn pod(spec: &Spec) -> Option<PathBuf> {
+    let path = path(spec)?;
+    let pod = match (CgroupDriver::of(spec), path.to_str()?.split_once(':')) {
+        (CgroupDriver::Systemd, Some((slice, _))) => folder_of(slice),
+        _ => path.parent()?.strip_prefix("/").ok()?.to_owned(),
+    };
+    (!pod.as_os_str().is_empty()).then_some(pod)
+}
+
+/// The folder of one of systemd's slices, which is below those that its name begins with: `a-b.slice` is in `a.slice`
+/// (`systemd.slice(5)`).
+fn folder_of(slice: &str) -> PathBuf {
+    let name = slice.trim_end_matches(".slice");
+    let ends = name.match_indices('-').map(|(end, _)| end).chain([name.len()]);
+    ends.map(|end| format!("{}.slice", &name[..end])).collect()
+}
+
 /// Whether the container joins an existing PID namespace: its pod's, with `shareProcessNamespace`.
 fn joins_pid_namespace(spec: &Spec) -> bool {
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());

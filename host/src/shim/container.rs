@@ -144,7 +144,7 @@ fn build(plan: Plan) -> anyhow::Result<Libcontainer> {
 
 /// Opens a stream by containerd's name: the path of a pipe, the URL of a file, or empty for none
 /// (<https://github.com/containerd/containerd/blob/main/core/runtime/v2/README.md#logging>).
-fn stream(name: &str) -> anyhow::Result<Option<File>> {
+pub(super) fn stream(name: &str) -> anyhow::Result<Option<File>> {
     if name.is_empty() {
         return Ok(None);
     }

@@ -1,13 +1,16 @@
 //! The containerd shim: each container runs `spotter up` in the pod's namespaces.
 //!
 //! containerd calls the [`service`], which [`plan`]s what a container runs: a function from its image's layers or
-//! root file system, compiled once per node, or, for the sandbox and sidecars, a Linux program. A process forked
+//! root file system, [`compile`]d once per node, or, for the sandbox and sidecars, a Linux program. A process forked
 //! early ([`container`]) then creates the container and runs it ([`workload`]).
 
 pub mod cgroups;
+mod compile;
 pub mod container;
+pub mod container_log;
 pub mod image;
 pub mod plan;
+pub mod pod_cgroup;
 pub mod service;
 pub mod task;
 pub mod usage;

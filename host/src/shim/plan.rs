@@ -8,11 +8,12 @@ use oci_spec::runtime::{Mount, MountBuilder, Spec};
 use serde::{Deserialize, Serialize};
 
 use super::cgroups::{self, CgroupDriver};
+use super::compile::compile;
+use super::container_log::ContainerLog;
+use super::pod_cgroup::PodCgroup;
 use super::{STATE_ROOT, image};
-use crate::app::check;
+use crate::app::{Component, check};
 use crate::cli::pod;
-use crate::config::Limits;
-use crate::runtime::{cache, engine};
 
 /// containerd's request to create a container.
 #[derive(Clone, Deserialize, Serialize)]
@@ -60,18 +61,24 @@ pub struct Function {
 
 /// Where an application from an image's layers is mounted in its container.
 const APPLICATION_MOUNT: &str = "/.spotter/application";
+/// What a container with a Linux image says in its log: a sidecar is meant to be one, but a function's image that was
+/// mistaken would otherwise run unnoticed.
+const NO_APPLICATION: &str = "This image holds no application of Spotter's (no spin.toml, no component), so it runs as an \
+     ordinary Linux container. If it is meant to be one, in a pod of its own, leave out runtimeClassName: spotter";
+/// The folder of the node's cgroups.
+const CGROUPS: &str = "/sys/fs/cgroup";
 /// Where compiled code is mounted.
 const COMPILED_CODE_MOUNT: &str = "/.spotter/compiled";
 
 impl Plan {
-    /// Plans the container for a request.
+    /// Plans the container for a request. What takes long is said in the container's log.
     ///
     /// # Errors
     /// If the image's application is invalid or cannot be served.
-    pub async fn of(request: &ContainerRequest) -> anyhow::Result<Self> {
+    pub async fn of(request: &ContainerRequest, log: &mut ContainerLog) -> anyhow::Result<Self> {
         let path = request.bundle.join("config.json");
         let mut spec = Spec::load(&path).context("cannot read the container's configuration")?;
-        let mut changed = cgroups::expand_mounts(&mut spec, Path::new("/sys/fs/cgroup"))?;
+        let mut changed = cgroups::expand_mounts(&mut spec, Path::new(CGROUPS))?;
         let found = match image::application(request).await? {
             Some(folder) => {
                 let mounted = Path::new(APPLICATION_MOUNT);
@@ -81,13 +88,22 @@ impl Plan {
                 .map(|manifest| (rootfs(&spec, &request.bundle), manifest, Path::new("/"))),
         };
         let program = match found {
-            None => Program::Linux,
+            None => {
+                if !is_sandbox(&spec) {
+                    log.say(NO_APPLICATION);
+                }
+                Program::Linux
+            }
             Some((folder, manifest, inside)) => {
                 let mut mounts = spec.mounts().clone().unwrap_or_default();
                 if inside == Path::new(APPLICATION_MOUNT) {
                     mounts.push(bind(&folder, inside, &["noexec"])?);
                 }
-                let function = function(&folder, &manifest, inside, &spec, &mut mounts)?;
+                let application = Application { folder: &folder, manifest: &manifest, inside };
+                let cgroup =
+                    PodCgroup::of(&spec, &format!("compile-{}", request.id), Path::new(CGROUPS));
+                let compile = |component: &Component| compile(component, cgroup.clone(), log);
+                let function = application.function(&spec, &mut mounts, compile)?;
                 spec.set_mounts(Some(mounts));
                 changed = true;
                 Program::Function(function)
@@ -106,39 +122,48 @@ impl Plan {
     }
 }
 
-/// Checks and compiles the application whose manifest (or only component) is at `manifest` in `folder`. The
-/// container sees the folder at `inside`. Adds the other mounts that it needs.
-fn function(
-    folder: &Path,
-    manifest: &Path,
-    inside: &Path,
-    spec: &Spec,
-    mounts: &mut Vec<Mount>,
-) -> anyhow::Result<Function> {
-    // An image of layers need not name a program, so its first argument may already be a flag.
-    let mut arguments = arguments(spec).to_vec();
-    if arguments.first().is_some_and(|first| !first.starts_with('-')) {
-        arguments.remove(0);
+/// An application that was found in an image.
+struct Application<'a> {
+    folder: &'a Path,
+    /// Its manifest, or its only component, in the folder.
+    manifest: &'a Path,
+    /// Where the container sees the folder.
+    inside: &'a Path,
+}
+
+impl Application<'_> {
+    /// Checks it, and compiles its components. Adds the mounts that it needs.
+    fn function(
+        &self,
+        spec: &Spec,
+        mounts: &mut Vec<Mount>,
+        mut compile: impl FnMut(&Component) -> anyhow::Result<PathBuf>,
+    ) -> anyhow::Result<Function> {
+        // An image of layers need not name a program, so its first argument may already be a flag.
+        let mut arguments = arguments(spec).to_vec();
+        if arguments.first().is_some_and(|first| !first.starts_with('-')) {
+            arguments.remove(0);
+        }
+        let path = resolve_within(self.folder, &self.folder.join(self.manifest))?;
+        let app = pod::load(&path, &arguments, environment(spec))?;
+        let mut compiled = BTreeMap::new();
+        for (number, (id, component)) in app.components.iter().enumerate() {
+            resolve_within(self.folder, &component.source)
+                .with_context(|| format!("component `{id}`"))?;
+            check::component(component)?;
+            let code = compile(component).with_context(|| format!("component `{id}`"))?;
+            let mounted = Path::new(COMPILED_CODE_MOUNT).join(format!("{number}.cwasm"));
+            // Mounted executable, since its pages are mapped as code.
+            mounts.push(bind(&code, &mounted, &[])?);
+            compiled.insert(id.clone(), mounted);
+        }
+        // Files are staged in /tmp, which an empty root file system does not have.
+        if !mounts.iter().any(|mount| mount.destination() == Path::new("/tmp")) {
+            let options = ["nosuid", "nodev", "noexec", "mode=1777", "size=64m"];
+            mounts.push(mount(Path::new("/tmp"), "tmpfs", Path::new("tmpfs"), &options)?);
+        }
+        Ok(Function { manifest: self.inside.join(self.manifest), arguments, compiled })
     }
-    let path = resolve_within(folder, &folder.join(manifest))?;
-    let app = pod::load(&path, &arguments, environment(spec))?;
-    let mut compiled = BTreeMap::new();
-    for (number, (id, component)) in app.components.iter().enumerate() {
-        resolve_within(folder, &component.source).with_context(|| format!("component `{id}`"))?;
-        check::component(component)?;
-        let compiler = engine::compiler(&Limits::default(), component.interruption)?;
-        let code = cache::compile(&compiler, &component.source)?;
-        let mounted = Path::new(COMPILED_CODE_MOUNT).join(format!("{number}.cwasm"));
-        // Mounted executable, since its pages are mapped as code.
-        mounts.push(bind(&code, &mounted, &[])?);
-        compiled.insert(id.clone(), mounted);
-    }
-    // Files are staged in /tmp, which an empty root file system does not have.
-    if !mounts.iter().any(|mount| mount.destination() == Path::new("/tmp")) {
-        let options = ["nosuid", "nodev", "noexec", "mode=1777", "size=64m"];
-        mounts.push(mount(Path::new("/tmp"), "tmpfs", Path::new("tmpfs"), &options)?);
-    }
-    Ok(Function { manifest: inside.join(manifest), arguments, compiled })
 }
 
 /// The manifest or component in the root file system that a container's arguments name; `None` if they name a
@@ -148,6 +173,13 @@ fn manifest_of(spec: &Spec) -> Option<PathBuf> {
     let extension = named.extension()?;
     let relative = named.strip_prefix("/").unwrap_or(named);
     (extension == "toml" || extension == "wasm").then(|| relative.to_owned())
+}
+
+/// Whether the container is a pod's sandbox, in containerd's annotation.
+fn is_sandbox(spec: &Spec) -> bool {
+    let annotations = spec.annotations().as_ref();
+    let kind = annotations.and_then(|all| all.get("io.kubernetes.cri.container-type"));
+    kind.is_some_and(|kind| kind == "sandbox")
 }
 
 fn rootfs(spec: &Spec, bundle: &Path) -> PathBuf {

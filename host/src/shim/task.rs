@@ -8,6 +8,7 @@ use containerd_shim::protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim::util::timestamp;
 
 use super::container::Container;
+use super::container_log::ContainerLog;
 use super::plan::{ContainerRequest, Plan};
 use super::usage::OomKills;
 
@@ -77,10 +78,12 @@ impl Task {
     ) -> anyhow::Result<Self> {
         // Only the request to containerd for the image is asynchronous.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let plan = runtime.block_on(Plan::of(&request))?;
+        let mut log = ContainerLog::new(&request.stderr);
+        let plan = runtime.block_on(Plan::of(&request, &mut log))?;
         // Subscribe before there is a process that could end.
         let exits = monitor_subscribe(Topic::Pid)?;
         let container = Container::create(plan)?;
+        drop(log);
         let pid = container.pid()?;
         let progress = Arc::new(Progress::default());
         let watched = Arc::clone(&progress);

@@ -171,6 +171,7 @@ fn of_port(bond: &Bond, port: &Port, fastest: Option<u32>) -> Vec<Finding> {
         findings.extend(duplex(&subject, port));
         findings.extend(aggregator(&subject, bond, port));
         findings.extend(churn(&subject, port));
+        findings.extend(lacp(&subject, port));
     }
     findings
 }
@@ -211,6 +212,26 @@ fn churn(subject: &str, port: &Port) -> Option<Finding> {
             format!("LACP negotiation fails (actor {actor}, partner {partner})"),
             "check that the switch's port is in the same group as the others, and that it is not blocked",
         )
+    })
+}
+
+/// A switch that stops speaking LACP leaves the link up: only the port's states say that nothing is heard of it.
+fn lacp(subject: &str, port: &Port) -> Option<Finding> {
+    let (actor, partner) = (port.actor_state?, port.partner_state?);
+    let said = format!("(LACP states: actor {}, partner {})", actor.0, partner.0);
+    let fix = "put the switch's port into the same LACP group in active mode, and enable it there: see k8s/network/switch";
+    Some(if actor.hears_nothing() {
+        let said =
+            format!("the link is up, but no LACP frames arrive: the partner went silent {said}");
+        fail("bond-port-lacp", subject, said, fix)
+    } else if !actor.is_carrying() || !partner.is_carrying() {
+        let side = if actor.is_carrying() { "the partner" } else { "this side" };
+        let said = format!(
+            "{side} does not collect and distribute frames: the port carries nothing {said}"
+        );
+        fail("bond-port-lacp", subject, said, fix)
+    } else {
+        pass("bond-port-lacp", subject, format!("both sides collect and distribute frames {said}"))
     })
 }
 

@@ -2,12 +2,15 @@
 
 use super::{Finding, fail, pass, warn};
 use crate::node::containerd::{self, RuntimeEntry};
-use crate::node::state::MachineState;
+use crate::node::state::{MachineState, Watches};
 
 /// The controllers that enforce the limits of pods. A kubelet does not start without them.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// The same for version 1, where processor time is accounted separately from `cpu`.
 const CONTROLLERS_OF_1: [&str; 5] = ["cpu", "cpuacct", "cpuset", "memory", "pids"];
+
+/// What a node with 110 pods needs: Linux's defaults, 128 instances and, on small machines, 8,192 watches, are too few.
+const MIN_WATCHES: Watches = Watches { max_instances: 512, max_watches: 65_536 };
 
 /// The first kernel with `PAGEMAP_SCAN`, with which wasmtime resets instances cheaply.
 const FAST_RESET: (u32, u32) = (6, 7);
@@ -37,6 +40,7 @@ pub(super) fn of_any(state: &MachineState) -> Vec<Finding> {
                 "sysctl -w net.ipv4.ip_forward=1",
             )
         },
+        watches(state.watches),
         kernel(&state.kernel),
     ]
 }
@@ -142,6 +146,21 @@ fn cgroups(state: &MachineState) -> Finding {
     };
     let said = format!("{version} lacks {}: pods' limits are not enforced", missing.join(", "));
     fail("cgroups", "cgroups", said, fix)
+}
+
+/// A kubelet, containerd and systemd each watch files, as the same user on the host and in all its LXC nodes.
+fn watches(watches: Watches) -> Finding {
+    let Watches { max_instances, max_watches } = watches;
+    let said = format!("{max_instances} instances and {max_watches} watches for each user");
+    if max_instances >= MIN_WATCHES.max_instances && max_watches >= MIN_WATCHES.max_watches {
+        return pass("inotify", "kernel", said);
+    }
+    warn(
+        "inotify",
+        "kernel",
+        format!("{said}: a kubelet or a pod's log may fail with \"too many open files\""),
+        "sysctl -w fs.inotify.max_user_instances=8192 fs.inotify.max_user_watches=524288 (in LXC: on the host)",
+    )
 }
 
 fn kernel(release: &str) -> Finding {

@@ -1,6 +1,8 @@
 //! Checks whether a machine can be a node. Each finding that does not pass names a fix.
 
 mod bond;
+mod kubelet;
+mod link;
 mod machine;
 mod mtu;
 
@@ -44,10 +46,12 @@ pub enum Role {
 #[must_use]
 pub fn findings(state: &MachineState, role: Role) -> Vec<Finding> {
     let mut findings = bond::findings(state, role);
+    findings.extend(link::findings(&state.links));
     findings.extend(mtu::findings(&state.links));
     findings.extend(machine::of_any(state));
     if role == Role::Node {
         findings.extend(machine::of_node(state));
+        findings.extend(kubelet::findings(&state.kubelet));
     }
     findings
 }
@@ -115,6 +119,14 @@ mod tests {
             ("Speed: 1000 Mbps", "Speed: 100 Mbps", "bond-port-speed"),
             ("Duplex: full", "Duplex: half", "bond-port-duplex"),
             ("Actor Churn State: none", "Actor Churn State: churned", "bond-port-churn"),
+            // Expired and defaulted; out of synchronization; in synchronization, but not distributing.
+            ("port state: 63", "port state: 199", "bond-port-lacp"),
+            ("port state: 63", "port state: 7", "bond-port-lacp"),
+            (
+                "partner lacp pdu:\n    system priority: 65535\n    port state: 63",
+                "partner lacp pdu:\n    system priority: 65535\n    port state: 31",
+                "bond-port-lacp",
+            ),
         ] {
             let changed = GOOD.replacen(from, to, 1);
             assert_ne!(changed, GOOD, "{from}");

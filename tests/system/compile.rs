@@ -1,0 +1,106 @@
+//! The first pod of an image on a node: what it compiles, where, and what is left of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use spotter_tests::containerd::{Containerd, SCRATCH};
+use spotter_tests::kubelet::{Kubelet, Wanted};
+use spotter_tests::leftovers;
+
+/// The cgroup in which a pod compiles, while it does.
+fn compiling() -> Option<PathBuf> {
+    let parents = ["/sys/fs/cgroup/memory/spotter-test", "/sys/fs/cgroup/spotter-test"];
+    let entries = parents.iter().filter_map(|parent| std::fs::read_dir(parent).ok());
+    let mut folders = entries.flatten().flatten().map(|entry| entry.path());
+    folders.find(|folder| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("compile-")
+    })
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The memory of a cgroup, in bytes.
+fn memory(cgroup: &Path) -> u64 {
+    let files = ["memory.usage_in_bytes", "memory.current"].map(|file| text(&cgroup.join(file)));
+    files.iter().find_map(|text| text.trim().parse().ok()).unwrap_or_default()
+}
+
+/// The memory of its own that each process of the shim has, in bytes.
+fn private(containerd: &Containerd) -> Vec<u64> {
+    let folder = containerd.path("").display().to_string();
+    let of_shims = leftovers::processes()
+        .into_iter()
+        .filter(|(_, line)| line.contains("containerd-shim-spotter-v1") && line.contains(&folder));
+    let kilobytes = of_shims.filter_map(|(pid, _)| {
+        let status = text(Path::new(&format!("/proc/{pid}/status")));
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    });
+    kilobytes.map(|kilobytes| kilobytes << 10).collect()
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn the_first_pod_compiles_in_its_own_cgroup_and_keeps_none_of_the_memory() {
+    let containerd = Containerd::start_without_cache();
+    let kubelet = Kubelet::of(&containerd);
+    let wanted = Wanted { name: "detect", image: SCRATCH, ..Wanted::default() };
+    let first = kubelet.run_pod("first");
+    // The compiler is killed, as for lack of memory: the container says why, and the next one compiles again.
+    let container = kubelet.create(&first, &wanted).expect("a container");
+    let refused = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_secs(60) {
+                std::thread::sleep(Duration::from_millis(50));
+                let Some(cgroup) = compiling().filter(|cgroup| memory(cgroup) > 10 << 20) else {
+                    continue;
+                };
+                for pid in text(&cgroup.join("cgroup.procs")).lines() {
+                    let _ = std::process::Command::new("kill").args(["-9", pid]).status();
+                }
+                break;
+            }
+        });
+        kubelet.start(&container)
+    });
+    let said = refused.expect_err("a refusal");
+    assert!(said.contains("was killed"), "{said}");
+    kubelet.remove(&container);
+
+    let (is_done, peak) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::SeqCst) {
+                let used = compiling().map_or(0, |cgroup| memory(&cgroup));
+                peak.fetch_max(used, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        kubelet.run(&first, &wanted);
+        is_done.store(true, Ordering::SeqCst);
+    });
+    kubelet.wait_until_ready(&first);
+    let (peak, left) = (peak.into_inner(), private(&containerd));
+    println!("compiling took {} MiB; afterwards, processes have {left:?} bytes", peak >> 20);
+    assert!(peak > 100 << 20, "{peak} bytes were charged to the pod");
+    assert!(!left.is_empty() && left.iter().all(|bytes| *bytes < 64 << 20), "{left:?}");
+    let log = kubelet.log(&first);
+    for line in ["Compiling detector.wasm, once for this node", "Compiled detector.wasm in "] {
+        assert!(log.contains(line), "{log} lacks {line}");
+    }
+
+    let began = Instant::now();
+    let (second, _) = kubelet.serve("second", &wanted);
+    println!("the second pod was ready after {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(!kubelet.log(&second).contains("Compiling"), "{}", kubelet.log(&second));
+    for pod in [&first, &second] {
+        kubelet.remove_pod(pod);
+    }
+    containerd.assert_nothing_left();
+}
