@@ -99,6 +99,5 @@ fn baked(module: &[u8], model: &ModelFolder) -> anyhow::Result<Vec<u8>> {
 }
 
 fn absolute(folder: &Path) -> anyhow::Result<PathBuf> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     folder.canonicalize().with_context(|| format!("there is no folder {}", folder.display()))
 }

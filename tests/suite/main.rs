@@ -28,6 +28,7 @@ mod quotas;
 mod roboflow;
 mod shutdown;
 mod specification;
+mod spin_applications;
 mod spin_manifest;
 mod tls;
 mod toolchain;

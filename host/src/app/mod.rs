@@ -146,7 +146,7 @@ fn read(path: &Path) -> anyhow::Result<(String, PathBuf)> {
     let text = std::fs::read_to_string(&path).with_context(|| {
         format!("cannot read the manifest {}; name one with -f", path.display())
     })?;
-    Ok((text, path.parent().unwrap_or(Path::new("")).to_owned()))
+    Ok((text, folder_of(&path)))
 }
 
 /// A manifest with a single component on every route.
@@ -157,7 +157,13 @@ fn of_component(path: &Path) -> (String, PathBuf) {
          route = \"/...\"\ncomponent = {name:?}\n[component.{name:?}]\nsource = {:?}\n",
         path.file_name().unwrap_or(path.as_os_str())
     );
-    (text, path.parent().unwrap_or(Path::new("")).to_owned())
+    (text, folder_of(path))
+}
+
+/// The folder that contains a file. It is never the empty path, which no program can list.
+fn folder_of(file: &Path) -> PathBuf {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).to_owned()
 }
 
 /// Validates a trigger. Returns `None` for a private component, which only other components call.
