@@ -20,7 +20,7 @@ pub struct Declaration {
 /// The sources of variables' values. Flags take precedence over the environment.
 #[derive(Clone, Debug, Default)]
 pub struct VariableSources {
-    /// From `--variable NAME=VALUE`.
+    /// From `--variable`.
     pub flags: BTreeMap<String, String>,
     /// From `SPIN_VARIABLE_NAME`, by lowercase name.
     pub environment: BTreeMap<String, String>,
@@ -37,29 +37,17 @@ pub enum MissingVariable {
 }
 
 impl VariableSources {
-    /// Reads flags, and the environment in which the application will run.
-    ///
-    /// # Errors
-    /// If a flag is not of the form `NAME=VALUE`.
-    pub fn read(
-        flags: &[String],
+    /// The flags' values, and those of the environment in which the application will run.
+    pub fn new(
+        flags: BTreeMap<String, String>,
         environment: impl Iterator<Item = (String, String)>,
-    ) -> anyhow::Result<Self> {
-        let flags = flags
-            .iter()
-            .map(|flag| {
-                let (name, value) = flag.split_once('=').with_context(|| {
-                    format!("--variable {flag:?} is not of the form NAME=VALUE")
-                })?;
-                Ok((name.to_owned(), value.to_owned()))
-            })
-            .collect::<anyhow::Result<_>>()?;
+    ) -> Self {
         let environment = environment
             .filter_map(|(name, value)| {
                 Some((name.strip_prefix("SPIN_VARIABLE_")?.to_lowercase(), value))
             })
             .collect();
-        Ok(Self { flags, environment, missing: MissingVariable::Error })
+        Self { flags, environment, missing: MissingVariable::Error }
     }
 
     fn get(&self, name: &str) -> Option<&String> {

@@ -16,6 +16,7 @@ mod pull;
 mod push;
 mod shim;
 mod up;
+mod variables;
 mod watch;
 
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ use crate::app::{App, Choices};
 use crate::progress::say;
 use crate::registry;
 use crate::server::tls::choose_cryptography;
+use variables::Files;
 
 /// Wrong usage (`EX_USAGE` in sysexits.h).
 const EX_USAGE: u8 = 64;
@@ -72,8 +74,8 @@ struct AppArguments {
         value_name = "SPIN_TOML"
     )]
     from: PathBuf,
-    /// Set one of the application's [variables]; can be repeated
-    #[arg(long, value_name = "NAME=VALUE")]
+    /// Set one of the application's [variables], or several from a file; can be repeated
+    #[arg(long, value_name = "NAME=VALUE | NAME=@FILE | @FILE.json | @FILE.toml")]
     variable: Vec<String>,
     /// The profile to apply to each component that has it
     #[arg(long, env = "SPIN_PROFILE", value_name = "NAME")]
@@ -83,18 +85,26 @@ struct AppArguments {
 impl AppArguments {
     /// Loads the application to run it in this process's environment.
     fn load(&self) -> anyhow::Result<App> {
-        self.load_for(environment())
+        self.load_with(self.variables()?)
     }
 
-    /// Loads the application to run it in another environment.
+    /// Loads the application to run it in a pod with this environment.
+    #[cfg(feature = "shim")]
     fn load_for(&self, environment: impl Iterator<Item = (String, String)>) -> anyhow::Result<App> {
-        self.load_with(VariableSources::read(&self.variable, environment)?)
+        let flags = variables::read(&self.variable, Files::Refused)?;
+        self.load_with(VariableSources::new(flags, environment))
+    }
+
+    /// The values from this process's command line and environment.
+    fn variables(&self) -> anyhow::Result<VariableSources> {
+        let flags = variables::read(&self.variable, Files::Read)?;
+        Ok(VariableSources::new(flags, environment()))
     }
 
     /// Loads the application and its manifest to package them. Required variables need no values yet.
     fn load_to_ship(&self) -> anyhow::Result<(App, Manifest)> {
-        let sources = VariableSources::read(&self.variable, environment())?;
-        let sources = VariableSources { missing: MissingVariable::Placeholder, ..sources };
+        let sources =
+            VariableSources { missing: MissingVariable::Placeholder, ..self.variables()? };
         let app = self.load_with(sources)?;
         let mut manifest = App::manifest(&self.path()?)?;
         if let Some(profile) = &self.profile {
