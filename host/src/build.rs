@@ -17,7 +17,7 @@ use crate::toolchain::{self, Request};
 /// # Errors
 /// If a step fails. The error names the component.
 pub fn build(app: &App, toolchain: Request) -> anyhow::Result<()> {
-    for component in app.components.values() {
+    for component in app.components.values().chain(app.idle.values()) {
         build_component(component, toolchain)
             .with_context(|| format!("building `{}`", component.id))?;
     }

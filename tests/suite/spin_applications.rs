@@ -56,3 +56,103 @@ fn a_variables_value_can_be_in_a_file() {
         assert!(said.contains(reason), "{said} lacks {reason}");
     }
 }
+
+#[test]
+fn keys_of_other_hosts_and_tools_keep_nothing_from_starting() {
+    let server = Application::new(
+        r#"
+        targets = ["spin-up:3.3", { registry = "example.com", id = "env:1" }]
+        [application.trigger.redis]
+        address = "redis://127.0.0.1:6379"
+        [application.tool.lint]
+        level = "high"
+        [variables]
+        city = { default = "Paris", description = "Where it is" }
+        [[trigger.http]]
+        route = "/hello"
+        component = "hello"
+        executor = { type = "http" }
+        [component.hello]
+        source = "hello.wasm"
+        targets = ["spin-up:3.3"]
+        dependencies_inherit_configuration = true
+        dependencies = {}
+        "#,
+    )
+    .up(&[]);
+    assert_eq!(text(&server, "/hello"), "hello");
+}
+
+#[test]
+fn a_component_can_be_written_in_its_trigger() {
+    let application = Application::new(
+        r#"
+        [[trigger.http]]
+        id = "first"
+        route = "/guest/..."
+        component = { source = "guest.wasm", environment = { GREETING = "good day" } }
+        [[trigger.http]]
+        route = "/hello"
+        component = { source = "hello.wasm" }
+        "#,
+    );
+    let server = application.up(&[]);
+    assert_eq!(text(&server, "/guest/environment"), "good day");
+    assert_eq!(text(&server, "/hello"), "hello");
+    let said = stderr(&application.run(&["check"]));
+    assert_eq!(said, "of-a-test: 2 component(s), no errors\n");
+    let misspelt = r#"
+        [[trigger.http]]
+        route = "/hello"
+        component = { sorce = "hello.wasm" }
+        "#;
+    let said = stderr(&Application::new(misspelt).run(&["check"]));
+    assert!(said.contains("did you mean `source`?"), "{said}");
+}
+
+#[test]
+fn an_executor_other_than_http_is_refused_by_name() {
+    let wagi = r#"
+        [[trigger.http]]
+        route = "/hello"
+        component = "hello"
+        executor = { type = "wagi", argv = "${SCRIPT_NAME}" }
+        [component.hello]
+        source = "hello.wasm"
+        "#;
+    let said = stderr(&Application::new(wagi).run(&["check"]));
+    assert!(said.contains("the executor `wagi`") && said.contains("/hello"), "{said}");
+}
+
+#[test]
+fn what_no_request_can_reach_keeps_nothing_from_starting() {
+    let idle = r#"
+        [[trigger.http]]
+        route = "/hello"
+        component = "hello"
+        [component.hello]
+        source = "hello.wasm"
+        [[trigger.redis]]
+        channel = "news"
+        component = "listener"
+        [component.listener]
+        source = "not-built.wasm"
+        [component.stored]
+        source = "not-built.wasm"
+        sqlite_databases = ["default"]
+        "#;
+    let application = Application::new(idle);
+    let server = application.up(&[]);
+    assert_eq!(text(&server, "/hello"), "hello");
+    for warning in ["redis", "`stored`"] {
+        server.wait_for_log(warning);
+        let said = stderr(&application.run(&["check"]));
+        assert!(said.contains(warning) && said.contains("1 component(s)"), "{said}");
+    }
+    // What another component calls is asked for.
+    let called = format!("{idle}[component.caller]\nsource = \"hello.wasm\"\n");
+    let called = format!("{called}allowed_outbound_hosts = [\"http://stored.spin.internal\"]\n");
+    let called = format!("{called}[[trigger.http]]\nroute = \"/call\"\ncomponent = \"caller\"\n");
+    let said = stderr(&Application::new(&called).run(&["check"]));
+    assert!(said.contains("[component.stored]") && said.contains("sqlite_databases"), "{said}");
+}

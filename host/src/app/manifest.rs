@@ -8,6 +8,7 @@ use anyhow::{bail, ensure};
 use serde::Deserialize;
 
 use super::files::FileEntry;
+use super::triggers::Triggers;
 use super::variables::Declaration;
 use crate::suggest;
 
@@ -36,44 +37,13 @@ pub struct Application {
     pub description: String,
     #[serde(default)]
     pub authors: Vec<String>,
-}
-
-/// `[[trigger.*]]`: what starts a component. Only HTTP is supported.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Triggers {
+    /// For other programs: the environments to run in, triggers' settings, tools' settings.
     #[serde(default)]
-    pub http: Vec<HttpTrigger>,
-}
-
-/// `[[trigger.http]]`: a route with its component or static response.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpTrigger {
+    pub targets: Vec<toml::Value>,
     #[serde(default)]
-    pub id: Option<String>,
-    pub route: Route,
-    pub component: Option<String>,
-    pub static_response: Option<StaticResponse>,
-}
-
-/// `static_response`: a fixed reply without a component.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StaticResponse {
-    pub status_code: Option<u16>,
+    pub trigger: BTreeMap<String, toml::Value>,
     #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    #[serde(default)]
-    pub body: String,
-}
-
-/// A path pattern, or `{ private = true }` for a component that only other components call.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub enum Route {
-    Path(String),
-    Private { private: bool },
+    pub tool: BTreeMap<String, toml::Value>,
 }
 
 /// `[component.ID]`.
@@ -101,6 +71,12 @@ pub struct ComponentManifest {
     pub variables: BTreeMap<String, String>,
     #[serde(default)]
     pub dependencies: BTreeMap<String, toml::Value>,
+    /// About `dependencies`, which are refused.
+    #[serde(default)]
+    pub dependencies_inherit_configuration: bool,
+    /// For other programs: the environments to run in.
+    #[serde(default)]
+    pub targets: Vec<toml::Value>,
     pub build: Option<BuildManifest>,
     /// Overrides for `--profile NAME`.
     #[serde(default)]
@@ -208,12 +184,13 @@ impl Manifest {
     /// # Errors
     /// If the text is not a valid manifest. For an unknown key, the error suggests the nearest valid one.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let manifest: Self = suggest::parse_toml(text)?;
+        let mut manifest: Self = suggest::parse_toml(text)?;
         ensure!(
             manifest.spin_manifest_version == 2,
             "`spin_manifest_version` is {}; only version 2 is supported",
             manifest.spin_manifest_version
         );
+        manifest.trigger.move_inline_components(&mut manifest.component);
         Ok(manifest)
     }
 }

@@ -5,9 +5,10 @@ pub mod files;
 pub mod manifest;
 pub mod outbound;
 pub mod routes;
+pub mod triggers;
 pub mod variables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -16,6 +17,7 @@ use files::FileEntry;
 use manifest::{Interruption, Manifest};
 use outbound::AllowedHosts;
 use routes::{Pattern, RouteTable, StaticReply, Target};
+use triggers::{HttpTrigger, Route};
 use variables::{MissingVariable, VariableSources};
 
 /// Settings from outside the manifest.
@@ -34,8 +36,13 @@ pub struct App {
     pub root: PathBuf,
     /// The folder of the application's persistent state.
     pub state: PathBuf,
+    /// The components that requests can reach.
     pub components: BTreeMap<String, Component>,
+    /// The other components. They are built and pushed, but never loaded.
+    pub idle: BTreeMap<String, Component>,
     pub routes: RouteTable,
+    /// What of the manifest is not served, and why. Its user should read it.
+    pub notes: Vec<String>,
 }
 
 /// One component of an application.
@@ -109,11 +116,23 @@ impl App {
             manifest.apply_profile(profile)?;
         }
         let values = variables::resolve(&manifest.variables, &choices.variables)?;
-        let mut components = BTreeMap::new();
+        let reachable = reachable(&manifest, &values);
+        let others = manifest.trigger.other;
+        let unserved =
+            |kind| format!("its triggers of the type `{kind}` never fire: only http is supported");
+        let mut notes: Vec<String> = others.iter().map(unserved).collect();
+        let (mut components, mut idle) = (BTreeMap::new(), BTreeMap::new());
         for (id, raw) in manifest.component {
             let component = Component::resolve(&id, raw, root, &values, choices.variables.missing)
-                .with_context(|| format!("[component.{id}]"))?;
-            components.insert(id, component);
+                .with_context(|| format!("[component.{id}]"));
+            match (component, reachable.contains(&id)) {
+                (Ok(component), true) => drop(components.insert(id, component)),
+                (Ok(component), false) => drop(idle.insert(id, component)),
+                (Err(error), true) => return Err(error),
+                (Err(error), false) => {
+                    notes.push(format!("no request reaches `{id}`, so it is left out: {error:#}"));
+                }
+            }
         }
         let mut routes = RouteTable::default();
         for trigger in manifest.trigger.http {
@@ -121,13 +140,19 @@ impl App {
                 routes.insert(pattern, target)?;
             }
         }
-        ensure!(!routes.is_empty(), "there is no [[trigger.http]] with a route: nothing to serve");
+        ensure!(
+            !routes.is_empty(),
+            "there is no [[trigger.http]] with a route: nothing to serve; {}",
+            if notes.is_empty() { "add one".to_owned() } else { notes.join("; ") }
+        );
         Ok(Self {
             name: manifest.application.name,
             root: root.to_owned(),
             state: root.join(".spotter"),
             components,
+            idle,
             routes,
+            notes,
         })
     }
 
@@ -166,12 +191,39 @@ fn folder_of(file: &Path) -> PathBuf {
     folder.unwrap_or(Path::new(".")).to_owned()
 }
 
+/// The components that have a trigger, or that another component may call.
+fn reachable(manifest: &Manifest, values: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let triggers = manifest.trigger.http.iter();
+    let mut reachable: BTreeSet<String> =
+        triggers.filter_map(|trigger| Some(trigger.component.as_ref()?.id.clone())).collect();
+    for host in manifest.component.values().flat_map(|caller| &caller.allowed_outbound_hosts) {
+        // An invalid host is reported with its component.
+        let host = variables::expand(host, values).and_then(|host| AllowedHosts::parse(&[host]));
+        let called = manifest
+            .component
+            .keys()
+            .filter(|id| host.as_ref().is_ok_and(|host| host.permits_calling(id)));
+        reachable.extend(called.cloned());
+    }
+    reachable
+}
+
 /// Validates a trigger. Returns `None` for a private component, which only other components call.
 fn route(
-    trigger: manifest::HttpTrigger,
+    trigger: HttpTrigger,
     components: &BTreeMap<String, Component>,
 ) -> anyhow::Result<Option<(Pattern, Target)>> {
-    let target = match (trigger.component, trigger.static_response) {
+    if let Some(executor) = trigger.executor
+        && !triggers::EXECUTORS.contains(&executor.kind.as_str())
+    {
+        bail!(
+            "the trigger of {} has the executor `{}`, which is not supported; use a component that exports \
+             wasi:http/incoming-handler, or run the application with Spin",
+            trigger.route,
+            executor.kind
+        );
+    }
+    let target = match (trigger.component.map(|component| component.id), trigger.static_response) {
         (Some(id), None) => {
             ensure!(
                 components.contains_key(&id),
@@ -183,9 +235,9 @@ fn route(
         _ => bail!("a trigger must have either a `component` or a `static_response`"),
     };
     Ok(match trigger.route {
-        manifest::Route::Path(path) => Some((Pattern::parse(&path)?, target)),
-        manifest::Route::Private { private: true } => None,
-        manifest::Route::Private { private: false } => {
+        Route::Path(path) => Some((Pattern::parse(&path)?, target)),
+        Route::Private { private: true } => None,
+        Route::Private { private: false } => {
             bail!("`route.private` is false; name a path")
         }
     })

@@ -61,6 +61,14 @@ impl AllowedHosts {
         let permissions = self.0.iter().filter_map(|pattern| pattern.permit(scheme, host, port));
         permissions.min_by_key(|permission| *permission == Permission::ByWildcard)
     }
+
+    /// Whether requests to the component `id` of the same application are allowed.
+    pub fn permits_calling(&self, id: &str) -> bool {
+        let host = format!("{id}{SIBLINGS}");
+        ["http", "https"]
+            .iter()
+            .any(|scheme| self.permit(scheme, &host, default_port(scheme)).is_some())
+    }
 }
 
 impl HostPattern {

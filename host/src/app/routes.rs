@@ -6,7 +6,7 @@ use std::fmt;
 use anyhow::{Context, bail, ensure};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::manifest;
+use super::triggers::StaticResponse;
 
 /// A parsed route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl StaticReply {
     ///
     /// # Errors
     /// If the status or a header is not valid in HTTP.
-    pub fn new(raw: manifest::StaticResponse) -> anyhow::Result<Self> {
+    pub fn new(raw: StaticResponse) -> anyhow::Result<Self> {
         let status = raw.status_code.unwrap_or(200);
         let headers = raw
             .headers

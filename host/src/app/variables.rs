@@ -12,6 +12,7 @@ use crate::suggest::nearest;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Declaration {
+    pub description: String,
     pub default: Option<String>,
     pub required: bool,
     pub secret: bool,

@@ -16,6 +16,7 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let app = self.app.load()?;
+        app.notes.iter().for_each(|note| say(&format!("warning: {note}")));
         check::application(&app)?;
         say(&format!("{}: {} component(s), no errors", app.name, app.components.len()));
         Ok(())

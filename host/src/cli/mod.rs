@@ -22,7 +22,7 @@ mod watch;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::manifest::Manifest;
@@ -106,6 +106,11 @@ impl AppArguments {
         let sources =
             VariableSources { missing: MissingVariable::Placeholder, ..self.variables()? };
         let app = self.load_with(sources)?;
+        ensure!(
+            app.notes.is_empty(),
+            "an image would lack a part of the application: {}; remove it from the manifest, or push with Spin",
+            app.notes.join("; ")
+        );
         let mut manifest = App::manifest(&self.path()?)?;
         if let Some(profile) = &self.profile {
             manifest.apply_profile(profile)?;

@@ -97,6 +97,7 @@ impl Up {
         let file = ConfigFile::read(self.runtime_config_file.as_deref())?;
         let limits = self.limits.resolve(file.limits)?;
         let mut app = self.app.load()?;
+        app.notes.iter().for_each(|note| tracing::warn!("{note}"));
         for (id, component) in &mut app.components {
             component.compiled = compiled.get(id).cloned();
         }

@@ -121,7 +121,9 @@ impl Sources {
             .with_context(|| format!("there is no manifest {}", manifest.display()))?;
         let mut patterns = GlobSetBuilder::new();
         let mut folders = BTreeSet::new();
-        for build in app.iter().flat_map(|app| app.components.values()).flat_map(|c| &c.build) {
+        let components =
+            app.iter().flat_map(|app| app.components.values().chain(app.idle.values()));
+        for build in components.flat_map(|component| &component.build) {
             let base = build.working_directory.join(".").canonicalize()?;
             for pattern in &build.watch {
                 let path = base.join(pattern);

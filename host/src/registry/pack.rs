@@ -28,7 +28,7 @@ pub struct Package {
 pub fn application(manifest: Manifest, app: &App) -> anyhow::Result<Package> {
     let mut layers = Layers::default();
     let mut contents = BTreeMap::new();
-    for (id, component) in &app.components {
+    for (id, component) in app.components.iter().chain(&app.idle) {
         let source = layers.add(read(component)?, WASM_LAYER_TYPE);
         let files = add_files(component, &mut layers).with_context(|| format!("`{id}`"))?;
         contents.insert(id.clone(), (source, files));
