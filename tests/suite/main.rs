@@ -30,6 +30,7 @@ mod shutdown;
 mod specification;
 mod spin_applications;
 mod spin_manifest;
+mod spin_requests;
 mod tls;
 mod toolchain;
 mod watch;

@@ -1,0 +1,27 @@
+//! Requests reach components, and leave them, as Spin's do.
+
+use spotter_tests::application::Application;
+use spotter_tests::client;
+use spotter_tests::server::Server;
+
+/// The component of many guests on `/guest/...`; its keys follow.
+const GUEST: &str = r#"
+[[trigger.http]]
+route = "/guest/..."
+component = "guest"
+[component.guest]
+source = "guest.wasm"
+"#;
+
+fn text(server: &Server, path: &str) -> String {
+    String::from_utf8(client::get(&server.url(path)).body).expect("text")
+}
+
+#[test]
+fn a_parameters_header_has_hyphens() {
+    let manifest = GUEST.replace("/guest/...", "/:user_id/:Other/...");
+    let seen = text(&Application::new(&manifest).up(&[]), "/7/8/all-headers");
+    assert!(seen.contains("spin-path-match-user-id: 7\n"), "{seen}");
+    assert!(seen.contains("spin-path-match-other: 8\n"), "{seen}");
+    assert!(seen.contains("spin-matched-route: /:user_id/:Other/...\n"), "{seen}");
+}
