@@ -25,3 +25,21 @@ fn a_parameters_header_has_hyphens() {
     assert!(seen.contains("spin-path-match-other: 8\n"), "{seen}");
     assert!(seen.contains("spin-matched-route: /:user_id/:Other/...\n"), "{seen}");
 }
+
+#[test]
+fn an_empty_segment_is_a_segment() {
+    let server = Application::new(
+        r#"
+        [[trigger.http]]
+        route = "/a/b"
+        static_response = { body = "a/b" }
+        [[trigger.http]]
+        route = "/..."
+        static_response = { body = "any" }
+        "#,
+    )
+    .up(&[]);
+    for (path, route) in [("/a/b", "a/b"), ("/a//b", "any"), ("/a/b/", "a/b"), ("//a/b", "a/b")] {
+        assert_eq!(text(&server, path), route, "{path}");
+    }
+}
