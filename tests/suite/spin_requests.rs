@@ -43,3 +43,18 @@ fn an_empty_segment_is_a_segment() {
         assert_eq!(text(&server, path), route, "{path}");
     }
 }
+
+#[test]
+fn spins_own_paths_answer_whatever_the_routes_are() {
+    let server = Application::new(
+        "version = \"1.2.3\"\n[[trigger.http]]\nroute = \"/...\"\nstatic_response = { body = \"any\" }\n",
+    )
+    .up(&[]);
+    assert_eq!(text(&server, "/.well-known/spin/health"), "OK");
+    let info = client::get(&server.url("/.well-known/spin/info"));
+    assert_eq!((info.status, info.header("content-type")), (200, "application/json"));
+    assert_eq!(info.json()["name"], "of-a-test");
+    assert_eq!(info.json()["version"], "1.2.3");
+    assert_eq!(client::get(&server.url("/.well-known/spin/other")).status, 404);
+    assert_eq!(text(&server, "/.well-known/other"), "any");
+}

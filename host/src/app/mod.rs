@@ -32,6 +32,7 @@ pub struct Choices {
 #[derive(Debug)]
 pub struct App {
     pub name: String,
+    pub version: String,
     /// The folder of the manifest. Paths in the manifest are relative to it.
     pub root: PathBuf,
     /// The folder of the application's persistent state.
@@ -147,6 +148,7 @@ impl App {
         );
         Ok(Self {
             name: manifest.application.name,
+            version: manifest.application.version,
             root: root.to_owned(),
             state: root.join(".spotter"),
             components,
