@@ -58,3 +58,9 @@ fn spins_own_paths_answer_whatever_the_routes_are() {
     assert_eq!(client::get(&server.url("/.well-known/spin/other")).status, 404);
     assert_eq!(text(&server, "/.well-known/other"), "any");
 }
+
+#[test]
+fn a_name_that_no_variable_can_have_is_told_from_one_that_is_not_set() {
+    let said = text(&Application::new(GUEST).up(&[]), "/guest/invalid-variable");
+    assert!(said.contains("InvalidName"), "{said}");
+}

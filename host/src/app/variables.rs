@@ -75,12 +75,7 @@ pub fn resolve(
     declared
         .iter()
         .map(|(name, declaration)| {
-            let is_valid = name.starts_with(|first: char| first.is_ascii_lowercase())
-                && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-            ensure!(
-                is_valid,
-                "`{name}` is not a valid variable name: use a-z, 0-9 and _, beginning with a letter"
-            );
+            ensure!(is_valid_name(name), "`{name}` is not a valid variable name: use {VALID_NAME}");
             ensure!(
                 declaration.required != declaration.default.is_some(),
                 "the variable `{name}` must have either `required = true` or a default"
@@ -97,6 +92,17 @@ pub fn resolve(
             Ok((name.clone(), value.clone()))
         })
         .collect()
+}
+
+/// How a variable's name is written.
+pub const VALID_NAME: &str = "words of a-z and 0-9 joined by single _, beginning with a letter";
+
+/// Whether a variable can have this name in Spin.
+pub fn is_valid_name(name: &str) -> bool {
+    let is_word = |word: &str| {
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    name.starts_with(|first: char| first.is_ascii_lowercase()) && name.split('_').all(is_word)
 }
 
 /// Replaces each `{{ name }}` with the variable's value.
@@ -126,7 +132,7 @@ pub fn expand(template: &str, values: &BTreeMap<String, String>) -> anyhow::Resu
 
 #[cfg(test)]
 mod tests {
-    use super::{Declaration, MissingVariable, VariableSources, expand, resolve};
+    use super::{Declaration, MissingVariable, VariableSources, expand, is_valid_name, resolve};
     use std::collections::BTreeMap;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -156,6 +162,16 @@ mod tests {
         assert_eq!(resolve(&declared(), &sources).unwrap(), map(&[("a", "1"), ("b", "b")]));
         let sources = VariableSources { flags: map(&[("bb", "1")]), ..VariableSources::default() };
         assert!(resolve(&declared(), &sources).unwrap_err().to_string().contains("names `bb`"));
+    }
+
+    #[test]
+    fn names_are_words_joined_by_underscores() {
+        for name in ["a", "a1", "user_id", "a_1"] {
+            assert!(is_valid_name(name), "{name}");
+        }
+        for name in ["", "1a", "_a", "a_", "a__b", "A", "a-b", "é"] {
+            assert!(!is_valid_name(name), "{name}");
+        }
     }
 
     #[test]
