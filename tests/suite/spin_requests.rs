@@ -17,6 +17,11 @@ fn text(server: &Server, path: &str) -> String {
     String::from_utf8(client::get(&server.url(path)).body).expect("text")
 }
 
+fn fetch(server: &Server, url: &str) -> String {
+    let reply = client::post_picture(&server.url("/guest/fetch"), url.as_bytes());
+    String::from_utf8(reply.body).expect("text")
+}
+
 #[test]
 fn a_parameters_header_has_hyphens() {
     let manifest = GUEST.replace("/guest/...", "/:user_id/:Other/...");
@@ -63,4 +68,17 @@ fn spins_own_paths_answer_whatever_the_routes_are() {
 fn a_name_that_no_variable_can_have_is_told_from_one_that_is_not_set() {
     let said = text(&Application::new(GUEST).up(&[]), "/guest/invalid-variable");
     assert!(said.contains("InvalidName"), "{said}");
+}
+
+#[test]
+fn a_network_can_be_allowed_by_its_addresses() {
+    let other = Server::guests(&[]);
+    let port = other.address().rsplit(':').next().expect("a port");
+    let up = |hosts: &str| {
+        Application::new(&format!("{GUEST}allowed_outbound_hosts = [\"{hosts}\"]")).up(&[])
+    };
+    let url = other.url("/guest/hello");
+    assert_eq!(fetch(&up(&format!("http://127.1.2.3/8:{port}")), &url), "200 hello");
+    let denied = fetch(&up(&format!("http://128.0.0.0/8:{port}")), &url);
+    assert!(denied.contains("HttpRequestDenied"), "{denied}");
 }

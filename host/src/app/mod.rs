@@ -3,6 +3,7 @@
 pub mod check;
 pub mod files;
 pub mod manifest;
+pub mod network;
 pub mod outbound;
 pub mod routes;
 pub mod triggers;
