@@ -82,3 +82,13 @@ fn a_network_can_be_allowed_by_its_addresses() {
     let denied = fetch(&up(&format!("http://128.0.0.0/8:{port}")), &url);
     assert!(denied.contains("HttpRequestDenied"), "{denied}");
 }
+
+#[test]
+fn a_url_without_a_host_is_the_applications_own() {
+    let server = Server::guests(&[]);
+    assert_eq!(fetch(&server, "/hello"), "200 hello");
+    assert_eq!(fetch(&server, "/teapot"), "418 short and stout");
+    assert_eq!(fetch(&server, "http://self.alt/hello"), "200 hello");
+    let alone = Application::new(GUEST).up(&[]);
+    assert!(fetch(&alone, "/guest/hello").contains("HttpRequestDenied"));
+}
