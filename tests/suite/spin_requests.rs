@@ -92,3 +92,9 @@ fn a_url_without_a_host_is_the_applications_own() {
     let alone = Application::new(GUEST).up(&[]);
     assert!(fetch(&alone, "/guest/hello").contains("HttpRequestDenied"));
 }
+
+#[test]
+fn a_guest_of_wasi_0_3_sees_the_host_that_the_request_is_for() {
+    let server = Server::guests(&[]);
+    assert_eq!(text(&server, "/p3/host"), server.address());
+}
