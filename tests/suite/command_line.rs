@@ -74,7 +74,9 @@ fn faulty_manifests_are_refused_with_the_fault() {
         "[[trigger.http]]\nroute = \"/...\"\ncomponent = \"one\"\n\n[component.one]",
     );
     let cases = [
-        (MANIFEST.replace("= 2", "= 1"), "`spin_manifest_version` is 1"),
+        (MANIFEST.replace("= 2", "= 1"), "version 1; only version 2"),
+        (MANIFEST.replace("= 2", "= 3"), "`spin_manifest_version` is 3"),
+        (MANIFEST.replace("= 2", "= \"2\""), "`spin_manifest_version` is \"2\""),
         (MANIFEST.replace("component = \"one\"", "component = \"two\""), "no [component.two]"),
         (MANIFEST.replace("\"/...\"", "\"...\""), "does not begin with `/`"),
         (MANIFEST.replace("\"/...\"", "\"/.../x\""), "`...` before its end"),

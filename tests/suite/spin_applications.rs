@@ -156,3 +156,44 @@ fn what_no_request_can_reach_keeps_nothing_from_starting() {
     let said = stderr(&Application::new(&called).run(&["check"]));
     assert!(said.contains("[component.stored]") && said.contains("sqlite_databases"), "{said}");
 }
+
+#[test]
+fn a_manifest_of_version_1_is_refused_with_the_way_out() {
+    let first = "spin_manifest_version = \"1\"\nname = \"old\"\nversion = \"1.0.0\"\n\
+                 trigger = { type = \"http\", base = \"/\" }\n[[component]]\nid = \"a\"\n\
+                 source = \"a.wasm\"\n[component.trigger]\nroute = \"/...\"\n";
+    let oldest = first.replace("spin_manifest_version", "spin_version");
+    for manifest in [first, &oldest] {
+        let said = stderr(&Application::new("").with("spin.toml", manifest).run(&["check"]));
+        assert!(said.contains("version 1") && said.contains("spin doctor"), "{said}");
+    }
+    let none = Application::new("").with("spin.toml", "[application]\nname = \"a\"\n");
+    let said = stderr(&none.run(&["check"]));
+    assert!(said.contains("write `spin_manifest_version = 2`"), "{said}");
+}
+
+#[test]
+fn check_and_up_list_all_missing_imports_and_compile_nothing_first() {
+    let missing = [
+        "other:host/thing",
+        "fermyon:spin/redis@2.0.0",
+        "wasi:http/types@0.2.0-rc-2023-11-10",
+        "wasi:config/store@0.2.0-draft-2024-09-27",
+        "wasi:clocks/calendar@0.2.0",
+    ];
+    let imports: String =
+        missing.iter().map(|name| format!("(import \"{name}\" (instance))")).collect();
+    let component = wat::parse_str(format!(
+        r#"(component {imports} (import "wasi:io/poll@0.2.9" (instance)) (instance $empty)
+            (export "wasi:http/incoming-handler@0.2.0" (instance $empty)))"#
+    ))
+    .expect("a component");
+    let application = Application::new(GUEST).with("guest.wasm", component);
+    for command in [&["check"] as &[&str], &["up", "--listen", "127.0.0.1:0"]] {
+        let output = application.run(command);
+        let said = stderr(&output);
+        assert!(!output.status.success() && !said.contains("Compil"), "{said}");
+        assert!(missing.iter().all(|name| said.contains(name)), "{said}");
+        assert!(!said.contains("wasi:io/poll"), "{said}");
+    }
+}

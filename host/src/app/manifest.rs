@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
 use super::files::FileEntry;
@@ -184,15 +184,42 @@ impl Manifest {
     /// # Errors
     /// If the text is not a valid manifest. For an unknown key, the error suggests the nearest valid one.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
+        check_version(text)?;
         let mut manifest: Self = suggest::parse_toml(text)?;
-        ensure!(
-            manifest.spin_manifest_version == 2,
-            "`spin_manifest_version` is {}; only version 2 is supported",
-            manifest.spin_manifest_version
-        );
         manifest.trigger.move_inline_components(&mut manifest.component);
         Ok(manifest)
     }
+}
+
+/// Refuses other versions before the rest is parsed, which would fail at the first key that they write differently.
+fn check_version(text: &str) -> anyhow::Result<()> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Version {
+        Number(i64),
+        Text(String),
+    }
+    #[derive(Deserialize)]
+    struct Versioned {
+        spin_manifest_version: Option<Version>,
+        /// The key of the oldest manifests.
+        spin_version: Option<Version>,
+    }
+    // What is no TOML at all is reported with its line when the whole is parsed.
+    let Ok(found) = toml::from_str::<Versioned>(text) else { return Ok(()) };
+    let version = found.spin_manifest_version.or(found.spin_version);
+    let written = match version.context("there is no version; write `spin_manifest_version = 2`")? {
+        Version::Number(2) => return Ok(()),
+        Version::Number(number) => number.to_string(),
+        Version::Text(text) => format!("{text:?}"),
+    };
+    ensure!(
+        written.trim_matches('"') != "1",
+        "the manifest is of version 1; only version 2 is supported, to which `spin doctor` converts it"
+    );
+    bail!(
+        "`spin_manifest_version` is {written}; write `spin_manifest_version = 2`, the only one supported"
+    )
 }
 
 impl ComponentManifest {

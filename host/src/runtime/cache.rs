@@ -80,9 +80,7 @@ pub fn open(engine: &Engine, compiled: &Path) -> anyhow::Result<Component> {
 
 fn load_or_compile(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, Component)> {
     let mut hasher = blake3::Hasher::new();
-    hasher
-        .update_mmap(source)
-        .with_context(|| format!("cannot read the component {}; build it first: `spotter build`, or `spotter up --build`", source.display()))?;
+    hasher.update_mmap(source).with_context(|| format!("cannot read {}", source.display()))?;
     hasher.update(&engine_version(engine).to_le_bytes());
     let folder = folder("compiled")?;
     let path = folder.join(format!("{}.cwasm", hasher.finalize().to_hex()));

@@ -11,13 +11,13 @@ use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::cache;
 use super::handler::Handler;
 use super::key_value::{self, KeyValueDatabase};
 use super::loaded::{Loaded, Shared, SiblingsCell};
 use super::outbound::{MAX_OUTBOUND_CONNECTIONS, Siblings};
 use super::state::InstanceState;
 use super::variables;
+use super::{cache, checked};
 use crate::app::Component;
 use crate::app::manifest::Interruption;
 use crate::config::Limits;
@@ -108,7 +108,10 @@ impl Runtime {
         };
         let compiled = match &component.compiled {
             Some(file) => cache::open(&executor.engine, file)?,
-            None => cache::load(&executor.engine, &component.source)?,
+            None => {
+                checked::component(component)?;
+                cache::load(&executor.engine, &component.source)?
+            }
         };
         let linked =
             executor.linker.instantiate_pre(&compiled).map_err(anyhow::Error::from).with_context(

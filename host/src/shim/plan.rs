@@ -9,10 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroups::{self, CgroupDriver};
 use super::{STATE_ROOT, image};
-use crate::app::check;
 use crate::cli::pod;
 use crate::config::Limits;
-use crate::runtime::{cache, engine};
+use crate::runtime::{cache, checked, engine};
 
 /// containerd's request to create a container.
 #[derive(Clone, Deserialize, Serialize)]
@@ -125,7 +124,7 @@ fn function(
     let mut compiled = BTreeMap::new();
     for (number, (id, component)) in app.components.iter().enumerate() {
         resolve_within(folder, &component.source).with_context(|| format!("component `{id}`"))?;
-        check::component(component)?;
+        checked::component(component)?;
         let compiler = engine::compiler(&Limits::default(), component.interruption)?;
         let code = cache::compile(&compiler, &component.source)?;
         let mounted = Path::new(COMPILED_CODE_MOUNT).join(format!("{number}.cwasm"));
