@@ -1,5 +1,7 @@
 //! Applications written for Spin start as they are: what their manifests ask for is granted, or refused by name.
 
+use std::os::unix::fs::MetadataExt;
+
 use spotter_tests::application::Application;
 use spotter_tests::server::Server;
 use spotter_tests::{client, stderr};
@@ -196,4 +198,34 @@ fn check_and_up_list_all_missing_imports_and_compile_nothing_first() {
         assert!(missing.iter().all(|name| said.contains(name)), "{said}");
         assert!(!said.contains("wasi:io/poll"), "{said}");
     }
+}
+
+#[test]
+fn a_core_module_is_wrapped_when_it_is_loaded_once() {
+    let application = Application::new("").with(
+        "spin.toml",
+        "spin_manifest_version = 2\n[application]\nname = \"a\"\n[[trigger.http]]\n\
+         route = \"/...\"\ncomponent = \"m\"\n[component.m]\nsource = \"module.wasm\"\n",
+    );
+    let cache = tempfile::tempdir().expect("a folder");
+    let up = || {
+        let mut command = application.command(&["up", "--listen", "127.0.0.1:0"]);
+        command.env("XDG_CACHE_HOME", cache.path());
+        let server = Server::spawn(command);
+        assert_eq!(text(&server, "/"), "hello");
+        let wrapped = std::fs::read_dir(cache.path().join("spotter/wrapped")).expect("a folder");
+        let files = wrapped.map(|entry| entry.expect("an entry"));
+        // A file that is written again is another one.
+        files.map(|file| file.metadata().expect("a file").ino()).collect::<Vec<_>>()
+    };
+    let first = up();
+    assert_eq!(first.len(), 1);
+    assert_eq!(up(), first);
+    let said = stderr(&application.run(&["check"]));
+    assert_eq!(said, "a: 1 component(s), no errors\n");
+    let alone = application.up(&["-f", "module.wasm"]);
+    assert_eq!(text(&alone, "/any"), "hello");
+    // A module that describes no interfaces answers no requests.
+    let said = stderr(&application.with("module.wasm", b"\0asm\x01\0\0\0").run(&["check"]));
+    assert!(said.contains("exports neither wasi:http/incoming-handler"), "{said}");
 }

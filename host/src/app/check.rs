@@ -70,7 +70,7 @@ pub fn interfaces(bytes: &[u8]) -> anyhow::Result<Interfaces> {
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.context("it is not WebAssembly")? {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
-                bail!("it is a core module, not a component; `spotter build` wraps it")
+                bail!("it is a core module, not a component")
             }
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),

@@ -109,8 +109,8 @@ impl Runtime {
         let compiled = match &component.compiled {
             Some(file) => cache::open(&executor.engine, file)?,
             None => {
-                checked::component(component)?;
-                cache::load(&executor.engine, &component.source)?
+                let source = checked::component(component)?;
+                cache::load(&executor.engine, &source, id)?
             }
         };
         let linked =

@@ -124,9 +124,9 @@ fn function(
     let mut compiled = BTreeMap::new();
     for (number, (id, component)) in app.components.iter().enumerate() {
         resolve_within(folder, &component.source).with_context(|| format!("component `{id}`"))?;
-        checked::component(component)?;
+        let source = checked::component(component)?;
         let compiler = engine::compiler(&Limits::default(), component.interruption)?;
-        let code = cache::compile(&compiler, &component.source)?;
+        let code = cache::compile(&compiler, &source, id)?;
         let mounted = Path::new(COMPILED_CODE_MOUNT).join(format!("{number}.cwasm"));
         // Mounted executable, since its pages are mapped as code.
         mounts.push(bind(&code, &mounted, &[])?);
