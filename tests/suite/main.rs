@@ -29,6 +29,7 @@ mod roboflow;
 mod shutdown;
 mod specification;
 mod spin_applications;
+mod spin_flags;
 mod spin_manifest;
 mod spin_requests;
 mod tls;

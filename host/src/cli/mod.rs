@@ -19,7 +19,7 @@ mod up;
 mod variables;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
@@ -65,15 +65,10 @@ enum Command {
 /// Selects the application that a subcommand works on.
 #[derive(Args)]
 struct AppArguments {
-    /// The manifest, its folder, a component, or an image in a registry
-    #[arg(
-        short,
-        long = "from",
-        alias = "file",
-        default_value = "spin.toml",
-        value_name = "SPIN_TOML"
-    )]
-    from: PathBuf,
+    /// The manifest, its folder, a component, or an image in a registry [default: the spin.toml in this folder or the
+    /// nearest one above]
+    #[arg(short, long = "from", alias = "file", value_name = "SPIN_TOML")]
+    from: Option<PathBuf>,
     /// Set one of the application's [variables], or several from a file; can be repeated
     #[arg(long, value_name = "NAME=VALUE | NAME=@FILE | @FILE.json | @FILE.toml")]
     variable: Vec<String>,
@@ -121,19 +116,30 @@ impl AppArguments {
     fn load_with(&self, variables: VariableSources) -> anyhow::Result<App> {
         let choices = Choices { variables, profile: self.profile.clone() };
         let mut app = App::load(&self.path()?, &choices)?;
-        if registry::is_reference(&self.from) {
+        if registry::is_reference(&self.source()) {
             // All versions of an image share their state, and the cache is no place for it.
             app.state = PathBuf::from(".spotter");
         }
         Ok(app)
     }
 
+    /// What `--from` names, or the nearest manifest.
+    fn source(&self) -> PathBuf {
+        const MANIFEST: &str = "spin.toml";
+        const MAX_FOLDERS: usize = 20;
+        let above = |path: &PathBuf| Some(Path::new("..").join(path));
+        let manifests = std::iter::successors(Some(PathBuf::from(MANIFEST)), above);
+        let nearest = || manifests.take(MAX_FOLDERS).find(|manifest| manifest.is_file());
+        self.from.clone().or_else(nearest).unwrap_or_else(|| MANIFEST.into())
+    }
+
     /// The path of the application. An image is pulled first, unless it is in the cache.
     fn path(&self) -> anyhow::Result<PathBuf> {
-        if !registry::is_reference(&self.from) {
-            return Ok(self.from.clone());
+        let source = self.source();
+        if !registry::is_reference(&source) {
+            return Ok(source);
         }
-        let reference = registry::reference(&self.from.to_string_lossy())?;
+        let reference = registry::reference(&source.to_string_lossy())?;
         Ok(block_on(registry::pull(&reference))?.0)
     }
 }

@@ -47,7 +47,7 @@ impl Watch {
         let mut serving: Option<Serving> = None;
         loop {
             // The manifest itself may have changed, so read the files to watch from it each time.
-            let sources = Sources::of(&self.app.from, self.app.load().ok().as_ref())?;
+            let sources = Sources::of(&self.app.source(), self.app.load().ok().as_ref())?;
             let _watcher = sources.watch(Duration::from_millis(self.debounce), sender.clone())?;
             match self
                 .app
@@ -70,7 +70,7 @@ impl Watch {
     fn up_command(&self) -> anyhow::Result<Command> {
         let this = std::env::current_exe().context("cannot find this program itself")?;
         let mut command = Command::new(this);
-        command.arg("up").arg("--from").arg(&self.app.from);
+        command.arg("up").arg("--from").arg(self.app.source());
         for variable in &self.app.variable {
             command.arg("--variable").arg(variable);
         }
