@@ -33,3 +33,16 @@ fn the_manifest_of_a_folder_above_is_found() {
     let said = stderr(&named.current_dir(&below).output().expect("spotter starts"));
     assert!(said.contains("cannot read the manifest spin.toml"), "{said}");
 }
+
+#[test]
+fn a_port_in_use_is_passed_over_on_request() {
+    let application = Application::new(TWO);
+    let first = application.up(&[]);
+    let listen = ["--listen", first.address(), "--find-free-port"];
+    let second = Server::spawn(application.command(&[&["up"], listen.as_slice()].concat()));
+    let port = |server: &Server| -> u16 {
+        server.address().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+    };
+    assert!((1..10).contains(&(port(&second) - port(&first))), "{}", second.address());
+    assert_eq!(text(&second, "/hello"), "hello");
+}

@@ -41,6 +41,9 @@ pub(crate) struct Up {
         value_name = "ADDRESS"
     )]
     listen: SocketAddr,
+    /// If the port is in use, take one of the next
+    #[arg(long)]
+    find_free_port: bool,
     /// Serve HTTPS with this certificate chain, in PEM format
     #[arg(long, env = "SPIN_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -137,7 +140,11 @@ impl Up {
             _ => None,
         };
         let scheme = if certificate.is_some() { Scheme::Https } else { Scheme::Http };
-        let socket = listener::bind(self.listen).await?;
+        let socket = if self.find_free_port {
+            listener::bind_free(self.listen).await?
+        } else {
+            listener::bind(self.listen).await?
+        };
         if let Some(address) = self.admin {
             let socket = listener::bind(address).await?;
             announce_admin(socket.local_addr()?);
