@@ -46,3 +46,14 @@ fn a_port_in_use_is_passed_over_on_request() {
     assert!((1..10).contains(&(port(&second) - port(&first))), "{}", second.address());
     assert_eq!(text(&second, "/hello"), "hello");
 }
+
+#[test]
+fn only_the_components_that_are_chosen_are_served() {
+    let manifest = TWO.replace("hello.wasm", "not-built.wasm");
+    let application = Application::new(&manifest);
+    let server = application.up(&["-c", "guest"]);
+    assert_eq!(text(&server, "/guest/hello"), "hello");
+    assert_eq!(client::get(&server.url("/hello")).status, 404);
+    let said = stderr(&application.run(&["up", "--component-id", "gest"]));
+    assert!(said.contains("`gest`") && said.contains("did you mean `guest`?"), "{said}");
+}

@@ -179,6 +179,27 @@ impl Manifest {
         Ok(())
     }
 
+    /// Removes the HTTP triggers of other components and the static ones; of none, if `components` is empty.
+    ///
+    /// # Errors
+    /// If there is no component of a name.
+    pub fn keep_triggers_of(&mut self, components: &[String]) -> anyhow::Result<()> {
+        for id in components {
+            let ids = self.component.keys().map(String::as_str);
+            let near = suggest::nearest(id, ids).map(|near| format!("; did you mean `{near}`?"));
+            ensure!(
+                self.component.contains_key(id),
+                "--component-id names `{id}`, but there is no [component.{id}]{}",
+                near.unwrap_or_default()
+            );
+        }
+        self.trigger.http.retain(|trigger| {
+            let own = trigger.component.as_ref().map(|component| &component.id);
+            components.is_empty() || own.is_some_and(|id| components.contains(id))
+        });
+        Ok(())
+    }
+
     /// Parses a manifest.
     ///
     /// # Errors

@@ -27,6 +27,8 @@ pub struct Choices {
     pub variables: VariableSources,
     /// The profile to apply to each component that has it.
     pub profile: Option<String>,
+    /// The components whose triggers are served; empty for all triggers.
+    pub components: Vec<String>,
 }
 
 /// An application ready to be built, checked or served.
@@ -117,6 +119,7 @@ impl App {
         if let Some(profile) = &choices.profile {
             manifest.apply_profile(profile)?;
         }
+        manifest.keep_triggers_of(&choices.components)?;
         let values = variables::resolve(&manifest.variables, &choices.variables)?;
         let reachable = reachable(&manifest, &values);
         let others = manifest.trigger.other;

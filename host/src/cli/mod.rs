@@ -80,14 +80,19 @@ struct AppArguments {
 impl AppArguments {
     /// Loads the application to run it in this process's environment.
     fn load(&self) -> anyhow::Result<App> {
-        self.load_with(self.variables()?)
+        self.load_only(&[])
+    }
+
+    /// The same with the triggers of these components only, or of all if there are none.
+    fn load_only(&self, components: &[String]) -> anyhow::Result<App> {
+        self.load_with(self.variables()?, components)
     }
 
     /// Loads the application to run it in a pod with this environment.
     #[cfg(feature = "shim")]
     fn load_for(&self, environment: impl Iterator<Item = (String, String)>) -> anyhow::Result<App> {
         let flags = variables::read(&self.variable, Files::Refused)?;
-        self.load_with(VariableSources::new(flags, environment))
+        self.load_with(VariableSources::new(flags, environment), &[])
     }
 
     /// The values from this process's command line and environment.
@@ -100,7 +105,7 @@ impl AppArguments {
     fn load_to_ship(&self) -> anyhow::Result<(App, Manifest)> {
         let sources =
             VariableSources { missing: MissingVariable::Placeholder, ..self.variables()? };
-        let app = self.load_with(sources)?;
+        let app = self.load_with(sources, &[])?;
         ensure!(
             app.notes.is_empty(),
             "an image would lack a part of the application: {}; remove it from the manifest, or push with Spin",
@@ -113,8 +118,9 @@ impl AppArguments {
         Ok((app, manifest))
     }
 
-    fn load_with(&self, variables: VariableSources) -> anyhow::Result<App> {
-        let choices = Choices { variables, profile: self.profile.clone() };
+    fn load_with(&self, variables: VariableSources, components: &[String]) -> anyhow::Result<App> {
+        let profile = self.profile.clone();
+        let choices = Choices { variables, profile, components: components.to_owned() };
         let mut app = App::load(&self.path()?, &choices)?;
         if registry::is_reference(&self.source()) {
             // All versions of an image share their state, and the cache is no place for it.

@@ -53,6 +53,9 @@ pub(crate) struct Up {
     /// The address for /metrics, /healthz and /readyz; off by default
     #[arg(long, env = "SPOTTER_ADMIN", value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
+    /// Serve only the routes of this component; can be repeated
+    #[arg(long, short, value_name = "ID")]
+    component_id: Vec<String>,
     /// Set an environment variable for every component; can be repeated
     #[arg(long, short, value_name = "NAME=VALUE")]
     env: Vec<String>,
@@ -99,7 +102,7 @@ impl Up {
         let log = self.log_format.start(self.quiet.then_some(GUEST_TARGET))?;
         let file = ConfigFile::read(self.runtime_config_file.as_deref())?;
         let limits = self.limits.resolve(file.limits)?;
-        let mut app = self.app.load()?;
+        let mut app = self.app.load_only(&self.component_id)?;
         app.notes.iter().for_each(|note| tracing::warn!("{note}"));
         for (id, component) in &mut app.components {
             component.compiled = compiled.get(id).cloned();
