@@ -17,7 +17,7 @@ use crate::toolchain::{self, Request};
 /// # Errors
 /// If a step fails. The error names the component.
 pub fn build(app: &App, toolchain: Request) -> anyhow::Result<()> {
-    for component in app.components.values() {
+    for component in app.components.values().chain(app.idle.values()) {
         build_component(component, toolchain)
             .with_context(|| format!("building `{}`", component.id))?;
     }
@@ -99,6 +99,5 @@ fn baked(module: &[u8], model: &ModelFolder) -> anyhow::Result<Vec<u8>> {
 }
 
 fn absolute(folder: &Path) -> anyhow::Result<PathBuf> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     folder.canonicalize().with_context(|| format!("there is no folder {}", folder.display()))
 }

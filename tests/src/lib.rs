@@ -1,5 +1,6 @@
 //! Helpers for the black-box tests: the built binary, a running server, and a client.
 
+pub mod application;
 pub mod baked;
 pub mod client;
 #[cfg(feature = "system")]

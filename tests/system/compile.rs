@@ -90,7 +90,7 @@ fn the_first_pod_compiles_in_its_own_cgroup_and_keeps_none_of_the_memory() {
     assert!(peak > 100 << 20, "{peak} bytes were charged to the pod");
     assert!(!left.is_empty() && left.iter().all(|bytes| *bytes < 64 << 20), "{left:?}");
     let log = kubelet.log(&first);
-    for line in ["Compiling detector.wasm, once for this node", "Compiled detector.wasm in "] {
+    for line in ["Compiling `detector`, once for this node", "Compiled `detector` in "] {
         assert!(log.contains(line), "{log} lacks {line}");
     }
 

@@ -172,7 +172,7 @@ fn a_bad_image_is_refused_when_it_is_created_and_the_error_says_why() {
     let containerd = Containerd::start();
     let network = Network::new(0);
     let archive = containerd.path("image.tar");
-    let core = std::fs::read(spotter_tests::unbaked()).expect("a module");
+    let empty = b"\0asm\x01\0\0\0";
     let whole = std::fs::read(component()).expect("the component");
     let cut = whole[..whole.len() / 2].to_vec();
     let manifest = std::fs::read(root().join("spin.toml")).expect("a manifest");
@@ -200,7 +200,10 @@ fn a_bad_image_is_refused_when_it_is_created_and_the_error_says_why() {
         (vec![("other.txt", b"text".as_slice())], "the image does not contain /spin.toml"),
         (vec![("spin.toml", b"spin_manifest_version = 7")], "spin_manifest_version"),
         (vec![("spin.toml", &manifest)], "the image does not contain /detector.wasm"),
-        (vec![("spin.toml", &manifest), (path, &core)], "it is a core module, not a component"),
+        (
+            vec![("spin.toml", &manifest), (path, empty)],
+            "exports neither wasi:http/incoming-handler",
+        ),
         (vec![("spin.toml", &manifest), (path, &cut)], "detector"),
         (vec![("spin.toml", &manifest), (path, &imports)], "other:host/thing"),
     ] {

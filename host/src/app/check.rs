@@ -4,63 +4,56 @@
 use anyhow::{Context, bail, ensure};
 use wasmparser::{Encoding, Parser, Payload};
 
-use super::{App, Component};
-
-/// The HTTP handlers, of which a component must export one.
-const HANDLERS: [&str; 2] = ["wasi:http/incoming-handler@0.2.", "wasi:http/handler@0.3."];
-
-/// The supported versions of WASI.
-const LINKED: [&str; 2] = ["@0.2.", "@0.3."];
+/// The HTTP handlers, of which a component must export one, and their versions.
+const HANDLERS: [(&str, &str); 2] =
+    [("wasi:http/incoming-handler", "0.2"), ("wasi:http/handler", "0.3")];
 
 /// The package through which components use networks that the host runs.
-const NN_PACKAGE: &str = "wasi:nn/";
+const NN_PACKAGE: &str = "wasi:nn";
 
-/// Packages and interfaces that the host provides to every component.
-const GRANTED: [&str; 12] = [
-    "fermyon:spin/key-value@2.",
-    "fermyon:spin/variables@2.",
-    "wasi:cli/",
-    "wasi:clocks/",
-    "wasi:config/store@0.2.",
-    "wasi:filesystem/",
-    "wasi:http/",
-    "wasi:io/",
-    "wasi:keyvalue/store@0.2.",
-    NN_PACKAGE,
-    "wasi:random/",
-    "wasi:sockets/",
+/// What the host provides to every component: packages, their versions, and interfaces. A version stands for those
+/// that are compatible with it, a release candidate only for itself.
+const GRANTED: [(&str, &[&str], &[&str]); 18] = [
+    ("fermyon:spin", &["2"], &["key-value", "variables"]),
+    ("wasi:cli", &["0.2", "0.3"], &["environment", "exit", "stderr", "stdin", "stdout"]),
+    ("wasi:cli", &["0.2", "0.3"], &["terminal-input", "terminal-output"]),
+    ("wasi:cli", &["0.2", "0.3"], &["terminal-stderr", "terminal-stdin", "terminal-stdout"]),
+    ("wasi:cli", &["0.3"], &["types"]),
+    ("wasi:clocks", &["0.2"], &["monotonic-clock", "wall-clock"]),
+    ("wasi:clocks", &["0.3"], &["monotonic-clock", "system-clock", "types"]),
+    ("wasi:config", &["0.2.0-rc.1"], &["store"]),
+    ("wasi:filesystem", &["0.2", "0.3"], &["preopens", "types"]),
+    ("wasi:http", &["0.2"], &["outgoing-handler", "types"]),
+    ("wasi:http", &["0.3"], &["client", "types"]),
+    ("wasi:io", &["0.2"], &["error", "poll", "streams"]),
+    ("wasi:keyvalue", &["0.2.0-draft2"], &["store"]),
+    (NN_PACKAGE, &["0.2.0-rc-2024-10-28"], &["errors", "graph", "inference", "tensor"]),
+    ("wasi:random", &["0.2", "0.3"], &["insecure", "insecure-seed", "random"]),
+    ("wasi:sockets", &["0.2"], &["instance-network", "ip-name-lookup", "network", "tcp", "udp"]),
+    ("wasi:sockets", &["0.2"], &["tcp-create-socket", "udp-create-socket"]),
+    ("wasi:sockets", &["0.3"], &["ip-name-lookup", "types"]),
 ];
 
-/// Checks the file of every component.
+/// Checks a component.
 ///
 /// # Errors
-/// Those of [`component`].
-pub fn application(app: &App) -> anyhow::Result<()> {
-    app.components.values().try_for_each(component)
+/// If it is not a component, exports no HTTP handler, or imports something that the host does not provide. The
+/// error lists all such imports.
+pub fn component(bytes: &[u8]) -> anyhow::Result<()> {
+    interfaces(bytes)?.check()
 }
 
-/// Checks a component's file.
-///
-/// # Errors
-/// If it is not a component, exports no HTTP handler, or imports something that the host does not provide.
-pub fn component(component: &Component) -> anyhow::Result<()> {
-    let path = component.source.display();
-    let bytes = std::fs::read(&component.source).with_context(|| {
-        format!("component `{}`: cannot read {path}; build it with `spotter build`", component.id)
-    })?;
-    interfaces(&bytes)
-        .and_then(|interfaces| interfaces.check())
-        .with_context(|| format!("component `{}` ({path})", component.id))
+/// Whether an import is for networks that the host runs.
+pub fn is_nn(import: &str) -> bool {
+    import.split_once('/').is_some_and(|(package, _)| package == NN_PACKAGE)
 }
 
 /// Whether a component uses networks that the host runs.
 ///
 /// # Errors
-/// If its file cannot be read or is not a component.
-pub fn uses_nn(component: &Component) -> anyhow::Result<bool> {
-    let bytes = std::fs::read(&component.source)
-        .with_context(|| format!("cannot read {}", component.source.display()))?;
-    Ok(interfaces(&bytes)?.imports.iter().any(|name| name.starts_with(NN_PACKAGE)))
+/// If the bytes are not a component.
+pub fn uses_nn(bytes: &[u8]) -> anyhow::Result<bool> {
+    Ok(interfaces(bytes)?.imports.iter().any(|import| is_nn(import)))
 }
 
 /// The names of a component's imports and exports.
@@ -71,13 +64,10 @@ pub struct Interfaces {
 
 impl Interfaces {
     fn check(&self) -> anyhow::Result<()> {
+        let [(first, of_first), (second, of_second)] = HANDLERS;
         ensure!(
-            self.exports
-                .iter()
-                .any(|name| HANDLERS.iter().any(|handler| name.starts_with(handler))),
-            "it exports neither {}x nor {}x; its exports: {}",
-            HANDLERS[0],
-            HANDLERS[1],
+            self.exports.iter().any(|name| is_handler(name)),
+            "it exports neither {first}@{of_first}.x nor {second}@{of_second}.x; its exports: {}",
             list(&self.exports)
         );
         let refused: Vec<String> =
@@ -97,7 +87,7 @@ pub fn interfaces(bytes: &[u8]) -> anyhow::Result<Interfaces> {
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.context("it is not WebAssembly")? {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
-                bail!("it is a core module, not a component; `spotter build` wraps it")
+                bail!("it is a core module, not a component")
             }
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
@@ -121,14 +111,64 @@ pub fn interfaces(bytes: &[u8]) -> anyhow::Result<Interfaces> {
     Ok(interfaces)
 }
 
-/// Whether the host provides this import, by its package and, for WASI, its version.
-fn is_granted(name: &str) -> bool {
-    let is_other_version = name.starts_with("wasi:")
-        && name.contains('@')
-        && !LINKED.iter().any(|own| name.contains(own));
-    !is_other_version && GRANTED.iter().any(|package| name.starts_with(package))
+fn is_handler(export: &str) -> bool {
+    let Some((name, version)) = export.split_once('@') else { return false };
+    HANDLERS.iter().any(|(own, series)| name == *own && is_compatible(version, series))
+}
+
+fn is_granted(import: &str) -> bool {
+    let Some((name, version)) = import.split_once('@') else { return false };
+    let Some((package, interface)) = name.split_once('/') else { return false };
+    GRANTED.iter().any(|(own, versions, interfaces)| {
+        package == *own
+            && interfaces.contains(&interface)
+            && versions.iter().any(|series| is_compatible(version, series))
+    })
+}
+
+/// Whether a version is of a series such as `0.2`, and no release candidate, unless the series names that one.
+fn is_compatible(version: &str, series: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    let rest = version.strip_prefix(series).and_then(|rest| rest.strip_prefix('.'));
+    version == series && series.contains('-')
+        || rest.is_some_and(|rest| rest.split('.').all(is_number))
 }
 
 fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_granted, is_handler};
+
+    #[test]
+    fn compatible_versions_are_granted_and_candidates_only_by_name() {
+        for import in [
+            "wasi:http/types@0.2.0",
+            "wasi:http/types@0.2.12",
+            "wasi:http/client@0.3.0",
+            "wasi:config/store@0.2.0-rc.1",
+            "fermyon:spin/variables@2.0.0",
+        ] {
+            assert!(is_granted(import), "{import}");
+        }
+        for import in [
+            "wasi:http/types",
+            "wasi:http/types@0.2",
+            "wasi:http/types@0.20.0",
+            "wasi:http/types@0.2.0-rc-2023-11-10",
+            "wasi:http/client@0.2.0",
+            "wasi:http/client@0.3.0-rc-2026-03-15",
+            "wasi:config/store@0.2.0-draft-2024-09-27",
+            "fermyon:spin/variables@3.0.0",
+            "log",
+        ] {
+            assert!(!is_granted(import), "{import}");
+        }
+        assert!(
+            is_handler("wasi:http/incoming-handler@0.2.3") && is_handler("wasi:http/handler@0.3.1")
+        );
+        assert!(!is_handler("wasi:http/incoming-handler@0.2.0-rc-2023-10-18"));
+    }
 }

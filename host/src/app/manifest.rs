@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::files::FileEntry;
+use super::triggers::Triggers;
 use super::variables::Declaration;
 use crate::suggest;
 
@@ -36,44 +37,13 @@ pub struct Application {
     pub description: String,
     #[serde(default)]
     pub authors: Vec<String>,
-}
-
-/// `[[trigger.*]]`: what starts a component. Only HTTP is supported.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Triggers {
+    /// For other programs: the environments to run in, triggers' settings, tools' settings.
     #[serde(default)]
-    pub http: Vec<HttpTrigger>,
-}
-
-/// `[[trigger.http]]`: a route with its component or static response.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HttpTrigger {
+    pub targets: Vec<toml::Value>,
     #[serde(default)]
-    pub id: Option<String>,
-    pub route: Route,
-    pub component: Option<String>,
-    pub static_response: Option<StaticResponse>,
-}
-
-/// `static_response`: a fixed reply without a component.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StaticResponse {
-    pub status_code: Option<u16>,
+    pub trigger: BTreeMap<String, toml::Value>,
     #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    #[serde(default)]
-    pub body: String,
-}
-
-/// A path pattern, or `{ private = true }` for a component that only other components call.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub enum Route {
-    Path(String),
-    Private { private: bool },
+    pub tool: BTreeMap<String, toml::Value>,
 }
 
 /// `[component.ID]`.
@@ -101,6 +71,12 @@ pub struct ComponentManifest {
     pub variables: BTreeMap<String, String>,
     #[serde(default)]
     pub dependencies: BTreeMap<String, toml::Value>,
+    /// About `dependencies`, which are refused.
+    #[serde(default)]
+    pub dependencies_inherit_configuration: bool,
+    /// For other programs: the environments to run in.
+    #[serde(default)]
+    pub targets: Vec<toml::Value>,
     pub build: Option<BuildManifest>,
     /// Overrides for `--profile NAME`.
     #[serde(default)]
@@ -217,17 +193,35 @@ impl Manifest {
         Ok(())
     }
 
+    /// Removes the HTTP triggers of other components and the static ones; of none, if `components` is empty.
+    ///
+    /// # Errors
+    /// If there is no component of a name.
+    pub fn keep_triggers_of(&mut self, components: &[String]) -> anyhow::Result<()> {
+        for id in components {
+            let ids = self.component.keys().map(String::as_str);
+            let near = suggest::nearest(id, ids).map(|near| format!("; did you mean `{near}`?"));
+            ensure!(
+                self.component.contains_key(id),
+                "--component-id names `{id}`, but there is no [component.{id}]{}",
+                near.unwrap_or_default()
+            );
+        }
+        self.trigger.http.retain(|trigger| {
+            let own = trigger.component.as_ref().map(|component| &component.id);
+            components.is_empty() || own.is_some_and(|id| components.contains(id))
+        });
+        Ok(())
+    }
+
     /// Parses a manifest.
     ///
     /// # Errors
     /// If the text is not a valid manifest. For an unknown key, the error suggests the nearest valid one.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let manifest: Self = suggest::parse_toml(text)?;
-        ensure!(
-            manifest.spin_manifest_version == 2,
-            "`spin_manifest_version` is {}; only version 2 is supported",
-            manifest.spin_manifest_version
-        );
+        check_version(text)?;
+        let mut manifest: Self = suggest::parse_toml(text)?;
+        manifest.trigger.move_inline_components(&mut manifest.component);
         Ok(manifest)
     }
 }
@@ -240,6 +234,37 @@ impl SpotterTool {
         }
         self.interruption = profile.interruption.unwrap_or(self.interruption);
     }
+}
+
+/// Refuses other versions before the rest is parsed, which would fail at the first key that they write differently.
+fn check_version(text: &str) -> anyhow::Result<()> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Version {
+        Number(i64),
+        Text(String),
+    }
+    #[derive(Deserialize)]
+    struct Versioned {
+        spin_manifest_version: Option<Version>,
+        /// The key of the oldest manifests.
+        spin_version: Option<Version>,
+    }
+    // What is no TOML at all is reported with its line when the whole is parsed.
+    let Ok(found) = toml::from_str::<Versioned>(text) else { return Ok(()) };
+    let version = found.spin_manifest_version.or(found.spin_version);
+    let written = match version.context("there is no version; write `spin_manifest_version = 2`")? {
+        Version::Number(2) => return Ok(()),
+        Version::Number(number) => number.to_string(),
+        Version::Text(text) => format!("{text:?}"),
+    };
+    ensure!(
+        written.trim_matches('"') != "1",
+        "the manifest is of version 1; only version 2 is supported, to which `spin doctor` converts it"
+    );
+    bail!(
+        "`spin_manifest_version` is {written}; write `spin_manifest_version = 2`, the only one supported"
+    )
 }
 
 impl ComponentManifest {

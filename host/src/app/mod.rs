@@ -4,11 +4,13 @@ pub mod check;
 pub mod files;
 pub mod manifest;
 pub mod models;
+pub mod network;
 pub mod outbound;
 pub mod routes;
+pub mod triggers;
 pub mod variables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -18,6 +20,7 @@ use manifest::{Interruption, Manifest};
 use models::ModelFolders;
 use outbound::AllowedHosts;
 use routes::{Pattern, RouteTable, StaticReply, Target};
+use triggers::{HttpTrigger, Route};
 use variables::{MissingVariable, VariableSources};
 
 use crate::nn::Engine;
@@ -32,20 +35,28 @@ pub struct Choices {
     pub models: ModelFolders,
     /// What runs these models.
     pub nn_engine: Engine,
+    /// The components whose triggers are served; empty for all triggers.
+    pub components: Vec<String>,
 }
 
 /// An application ready to be built, checked or served.
 #[derive(Debug)]
 pub struct App {
     pub name: String,
+    pub version: String,
     /// The folder of the manifest. Paths in the manifest are relative to it.
     pub root: PathBuf,
     /// The folder of the application's persistent state.
     pub state: PathBuf,
+    /// The components that requests can reach.
     pub components: BTreeMap<String, Component>,
+    /// The other components. They are built and pushed, but never loaded.
+    pub idle: BTreeMap<String, Component>,
     pub routes: RouteTable,
     /// What runs the models that components use through `wasi:nn`.
     pub nn_engine: Engine,
+    /// What of the manifest is not served, and why. Its user should read it.
+    pub notes: Vec<String>,
 }
 
 /// One component of an application.
@@ -120,12 +131,25 @@ impl App {
         if let Some(profile) = &choices.profile {
             manifest.apply_profile(profile)?;
         }
+        manifest.keep_triggers_of(&choices.components)?;
         let values = variables::resolve(&manifest.variables, &choices.variables)?;
-        let mut components = BTreeMap::new();
+        let reachable = reachable(&manifest, &values);
+        let others = manifest.trigger.other;
+        let unserved =
+            |kind| format!("its triggers of the type `{kind}` never fire: only http is supported");
+        let mut notes: Vec<String> = others.iter().map(unserved).collect();
+        let (mut components, mut idle) = (BTreeMap::new(), BTreeMap::new());
         for (id, raw) in manifest.component {
             let component = Component::resolve(&id, raw, root, &values, choices)
-                .with_context(|| format!("[component.{id}]"))?;
-            components.insert(id, component);
+                .with_context(|| format!("[component.{id}]"));
+            match (component, reachable.contains(&id)) {
+                (Ok(component), true) => drop(components.insert(id, component)),
+                (Ok(component), false) => drop(idle.insert(id, component)),
+                (Err(error), true) => return Err(error),
+                (Err(error), false) => {
+                    notes.push(format!("no request reaches `{id}`, so it is left out: {error:#}"));
+                }
+            }
         }
         let mut routes = RouteTable::default();
         for trigger in manifest.trigger.http {
@@ -133,14 +157,21 @@ impl App {
                 routes.insert(pattern, target)?;
             }
         }
-        ensure!(!routes.is_empty(), "there is no [[trigger.http]] with a route: nothing to serve");
+        ensure!(
+            !routes.is_empty(),
+            "there is no [[trigger.http]] with a route: nothing to serve; {}",
+            if notes.is_empty() { "add one".to_owned() } else { notes.join("; ") }
+        );
         Ok(Self {
             name: manifest.application.name,
+            version: manifest.application.version,
             root: root.to_owned(),
             state: root.join(".spotter"),
             components,
+            idle,
             routes,
             nn_engine: choices.nn_engine.clone(),
+            notes,
         })
     }
 
@@ -159,7 +190,7 @@ fn read(path: &Path) -> anyhow::Result<(String, PathBuf)> {
     let text = std::fs::read_to_string(&path).with_context(|| {
         format!("cannot read the manifest {}; name one with -f", path.display())
     })?;
-    Ok((text, path.parent().unwrap_or(Path::new("")).to_owned()))
+    Ok((text, folder_of(&path)))
 }
 
 /// A manifest with a single component on every route.
@@ -170,15 +201,48 @@ fn of_component(path: &Path) -> (String, PathBuf) {
          route = \"/...\"\ncomponent = {name:?}\n[component.{name:?}]\nsource = {:?}\n",
         path.file_name().unwrap_or(path.as_os_str())
     );
-    (text, path.parent().unwrap_or(Path::new("")).to_owned())
+    (text, folder_of(path))
+}
+
+/// The folder that contains a file. It is never the empty path, which no program can list.
+fn folder_of(file: &Path) -> PathBuf {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).to_owned()
+}
+
+/// The components that have a trigger, or that another component may call.
+fn reachable(manifest: &Manifest, values: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let triggers = manifest.trigger.http.iter();
+    let mut reachable: BTreeSet<String> =
+        triggers.filter_map(|trigger| Some(trigger.component.as_ref()?.id.clone())).collect();
+    for host in manifest.component.values().flat_map(|caller| &caller.allowed_outbound_hosts) {
+        // An invalid host is reported with its component.
+        let host = variables::expand(host, values).and_then(|host| AllowedHosts::parse(&[host]));
+        let called = manifest
+            .component
+            .keys()
+            .filter(|id| host.as_ref().is_ok_and(|host| host.permits_calling(id)));
+        reachable.extend(called.cloned());
+    }
+    reachable
 }
 
 /// Validates a trigger. Returns `None` for a private component, which only other components call.
 fn route(
-    trigger: manifest::HttpTrigger,
+    trigger: HttpTrigger,
     components: &BTreeMap<String, Component>,
 ) -> anyhow::Result<Option<(Pattern, Target)>> {
-    let target = match (trigger.component, trigger.static_response) {
+    if let Some(executor) = trigger.executor
+        && !triggers::EXECUTORS.contains(&executor.kind.as_str())
+    {
+        bail!(
+            "the trigger of {} has the executor `{}`, which is not supported; use a component that exports \
+             wasi:http/incoming-handler, or run the application with Spin",
+            trigger.route,
+            executor.kind
+        );
+    }
+    let target = match (trigger.component.map(|component| component.id), trigger.static_response) {
         (Some(id), None) => {
             ensure!(
                 components.contains_key(&id),
@@ -190,9 +254,9 @@ fn route(
         _ => bail!("a trigger must have either a `component` or a `static_response`"),
     };
     Ok(match trigger.route {
-        manifest::Route::Path(path) => Some((Pattern::parse(&path)?, target)),
-        manifest::Route::Private { private: true } => None,
-        manifest::Route::Private { private: false } => {
+        Route::Path(path) => Some((Pattern::parse(&path)?, target)),
+        Route::Private { private: true } => None,
+        Route::Private { private: false } => {
             bail!("`route.private` is false; name a path")
         }
     })

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use anyhow::{Context, bail, ensure};
 
+use super::network::Network;
+
 /// The hosts that one component may send requests to; none by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedHosts(Vec<HostPattern>);
@@ -24,6 +26,8 @@ enum Host {
     /// `*.example.com`: any host with this suffix, which includes the dot.
     Below(String),
     Exactly(String),
+    /// Any address of a network.
+    In(Network),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +41,7 @@ enum Ports {
 /// Why a request is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// The manifest names the host, which may have any address.
+    /// The manifest names the host or its network, so it may have any address.
     ByName,
     /// A wildcard matches the host, which must have a public address.
     ByWildcard,
@@ -61,6 +65,14 @@ impl AllowedHosts {
         let permissions = self.0.iter().filter_map(|pattern| pattern.permit(scheme, host, port));
         permissions.min_by_key(|permission| *permission == Permission::ByWildcard)
     }
+
+    /// Whether requests to the component `id` of the same application are allowed.
+    pub fn permits_calling(&self, id: &str) -> bool {
+        let host = format!("{id}{SIBLINGS}");
+        ["http", "https"]
+            .iter()
+            .any(|scheme| self.permit(scheme, &host, default_port(scheme)).is_some())
+    }
 }
 
 impl HostPattern {
@@ -68,9 +80,8 @@ impl HostPattern {
         let (scheme, rest) =
             entry.split_once("://").context("it has no scheme; write https://host")?;
         let rest = rest.trim_end_matches('/');
-        ensure!(!rest.contains('/'), "it has a path; write only the scheme, host and port");
         let (host, ports) = match rest.rsplit_once(':') {
-            Some((host, ports)) if !ports.ends_with(']') => (host, parse_ports(ports)?),
+            Some((host, ports)) if !ports.contains([']', '/']) => (host, parse_ports(ports)?),
             _ => (rest, if scheme == "*" { Ports::Any } else { Ports::OfScheme }),
         };
         let scheme = match scheme {
@@ -93,7 +104,11 @@ impl HostPattern {
         }
         let host = host.to_ascii_lowercase();
         match &self.host {
-            Host::Exactly(own) => (*own == host).then_some(Permission::ByName),
+            Host::Exactly(own) => {
+                let is_itself = ITSELF.contains(&own.as_str()) && ITSELF.contains(&host.as_str());
+                (*own == host || is_itself).then_some(Permission::ByName)
+            }
+            Host::In(network) => network.contains(&host).then_some(Permission::ByName),
             // A general wildcard does not include the application's own components.
             Host::Any if is_sibling(&host) => None,
             Host::Below(suffix) => host.ends_with(suffix).then_some(Permission::ByWildcard),
@@ -113,6 +128,12 @@ fn parse_ports(text: &str) -> anyhow::Result<Ports> {
 
 fn parse_host(text: &str) -> anyhow::Result<Host> {
     ensure!(!text.is_empty(), "it has no host");
+    if let Some((address, prefix_length)) = text.split_once('/') {
+        let network = Network::parse(address, prefix_length);
+        return network.map(Host::In).context(
+            "it has a path; write only the scheme, host and port, or a network such as 10.0.0.0/8",
+        );
+    }
     Ok(match text.strip_prefix('*') {
         Some("") => Host::Any,
         Some(suffix) if suffix.starts_with('.') && !suffix.contains('*') => {
@@ -129,8 +150,11 @@ fn parse_host(text: &str) -> anyhow::Result<Host> {
 /// Whether a host is the application itself (`self`) or one of its components (`ID.spin.internal`)
 /// (<https://spinframework.dev/http-outbound#intra-application-http-requests-by-name>).
 pub fn is_sibling(host: &str) -> bool {
-    host == "self" || host.ends_with(SIBLINGS)
+    ITSELF.contains(&host) || host.ends_with(SIBLINGS)
 }
+
+/// The names of the application itself. Some libraries take no host without a dot.
+const ITSELF: [&str; 2] = ["self", "self.alt"];
 
 /// The component that a host names; `None` if it names the application itself.
 pub fn sibling_id(host: &str) -> Option<&str> {
@@ -206,6 +230,12 @@ mod tests {
             ("*://*:*", "http", "other.spin.internal", 80, None),
             ("*://*:*", "http", "self", 80, None),
             ("http://self", "http", "self", 80, by_name),
+            ("http://self", "http", "self.alt", 80, by_name),
+            ("http://10.0.0.0/8", "http", "10.1.2.3", 80, by_name),
+            ("http://10.0.0.0/8", "http", "10.1.2.3", 81, None),
+            ("http://10.0.0.0/8", "http", "11.1.2.3", 80, None),
+            ("*://fd00::/8:5432", "https", "[fd00::1]", 5432, by_name),
+            ("https://fd00::/8", "https", "[fd00::1]", 443, by_name),
             ("http://other.spin.internal", "http", "other.spin.internal", 80, by_name),
             ("http://other.spin.internal", "http", "third.spin.internal", 80, None),
             ("http://*.spin.internal", "http", "third.spin.internal", 80, by_wildcard),
@@ -222,9 +252,15 @@ mod tests {
 
     #[test]
     fn malformed_entries_are_refused() {
-        for entry in
-            ["example.com", "ftp://a", "https://", "https://a/b", "https://a:b", "https://a*"]
-        {
+        for entry in [
+            "example.com",
+            "ftp://a",
+            "https://",
+            "https://a/b",
+            "https://a:b",
+            "https://a*",
+            "http://a/8:80/b",
+        ] {
             assert!(AllowedHosts::parse(&[entry.to_owned()]).is_err(), "{entry}");
         }
     }

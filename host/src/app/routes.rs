@@ -6,7 +6,7 @@ use std::fmt;
 use anyhow::{Context, bail, ensure};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::manifest;
+use super::triggers::StaticResponse;
 
 /// A parsed route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl StaticReply {
     ///
     /// # Errors
     /// If the status or a header is not valid in HTTP.
-    pub fn new(raw: manifest::StaticResponse) -> anyhow::Result<Self> {
+    pub fn new(raw: StaticResponse) -> anyhow::Result<Self> {
         let status = raw.status_code.unwrap_or(200);
         let headers = raw
             .headers
@@ -225,25 +225,27 @@ impl RouteTable {
 
     /// The most specific route that matches `path`, which must not include the query.
     pub fn find(&self, path: &str) -> Option<(&Target, Match<'_>)> {
-        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        // Slashes around the path do not count; those within it do, so `/a//b` has three segments.
+        let inner = path.trim_matches('/');
+        let parts: Vec<&str> =
+            if inner.is_empty() { Vec::new() } else { inner.split('/').collect() };
         self.entries.iter().find_map(|(pattern, target)| {
             let parameters = pattern.matches(&parts)?;
+            let below = parts.get(pattern.segments.len()..).unwrap_or_default();
             let path_info =
-                if pattern.is_wildcard { below(path, pattern.segments.len()) } else { "" };
-            Some((target, Match { pattern, parameters, path_info: path_info.to_owned() }))
+                if pattern.is_wildcard { path_info(path, below) } else { String::new() };
+            Some((target, Match { pattern, parameters, path_info }))
         })
     }
 }
 
-/// The rest of `path` after its first `segments` segments, with its leading slash.
-fn below(path: &str, segments: usize) -> &str {
-    let mut rest = path;
-    for _ in 0..segments {
-        let start = rest.len() - rest.trim_start_matches('/').len();
-        let end = rest[start..].find('/').map_or(rest.len(), |slash| start + slash);
-        rest = &rest[end..];
+/// The segments of `path` below a route, with a slash before each, and one at the end if `path` has one.
+fn path_info(path: &str, below: &[&str]) -> String {
+    let mut info: String = below.iter().flat_map(|part| ["/", *part]).collect();
+    if path.ends_with('/') {
+        info.push('/');
     }
-    rest
+    info
 }
 
 #[cfg(test)]
@@ -285,6 +287,22 @@ mod tests {
         assert_eq!(found.parameters, [("name".to_owned(), "b%20c".to_owned())]);
         assert_eq!(found.path_info, "/d/e/");
         assert_eq!(found.pattern.to_string(), "/a/:name/...");
+    }
+
+    #[test]
+    fn the_path_below_keeps_empty_segments_and_one_slash_at_the_end() {
+        let table = table(&["/...", "/a/..."]);
+        for (path, route, below) in [
+            ("/", "/...", "/"),
+            ("//x//", "/...", "/x/"),
+            ("/x//y", "/...", "/x//y"),
+            ("/a", "/a/...", ""),
+            ("/a/", "/a/...", "/"),
+            ("/a//b", "/a/...", "//b"),
+        ] {
+            let (target, found) = table.find(path).unwrap();
+            assert_eq!((target.to_string().as_str(), found.path_info.as_str()), (route, below));
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::suggest::nearest;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Declaration {
+    pub description: String,
     pub default: Option<String>,
     pub required: bool,
     pub secret: bool,
@@ -20,7 +21,7 @@ pub struct Declaration {
 /// The sources of variables' values. Flags take precedence over the environment.
 #[derive(Clone, Debug, Default)]
 pub struct VariableSources {
-    /// From `--variable NAME=VALUE`.
+    /// From `--variable`.
     pub flags: BTreeMap<String, String>,
     /// From `SPIN_VARIABLE_NAME`, by lowercase name.
     pub environment: BTreeMap<String, String>,
@@ -37,29 +38,17 @@ pub enum MissingVariable {
 }
 
 impl VariableSources {
-    /// Reads flags, and the environment in which the application will run.
-    ///
-    /// # Errors
-    /// If a flag is not of the form `NAME=VALUE`.
-    pub fn read(
-        flags: &[String],
+    /// The flags' values, and those of the environment in which the application will run.
+    pub fn new(
+        flags: BTreeMap<String, String>,
         environment: impl Iterator<Item = (String, String)>,
-    ) -> anyhow::Result<Self> {
-        let flags = flags
-            .iter()
-            .map(|flag| {
-                let (name, value) = flag.split_once('=').with_context(|| {
-                    format!("--variable {flag:?} is not of the form NAME=VALUE")
-                })?;
-                Ok((name.to_owned(), value.to_owned()))
-            })
-            .collect::<anyhow::Result<_>>()?;
+    ) -> Self {
         let environment = environment
             .filter_map(|(name, value)| {
                 Some((name.strip_prefix("SPIN_VARIABLE_")?.to_lowercase(), value))
             })
             .collect();
-        Ok(Self { flags, environment, missing: MissingVariable::Error })
+        Self { flags, environment, missing: MissingVariable::Error }
     }
 
     fn get(&self, name: &str) -> Option<&String> {
@@ -86,12 +75,7 @@ pub fn resolve(
     declared
         .iter()
         .map(|(name, declaration)| {
-            let is_valid = name.starts_with(|first: char| first.is_ascii_lowercase())
-                && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-            ensure!(
-                is_valid,
-                "`{name}` is not a valid variable name: use a-z, 0-9 and _, beginning with a letter"
-            );
+            ensure!(is_valid_name(name), "`{name}` is not a valid variable name: use {VALID_NAME}");
             ensure!(
                 declaration.required != declaration.default.is_some(),
                 "the variable `{name}` must have either `required = true` or a default"
@@ -108,6 +92,17 @@ pub fn resolve(
             Ok((name.clone(), value.clone()))
         })
         .collect()
+}
+
+/// How a variable's name is written.
+pub const VALID_NAME: &str = "words of a-z and 0-9 joined by single _, beginning with a letter";
+
+/// Whether a variable can have this name in Spin.
+pub fn is_valid_name(name: &str) -> bool {
+    let is_word = |word: &str| {
+        !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    name.starts_with(|first: char| first.is_ascii_lowercase()) && name.split('_').all(is_word)
 }
 
 /// Replaces each `{{ name }}` with the variable's value.
@@ -137,7 +132,7 @@ pub fn expand(template: &str, values: &BTreeMap<String, String>) -> anyhow::Resu
 
 #[cfg(test)]
 mod tests {
-    use super::{Declaration, MissingVariable, VariableSources, expand, resolve};
+    use super::{Declaration, MissingVariable, VariableSources, expand, is_valid_name, resolve};
     use std::collections::BTreeMap;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -167,6 +162,16 @@ mod tests {
         assert_eq!(resolve(&declared(), &sources).unwrap(), map(&[("a", "1"), ("b", "b")]));
         let sources = VariableSources { flags: map(&[("bb", "1")]), ..VariableSources::default() };
         assert!(resolve(&declared(), &sources).unwrap_err().to_string().contains("names `bb`"));
+    }
+
+    #[test]
+    fn names_are_words_joined_by_underscores() {
+        for name in ["a", "a1", "user_id", "a_1"] {
+            assert!(is_valid_name(name), "{name}");
+        }
+        for name in ["", "1a", "_a", "a_", "a__b", "A", "a-b", "é"] {
+            assert!(!is_valid_name(name), "{name}");
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use clap::Args;
 
 use super::AppArguments;
-use crate::app::check;
 use crate::progress::say;
+use crate::runtime::checked;
 
 /// Validate a manifest and its components without running them
 #[derive(Args)]
@@ -16,7 +16,8 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let app = self.app.load()?;
-        check::application(&app)?;
+        app.notes.iter().for_each(|note| say(&format!("warning: {note}")));
+        checked::application(&app)?;
         say(&format!("{}: {} component(s), no errors", app.name, app.components.len()));
         Ok(())
     }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::AppArguments;
-use crate::app::check;
 use crate::registry::archive;
+use crate::runtime::checked;
 
 /// Write an application as a container image: an OCI archive for `ctr image import`
 #[derive(Args)]
@@ -25,7 +25,7 @@ impl Image {
     #[allow(clippy::print_stdout, reason = "the output of the command")]
     pub(super) fn run(self) -> anyhow::Result<()> {
         let (app, manifest) = self.app.load_to_ship()?;
-        check::application(&app)?;
+        checked::application(&app)?;
         let name = self.name.unwrap_or_else(|| {
             let version = Some(&manifest.application.version).filter(|text| !text.is_empty());
             // No registry's: a name without one is Docker Hub's, and may be someone else's there.

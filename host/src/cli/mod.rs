@@ -17,12 +17,13 @@ mod pull;
 mod push;
 mod shim;
 mod up;
+mod variables;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::manifest::Manifest;
@@ -32,6 +33,7 @@ use crate::nn::Engine;
 use crate::progress::say;
 use crate::registry;
 use crate::server::tls::choose_cryptography;
+use variables::Files;
 
 /// Wrong usage (`EX_USAGE` in sysexits.h).
 const EX_USAGE: u8 = 64;
@@ -66,17 +68,12 @@ enum Command {
 /// Selects the application that a subcommand works on.
 #[derive(Args)]
 struct AppArguments {
-    /// The manifest, its folder, a component, or an image in a registry
-    #[arg(
-        short,
-        long = "from",
-        alias = "file",
-        default_value = "spin.toml",
-        value_name = "SPIN_TOML"
-    )]
-    from: PathBuf,
-    /// Set one of the application's [variables]; can be repeated
-    #[arg(long, value_name = "NAME=VALUE")]
+    /// The manifest, its folder, a component, or an image in a registry [default: the spin.toml in this folder or the
+    /// nearest one above]
+    #[arg(short, long = "from", alias = "file", value_name = "SPIN_TOML")]
+    from: Option<PathBuf>,
+    /// Set one of the application's [variables], or several from a file; can be repeated
+    #[arg(long, value_name = "NAME=VALUE | NAME=@FILE | @FILE.json | @FILE.toml")]
     variable: Vec<String>,
     /// The profile to apply to each component that has it
     #[arg(long, env = "SPIN_PROFILE", value_name = "NAME")]
@@ -92,19 +89,37 @@ struct AppArguments {
 impl AppArguments {
     /// Loads the application to run it in this process's environment.
     fn load(&self) -> anyhow::Result<App> {
-        self.load_for(environment())
+        self.load_only(&[])
     }
 
-    /// Loads the application to run it in another environment.
+    /// The same with the triggers of these components only, or of all if there are none.
+    fn load_only(&self, components: &[String]) -> anyhow::Result<App> {
+        self.load_with(self.variables()?, components)
+    }
+
+    /// Loads the application to run it in a pod with this environment.
+    #[cfg(feature = "shim")]
     fn load_for(&self, environment: impl Iterator<Item = (String, String)>) -> anyhow::Result<App> {
-        self.load_with(VariableSources::read(&self.variable, environment)?)
+        let flags = variables::read(&self.variable, Files::Refused)?;
+        self.load_with(VariableSources::new(flags, environment), &[])
+    }
+
+    /// The values from this process's command line and environment.
+    fn variables(&self) -> anyhow::Result<VariableSources> {
+        let flags = variables::read(&self.variable, Files::Read)?;
+        Ok(VariableSources::new(flags, environment()))
     }
 
     /// Loads the application and its manifest to package them. Required variables need no values yet.
     fn load_to_ship(&self) -> anyhow::Result<(App, Manifest)> {
-        let sources = VariableSources::read(&self.variable, environment())?;
-        let sources = VariableSources { missing: MissingVariable::Placeholder, ..sources };
-        let app = self.load_with(sources)?;
+        let sources =
+            VariableSources { missing: MissingVariable::Placeholder, ..self.variables()? };
+        let app = self.load_with(sources, &[])?;
+        ensure!(
+            app.notes.is_empty(),
+            "an image would lack a part of the application: {}; remove it from the manifest, or push with Spin",
+            app.notes.join("; ")
+        );
         let mut manifest = App::manifest(&self.path()?)?;
         if let Some(profile) = &self.profile {
             manifest.apply_profile(profile)?;
@@ -112,7 +127,7 @@ impl AppArguments {
         Ok((app, manifest))
     }
 
-    fn load_with(&self, variables: VariableSources) -> anyhow::Result<App> {
+    fn load_with(&self, variables: VariableSources, components: &[String]) -> anyhow::Result<App> {
         let models = self.model.iter().map(|entry| {
             let (name, folder) = pair("--model", entry)?;
             Ok((name.to_owned(), PathBuf::from(folder)))
@@ -123,21 +138,33 @@ impl AppArguments {
             profile: self.profile.clone(),
             models,
             nn_engine: self.nn_engine.clone(),
+            components: components.to_owned(),
         };
         let mut app = App::load(&self.path()?, &choices)?;
-        if registry::is_reference(&self.from) {
+        if registry::is_reference(&self.source()) {
             // All versions of an image share their state, and the cache is no place for it.
             app.state = PathBuf::from(".spotter");
         }
         Ok(app)
     }
 
+    /// What `--from` names, or the nearest manifest.
+    fn source(&self) -> PathBuf {
+        const MANIFEST: &str = "spin.toml";
+        const MAX_FOLDERS: usize = 20;
+        let above = |path: &PathBuf| Some(Path::new("..").join(path));
+        let manifests = std::iter::successors(Some(PathBuf::from(MANIFEST)), above);
+        let nearest = || manifests.take(MAX_FOLDERS).find(|manifest| manifest.is_file());
+        self.from.clone().or_else(nearest).unwrap_or_else(|| MANIFEST.into())
+    }
+
     /// The path of the application. An image is pulled first, unless it is in the cache.
     fn path(&self) -> anyhow::Result<PathBuf> {
-        if !registry::is_reference(&self.from) {
-            return Ok(self.from.clone());
+        let source = self.source();
+        if !registry::is_reference(&source) {
+            return Ok(source);
         }
-        let reference = registry::reference(&self.from.to_string_lossy())?;
+        let reference = registry::reference(&source.to_string_lossy())?;
         Ok(block_on(registry::pull(&reference))?.0)
     }
 }

@@ -3,8 +3,8 @@
 use clap::Args;
 
 use super::{AppArguments, block_on};
-use crate::app::check;
 use crate::registry::{self, pack};
+use crate::runtime::checked;
 
 /// Push an application to an OCI registry
 #[derive(Args)]
@@ -23,7 +23,7 @@ impl Push {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let reference = registry::reference(&self.reference)?;
         let (app, manifest) = self.app.load_to_ship()?;
-        check::application(&app)?;
+        checked::application(&app)?;
         let package =
             if self.artifact { pack::artifact(&app)? } else { pack::application(manifest, &app)? };
         let digest = block_on(registry::push(&reference, package))?;

@@ -42,6 +42,9 @@ pub(crate) struct Up {
         value_name = "ADDRESS"
     )]
     listen: SocketAddr,
+    /// If the port is in use, take one of the next
+    #[arg(long)]
+    find_free_port: bool,
     /// Serve HTTPS with this certificate chain, in PEM format
     #[arg(long, env = "SPIN_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -51,6 +54,9 @@ pub(crate) struct Up {
     /// The address for /metrics, /healthz and /readyz; off by default
     #[arg(long, env = "SPOTTER_ADMIN", value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
+    /// Serve only the routes of this component; can be repeated
+    #[arg(long, short, value_name = "ID")]
+    component_id: Vec<String>,
     /// Set an environment variable for every component; can be repeated
     #[arg(long, short, value_name = "NAME=VALUE")]
     env: Vec<String>,
@@ -97,7 +103,8 @@ impl Up {
         let log = self.log_format.start(self.quiet.then_some(GUEST_TARGET))?;
         let file = ConfigFile::read(self.runtime_config_file.as_deref())?;
         let limits = self.limits.resolve(file.limits, memory::available(Path::new("/")))?;
-        let mut app = self.app.load()?;
+        let mut app = self.app.load_only(&self.component_id)?;
+        app.notes.iter().for_each(|note| tracing::warn!("{note}"));
         for (id, component) in &mut app.components {
             component.compiled = compiled.get(id).cloned();
         }
@@ -137,7 +144,11 @@ impl Up {
             _ => None,
         };
         let scheme = if certificate.is_some() { Scheme::Https } else { Scheme::Http };
-        let socket = listener::bind(self.listen).await?;
+        let socket = if self.find_free_port {
+            listener::bind_free(self.listen).await?
+        } else {
+            listener::bind(self.listen).await?
+        };
         if let Some(address) = self.admin {
             let socket = listener::bind(address).await?;
             announce_admin(socket.local_addr()?);

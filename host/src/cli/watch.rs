@@ -48,7 +48,7 @@ impl Watch {
         let mut serving: Option<Serving> = None;
         loop {
             // The manifest itself may have changed, so read the files to watch from it each time.
-            let sources = Sources::of(&self.app.from, self.app.load().ok().as_ref())?;
+            let sources = Sources::of(&self.app.source(), self.app.load().ok().as_ref())?;
             let _watcher = sources.watch(Duration::from_millis(self.debounce), sender.clone())?;
             match self
                 .app
@@ -71,7 +71,7 @@ impl Watch {
     fn up_command(&self) -> anyhow::Result<Command> {
         let this = std::env::current_exe().context("cannot find this program itself")?;
         let mut command = Command::new(this);
-        command.arg("up").arg("--from").arg(&self.app.from);
+        command.arg("up").arg("--from").arg(self.app.source());
         for variable in &self.app.variable {
             command.arg("--variable").arg(variable);
         }
@@ -128,7 +128,9 @@ impl Sources {
             .with_context(|| format!("there is no manifest {}", manifest.display()))?;
         let mut patterns = GlobSetBuilder::new();
         let mut folders = BTreeSet::new();
-        for build in app.iter().flat_map(|app| app.components.values()).flat_map(|c| &c.build) {
+        let components =
+            app.iter().flat_map(|app| app.components.values().chain(app.idle.values()));
+        for build in components.flat_map(|component| &component.build) {
             let base = build.working_directory.join(".").canonicalize()?;
             for pattern in &build.watch {
                 let path = base.join(pattern);

@@ -8,7 +8,8 @@ use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::app::manifest::{HttpTrigger, Manifest, Route};
+use crate::app::manifest::Manifest;
+use crate::app::triggers::{HttpTrigger, Route};
 
 /// The version of the format that this program writes.
 const LOCK_VERSION: u64 = 1;
@@ -161,8 +162,10 @@ impl LockedApp {
                 trigger.trigger_type
             );
             let mut config = trigger.trigger_config.clone();
-            config
-                .retain(|key, _| ["route", "component", "static_response"].contains(&key.as_str()));
+            config.retain(|key, value| {
+                let known = ["route", "component", "static_response", "executor"];
+                known.contains(&key.as_str()) && !value.is_null()
+            });
             Ok(Value::Object(config))
         });
         let triggers: Vec<Value> = triggers.collect::<anyhow::Result<_>>()?;
@@ -243,7 +246,7 @@ fn lock_trigger(number: usize, trigger: HttpTrigger) -> LockedTrigger {
     };
     config.insert("route".into(), route);
     if let Some(component) = trigger.component {
-        config.insert("component".into(), component.into());
+        config.insert("component".into(), component.id.into());
     }
     if let Some(reply) = trigger.static_response {
         let mut fixed = json!({"headers": reply.headers, "body": reply.body});

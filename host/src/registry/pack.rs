@@ -29,7 +29,7 @@ pub struct Package {
 pub fn application(manifest: Manifest, app: &App) -> anyhow::Result<Package> {
     let mut layers = Layers::default();
     let mut contents = BTreeMap::new();
-    for (id, component) in &app.components {
+    for (id, component) in app.components.iter().chain(&app.idle) {
         let source = layers.add(read(component)?, WASM_LAYER_TYPE);
         let files = add_files(component, &mut layers).with_context(|| format!("`{id}`"))?;
         let models = add_models(component, &mut layers).with_context(|| format!("`{id}`"))?;
@@ -66,7 +66,7 @@ pub fn artifact(app: &App) -> anyhow::Result<Package> {
         component.id
     );
     ensure!(
-        !check::uses_nn(component)?,
+        !check::uses_nn(&read(component)?)?,
         "`{}` uses models of the host, but an artifact cannot contain any; push without --artifact",
         component.id
     );
@@ -107,7 +107,7 @@ fn add_files(component: &Component, layers: &mut Layers) -> anyhow::Result<Vec<L
 /// The files that the host needs of each model that a component imports `wasi:nn` for.
 fn add_models(component: &Component, layers: &mut Layers) -> anyhow::Result<LockedModels> {
     let mut models = LockedModels::new();
-    if !check::uses_nn(component)? {
+    if !check::uses_nn(&read(component)?)? {
         return Ok(models);
     }
     for (name, folder) in &component.models {

@@ -53,12 +53,12 @@ fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Loads the component in the file `source` from the cache. Compiles it first if it is not cached.
+/// Loads the component `id`, whose file is `source`, from the cache. Compiles it first if it is not cached.
 ///
 /// # Errors
 /// If the file cannot be read or is not a component.
-pub fn load(engine: &Engine, source: &Path) -> anyhow::Result<Component> {
-    Ok(load_or_compile(engine, source)?.1)
+pub fn load(engine: &Engine, source: &Path, id: &str) -> anyhow::Result<Component> {
+    Ok(load_or_compile(engine, source, id)?.1)
 }
 
 /// Compiles the component in the file `source` into the cache, unless it is already there. Returns the file of
@@ -66,8 +66,16 @@ pub fn load(engine: &Engine, source: &Path) -> anyhow::Result<Component> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn compile(engine: &Engine, source: &Path) -> anyhow::Result<PathBuf> {
-    Ok(load_or_compile(engine, source)?.0)
+pub fn compile(engine: &Engine, source: &Path, id: &str) -> anyhow::Result<PathBuf> {
+    Ok(load_or_compile(engine, source, id)?.0)
+}
+
+/// Loads the component in the file `source`, if its compiled code is in the cache.
+///
+/// # Errors
+/// If the component cannot be read, or the cache cannot be trusted.
+pub fn get(engine: &Engine, source: &Path) -> anyhow::Result<Option<Component>> {
+    cached(engine, &entry(engine, source)?)
 }
 
 /// The file of compiled code for the component in the file `source`, if it is in the cache.
@@ -102,9 +110,7 @@ pub fn open(engine: &Engine, compiled: &Path) -> anyhow::Result<Component> {
 /// The path of the cache's entry for a component, whether or not it exists.
 fn entry(engine: &Engine, source: &Path) -> anyhow::Result<PathBuf> {
     let mut hasher = blake3::Hasher::new();
-    hasher
-        .update_mmap(source)
-        .with_context(|| format!("cannot read the component {}; build it first: `spotter build`, or `spotter up --build`", source.display()))?;
+    hasher.update_mmap(source).with_context(|| format!("cannot read {}", source.display()))?;
     hasher.update(&engine_version(engine).to_le_bytes());
     Ok(folder("compiled")?.join(format!("{}.cwasm", hasher.finalize().to_hex())))
 }
@@ -127,7 +133,11 @@ fn cached(engine: &Engine, path: &Path) -> anyhow::Result<Option<Component>> {
     }
 }
 
-fn load_or_compile(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, Component)> {
+fn load_or_compile(
+    engine: &Engine,
+    source: &Path,
+    id: &str,
+) -> anyhow::Result<(PathBuf, Component)> {
     let path = entry(engine, source)?;
     if let Some(component) = cached(engine, &path)? {
         return Ok((path, component));
@@ -138,8 +148,7 @@ fn load_or_compile(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, C
     if let Ok(component) = deserialize(engine, &path) {
         return Ok((path, component));
     }
-    let name = source.file_name().unwrap_or(source.as_os_str()).to_string_lossy();
-    let step = Step::start(format!("Compiling {name}"));
+    let step = Step::start(format!("Compiling `{id}`"));
     let bytes = fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
     let code = engine
         .precompile_component(&bytes)
@@ -148,7 +157,7 @@ fn load_or_compile(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, C
     remove_unused(path.parent().unwrap_or(Path::new(".")));
     // Readable by everyone who can enter the folder: a pod's user is seldom root.
     write_with_mode(&path, &code, 0o644)?;
-    step.done(format!("Compiled {name} ({} MiB of code and data)", code.len() >> 20));
+    step.done(format!("Compiled `{id}` ({} MiB of code and data)", code.len() >> 20));
     let component = deserialize(engine, &path)?;
     Ok((path, component))
 }
@@ -156,7 +165,7 @@ fn load_or_compile(engine: &Engine, source: &Path) -> anyhow::Result<(PathBuf, C
 /// Cache entries that have not been used for this long are removed.
 const MAX_UNUSED_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-fn touch(path: &Path) {
+pub(super) fn touch(path: &Path) {
     let noted = File::options().append(true).open(path);
     // If this fails, the entry is removed too early and has to be compiled again.
     let _ = noted.and_then(|file| file.set_modified(SystemTime::now()));
@@ -164,7 +173,7 @@ fn touch(path: &Path) {
 
 /// Removes old entries, so that the cache does not grow with every version. A process that has mapped an entry
 /// keeps it.
-fn remove_unused(folder: &Path) {
+pub(super) fn remove_unused(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let used = entry.metadata().and_then(|metadata| metadata.modified());

@@ -11,7 +11,6 @@ use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::cache;
 use super::handler::Handler;
 use super::key_value::{self, KeyValueDatabase};
 use super::loaded::{Loaded, Shared, SiblingsCell};
@@ -19,8 +18,9 @@ use super::neural_network::{self, NnGrant};
 use super::outbound::{MAX_OUTBOUND_CONNECTIONS, Siblings};
 use super::state::InstanceState;
 use super::variables;
-use crate::app::Component;
+use super::{cache, checked};
 use crate::app::manifest::Interruption;
+use crate::app::{Component, check};
 use crate::config::Limits;
 use crate::nn::{self, Engine as NnEngine, Graph, NnMetrics};
 
@@ -121,12 +121,14 @@ impl Runtime {
         };
         let compiled = match &component.compiled {
             Some(file) => cache::open(&executor.engine, file)?,
-            None => cache::load(&executor.engine, &component.source)?,
+            None => match cache::get(&executor.engine, &component.source) {
+                // It was checked before it was compiled.
+                Ok(Some(compiled)) => compiled,
+                _ => cache::load(&executor.engine, &checked::component(component)?, id)?,
+            },
         };
-        let uses_nn = compiled
-            .component_type()
-            .imports(&executor.engine)
-            .any(|(name, _)| name.starts_with("wasi:nn/"));
+        let uses_nn =
+            compiled.component_type().imports(&executor.engine).any(|(name, _)| check::is_nn(name));
         let linked =
             executor.linker.instantiate_pre(&compiled).map_err(anyhow::Error::from).with_context(
                 || format!("component `{id}` has an import that the host does not provide"),

@@ -3,9 +3,10 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::sync::Arc;
 
 use anyhow::bail;
-use http::{Request, Response};
+use http::{Request, Response, header};
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 use wasmtime::Store;
@@ -13,7 +14,9 @@ use wasmtime::component::{Accessor, InstancePre};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
-use wasmtime_wasi_http::{WasiBody, WasiHttpView, p3};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, ForbiddenHeaderFilter, WasiBody, WasiHttpHooks, WasiHttpView, p3,
+};
 
 use super::state::InstanceState;
 
@@ -30,6 +33,15 @@ pub type GuestReply = Result<Response<WasiBody>, String>;
 
 /// Receives a guest's reply as soon as it begins.
 pub type Reply = oneshot::Sender<GuestReply>;
+
+/// What a guest of WASI 0.3 sees of the requests that it receives: also `host`, which it must not set in its own.
+struct Incoming;
+
+impl WasiHttpHooks for Incoming {
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        Arc::new(|name| *name != header::HOST && DEFAULT_FORBIDDEN_HEADERS.contains(name))
+    }
+}
 
 impl Handler {
     /// Creates an instance in `store` without running a request.
@@ -90,8 +102,7 @@ impl Handler {
             Self::Async(service) => {
                 let guest = service.instantiate_async(&mut *store).await?;
                 on_instantiated();
-                let hooks = store.data_mut().http().hooks;
-                let (request, transmission) = p3::Request::from_http(hooks, request);
+                let (request, transmission) = p3::Request::from_http(&mut Incoming, request);
                 let run = async |accessor: &Accessor<InstanceState>| -> wasmtime::Result<()> {
                     match guest.handle(accessor, request).await? {
                         Ok(response) => {

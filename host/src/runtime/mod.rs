@@ -1,6 +1,7 @@
 //! Runs components: the engine, the cache of compiled code, and a fresh instance for each request.
 
 pub mod cache;
+pub mod checked;
 mod database;
 pub mod engine;
 pub mod guest_log;

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
-use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Request, Response, header};
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
@@ -86,6 +86,19 @@ impl Outbound {
         let port = uri.port_u16().unwrap_or_else(|| default_port(scheme));
         self.allowed.permit(scheme, uri.host()?, port)
     }
+
+    /// Names the application as the host of a request to a URL without one. WASI makes such a URL `https://:443/path`.
+    fn name_itself(&self, request: &mut Request<WasiBody>) {
+        let is_https = self.allowed.permit("https", "self", 443).is_some();
+        let mut parts = Parts::default();
+        parts.scheme = Some(if is_https { Scheme::HTTPS } else { Scheme::HTTP });
+        parts.authority = Some(Authority::from_static("self"));
+        let path = request.uri().path_and_query().cloned();
+        parts.path_and_query = Some(path.unwrap_or(PathAndQuery::from_static("/")));
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
 }
 
 impl WasiHttpHooks for Outbound {
@@ -107,6 +120,14 @@ impl WasiHttpHooks for Outbound {
         options: Option<RequestOptions>,
         _received: Transmission,
     ) -> Box<dyn Future<Output = Sent> + Send> {
+        if request.uri().host().is_none_or(str::is_empty) {
+            self.name_itself(&mut request);
+        }
+        // A guest may copy the `host` that it received, but its own request is for another.
+        let target = request.uri().authority().map(|target| HeaderValue::try_from(target.as_str()));
+        if let Some(Ok(target)) = target {
+            request.headers_mut().insert(header::HOST, target);
+        }
         let Some(permission) = self.permit(&request) else {
             tracing::warn!(
                 component = self.component,

@@ -40,6 +40,8 @@ mod wasi {
 use spin::fermyon::spin::variables::{self, Error as SpinError};
 use wasi::wasi::config::store::{self, Error as ConfigError};
 
+use crate::app::variables::{VALID_NAME, is_valid_name};
+
 /// The values of one component's variables, by name.
 #[derive(Clone)]
 pub(super) struct Variables(Arc<BTreeMap<String, String>>);
@@ -65,7 +67,11 @@ pub(super) fn add_to_linker<T: 'static>(
 
 impl variables::Host for Variables {
     fn get(&mut self, name: String) -> Result<String, SpinError> {
-        self.0.get(&name).cloned().ok_or(SpinError::Undefined(name))
+        match self.0.get(&name) {
+            Some(value) => Ok(value.clone()),
+            None if is_valid_name(&name) => Err(SpinError::Undefined(name)),
+            None => Err(SpinError::InvalidName(format!("{name:?}: use {VALID_NAME}"))),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use wasmtime_wasi_http::WasiBody;
 
@@ -149,6 +149,14 @@ impl Fault {
 /// A plain-text reply.
 pub fn plain(text: &'static str) -> Response<WasiBody> {
     Response::new(full(text))
+}
+
+/// A reply in JSON.
+pub fn json(value: &Value) -> Response<WasiBody> {
+    let mut response = Response::new(full(value.to_string()));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
 }
 
 /// The reply of a `static_response`.

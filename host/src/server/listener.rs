@@ -1,11 +1,11 @@
 //! Accepts connections, and shuts down gracefully.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -24,6 +24,24 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
             "cannot listen on {address}; choose another address with --listen (port 0 selects any free port)"
         )
     })
+}
+
+/// How many ports [`bind_free`] tries.
+const MAX_PORTS: u16 = 10;
+
+/// Binds an address. If its port is in use, binds one of the next.
+///
+/// # Errors
+/// If all of them are in use, or the address does not belong to this machine.
+pub async fn bind_free(first: SocketAddr) -> anyhow::Result<TcpListener> {
+    for port in (first.port()..=u16::MAX).take(MAX_PORTS.into()) {
+        let address = SocketAddr::new(first.ip(), port);
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            bound => return bound.with_context(|| format!("cannot listen on {address}")),
+        }
+    }
+    bail!("{first} and the next ports are in use; choose another address with --listen")
 }
 
 /// The signals that the server handles.

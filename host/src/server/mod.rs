@@ -33,6 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{HeaderValue, Request, Response, header};
 use prometheus_client::collector::Collector;
+use serde_json::{Value, json};
 use wasmtime_wasi_http::WasiBody;
 
 use crate::app::App;
@@ -222,8 +223,12 @@ impl Server {
                 0
             }
         };
-        if path == "/.well-known/spin/health" {
-            return Ok(fault::plain("OK"));
+        if let Some(own) = path.strip_prefix("/.well-known/spin/") {
+            return match own {
+                "health" => Ok(fault::plain("OK")),
+                "info" => Ok(fault::json(&info(&self.app))),
+                _ => Err(Fault::NoRoute { path }),
+            };
         }
         let (target, found) = self.app.routes.find(&path).ok_or(Fault::NoRoute { path })?;
         observation.set_route(found.pattern.to_string());
@@ -260,6 +265,14 @@ impl Server {
             Some(fault) => Err(fault.clone()),
             None => reply,
         }
+    }
+}
+
+/// What the application is called, as Spin tells it.
+fn info(app: &App) -> Value {
+    match app.version.as_str() {
+        "" => json!({"name": app.name}),
+        version => json!({"name": app.name, "version": version}),
     }
 }
 

@@ -41,7 +41,7 @@ pub fn add<B>(
     add("base-path", "/");
     add("client-addr", &connection.client.to_string());
     for (name, value) in &found.parameters {
-        add(&format!("path-match-{}", name.to_lowercase()), value);
+        add(&format!("path-match-{}", name.replace('_', "-").to_lowercase()), value);
     }
     *request.uri_mut() = full;
     Ok(())

@@ -1,6 +1,6 @@
 //! Compiles a component in a process that ends, and so gives its memory back, in the cgroup of the pod that needs it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
@@ -12,12 +12,14 @@ use super::pod_cgroup::PodCgroup;
 use crate::app::Component;
 use crate::app::manifest::Interruption;
 use crate::config::Limits;
-use crate::runtime::{cache, engine};
+use crate::runtime::{cache, checked, engine};
 
 /// What the other process compiles, and where.
 #[derive(Deserialize, Serialize)]
 struct Job {
     source: PathBuf,
+    /// The component's id.
+    id: String,
     interruption: Interruption,
     cgroup: Option<PodCgroup>,
 }
@@ -35,22 +37,23 @@ pub(super) fn compile(
     pod: Option<PodCgroup>,
     log: &mut ContainerLog,
 ) -> anyhow::Result<PathBuf> {
-    let (source, interruption) = (component.source.clone(), component.interruption);
+    let (source, interruption) = (checked::component(component)?, component.interruption);
     let compiler = engine::compiler(&Limits::default(), interruption)?;
     if let Some(code) = cache::find(&compiler, &source)? {
         return Ok(code);
     }
-    let name = source.file_name().unwrap_or(source.as_os_str()).to_string_lossy().into_owned();
+    let id = component.id.clone();
     let needed = std::fs::metadata(&source)?.len().saturating_mul(MEMORY_FACTOR);
     // A pod that is too small for the compiler may still be large enough for its function.
     let cgroup = pod.filter(|pod| pod.memory().is_none_or(|memory| memory >= needed));
     log.say(&format!(
-        "Compiling {name}, once for this node: the container starts when that is done"
+        "Compiling `{id}`, once for this node: the container starts when that is done"
     ));
     let started = Instant::now();
     // Forked from the process with one thread, which is small. It is killed when it goes out of scope.
     let process = Zygote::global().spawn();
-    let done = process.try_run(run, Job { source, interruption, cgroup: cgroup.clone() });
+    let job = Job { source, id: id.clone(), interruption, cgroup: cgroup.clone() };
+    let done = process.try_run(run, job);
     drop(process);
     if let Some(cgroup) = cgroup {
         cgroup.remove();
@@ -60,13 +63,13 @@ pub(super) fn compile(
         Err(error) => {
             return Err(anyhow!("{error}")).with_context(|| {
                 format!(
-                    "the process that compiled {name} was killed; it may need {} MiB",
+                    "the process that compiled `{id}` was killed; it may need {} MiB",
                     needed >> 20
                 )
             });
         }
     };
-    log.say(&format!("Compiled {name} in {:.1} s", started.elapsed().as_secs_f64()));
+    log.say(&format!("Compiled `{id}` in {:.1} s", started.elapsed().as_secs_f64()));
     Ok(code)
 }
 
@@ -79,7 +82,7 @@ fn run(job: Job) -> Result<PathBuf, String> {
             cgroup.join()?;
         }
         let compiler = engine::compiler(&Limits::default(), job.interruption)?;
-        cache::compile(&compiler, Path::new(&job.source))
+        cache::compile(&compiler, &job.source, &job.id)
     };
     compile().map_err(|error| format!("{error:#}"))
 }

@@ -12,7 +12,7 @@ use super::compile::compile;
 use super::container_log::ContainerLog;
 use super::pod_cgroup::PodCgroup;
 use super::{STATE_ROOT, image};
-use crate::app::{Component, check};
+use crate::app::Component;
 use crate::cli::pod;
 
 /// containerd's request to create a container.
@@ -150,7 +150,6 @@ impl Application<'_> {
         for (number, (id, component)) in app.components.iter().enumerate() {
             resolve_within(self.folder, &component.source)
                 .with_context(|| format!("component `{id}`"))?;
-            check::component(component)?;
             let code = compile(component).with_context(|| format!("component `{id}`"))?;
             let mounted = Path::new(COMPILED_CODE_MOUNT).join(format!("{number}.cwasm"));
             // Mounted executable, since its pages are mapped as code.

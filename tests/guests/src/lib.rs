@@ -33,6 +33,7 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
     let id = header("x-request-id").unwrap_or_default();
     let trace = header("traceparent").unwrap_or_default();
     let url = header("spin-full-url").unwrap_or_default();
+    let fields = headers.entries();
     drop(headers);
     match path.as_str() {
         "/hello" | "/ignore-body" => reply(out, "hello").await,
@@ -42,9 +43,11 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
         }
         "/canary" => reply(out, &canaries()).await,
         "/headers" => reply(out, &format!("{id} {trace}")).await,
+        "/all-headers" => reply(out, &lines(&fields)).await,
         "/url" => reply(out, &url).await,
         "/environment" => reply(out, &std::env::var("GREETING").unwrap_or_default()).await,
         "/variable" => reply(out, &variables::get("greeting").unwrap_or_default()).await,
+        "/invalid-variable" => reply(out, &format!("{:?}", variables::get("invalid-name"))).await,
         "/file" => reply(out, &std::fs::read_to_string("/texts/one.txt").unwrap_or_default()).await,
         "/store" => reply(out, &stored()).await,
         "/store-limits" => reply(out, &store_limits()).await,
@@ -118,6 +121,13 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
         }
         _ => reply(out, "unknown").await,
     }
+}
+
+/// Header fields, one a line.
+fn lines(fields: &[(String, Vec<u8>)]) -> String {
+    let line =
+        |(name, value): &(String, Vec<u8>)| format!("{name}: {}\n", String::from_utf8_lossy(value));
+    fields.iter().map(line).collect()
 }
 
 fn wait_for_ever() {

@@ -1,5 +1,5 @@
 //! Replies with the length of the body, in a stream that continues after the handler has returned. On other paths,
-//! it passes the body on, fetches the URL in the body, traps, loops, or never replies.
+//! it passes the body on, fetches the URL in the body, tells the request's host, traps, loops, or never replies.
 
 #![cfg(target_arch = "wasm32")]
 
@@ -26,6 +26,10 @@ impl wasip3::exports::http::handler::Guest for Hello {
                 return Ok(Response::new(Fields::new(), Some(body), trailers).0);
             }
             "/p3/fetch" => return fetch(request).await,
+            "/p3/host" => {
+                let hosts = request.get_headers().get("host");
+                return Ok(reply(hosts.join(b", ".as_slice())));
+            }
             "/p3/error" => return Err(ErrorCode::InternalError(None)),
             _ => {}
         }
@@ -42,6 +46,16 @@ impl wasip3::exports::http::handler::Guest for Hello {
         });
         Ok(response)
     }
+}
+
+/// A reply with this body.
+fn reply(body: Vec<u8>) -> Response {
+    let (mut writer, reader) = wit_stream::new();
+    let (_, no_trailers) = wit_future::new(|| Ok(None));
+    wit_bindgen::spawn(async move {
+        writer.write_all(body).await;
+    });
+    Response::new(Fields::new(), Some(reader), no_trailers).0
 }
 
 /// The reply of `http://BODY/guest/hello`, passed on as it arrives.

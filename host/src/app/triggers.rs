@@ -1,0 +1,150 @@
+//! The syntax of `[[trigger.*]]` in `spin.toml`: what starts a component. Only HTTP is served.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::manifest::ComponentManifest;
+
+/// All triggers of an application.
+#[derive(Debug, Default)]
+pub struct Triggers {
+    pub http: Vec<HttpTrigger>,
+    /// The types of the others, such as `redis`.
+    pub other: Vec<String>,
+}
+
+/// `[[trigger.http]]`: a route with its component or static response.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpTrigger {
+    #[serde(default)]
+    pub id: Option<String>,
+    pub route: Route,
+    pub component: Option<Reference>,
+    pub static_response: Option<StaticResponse>,
+    pub executor: Option<Executor>,
+}
+
+/// A component: the id of a `[component.ID]`, or the component itself.
+#[derive(Debug)]
+pub struct Reference {
+    pub id: String,
+    inline: Option<Box<ComponentManifest>>,
+}
+
+/// The executors that need no support: the default, and its former name.
+pub const EXECUTORS: [&str; 2] = ["http", "spin"];
+
+/// How requests reach the component.
+#[derive(Debug, Deserialize)]
+pub struct Executor {
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// `static_response`: a fixed reply without a component.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaticResponse {
+    pub status_code: Option<u16>,
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    #[serde(default)]
+    pub body: String,
+}
+
+/// A path pattern, or `{ private = true }` for a component that only other components call.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Route {
+    Path(String),
+    Private { private: bool },
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => write!(formatter, "{path}"),
+            Self::Private { .. } => write!(formatter, "a private component"),
+        }
+    }
+}
+
+impl Triggers {
+    /// Moves the components that stand in triggers to the others, under ids like those that Spin gives them.
+    pub fn move_inline_components(&mut self, components: &mut BTreeMap<String, ComponentManifest>) {
+        for (index, trigger) in self.http.iter_mut().enumerate() {
+            let Some(reference) = &mut trigger.component else { continue };
+            let Some(component) = reference.inline.take() else { continue };
+            let id = match &trigger.id {
+                Some(id) => format!("{id}-component"),
+                None => format!("http-trigger{}-component", index + 1),
+            };
+            let numbered = (1..).map(|number| format!("inline-component{number}"));
+            let mut ids = std::iter::once(id).chain(numbered);
+            if let Some(id) = ids.find(|id| !components.contains_key(id)) {
+                reference.id.clone_from(&id);
+                components.insert(id, *component);
+            }
+        }
+    }
+}
+
+// Both by hand, since the derived forms (`flatten`, `untagged`) tell neither the line nor the key of an error.
+
+impl<'de> Deserialize<'de> for Triggers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ByType;
+        impl<'de> Visitor<'de> for ByType {
+            type Value = Triggers;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "triggers by type, such as [[trigger.http]]")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Triggers, A::Error> {
+                let mut triggers = Triggers::default();
+                while let Some(kind) = map.next_key::<String>()? {
+                    if kind == "http" {
+                        triggers.http = map.next_value()?;
+                    } else {
+                        map.next_value::<toml::Value>()?;
+                        triggers.other.push(kind);
+                    }
+                }
+                Ok(triggers)
+            }
+        }
+        deserializer.deserialize_map(ByType)
+    }
+}
+
+impl<'de> Deserialize<'de> for Reference {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct IdOrTable;
+        impl<'de> Visitor<'de> for IdOrTable {
+            type Value = Reference;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(
+                    formatter,
+                    "the id of a component, or a table such as {{ source = \"a.wasm\" }}"
+                )
+            }
+
+            fn visit_str<E>(self, id: &str) -> Result<Reference, E> {
+                Ok(Reference { id: id.to_owned(), inline: None })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Reference, A::Error> {
+                let component = Deserialize::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Reference { id: String::new(), inline: Some(component) })
+            }
+        }
+        deserializer.deserialize_any(IdOrTable)
+    }
+}

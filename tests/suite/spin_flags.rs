@@ -1,0 +1,59 @@
+//! Flags of `spin up` that `spotter up` spells the same, and where it finds the manifest.
+
+use spotter_tests::application::Application;
+use spotter_tests::server::Server;
+use spotter_tests::{client, stderr};
+
+const TWO: &str = r#"
+[[trigger.http]]
+route = "/guest/..."
+component = "guest"
+[[trigger.http]]
+route = "/hello"
+component = "hello"
+[component.guest]
+source = "guest.wasm"
+[component.hello]
+source = "hello.wasm"
+"#;
+
+fn text(server: &Server, path: &str) -> String {
+    String::from_utf8(client::get(&server.url(path)).body).expect("text")
+}
+
+#[test]
+fn the_manifest_of_a_folder_above_is_found() {
+    let application = Application::new(TWO).with("src/api/main.rs", "");
+    let below = application.folder().join("src/api");
+    let mut command = application.command(&["up", "--listen", "127.0.0.1:0"]);
+    command.current_dir(&below);
+    assert_eq!(text(&Server::spawn(command), "/hello"), "hello");
+    // A manifest that is named must be there.
+    let mut named = application.command(&["check", "-f", "spin.toml"]);
+    let said = stderr(&named.current_dir(&below).output().expect("spotter starts"));
+    assert!(said.contains("cannot read the manifest spin.toml"), "{said}");
+}
+
+#[test]
+fn a_port_in_use_is_passed_over_on_request() {
+    let application = Application::new(TWO);
+    let first = application.up(&[]);
+    let listen = ["--listen", first.address(), "--find-free-port"];
+    let second = Server::spawn(application.command(&[&["up"], listen.as_slice()].concat()));
+    let port = |server: &Server| -> u16 {
+        server.address().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+    };
+    assert!((1..10).contains(&(port(&second) - port(&first))), "{}", second.address());
+    assert_eq!(text(&second, "/hello"), "hello");
+}
+
+#[test]
+fn only_the_components_that_are_chosen_are_served() {
+    let manifest = TWO.replace("hello.wasm", "not-built.wasm");
+    let application = Application::new(&manifest);
+    let server = application.up(&["-c", "guest"]);
+    assert_eq!(text(&server, "/guest/hello"), "hello");
+    assert_eq!(client::get(&server.url("/hello")).status, 404);
+    let said = stderr(&application.run(&["up", "--component-id", "gest"]));
+    assert!(said.contains("`gest`") && said.contains("did you mean `guest`?"), "{said}");
+}
