@@ -17,13 +17,11 @@ use anyhow::{Context, bail, ensure};
 
 use files::FileEntry;
 use manifest::{Interruption, Manifest};
-use models::ModelFolders;
+use models::{ModelFolders, NnEngine};
 use outbound::AllowedHosts;
 use routes::{Pattern, RouteTable, StaticReply, Target};
 use triggers::{HttpTrigger, Route};
 use variables::{MissingVariable, VariableSources};
-
-use crate::nn::Engine;
 
 /// Settings from outside the manifest.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +32,7 @@ pub struct Choices {
     /// The folders of models that components may use through `wasi:nn`.
     pub models: ModelFolders,
     /// What runs these models.
-    pub nn_engine: Engine,
+    pub nn_engine: NnEngine,
     /// The components whose triggers are served; empty for all triggers.
     pub components: Vec<String>,
 }
@@ -54,7 +52,7 @@ pub struct App {
     pub idle: BTreeMap<String, Component>,
     pub routes: RouteTable,
     /// What runs the models that components use through `wasi:nn`.
-    pub nn_engine: Engine,
+    pub nn_engine: NnEngine,
     /// What of the manifest is not served, and why. Its user should read it.
     pub notes: Vec<String>,
 }

@@ -27,9 +27,9 @@ use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::manifest::Manifest;
+use crate::app::models::NnEngine;
 use crate::app::variables::{MissingVariable, VariableSources};
 use crate::app::{App, Choices};
-use crate::nn::Engine;
 use crate::progress::say;
 use crate::registry;
 use crate::server::tls::choose_cryptography;
@@ -83,7 +83,7 @@ struct AppArguments {
     model: Vec<String>,
     /// What runs these models: `tract`, or `onnxruntime=PATH` of its shared library
     #[arg(long, env = "SPOTTER_NN_ENGINE", default_value = "tract", value_name = "ENGINE")]
-    nn_engine: Engine,
+    nn_engine: NnEngine,
 }
 
 impl AppArguments {

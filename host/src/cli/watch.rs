@@ -15,7 +15,7 @@ use notify_debouncer_mini::{DebounceEventResult, Debouncer, new_debouncer};
 use super::AppArguments;
 use super::build::ToolchainArguments;
 use crate::app::App;
-use crate::nn::Engine;
+use crate::app::models::NnEngine;
 use crate::progress::say;
 use crate::server::listener::Signals;
 
@@ -78,7 +78,7 @@ impl Watch {
         for model in &self.app.model {
             command.arg("--model").arg(model);
         }
-        if let Engine::OnnxRuntime(library) = &self.app.nn_engine {
+        if let NnEngine::OnnxRuntime(library) = &self.app.nn_engine {
             command.arg("--nn-engine").arg(format!("onnxruntime={}", library.display()));
         }
         if let Some(profile) = &self.app.profile {

@@ -9,10 +9,10 @@ mod onnxruntime;
 mod tensor;
 mod tract;
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::app::models::NnEngine;
 pub use metrics::{Computation, NnMetrics};
 pub use tensor::{ElementType, NamedTensor, Tensor};
 
@@ -46,42 +46,20 @@ pub enum ComputeError {
     Engine(String),
 }
 
-/// What computes networks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Engine {
-    /// tract with this repository's kernels.
-    #[default]
-    Tract,
-    /// ONNX Runtime in this shared library.
-    OnnxRuntime(PathBuf),
-}
-
-impl FromStr for Engine {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('=') {
-            None if text == "tract" => Ok(Self::Tract),
-            Some(("onnxruntime", path)) if !path.is_empty() => Ok(Self::OnnxRuntime(path.into())),
-            _ => Err("it is neither `tract` nor `onnxruntime=PATH`".to_owned()),
-        }
-    }
-}
-
 /// Loads the network in a model's folder.
 ///
 /// # Errors
 /// If a file is missing or invalid, or the engine is not there. The error names the file.
-pub fn load(folder: &Path, engine: &Engine) -> anyhow::Result<Arc<dyn Graph>> {
+pub fn load(folder: &Path, engine: &NnEngine) -> anyhow::Result<Arc<dyn Graph>> {
     let model = folder::Model::read(folder)?;
     match engine {
-        Engine::Tract => Ok(Arc::new(tract::TractGraph::load(&model)?)),
+        NnEngine::Tract => Ok(Arc::new(tract::TractGraph::load(&model)?)),
         #[cfg(feature = "onnxruntime")]
-        Engine::OnnxRuntime(library) => {
+        NnEngine::OnnxRuntime(library) => {
             Ok(Arc::new(onnxruntime::OnnxRuntimeGraph::load(&model, library)?))
         }
         #[cfg(not(feature = "onnxruntime"))]
-        Engine::OnnxRuntime(_) => anyhow::bail!(
+        NnEngine::OnnxRuntime(_) => anyhow::bail!(
             "this `spotter` has no ONNX Runtime engine; build it with `--features onnxruntime`"
         ),
     }

@@ -20,9 +20,10 @@ use super::state::InstanceState;
 use super::variables;
 use super::{cache, checked};
 use crate::app::manifest::Interruption;
+use crate::app::models::NnEngine;
 use crate::app::{Component, check};
 use crate::config::Limits;
-use crate::nn::{self, Engine as NnEngine, Graph, NnMetrics};
+use crate::nn::{self, Graph, NnMetrics};
 
 /// How often a running guest is interrupted: the precision of its limit on processor time.
 pub const EPOCH_INTERVAL: Duration = Duration::from_millis(10);
