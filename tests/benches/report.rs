@@ -10,7 +10,9 @@ use spotter::config::Limits;
 use spotter::runtime::Runtime;
 use spotter::runtime::usage::Usage;
 use spotter_tests::server::Server;
-use spotter_tests::{client, component, native as native_detector, peer, pictures, root};
+use spotter_tests::{
+    client, component, native as native_detector, peer, pictures, root, run, stderr,
+};
 
 fn main() {
     let picture = pictures::photograph();
@@ -18,14 +20,27 @@ fn main() {
     println!("{}", machine());
     println!("A 640x480 JPEG of {} kB; medians, in one run.\n", picture.len() / 1000);
     println!("| | |\n|---|---|");
-    shipped();
-    starting(&picture);
+    build_accelerated();
+    shipped("the baked component", component());
+    shipped("the accelerated component", &root().join("target/spotter/detector-accelerated.wasm"));
+    let model = root().join("function/model/ssdlite_mobilenet_v2/model.onnx");
+    shipped("the network beside it", &model);
+    starting("Spotter", &[], &picture);
+    starting(ACCELERATED, &["--profile", "accelerated"], &picture);
     instantiation();
     serving("Spotter", Server::start(&[]), &picture);
+    serving(ACCELERATED, Server::start(&["--profile", "accelerated"]), &picture);
     native(&picture);
     if std::env::args().any(|argument| argument == "--peers") {
         peers(&picture);
     }
+}
+
+const ACCELERATED: &str = "Spotter, accelerated";
+
+fn build_accelerated() {
+    let output = run(&["build", "--profile", "accelerated"]);
+    assert!(output.status.success(), "{}", stderr(&output));
 }
 
 fn row(what: &str, figure: &str) {
@@ -59,24 +74,26 @@ fn milliseconds(since: Instant) -> f64 {
 }
 
 /// The size that a registry stores and a node pulls.
-fn shipped() {
-    let gzip = Command::new("gzip").arg("-c").arg(component()).output().expect("gzip");
-    row("Shipped: the baked component, gzip", &format!("{:.1} MB", gzip.stdout.len() as f64 / 1e6));
+fn shipped(what: &str, file: &Path) {
+    let gzip = Command::new("gzip").arg("-c").arg(file).output().expect("gzip");
+    row(&format!("Shipped: {what}, gzip"), &format!("{:.1} MB", gzip.stdout.len() as f64 / 1e6));
 }
 
-fn starting(picture: &[u8]) {
+fn starting(name: &str, arguments: &[&str], picture: &[u8]) {
     let mut ready = Vec::new();
     let mut answered = Vec::new();
     for _ in 0..20 {
         let began = Instant::now();
-        let server = Server::start(&[]);
+        let server = Server::start(arguments);
         ready.push(milliseconds(began));
         let reply = client::post_picture(&server.url("/detect"), picture);
         answered.push(milliseconds(began));
         assert_eq!(reply.status, 200);
     }
-    row("Ready to accept, from exec, warm cache", &format!("{:.0} ms", median(ready)));
-    row("First detection answered, from exec, warm cache", &format!("{:.0} ms", median(answered)));
+    let ready = format!("{:.0} ms", median(ready));
+    row(&format!("{name}: ready to accept, from exec, warm cache"), &ready);
+    let answered = format!("{:.0} ms", median(answered));
+    row(&format!("{name}: first detection answered, from exec, warm cache"), &answered);
 }
 
 fn instantiation() {

@@ -1,6 +1,7 @@
 //! Black-box tests beside real systems: containerd, LXC, QEMU, registries, Prometheus, other
 //! runtimes, other servers' clients, a browser.
 
+mod accelerated_pods;
 mod apply;
 mod bond;
 mod capacity;
