@@ -220,6 +220,7 @@ impl inference::HostGraphExecutionContext for NnView<'_> {
         }
         let activations = graph.graph.activation_bytes();
         if let Err(reason) = self.hold(activations) {
+            self.memory.shrink(input_bytes);
             return self.refuse(ErrorCode::TooLarge, reason);
         }
         let computed = self.run(&graph, taken);
