@@ -211,7 +211,7 @@ fn floods_of_resets_continuations_settings_and_pings_harm_nobody_else() {
 }
 
 #[test]
-fn a_header_list_that_is_too_large_is_refused_and_the_connection_goes_on() {
+fn a_header_list_that_is_too_large_is_refused_and_harms_nobody_else() {
     let server = Server::guests(&[]);
     runtime().block_on(async {
         let (requests, _connection) = connect(&server).await;

@@ -138,11 +138,21 @@ pub(super) fn add_to_linker<T: Send + 'static>(
     Ok(())
 }
 
+/// The most axes that a guest's tensor can have.
+const MAX_AXES: usize = 8;
+
+/// The longest reason that is kept for a guest.
+const MAX_REASON_CHARACTERS: usize = 1000;
+
 /// A call's result: what it returns to the guest, or a trap.
 type Called<T> = wasmtime::Result<Result<T, Resource<NnError>>>;
 
 impl NnView<'_> {
-    fn refuse<T>(&mut self, code: ErrorCode, reason: String) -> Called<T> {
+    fn refuse<T>(&mut self, code: ErrorCode, mut reason: String) -> Called<T> {
+        // It may repeat what the guest sent.
+        if let Some((end, _)) = reason.char_indices().nth(MAX_REASON_CHARACTERS) {
+            reason.truncate(end);
+        }
         Ok(Err(self.table.push(NnError { code, reason })?))
     }
 
@@ -259,7 +269,12 @@ impl tensor::HostTensor for NnView<'_> {
         element: TensorType,
         data: Vec<u8>,
     ) -> wasmtime::Result<Resource<Tensor>> {
-        // The constructor cannot return an error, so a guest beyond its limit ends here.
+        // The constructor cannot return an error, so a guest beyond a limit ends here.
+        if dimensions.len() > MAX_AXES {
+            let text =
+                format!("a tensor has {} axes; at most {MAX_AXES} are allowed", dimensions.len());
+            return Err(wasmtime::Error::msg(text));
+        }
         self.hold(data.len() as u64).map_err(wasmtime::Error::msg)?;
         let shape = dimensions.into_iter().map(|axis| axis as usize).collect();
         Ok(self.table.push(Tensor { shape, element: element.into(), data })?)

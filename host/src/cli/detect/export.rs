@@ -99,7 +99,7 @@ pub(super) struct Yolo {
 impl Writer for Yolo {
     fn write(&mut self, picture: &str, outcome: Outcome) -> anyhow::Result<()> {
         let Ok(Reply { report, .. }) = outcome else { return Ok(()) };
-        let path = self.folder.join(stem(picture)).with_extension("txt");
+        let path = self.folder.join(format!("{}.txt", stem(picture)));
         std::fs::write(&path, lines(&report))
             .with_context(|| format!("cannot write {}", path.display()))
     }

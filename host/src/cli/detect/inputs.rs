@@ -24,6 +24,16 @@ pub(super) enum Input {
     Stdin,
 }
 
+impl Input {
+    /// The path of an existing file, without symbolic links.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::File(path) => path.canonicalize().ok(),
+            _ => None,
+        }
+    }
+}
+
 /// One picture, with the name under which its result is reported.
 pub(super) struct Picture {
     pub(super) name: String,

@@ -84,8 +84,13 @@ impl<R: BufRead> Picture<'_, R> {
         loop {
             self.stream.read_until(0xff, &mut self.bytes)?;
             self.check_size()?;
-            match self.byte()? {
-                0 | 0xd0..=0xd7 | 0xff => {}
+            let mut next = self.byte()?;
+            // Fill bytes.
+            while next == 0xff {
+                next = self.byte()?;
+            }
+            match next {
+                0 | 0xd0..=0xd7 => {}
                 marker => return Ok(marker),
             }
         }
@@ -113,7 +118,7 @@ mod tests {
 
     /// A thumbnail's end in a segment, escaped and restart markers in the scan, and a second scan.
     const TRICKY: &[u8] =
-        b"\xff\xd8\xff\xe1\0\x06\xff\xd8\xff\xd9\xff\xff\xda\0\x03\x01ab\xff\0\xff\xd0c\
+        b"\xff\xd8\xff\xe1\0\x06\xff\xd8\xff\xd9\xff\xff\xda\0\x03\x01ab\xff\0\xff\xd0c\xff\
                             \xff\xda\0\x02d\xff\xd9";
 
     #[test]

@@ -6,10 +6,11 @@ mod inputs;
 mod jpeg_stream;
 mod output;
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, IsTerminal, stdout};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -92,6 +93,8 @@ impl Detect {
             client,
             query: self.query(),
             output: self.output.clone(),
+            read: inputs.iter().filter_map(Input::file).collect(),
+            written: Mutex::default(),
             has_one_picture: matches!(inputs.as_slice(), [Input::File(_) | Input::Url(_)]),
         });
         match threads.block_on(self.detect_all(run, inputs, writer.as_mut())) {
@@ -191,6 +194,10 @@ struct Run {
     /// Where annotated pictures go.
     output: Option<PathBuf>,
     has_one_picture: bool,
+    /// The pictures themselves, which no copy may overwrite.
+    read: BTreeSet<PathBuf>,
+    /// The copies in a folder so far.
+    written: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Run {
@@ -230,10 +237,15 @@ impl Run {
             let name = picture.file_name().context("the picture has no name")?;
             let target = output.join(name);
             // The copy of anything but a PNG is a JPEG.
-            if drawn_as(&target).is_some() { target } else { target.with_extension("jpg") }
+            let target =
+                if drawn_as(&target).is_some() { target } else { target.with_extension("jpg") };
+            let is_new =
+                self.written.lock().is_ok_and(|mut written| written.insert(target.clone()));
+            ensure!(is_new, "{} is the copy of another picture already", target.display());
+            target
         };
-        if target.exists() && target.canonicalize().ok() == picture.canonicalize().ok() {
-            bail!("{} would be overwritten; name another file", picture.display());
+        if target.canonicalize().is_ok_and(|target| self.read.contains(&target)) {
+            bail!("{} would be overwritten; name another file", target.display());
         }
         Ok(target)
     }
