@@ -19,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 use super::fault::Fault;
 use super::min_rate::MinRateStream;
 use super::protocol::{self, Protocol, Rewound};
+use super::stalled_reply::WatchedBody;
 use super::timed_stream::{ActiveRequest, Activity, DRAIN_TIMEOUT, TimedStream};
 use super::{Connection, Scheme, Server};
 
@@ -149,14 +150,22 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
+    let serve = async {
+        tokio::select! {
+            biased;
+            ended = &mut connection => ended,
+            () = shutdown_requested(stopping) => {
+                activity.drain();
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    };
     tokio::select! {
         biased;
-        ended = &mut connection => ended,
-        () = shutdown_requested(stopping) => {
-            activity.drain();
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+        ended = serve => ended,
+        // The client may as well be gone: the connection is dropped.
+        () = activity.stalled() => Ok(()),
     }
 }
 
@@ -229,9 +238,15 @@ async fn answer(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response.map(|body| {
-        body.inspect_frame(move |_| {
+        let activity = Arc::clone(active.activity());
+        let body = WatchedBody::new(body.inspect_frame(move |_| {
             let _lives_as_long = &active;
-        })
+        }));
+        // In HTTP/1.1, a client that does not read blocks the socket, which `MinRateStream` notices.
+        if version == Version::HTTP_2 {
+            body.watch(server.limits().body_idle_timeout, move || activity.report_stall());
+        }
+        body
     })
 }
 

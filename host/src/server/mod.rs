@@ -19,6 +19,7 @@ pub mod observe;
 pub mod protocol;
 pub mod relay;
 pub mod spin_headers;
+pub mod stalled_reply;
 pub mod timed_stream;
 pub mod tls;
 pub mod traces;

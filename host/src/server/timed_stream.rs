@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
 use crate::config::Limits;
@@ -27,6 +28,8 @@ pub struct Activity {
     draining: AtomicBool,
     /// The connection's task, while it waits for input.
     reader: AtomicWaker,
+    /// Notified when a client no longer takes a reply.
+    stalled: Notify,
 }
 
 impl Activity {
@@ -42,6 +45,16 @@ impl Activity {
         self.draining.store(true, Ordering::Release);
     }
 
+    /// Reports that the client no longer takes a reply.
+    pub fn report_stall(&self) {
+        self.stalled.notify_one();
+    }
+
+    /// Waits until a stall is reported.
+    pub async fn stalled(&self) {
+        self.stalled.notified().await;
+    }
+
     fn is_active(&self) -> bool {
         self.active.load(Ordering::Acquire) > 0
     }
@@ -49,6 +62,12 @@ impl Activity {
 
 /// A request whose body or reply has not ended.
 pub struct ActiveRequest(Arc<Activity>);
+
+impl ActiveRequest {
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.0
+    }
+}
 
 impl Clone for ActiveRequest {
     fn clone(&self) -> Self {
