@@ -5,11 +5,12 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use crate::app::{App, Bake, Build, Component};
-use crate::bake::{self, Adapter, ModelFolder};
-use crate::progress::say;
-use crate::runtime::cache;
+use crate::bake::{self, ModelFolder};
 use crate::toolchain::{self, Request};
+use spotter_app::{App, Bake, Build, Component};
+use spotter_cache as cache;
+use spotter_progress::say;
+use spotter_runtime::wrap::{Adapter, wrap};
 
 /// Builds every component of an application that has a build command, and bakes or wraps every one that has a
 /// module.
@@ -74,7 +75,7 @@ fn bake_to(bake: &Bake, target: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot read {}", bake.module.display()))?;
     let component = match &bake.model {
         Some(folder) => baked(&module, &ModelFolder::read(folder)?)?,
-        None => bake::wrap(&module, Adapter::Reactor)?,
+        None => wrap(&module, Adapter::Reactor)?,
     };
     if std::fs::read(target).is_ok_and(|present| present == component) {
         return Ok(());

@@ -29,7 +29,7 @@ pub fn component(toolchain: crate::toolchain::Request) -> anyhow::Result<Vec<u8>
 
     use anyhow::{Context, ensure};
 
-    use crate::app::{App, Choices};
+    use spotter_app::{App, Choices};
 
     const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../spin.toml");
     let manifest = Path::new(MANIFEST);

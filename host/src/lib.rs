@@ -1,19 +1,8 @@
-//! Spotter's runtime: builds applications of WebAssembly components and serves them over HTTP.
+//! The `spotter` command: builds and bakes applications of WebAssembly components, serves them, and ships them.
 
-pub mod app;
 pub mod bake;
 pub mod build;
 pub mod cli;
-pub mod config;
 pub mod detector;
-pub mod nn;
-pub mod node;
 pub mod onnx;
-pub mod progress;
-pub mod registry;
-pub mod runtime;
-pub mod server;
-#[cfg(feature = "shim")]
-pub mod shim;
-mod suggest;
 pub mod toolchain;

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use spotter::app::{App, Choices};
-use spotter::config::Limits;
-use spotter::runtime::Runtime;
-use spotter::runtime::usage::Usage;
+use spotter_app::{App, Choices};
+use spotter_config::Limits;
+use spotter_runtime::Runtime;
+use spotter_runtime::usage::Usage;
 use spotter_tests::server::Server;
 use spotter_tests::{
     client, component, native as native_detector, peer, pictures, root, run, stderr,

@@ -71,10 +71,11 @@ pub fn spotter() -> &'static Path {
             }
         }
         let build = build
-            // Build the whole workspace, as the tests are built. Building the package alone would select other
-            // features of its dependencies, and so build all of them a second time.
-            .args(["build", "--release", "--quiet", "--workspace", "--bins"])
-            .args(cfg!(feature = "system").then_some("--features=onnxruntime,shim,system"))
+            // Build all packages that the tests were built with. Building one alone would select other features of
+            // its dependencies, and so build all of them a second time.
+            .args(["build", "--release", "--quiet", "--bins"])
+            .args(cfg!(feature = "system").then_some("--workspace"))
+            .args(cfg!(feature = "system").then_some("--features=onnxruntime,system"))
             .current_dir(root())
             .status()
             .expect("cargo starts");

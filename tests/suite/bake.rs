@@ -64,7 +64,7 @@ fn largest_module(component: &[u8]) -> Vec<u8> {
 #[test]
 fn the_components_imports_are_http_io_clocks_random_and_stdio() {
     let bytes = std::fs::read(component()).expect("a component");
-    let interfaces = spotter::app::check::interfaces(&bytes).expect("a component");
+    let interfaces = spotter_app::check::interfaces(&bytes).expect("a component");
     let names: Vec<&str> =
         interfaces.imports.iter().map(|name| name.split('@').next().expect("a name")).collect();
     let granted = [

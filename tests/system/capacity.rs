@@ -1,7 +1,7 @@
 //! The manifests' numbers fit each other, and nodes of common sizes.
 
 use serde_json::Value;
-use spotter::config::limits::{LimitSettings, Limits};
+use spotter_config::limits::{LimitSettings, Limits};
 use spotter_tests::cluster::{Resources, room};
 use spotter_tests::manifests::{of_kind, render};
 

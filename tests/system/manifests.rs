@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use spotter::config::Limits;
+use spotter_config::Limits;
 use spotter_tests::manifests::{RENDERED, documents, faults, of_kind, render};
 use spotter_tests::server::Server;
 use spotter_tests::{policy, root, run, stdout, system};

@@ -5,14 +5,8 @@
 
 use std::path::Path;
 
-use app::{App, Choices};
 use libfuzzer_sys::fuzz_target;
-
-#[allow(dead_code, reason = "only the parsing is called")]
-#[path = "../../src/app/mod.rs"]
-mod app;
-#[path = "../../src/suggest.rs"]
-mod suggest;
+use spotter_app::{App, Choices};
 
 fuzz_target!(|text: &str| {
     if let Ok(app) = App::parse(text, Path::new("/nowhere"), &Choices::default()) {

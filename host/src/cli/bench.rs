@@ -11,10 +11,10 @@ use clap::Args;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 
-use super::AppArguments;
 use super::detect::Detector;
-use crate::app::App;
-use crate::nn;
+use spotter_app::App;
+use spotter_nn as nn;
+use spotter_up::AppArguments;
 
 /// Measure how long this machine takes for a picture
 #[derive(Args)]

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::AppArguments;
 use crate::toolchain::{Installation, Preference, Request};
+use spotter_up::AppArguments;
 
 /// Compile and bake the components of an application
 #[derive(Args)]

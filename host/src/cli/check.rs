@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::AppArguments;
-use crate::progress::say;
-use crate::runtime::checked;
+use spotter_progress::say;
+use spotter_runtime::checked;
+use spotter_up::AppArguments;
 
 /// Validate a manifest and its components without running them
 #[derive(Args)]

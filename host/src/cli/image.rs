@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::AppArguments;
-use crate::registry::archive;
-use crate::runtime::checked;
+use spotter_registry::archive;
+use spotter_runtime::checked;
+use spotter_up::AppArguments;
 
 /// Write an application as a container image: an OCI archive for `ctr image import`
 #[derive(Args)]

@@ -5,9 +5,9 @@ use std::io::BufRead;
 use anyhow::{Context, ensure};
 use clap::Args;
 
-use super::block_on;
-use crate::progress::say;
-use crate::registry::{self, credentials};
+use spotter_progress::say;
+use spotter_registry::{self as registry, credentials};
+use spotter_up::block_on;
 
 /// Log in to an OCI registry; the password is read from standard input
 #[derive(Args)]

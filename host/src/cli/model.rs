@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use crate::onnx::{Network, guess};
-use crate::progress::say;
+use spotter_progress::say;
 
 /// Prepare a model
 #[derive(Args)]

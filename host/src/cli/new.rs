@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 
 use super::build::ToolchainArguments;
-use crate::progress::say;
+use spotter_progress::say;
 
 /// Create a folder with an application that serves a detector
 #[derive(Args)]

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::node::check::{Finding, Role, Verdict, findings};
-use crate::node::metrics;
-use crate::node::state::MachineState;
+use spotter_node::check::{Finding, Role, Verdict, findings};
+use spotter_node::metrics;
+use spotter_node::state::MachineState;
 
 /// Check a machine that is to be a node: its bond, containerd, cgroups and MTUs
 #[derive(Args)]

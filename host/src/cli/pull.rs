@@ -6,8 +6,8 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use walkdir::WalkDir;
 
-use super::block_on;
-use crate::registry;
+use spotter_registry as registry;
+use spotter_up::block_on;
 
 /// Pull an application from an OCI registry into the cache, or into a folder
 #[derive(Args)]

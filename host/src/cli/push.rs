@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::{AppArguments, block_on};
-use crate::registry::{self, pack};
-use crate::runtime::checked;
+use spotter_registry::{self as registry, pack};
+use spotter_runtime::checked;
+use spotter_up::{AppArguments, block_on};
 
 /// Push an application to an OCI registry
 #[derive(Args)]

@@ -7,8 +7,8 @@ use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 use similar::TextDiff;
 
-use crate::node::containerd::{self, RuntimeEntry};
-use crate::progress::say;
+use spotter_node::containerd::{self, RuntimeEntry};
+use spotter_progress::say;
 
 /// The file name by which containerd finds the shim.
 const PROGRAM: &str = "containerd-shim-spotter-v1";
@@ -69,7 +69,7 @@ impl Install {
         let options = self.options;
         let bytes = std::fs::read(&source).with_context(|| {
             format!(
-                "cannot read {}; build it with `cargo build --release --features shim`, or name it with --binary",
+                "cannot read {}; build it with `cargo build --release -p containerd-shim-spotter`, or name it with --binary",
                 source.display()
             )
         })?;

@@ -12,12 +12,12 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use notify_debouncer_mini::notify::{RecommendedWatcher, RecursiveMode};
 use notify_debouncer_mini::{DebounceEventResult, Debouncer, new_debouncer};
 
-use super::AppArguments;
 use super::build::ToolchainArguments;
-use crate::app::App;
-use crate::app::models::NnEngine;
-use crate::progress::say;
-use crate::server::listener::Signals;
+use spotter_app::App;
+use spotter_app::models::NnEngine;
+use spotter_progress::say;
+use spotter_server::listener::Signals;
+use spotter_up::AppArguments;
 
 /// Build and serve an application, and do so again after every change to its sources
 #[derive(Args)]

@@ -8,8 +8,8 @@ use std::process::Command;
 use anyhow::{Context, bail, ensure};
 
 use super::{Installation, TARGET, libc_stub};
-use crate::progress::say;
-use crate::runtime::cache;
+use spotter_cache as cache;
+use spotter_progress::say;
 
 /// A compiler, cargo, the library's source, a C library for WASI, a linker.
 const PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "wasi-libc", "lld"];

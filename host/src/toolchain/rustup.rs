@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::TARGET;
-use crate::progress::Step;
-use crate::runtime::cache;
+use spotter_cache as cache;
+use spotter_progress::Step;
 
 /// How long to wait after rustup has failed before trying it again.
 const RETRY_INTERVAL: Duration = Duration::from_hours(1);

@@ -11,9 +11,9 @@ use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 
 use super::inputs::Content;
-use crate::app::App;
-use crate::config::Limits;
-use crate::server::{Connection, Scheme, Server};
+use spotter_app::App;
+use spotter_config::Limits;
+use spotter_server::{Connection, Scheme, Server};
 
 /// The largest picture that is read from a URL, in bytes.
 const MAX_DOWNLOAD_BYTES: usize = 64 << 20;

@@ -17,12 +17,12 @@ use clap::{Args, ValueEnum};
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 
-use super::AppArguments;
-use crate::progress::{Step, say};
 pub(super) use detector::Detector;
 use export::{Coco, Csv, Yolo};
 use inputs::{Content, Depth, Input, Picture};
 use output::{Json, JsonLines, Outcome, Reply, Table, Writer};
+use spotter_progress::{Step, say};
+use spotter_up::AppArguments;
 
 /// Detect objects in pictures
 #[derive(Args)]
@@ -171,7 +171,7 @@ impl Detect {
     fn progress(&self, inputs: &[Input]) -> Option<Step> {
         let is_counted = inputs.len() > 1 && !inputs.contains(&Input::Stdin);
         (is_counted && !stdout().is_terminal() && std::io::stderr().is_terminal())
-            .then(|| Step::of_items("Detecting".to_owned(), inputs.len() as u64))
+            .then(|| Step::of_items("Detecting", inputs.len() as u64))
     }
 
     fn query(&self) -> String {

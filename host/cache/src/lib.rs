@@ -1,0 +1,120 @@
+//! Spotter's folders in the user's cache directory, and files that are written whole.
+//!
+//! Compiled code must be as trustworthy as the program itself. So the folders and their files must belong to this
+//! user and be writable by nobody else.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, ensure};
+
+/// A folder of Spotter's in the user's cache directory, created if necessary.
+///
+/// # Errors
+/// If the user has no cache directory, or the folder cannot be created or trusted.
+pub fn folder(name: &str) -> anyhow::Result<PathBuf> {
+    let base = dirs::cache_dir()
+        .context("there is no cache directory; set XDG_CACHE_HOME or HOME")?
+        .join("spotter");
+    let folder = base.join(name);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
+    ensure_private(&base)?;
+    ensure_private(&folder)?;
+    Ok(folder)
+}
+
+/// Writes a file atomically, readable by its owner only.
+///
+/// # Errors
+/// If writing fails. The error names the path.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    write_with_mode(path, bytes, 0o600)
+}
+
+/// Writes a file atomically, with these permission bits.
+///
+/// # Errors
+/// If writing fails. The error names the path.
+pub fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let context = || format!("cannot write {}", path.display());
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
+    file.write_all(bytes).with_context(context)?;
+    fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).with_context(context)?;
+    file.persist(path).with_context(context)?;
+    Ok(())
+}
+
+/// Waits until no other process that asked for its turn compiles. Dropping the file ends the turn.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn turn() -> anyhow::Result<File> {
+    let path = folder("compiled")?.join("turn.lock");
+    let context = || format!("cannot lock {}", path.display());
+    let turn = File::create(&path).with_context(context)?;
+    turn.lock().with_context(context)?;
+    Ok(turn)
+}
+
+/// Cache entries that have not been used for this long are removed.
+const MAX_UNUSED_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Notes that an entry was used now, so that it is not removed as unused.
+pub fn touch(path: &Path) {
+    let noted = File::options().append(true).open(path);
+    // If this fails, the entry is removed too early and has to be compiled again.
+    let _ = noted.and_then(|file| file.set_modified(SystemTime::now()));
+}
+
+/// Removes old entries, so that the cache does not grow with every version. A process that has mapped an entry
+/// keeps it.
+pub fn remove_unused(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let used = entry.metadata().and_then(|metadata| metadata.modified());
+        if used.is_ok_and(|used| used.elapsed().is_ok_and(|since| since > MAX_UNUSED_AGE)) {
+            // Another process may have removed it already.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Checks that a file or folder belongs to this user and is writable by nobody else.
+///
+/// # Errors
+/// If it is not. The error names the path.
+pub fn ensure_private(path: &Path) -> anyhow::Result<()> {
+    let metadata = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let owner = fs::metadata("/proc/self").map_or(metadata.uid(), |process| process.uid());
+    ensure!(
+        metadata.uid() == owner && metadata.permissions().mode() & 0o022 == 0,
+        "{} belongs to another user or is writable by others, so compiled code in it cannot be \
+         trusted; remove it, or set XDG_CACHE_HOME to a folder of your own",
+        path.display()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::{folder, turn};
+
+    #[test]
+    fn only_one_process_has_its_turn() {
+        let mine = turn().unwrap();
+        let other = File::open(folder("compiled").unwrap().join("turn.lock")).unwrap();
+        assert!(other.try_lock().is_err());
+        drop(mine);
+        other.lock().unwrap();
+    }
+}

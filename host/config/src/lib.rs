@@ -1,0 +1,9 @@
+//! Configuration of the host: limits, the runtime configuration file, and the notation of sizes and times.
+
+pub mod file;
+pub mod limits;
+pub mod memory;
+pub mod suggest;
+pub mod units;
+
+pub use limits::Limits;

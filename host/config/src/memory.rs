@@ -1,0 +1,183 @@
+//! Fits the limits that nobody set to the memory that the process may use, so that a container's limit holds all
+//! that the server accepts.
+
+use std::fs;
+use std::path::Path;
+
+use super::limits::{LimitSettings, Limits};
+
+/// What the server needs beside instances and buffers: its code's own data, threads and connections.
+const HOST_MEMORY: u64 = 32 << 20;
+/// The least that is left for buffered bodies, and for buffered replies.
+const MIN_BUFFERS: u64 = 16 << 20;
+
+impl Limits {
+    /// The memory that the server may use at most, in bytes, while no instance calls another.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let instances = self.instance_memory.saturating_mul(self.instances as u64);
+        HOST_MEMORY
+            .saturating_add(instances)
+            .saturating_add(self.upload_memory)
+            .saturating_add(self.reply_memory)
+    }
+
+    /// Lowers the limits that `set` leaves open, until all of them together fit into `available` bytes: first the
+    /// buffers, which only take load off the instances, then the number of instances. An instance keeps its memory,
+    /// because functions rely on it; so one instance may be too many.
+    pub(super) fn fit(mut self, set: &LimitSettings, available: u64) -> Self {
+        if self.memory() <= available {
+            return self;
+        }
+        let buffers = [
+            (&mut self.upload_memory, set.upload_memory.is_some()),
+            (&mut self.reply_memory, set.reply_memory.is_some()),
+        ];
+        let fixed: u64 = buffers.iter().filter(|(_, is_set)| *is_set).map(|(size, _)| **size).sum();
+        let open = buffers.iter().filter(|(_, is_set)| !is_set).count() as u64;
+        let room = available.saturating_sub(HOST_MEMORY).saturating_sub(fixed);
+        let least = MIN_BUFFERS.max(self.body_size.min(self.body_buffer));
+        let for_instances = room.saturating_sub(open * least);
+        if set.instances.is_none() {
+            let fitting =
+                usize::try_from(for_instances / self.instance_memory).unwrap_or(usize::MAX);
+            self.instances = self.instances.min(fitting).max(1);
+        }
+        let left = room.saturating_sub(self.instance_memory.saturating_mul(self.instances as u64));
+        for (size, is_set) in buffers {
+            if !is_set {
+                *size = (*size).min((left / open).max(least));
+            }
+        }
+        self
+    }
+}
+
+/// Says in the log which limits became smaller than `wanted` in this memory, and which do not fit.
+pub(super) fn report(limits: &Limits, wanted: &Limits, available: u64) {
+    let needed = limits.memory();
+    if needed > available {
+        tracing::warn!(
+            needed,
+            available,
+            "the limits allow more memory than this process may use, so that it may be killed: raise its memory limit, \
+             or lower `instances`, `instance_memory`, `upload_memory` or `reply_memory`"
+        );
+    }
+    if limits.instances < wanted.instances {
+        tracing::warn!(
+            instances = limits.instances,
+            cores = wanted.instances,
+            available,
+            "this process may not use enough memory for an instance on each core: raise its memory limit, or lower \
+             `instance_memory`"
+        );
+    }
+}
+
+/// The smallest memory limit of this process's cgroup and those above it, in bytes, on the machine whose root is
+/// `root`; `None` if there is none (<https://docs.kernel.org/admin-guide/cgroup-v2.html>, `memory.max`).
+#[must_use]
+pub fn available(root: &Path) -> Option<u64> {
+    let cgroups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+    cgroups.lines().filter_map(|line| smallest(root, line)).min()
+}
+
+/// The smallest limit by one line of `/proc/self/cgroup`: number, controllers, path. Version 2 has no controllers.
+fn smallest(root: &Path, line: &str) -> Option<u64> {
+    /// Version 1 has no word for "no limit", but a number that no machine has.
+    const UNLIMITED: u64 = 1 << 50;
+    let mut fields = line.splitn(3, ':').skip(1);
+    let (controllers, path) = (fields.next()?, fields.next()?);
+    let (mount, file) = match controllers {
+        "" => ("sys/fs/cgroup", "memory.max"),
+        _ if controllers.split(',').any(|one| one == "memory") => {
+            ("sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        }
+        _ => return None,
+    };
+    let limit = |cgroup: &Path| {
+        let cgroup = cgroup.strip_prefix("/").unwrap_or(cgroup);
+        let text = fs::read_to_string(root.join(mount).join(cgroup).join(file)).ok()?;
+        text.trim().parse().ok().filter(|limit| *limit < UNLIMITED)
+    };
+    // In a container, the path may be that on the machine, of which only the last folder is mounted, as the root.
+    Path::new(path).ancestors().filter_map(limit).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::available;
+    use crate::limits::{LimitSettings, Limits};
+    use crate::units::Size;
+
+    fn fitted(settings: LimitSettings, instances: usize, available: u64) -> Limits {
+        Limits { instances, ..settings.resolve(LimitSettings::default(), None).unwrap() }
+            .fit(&settings, available)
+    }
+
+    #[test]
+    fn what_nobody_set_fits_into_the_memory_that_there_is() {
+        let open = LimitSettings::default();
+        let defaults = Limits { instances: 2, ..Limits::default() };
+        assert_eq!(fitted(open, 2, 2 << 30), defaults);
+        // A GiB: only the buffers are smaller.
+        let limits = fitted(open, 2, 1 << 30);
+        assert_eq!((limits.instances, limits.instance_memory), (2, defaults.instance_memory));
+        assert!(limits.upload_memory == limits.reply_memory && limits.upload_memory > 200 << 20);
+        // Many cores: fewer instances, of the same memory.
+        let limits = fitted(open, 16, 1 << 30);
+        assert_eq!((limits.instances, limits.instance_memory), (3, defaults.instance_memory));
+        for available in [320 << 20, 512 << 20, 1 << 30, 3 << 30] {
+            for instances in [1, 2, 5, 64] {
+                let limits = fitted(open, instances, available);
+                assert!(limits.memory() <= available, "{limits:?} in {available}");
+                assert!(
+                    limits.instances <= instances && limits.upload_memory >= limits.body_buffer
+                );
+            }
+        }
+        // Too little for one instance, which stays nevertheless.
+        let limits = fitted(open, 2, 128 << 20);
+        assert_eq!((limits.instances, limits.instance_memory), (1, defaults.instance_memory));
+        assert!(limits.memory() > 128 << 20);
+    }
+
+    #[test]
+    fn what_somebody_set_stays() {
+        let set = LimitSettings {
+            instances: Some(3),
+            upload_memory: Some(Size(100 << 20)),
+            ..LimitSettings::default()
+        };
+        let limits = fitted(set, 3, 1 << 30);
+        assert_eq!((limits.instances, limits.upload_memory), (3, 100 << 20));
+        assert!(limits.memory() <= 1 << 30 && limits.reply_memory > 100 << 20);
+        let set = LimitSettings { reply_memory: Some(Size(200 << 20)), ..set };
+        let limits = fitted(set, 3, 1 << 30);
+        assert_eq!((limits.instances, limits.reply_memory), (3, 200 << 20));
+        assert!(limits.memory() > 1 << 30);
+    }
+
+    #[test]
+    fn the_smallest_limit_of_the_cgroups_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        assert_eq!(available(root.path()), None);
+        write("proc/self/cgroup", "0::/pod/container\n");
+        write("sys/fs/cgroup/pod/container/memory.max", "max\n");
+        assert_eq!(available(root.path()), None);
+        write("sys/fs/cgroup/pod/memory.max", "2048\n");
+        assert_eq!(available(root.path()), Some(2048));
+        // Version 1, as a container sees it: the path is the machine's, and the mount the container's own.
+        write("proc/self/cgroup", "4:cpu,cpuacct:/pod/c\n3:memory:/kubepods/pod/c\n");
+        write("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+        assert_eq!(available(root.path()), None);
+        write("sys/fs/cgroup/memory/memory.limit_in_bytes", "1073741824\n");
+        assert_eq!(available(root.path()), Some(1 << 30));
+    }
+}

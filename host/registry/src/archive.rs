@@ -1,0 +1,113 @@
+//! Writes a `FROM scratch` image with `spin.toml` and its components as an OCI archive
+//! (<https://github.com/opencontainers/image-spec/blob/main/image-layout.md>), without Docker.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use walkdir::WalkDir;
+
+use super::pack::{self, digest};
+use super::unpack::{self, Layer};
+use spotter_app::App;
+use spotter_app::manifest::Manifest;
+use spotter_cache::write_whole;
+
+const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+const TAR_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// Writes the archive, and returns the digest of the image's manifest. The archive is reproducible.
+///
+/// # Errors
+/// If a component is not built, or a file cannot be read or written.
+pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow::Result<String> {
+    let folder = folder(manifest, app)?;
+    let tar = layer(folder.path())?;
+    let mut zipped = GzEncoder::new(Vec::new(), Compression::default());
+    zipped.write_all(&tar)?;
+    let zipped = zipped.finish()?;
+    let config = json!({
+        "architecture": pack::architecture(),
+        "os": "linux",
+        // Container runtimes require an entry point. The shim reads the manifest that it names.
+        "config": {"Entrypoint": ["/spin.toml"], "WorkingDir": "/"},
+        "rootfs": {"type": "layers", "diff_ids": [digest(&tar)]},
+    })
+    .to_string();
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": descriptor("application/vnd.oci.image.config.v1+json", config.as_bytes()),
+        "layers": [descriptor(TAR_TYPE, &zipped)],
+    })
+    .to_string();
+    let mut entry = descriptor(MANIFEST_TYPE, manifest.as_bytes());
+    entry["annotations"] = json!({
+        "io.containerd.image.name": fully_qualified(name),
+        "org.opencontainers.image.ref.name": name.rsplit_once(':').map_or("latest", |(_, tag)| tag),
+    });
+    let index =
+        json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry]}).to_string();
+    let mut archive = tar::Builder::new(Vec::new());
+    append(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    append(&mut archive, "index.json", index.as_bytes())?;
+    for blob in [config.as_bytes(), manifest.as_bytes(), &zipped] {
+        append(&mut archive, &format!("blobs/{}", digest(blob).replace(':', "/")), blob)?;
+    }
+    write_whole(output, &archive.into_inner()?)?;
+    Ok(digest(manifest.as_bytes()))
+}
+
+/// The application as `pull` writes it: its manifest, components and files.
+fn folder(manifest: Manifest, app: &App) -> anyhow::Result<TempDir> {
+    let package = pack::application(manifest, app)?;
+    let layers = package.layers.into_iter();
+    let layers: Vec<Layer> = layers
+        .map(|layer| Layer { media_type: layer.media_type, bytes: layer.data.into() })
+        .collect();
+    let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
+    unpack::unpack(&layers, folder.path())?;
+    Ok(folder)
+}
+
+fn layer(folder: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for entry in WalkDir::new(folder).min_depth(1).sort_by_file_name() {
+        let entry = entry?;
+        if entry.file_type().is_file() {
+            let path = entry.path().strip_prefix(folder)?.to_string_lossy();
+            append(&mut tar, &path, &std::fs::read(entry.path())?)?;
+        }
+    }
+    Ok(tar.into_inner()?)
+}
+
+/// Appends a file without an owner or a time, so that the archive depends only on the content.
+fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    tar.append_data(&mut header, path, bytes).with_context(|| format!("cannot archive {path}"))
+}
+
+fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
+    json!({"mediaType": media_type, "digest": digest(bytes), "size": bytes.len()})
+}
+
+/// The image's name with a registry, as containerd requires.
+fn fully_qualified(name: &str) -> String {
+    let registry = name.split_once('/').map_or("", |(registry, _)| registry);
+    if registry == "localhost" || registry.contains(['.', ':']) {
+        name.to_owned()
+    } else if name.contains('/') {
+        format!("docker.io/{name}")
+    } else {
+        format!("docker.io/library/{name}")
+    }
+}

@@ -1,0 +1,223 @@
+//! Pushes applications to OCI registries, and pulls them.
+
+pub mod archive;
+pub mod credentials;
+pub mod locked;
+pub mod pack;
+pub mod unpack;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use futures_util::StreamExt;
+use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::errors::OciDistributionError;
+use oci_client::manifest::OciImageManifest;
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Client, Reference, RegistryOperation};
+
+use pack::Package;
+use spotter_cache as cache;
+use spotter_progress::{Step, say};
+use unpack::Layer;
+
+/// The media type of an OCI image configuration.
+const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+/// The media types of a Spin application's layers.
+const LOCKED_TYPE: &str = "application/vnd.fermyon.spin.application.v1+config";
+const WASM_LAYER_TYPE: &str = "application/vnd.wasm.content.layer.v1+wasm";
+const DATA_TYPE: &str = "application/vnd.wasm.content.layer.v1+data";
+/// The media types of a WebAssembly artifact's configuration and layer.
+const WASM_CONFIG_TYPE: &str = "application/vnd.wasm.config.v0+json";
+const WASM_TYPE: &str = "application/wasm";
+
+/// Whether a layer of this media type is a component.
+pub fn is_component(media_type: &str) -> bool {
+    [WASM_TYPE, WASM_LAYER_TYPE].contains(&media_type)
+}
+
+/// The largest image that is pulled, in bytes.
+pub const MAX_IMAGE_BYTES: i64 = 2 << 30;
+
+/// Parses a reference such as `ghcr.io/me/detect:1`.
+///
+/// # Errors
+/// If the text is not an image reference.
+pub fn reference(text: &str) -> anyhow::Result<Reference> {
+    text.parse().with_context(|| {
+        format!(
+            "{text:?} is not an image reference; write REGISTRY/NAME:TAG or REGISTRY/NAME@DIGEST"
+        )
+    })
+}
+
+/// Pushes a package, and returns the digest of its manifest.
+///
+/// # Errors
+/// If the registry cannot be reached, or rejects the package or the login.
+pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<String> {
+    let client = client(reference);
+    let auth = credentials::find(reference.resolve_registry())?;
+    client.store_auth_if_needed(reference.resolve_registry(), &auth).await;
+    let Package { config, layers } = package;
+    let manifest = OciImageManifest::build(&layers, &config, None);
+    let total = layers.iter().map(|layer| layer.data.len() as u64).sum();
+    let step = Step::of_bytes(format!("Pushing {reference}"), total);
+    let context = || login_hint(reference);
+    for (layer, descriptor) in layers.into_iter().zip(&manifest.layers) {
+        let length = layer.data.len() as u64;
+        if !client.blob_exists(reference, &descriptor.digest).await.unwrap_or_default() {
+            client
+                .push_blob(reference, layer.data, &descriptor.digest)
+                .await
+                .with_context(context)?;
+        }
+        step.advance(length);
+    }
+    client
+        .push_blob(reference, config.data, &manifest.config.digest)
+        .await
+        .with_context(context)?;
+    client.push_manifest(reference, &manifest.into()).await.with_context(context)?;
+    let digest = client.fetch_manifest_digest(reference, &auth).await.with_context(context)?;
+    step.done(format!("Pushed {reference}"));
+    Ok(digest)
+}
+
+/// Pulls an application into the cache, unless it is there already. Returns its folder and digest.
+///
+/// # Errors
+/// If the registry cannot be reached or rejects the request, or the image contains no application.
+pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
+    let client = client(reference);
+    let auth = credentials::find(reference.resolve_registry())?;
+    let context = || login_hint(reference);
+    let (manifest, digest) =
+        client.pull_image_manifest(reference, &auth).await.with_context(context)?;
+    let name = digest.trim_start_matches("sha256:");
+    ensure!(name.chars().all(|c| c.is_ascii_hexdigit()), "{digest:?} is not a SHA-256 digest");
+    let folder = cache::folder("applications")?.join(name);
+    if folder.join("spin.toml").exists() {
+        return Ok((folder, digest));
+    }
+    let total: i64 = manifest.layers.iter().map(|layer| layer.size.max(0)).sum();
+    ensure!(
+        total <= MAX_IMAGE_BYTES,
+        "the image has {total} bytes of layers; at most {MAX_IMAGE_BYTES} are pulled"
+    );
+    let step = Step::of_bytes(format!("Pulling {reference}"), total.unsigned_abs());
+    let mut layers = Vec::new();
+    for descriptor in &manifest.layers {
+        let mut pieces =
+            client.pull_blob_stream(reference, descriptor).await.with_context(context)?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces.stream.next().await {
+            bytes.extend_from_slice(&piece.with_context(context)?);
+            ensure!(
+                bytes.len() as u64 <= descriptor.size.unsigned_abs(),
+                "the layer {} is longer than the {} bytes in the manifest",
+                descriptor.digest,
+                descriptor.size
+            );
+        }
+        ensure!(
+            pack::digest(&bytes) == descriptor.digest,
+            "the content of the layer {} does not match its digest: it is damaged or has been changed",
+            descriptor.digest
+        );
+        step.advance(bytes.len() as u64);
+        layers.push(Layer { media_type: descriptor.media_type.clone(), bytes });
+    }
+    unpack::unpack(&layers, &folder).with_context(|| format!("cannot use {reference}"))?;
+    step.done(format!("Pulled {reference}"));
+    say(&format!("  {digest}"));
+    Ok((folder, digest))
+}
+
+/// Checks a user name and password with a registry.
+///
+/// # Errors
+/// If the registry rejects them.
+pub async fn check_login(registry: &str, user: &str, password: &str) -> anyhow::Result<()> {
+    let reference = Reference::with_tag(registry.to_owned(), "spotter/login".into(), "none".into());
+    let auth = RegistryAuth::Basic(user.to_owned(), password.to_owned());
+    let client = client(&reference);
+    let refused = || format!("{registry} rejects this user name and password");
+    client.auth(&reference, &auth, RegistryOperation::Pull).await.with_context(refused)?;
+    // A registry without tokens checks them only on a request. That this image does not exist is fine.
+    match client.fetch_manifest_digest(&reference, &auth).await {
+        Err(
+            error @ (OciDistributionError::UnauthorizedError { .. }
+            | OciDistributionError::AuthenticationFailure(_)
+            | OciDistributionError::RequestError(_)),
+        ) => Err(error).with_context(refused),
+        _ => Ok(()),
+    }
+}
+
+/// A client that uses plain HTTP only for registries on this machine.
+fn client(reference: &Reference) -> Client {
+    let protocol = if is_loopback(reference.resolve_registry()) {
+        ClientProtocol::Http
+    } else {
+        ClientProtocol::Https
+    };
+    Client::new(ClientConfig { protocol, ..ClientConfig::default() })
+}
+
+fn is_loopback(registry: &str) -> bool {
+    let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn login_hint(reference: &Reference) -> String {
+    let registry = reference.resolve_registry();
+    format!(
+        "{registry} did not serve or accept {reference}; does the image exist, and are you logged in \
+         (`spotter login {registry} --username NAME`)?"
+    )
+}
+
+/// Whether `--from` names an image rather than a path: it has a registry before a `/`, and is not an existing
+/// file.
+pub fn is_reference(from: &Path) -> bool {
+    let Some(text) = from.to_str() else { return false };
+    let registry = text.split_once('/').map_or("", |(registry, _)| registry);
+    let has_registry = registry == "localhost" || registry.contains(['.', ':']);
+    !registry.starts_with('.')
+        && has_registry
+        && !from.exists()
+        && text.parse::<Reference>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_loopback, is_reference};
+    use std::path::Path;
+
+    #[test]
+    fn plain_http_is_for_this_machine_only() {
+        for registry in ["localhost", "localhost:5000", "127.0.0.1:5000", "[::1]:5000"] {
+            assert!(is_loopback(registry), "{registry}");
+        }
+        for registry in ["ghcr.io", "localhost.example.com", "10.0.0.1:5000", "127.0.0.1.nip.io"] {
+            assert!(!is_loopback(registry), "{registry}");
+        }
+    }
+
+    #[test]
+    fn an_image_is_told_from_a_path() {
+        for text in [
+            "ghcr.io/me/detect:1",
+            "localhost:5000/detect",
+            "registry.example.com/a/b@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+        ] {
+            assert!(is_reference(Path::new(text)), "{text}");
+        }
+        for text in ["spin.toml", "./a.b/c", "../a/b", "folder/spin.toml", "/etc/passwd"] {
+            assert!(!is_reference(Path::new(text)), "{text}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Packs an application into layers: one for each component and each file, and one for the locked application.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use oci_client::client::{Config, ImageLayer};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
+
+use super::locked::{ComponentContent, Content, LockedApp, LockedFile, LockedModels};
+use super::{CONFIG_TYPE, DATA_TYPE, LOCKED_TYPE, WASM_CONFIG_TYPE, WASM_LAYER_TYPE, WASM_TYPE};
+use spotter_app::manifest::Manifest;
+use spotter_app::{App, Component, check, files};
+use spotter_nn as nn;
+
+/// The configuration and layers of an image.
+pub struct Package {
+    pub config: Config,
+    pub layers: Vec<ImageLayer>,
+}
+
+/// Packs an application in the format of `spin registry push`.
+///
+/// # Errors
+/// If a component is not built, or a file cannot be read.
+pub fn application(manifest: Manifest, app: &App) -> anyhow::Result<Package> {
+    let mut layers = Layers::default();
+    let mut contents = BTreeMap::new();
+    for (id, component) in app.components.iter().chain(&app.idle) {
+        let source = layers.add(read(component)?, WASM_LAYER_TYPE);
+        let files = add_files(component, &mut layers).with_context(|| format!("`{id}`"))?;
+        let models = add_models(component, &mut layers).with_context(|| format!("`{id}`"))?;
+        contents.insert(id.clone(), ComponentContent { source, files, models });
+    }
+    let locked = serde_json::to_vec(&LockedApp::of(manifest, contents)?)?;
+    layers.add(locked, LOCKED_TYPE);
+    let config = json!({
+        "architecture": "wasm",
+        "os": "wasip1",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": layers.digests},
+    });
+    let config = Config::new(config.to_string(), CONFIG_TYPE.to_owned(), None);
+    Ok(Package { config, layers: layers.layers })
+}
+
+/// Packs an application's only component as a WebAssembly OCI artifact
+/// (<https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/>).
+///
+/// # Errors
+/// If the application does not have exactly one component, or the component has files or is not built.
+pub fn artifact(app: &App) -> anyhow::Result<Package> {
+    let mut components = app.components.values();
+    let (Some(component), None) = (components.next(), components.next()) else {
+        anyhow::bail!(
+            "the application has {} components, but an artifact has one; push without --artifact",
+            app.components.len()
+        );
+    };
+    ensure!(
+        component.files.is_empty(),
+        "`{}` has files, but an artifact cannot contain any; push without --artifact",
+        component.id
+    );
+    ensure!(
+        !check::uses_nn(&read(component)?)?,
+        "`{}` uses models of the host, but an artifact cannot contain any; push without --artifact",
+        component.id
+    );
+    let mut layers = Layers::default();
+    layers.add(read(component)?, WASM_TYPE);
+    let config = json!({
+        "architecture": "wasm",
+        "os": "wasip2",
+        "layerDigests": layers.digests,
+        "component": {"exports": [], "imports": []},
+    });
+    let config = Config::new(config.to_string(), WASM_CONFIG_TYPE.to_owned(), None);
+    Ok(Package { config, layers: layers.layers })
+}
+
+fn read(component: &Component) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(&component.source).with_context(|| {
+        let path = component.source.display();
+        format!("cannot read {path} of `{}`; build it with `spotter build`", component.id)
+    })
+}
+
+fn add_files(component: &Component, layers: &mut Layers) -> anyhow::Result<Vec<LockedFile>> {
+    let staged = files::stage(&component.root, &component.files, &component.exclude_files)?;
+    let Some(staged) = staged else { return Ok(Vec::new()) };
+    let mut locked = Vec::new();
+    for entry in WalkDir::new(staged.path()).sort_by_file_name() {
+        let entry = entry?;
+        if entry.file_type().is_file() {
+            let content = layers.add(std::fs::read(entry.path())?, DATA_TYPE);
+            let path = entry.path().strip_prefix(staged.path()).unwrap_or(Path::new(""));
+            locked.push(LockedFile { content, path: format!("/{}", path.display()) });
+        }
+    }
+    Ok(locked)
+}
+
+/// The files that the host needs of each model that a component imports `wasi:nn` for.
+fn add_models(component: &Component, layers: &mut Layers) -> anyhow::Result<LockedModels> {
+    let mut models = LockedModels::new();
+    if !check::uses_nn(&read(component)?)? {
+        return Ok(models);
+    }
+    for (name, folder) in &component.models {
+        let folder = folder.as_ref().with_context(|| {
+            format!("no folder is given for the model `{name}`; add --model {name}=FOLDER")
+        })?;
+        let files = nn::FILES.iter().map(|file| {
+            let path = folder.join(file);
+            let bytes =
+                std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            Ok(LockedFile { content: layers.add(bytes, DATA_TYPE), path: format!("/{file}") })
+        });
+        models.insert(name.clone(), files.collect::<anyhow::Result<_>>()?);
+    }
+    Ok(models)
+}
+
+/// Layers without duplicates.
+#[derive(Default)]
+struct Layers {
+    layers: Vec<ImageLayer>,
+    digests: BTreeSet<String>,
+}
+
+impl Layers {
+    fn add(&mut self, bytes: Vec<u8>, media_type: &str) -> Content {
+        let digest = digest(&bytes);
+        if self.digests.insert(digest.clone()) {
+            self.layers.push(ImageLayer::new(Bytes::from(bytes), media_type.to_owned(), None));
+        }
+        Content { digest: Some(digest), inline: None }
+    }
+}
+
+/// The digest of bytes in OCI notation.
+pub fn digest(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hash}")
+}
+
+/// This machine's architecture in OCI notation. The image itself runs on any.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}

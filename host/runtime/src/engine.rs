@@ -1,0 +1,264 @@
+//! The wasmtime engines: pooled memories, copy-on-write images, and an epoch clock that stops guests.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::Semaphore;
+use wasmtime::component::Linker;
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::handler::Handler;
+use super::key_value::{self, KeyValueDatabase};
+use super::loaded::{Loaded, Shared, SiblingsCell};
+use super::neural_network::{self, NnGrant};
+use super::outbound::{MAX_OUTBOUND_CONNECTIONS, Siblings};
+use super::state::InstanceState;
+use super::variables;
+use super::{checked, compiled};
+use spotter_app::manifest::Interruption;
+use spotter_app::models::NnEngine;
+use spotter_app::{Component, check};
+use spotter_config::Limits;
+use spotter_nn::{self as nn, Graph, NnMetrics};
+
+/// How often a running guest is interrupted: the precision of its limit on processor time.
+pub const EPOCH_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The loaded components, and the engines that run them.
+pub struct Runtime {
+    limits: Limits,
+    /// By how their code is interrupted; each is started when the first component needs it.
+    executors: BTreeMap<Interruption, Executor>,
+    components: BTreeMap<String, Arc<Loaded>>,
+    /// `None` if no component uses a key-value store.
+    database: Option<KeyValueDatabase>,
+    siblings: SiblingsCell,
+    connections: Arc<Semaphore>,
+    /// By the folders of their models.
+    graphs: BTreeMap<PathBuf, Arc<dyn Graph>>,
+    nn_metrics: NnMetrics,
+}
+
+/// An engine, and what components can import.
+struct Executor {
+    engine: Engine,
+    linker: Linker<InstanceState>,
+}
+
+impl Executor {
+    /// Creates an engine. Starts its epoch clock, if its code is interrupted by epochs.
+    fn new(limits: &Limits, interruption: Interruption) -> anyhow::Result<Self> {
+        let engine = engine(limits, interruption)?;
+        if interruption == Interruption::Epoch {
+            start_epoch_clock(&engine)?;
+        }
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+        variables::add_to_linker(&mut linker, InstanceState::variables)?;
+        key_value::add_to_linker(&mut linker, InstanceState::key_value)?;
+        neural_network::add_to_linker(&mut linker, InstanceState::nn)?;
+        Ok(Self { engine, linker })
+    }
+}
+
+impl Runtime {
+    /// A runtime without components.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            limits: *limits,
+            executors: BTreeMap::new(),
+            components: BTreeMap::new(),
+            database: None,
+            siblings: Arc::default(),
+            connections: Arc::new(Semaphore::new(MAX_OUTBOUND_CONNECTIONS)),
+            graphs: BTreeMap::new(),
+            nn_metrics: NnMetrics::default(),
+        }
+    }
+
+    /// Opens the key-value database, whose stores hold up to `max_store_bytes` each. Call it before
+    /// [`Runtime::load`].
+    ///
+    /// # Errors
+    /// If the database cannot be opened, or another process has opened it.
+    pub fn open_database(&mut self, path: &Path, max_store_bytes: u64) -> anyhow::Result<()> {
+        self.database = Some(KeyValueDatabase::open(path, max_store_bytes)?);
+        Ok(())
+    }
+
+    /// Sets a value in the application's default store.
+    ///
+    /// # Errors
+    /// If no component uses a key-value store, or the database cannot be written.
+    pub fn set_key_value(&self, key: &str, value: &str) -> anyhow::Result<()> {
+        let database = self.database.as_ref();
+        database.context("no component has `key_value_stores`")?.set_default(key, value)
+    }
+
+    /// The metrics of networks that the host runs for guests.
+    pub fn nn_metrics(&self) -> &NnMetrics {
+        &self.nn_metrics
+    }
+
+    /// Loads a component, from the cache if it is there, and the networks that it uses.
+    ///
+    /// # Errors
+    /// If the file is not a component, imports an interface that the host does not provide, or exports no HTTP
+    /// handler.
+    pub fn load(&mut self, component: &Component, nn_engine: &NnEngine) -> anyhow::Result<()> {
+        let id = &component.id;
+        let executor = match self.executors.entry(component.interruption) {
+            Entry::Occupied(started) => started.into_mut(),
+            Entry::Vacant(vacant) => {
+                vacant.insert(Executor::new(&self.limits, component.interruption)?)
+            }
+        };
+        let compiled = match &component.compiled {
+            Some(file) => compiled::open(&executor.engine, file)?,
+            None => match compiled::get(&executor.engine, &component.source) {
+                // It was checked before it was compiled.
+                Ok(Some(compiled)) => compiled,
+                _ => compiled::load(&executor.engine, &checked::component(component)?, id)?,
+            },
+        };
+        let uses_nn =
+            compiled.component_type().imports(&executor.engine).any(|(name, _)| check::is_nn(name));
+        let linked =
+            executor.linker.instantiate_pre(&compiled).map_err(anyhow::Error::from).with_context(
+                || format!("component `{id}` has an import that the host does not provide"),
+            )?;
+        let handler = Handler::of(linked).with_context(|| format!("component `{id}`"))?;
+        let engine = executor.engine.clone();
+        let graphs = if uses_nn { self.graphs(component, nn_engine)? } else { BTreeMap::new() };
+        let shared = Shared {
+            database: self.database.clone(),
+            siblings: Arc::clone(&self.siblings),
+            connections: Arc::clone(&self.connections),
+            nn: NnGrant::new(graphs, self.nn_metrics.clone()),
+        };
+        let loaded = Loaded::new(component, &engine, handler, shared)
+            .with_context(|| format!("component `{id}`"))?;
+        self.components.insert(id.clone(), Arc::new(loaded));
+        Ok(())
+    }
+
+    /// Loads the networks that a component may use, each once.
+    fn graphs(
+        &mut self,
+        component: &Component,
+        engine: &NnEngine,
+    ) -> anyhow::Result<BTreeMap<String, Arc<dyn Graph>>> {
+        let mut granted = BTreeMap::new();
+        for (name, folder) in &component.models {
+            let folder = folder.as_ref().with_context(|| {
+                format!(
+                    "component `{}`: `ai_models` grants `{name}`, but no folder is given for it; add \
+                     --model {name}=FOLDER",
+                    component.id
+                )
+            })?;
+            let graph = match self.graphs.get(folder) {
+                Some(graph) => Arc::clone(graph),
+                None => nn::load(folder, engine).with_context(|| format!("the model `{name}`"))?,
+            };
+            self.graphs.insert(folder.clone(), Arc::clone(&graph));
+            granted.insert(name.clone(), graph);
+        }
+        Ok(granted)
+    }
+
+    /// Sets the server through which guests call each other. Only the first call has an effect.
+    pub fn connect(&self, siblings: Weak<dyn Siblings>) {
+        let _ = self.siblings.set(siblings);
+    }
+
+    /// The loaded component `id`.
+    pub fn component(&self, id: &str) -> Option<&Arc<Loaded>> {
+        self.components.get(id)
+    }
+}
+
+/// An engine that compiles code for a [`Runtime`]'s engines, and runs none.
+///
+/// # Errors
+/// If wasmtime rejects the configuration.
+pub fn compiler(limits: &Limits, interruption: Interruption) -> anyhow::Result<Engine> {
+    let engine = Engine::new(&config(limits, interruption, Allocation::OnDemand));
+    engine.map_err(anyhow::Error::from).context("cannot start wasmtime")
+}
+
+fn engine(limits: &Limits, interruption: Interruption) -> anyhow::Result<Engine> {
+    let pooled = Engine::new(&config(limits, interruption, Allocation::Pooled));
+    let engine = pooled.or_else(|error| {
+        // The pool reserves its whole address space at once, which some sandboxes do not allow.
+        tracing::info!(%error, "no pool of instances here: allocating each on demand");
+        Engine::new(&config(limits, interruption, Allocation::OnDemand))
+    });
+    engine.map_err(anyhow::Error::from).context("cannot start wasmtime")
+}
+
+#[derive(Clone, Copy)]
+enum Allocation {
+    Pooled,
+    OnDemand,
+}
+
+fn config(limits: &Limits, interruption: Interruption, allocation: Allocation) -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(interruption == Interruption::Epoch);
+    config.wasm_component_model_async(true);
+    if let Allocation::Pooled = allocation {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
+    }
+    config
+}
+
+/// How much of an instance's memory the pool keeps and zeroes for the next one, in bytes.
+const KEEP_RESIDENT_BYTES: usize = 256 << 10;
+
+/// A pool for all instances that may run at once, and for as many that are being torn down.
+fn pool(limits: &Limits) -> PoolingAllocationConfig {
+    let instances = limits.instances * 2 + limits.nested_instances();
+    let slots = u32::try_from(instances).unwrap_or(u32::MAX).max(8);
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(slots)
+        // A component may consist of several core modules: the adapter is one.
+        .total_core_instances(slots * 8)
+        .total_memories(slots * 2)
+        .total_tables(slots * 8)
+        .total_stacks(slots)
+        // Zeroing a small amount costs less than returning it to the system, which interrupts every core.
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_BYTES)
+        .async_stack_keep_resident(KEEP_RESIDENT_BYTES)
+        .pagemap_scan(Enabled::Auto)
+        .table_elements(200_000)
+        .max_memory_size(usize::try_from(limits.instance_memory).unwrap_or(usize::MAX))
+        .max_component_instance_size(8 << 20)
+        .max_core_instance_size(8 << 20)
+        .max_memories_per_component(4)
+        .max_core_instances_per_component(32)
+        .max_tables_per_component(32);
+    pool
+}
+
+fn start_epoch_clock(engine: &Engine) -> anyhow::Result<()> {
+    let engine = engine.weak();
+    std::thread::Builder::new()
+        .name("epoch".into())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                std::thread::sleep(EPOCH_INTERVAL);
+                engine.increment_epoch();
+            }
+        })
+        .context("cannot start the clock that stops guests")?;
+    Ok(())
+}

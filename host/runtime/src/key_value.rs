@@ -1,0 +1,287 @@
+//! Persistent key-value stores for components: `fermyon:spin/key-value` and `wasi:keyvalue/store`.
+
+use std::sync::Arc;
+
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+
+pub(super) use super::database::KeyValueDatabase;
+use super::database::OpenStore;
+
+mod spin {
+    wasmtime::component::bindgen!({
+        inline: "
+            package fermyon:spin@2.0.0;
+            interface key-value {
+                resource store {
+                    open: static func(label: string) -> result<store, error>;
+                    get: func(key: string) -> result<option<list<u8>>, error>;
+                    set: func(key: string, value: list<u8>) -> result<_, error>;
+                    delete: func(key: string) -> result<_, error>;
+                    exists: func(key: string) -> result<bool, error>;
+                    get-keys: func() -> result<list<string>, error>;
+                }
+                variant error { store-table-full, no-such-store, access-denied, other(string) }
+            }
+            world imports { import key-value; }
+        ",
+        with: { "fermyon:spin/key-value.store": crate::database::OpenStore },
+        imports: { default: async | trappable },
+    });
+}
+
+mod wasi {
+    wasmtime::component::bindgen!({
+        inline: "
+            package wasi:keyvalue@0.2.0-draft2;
+            interface store {
+                variant error { no-such-store, access-denied, other(string) }
+                record key-response { keys: list<string>, cursor: option<string> }
+                open: func(identifier: string) -> result<bucket, error>;
+                resource bucket {
+                    get: func(key: string) -> result<option<list<u8>>, error>;
+                    set: func(key: string, value: list<u8>) -> result<_, error>;
+                    delete: func(key: string) -> result<_, error>;
+                    exists: func(key: string) -> result<bool, error>;
+                    list-keys: func(cursor: option<string>) -> result<key-response, error>;
+                }
+            }
+            world imports { import store; }
+        ",
+        with: { "wasi:keyvalue/store.bucket": crate::database::OpenStore },
+        imports: { default: async | trappable },
+    });
+}
+
+use spin::fermyon::spin::key_value::{self as spin_store, Error as SpinError};
+use wasi::wasi::keyvalue::store::{self as wasi_store, Error as WasiError, KeyResponse};
+
+/// The most keys that one call of `list-keys` returns.
+const MAX_KEYS_PER_CALL: usize = 1000;
+
+/// The stores that one component may open.
+#[derive(Clone)]
+pub(super) struct KeyValueGrant {
+    database: Option<KeyValueDatabase>,
+    labels: Arc<[String]>,
+}
+
+impl KeyValueGrant {
+    pub(super) fn new(database: Option<KeyValueDatabase>, labels: &[String]) -> Self {
+        Self { database, labels: labels.into() }
+    }
+}
+
+/// What both interfaces need of an instance's state.
+pub(super) struct KeyValueView<'a> {
+    pub(super) table: &'a mut ResourceTable,
+    pub(super) grant: &'a KeyValueGrant,
+}
+
+struct KeyValue;
+
+impl HasData for KeyValue {
+    type Data<'a> = KeyValueView<'a>;
+}
+
+/// Adds both interfaces to the linker. `of` finds what they need in an instance's state.
+pub(super) fn add_to_linker<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    of: fn(&mut T) -> KeyValueView<'_>,
+) -> anyhow::Result<()> {
+    spin_store::add_to_linker::<T, KeyValue>(linker, of)?;
+    wasi_store::add_to_linker::<T, KeyValue>(linker, of)?;
+    Ok(())
+}
+
+/// Why a store cannot be opened.
+enum OpenError {
+    NotGranted,
+    NoDatabase,
+}
+
+impl KeyValueView<'_> {
+    fn open_store(
+        &mut self,
+        label: &str,
+    ) -> wasmtime::Result<Result<Resource<OpenStore>, OpenError>> {
+        if !self.grant.labels.iter().any(|granted| granted == label) {
+            return Ok(Err(OpenError::NotGranted));
+        }
+        let Some(database) = &self.grant.database else {
+            return Ok(Err(OpenError::NoDatabase));
+        };
+        Ok(Ok(self.table.push(database.store(label))?))
+    }
+
+    /// Runs an operation on a store in another thread: it may wait for the disk, or for another's transaction.
+    async fn run<R: Send + 'static>(
+        &mut self,
+        store: &Resource<OpenStore>,
+        operation: impl FnOnce(&OpenStore) -> anyhow::Result<R> + Send + 'static,
+    ) -> wasmtime::Result<Result<R, String>> {
+        let store = self.table.get(store)?.clone();
+        let done = tokio::task::spawn_blocking(move || operation(&store)).await?;
+        Ok(done.map_err(|error| format!("{error:#}")))
+    }
+}
+
+impl spin_store::Host for KeyValueView<'_> {}
+
+impl spin_store::HostStore for KeyValueView<'_> {
+    async fn open(
+        &mut self,
+        label: String,
+    ) -> wasmtime::Result<Result<Resource<OpenStore>, SpinError>> {
+        Ok(self.open_store(&label)?.map_err(|error| match error {
+            OpenError::NotGranted => SpinError::AccessDenied,
+            OpenError::NoDatabase => SpinError::NoSuchStore,
+        }))
+    }
+
+    async fn get(
+        &mut self,
+        store: Resource<OpenStore>,
+        key: String,
+    ) -> wasmtime::Result<Result<Option<Vec<u8>>, SpinError>> {
+        let value = self.run(&store, move |store| store.get(&key)).await?;
+        Ok(value.map_err(SpinError::Other))
+    }
+
+    async fn set(
+        &mut self,
+        store: Resource<OpenStore>,
+        key: String,
+        value: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), SpinError>> {
+        let set = self.run(&store, move |store| store.set(&key, Some(&value))).await?;
+        Ok(set.map_err(SpinError::Other))
+    }
+
+    async fn delete(
+        &mut self,
+        store: Resource<OpenStore>,
+        key: String,
+    ) -> wasmtime::Result<Result<(), SpinError>> {
+        let deleted = self.run(&store, move |store| store.set(&key, None)).await?;
+        Ok(deleted.map_err(SpinError::Other))
+    }
+
+    async fn exists(
+        &mut self,
+        store: Resource<OpenStore>,
+        key: String,
+    ) -> wasmtime::Result<Result<bool, SpinError>> {
+        let found = self.run(&store, move |store| Ok(store.get(&key)?.is_some())).await?;
+        Ok(found.map_err(SpinError::Other))
+    }
+
+    async fn get_keys(
+        &mut self,
+        store: Resource<OpenStore>,
+    ) -> wasmtime::Result<Result<Vec<String>, SpinError>> {
+        let keys = self.run(&store, |store| store.keys(None, usize::MAX)).await?;
+        Ok(keys.map_err(SpinError::Other))
+    }
+
+    async fn drop(&mut self, store: Resource<OpenStore>) -> wasmtime::Result<()> {
+        self.table.delete(store)?;
+        Ok(())
+    }
+}
+
+impl wasi_store::Host for KeyValueView<'_> {
+    async fn open(
+        &mut self,
+        identifier: String,
+    ) -> wasmtime::Result<Result<Resource<OpenStore>, WasiError>> {
+        Ok(self.open_store(&identifier)?.map_err(|error| match error {
+            OpenError::NotGranted => WasiError::AccessDenied,
+            OpenError::NoDatabase => WasiError::NoSuchStore,
+        }))
+    }
+}
+
+impl wasi_store::HostBucket for KeyValueView<'_> {
+    async fn get(
+        &mut self,
+        bucket: Resource<OpenStore>,
+        key: String,
+    ) -> wasmtime::Result<Result<Option<Vec<u8>>, WasiError>> {
+        let value = self.run(&bucket, move |store| store.get(&key)).await?;
+        Ok(value.map_err(WasiError::Other))
+    }
+
+    async fn set(
+        &mut self,
+        bucket: Resource<OpenStore>,
+        key: String,
+        value: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), WasiError>> {
+        let set = self.run(&bucket, move |store| store.set(&key, Some(&value))).await?;
+        Ok(set.map_err(WasiError::Other))
+    }
+
+    async fn delete(
+        &mut self,
+        bucket: Resource<OpenStore>,
+        key: String,
+    ) -> wasmtime::Result<Result<(), WasiError>> {
+        let deleted = self.run(&bucket, move |store| store.set(&key, None)).await?;
+        Ok(deleted.map_err(WasiError::Other))
+    }
+
+    async fn exists(
+        &mut self,
+        bucket: Resource<OpenStore>,
+        key: String,
+    ) -> wasmtime::Result<Result<bool, WasiError>> {
+        let found = self.run(&bucket, move |store| Ok(store.get(&key)?.is_some())).await?;
+        Ok(found.map_err(WasiError::Other))
+    }
+
+    async fn list_keys(
+        &mut self,
+        bucket: Resource<OpenStore>,
+        cursor: Option<String>,
+    ) -> wasmtime::Result<Result<KeyResponse, WasiError>> {
+        let page = move |store: &OpenStore| store.keys(cursor.as_deref(), MAX_KEYS_PER_CALL);
+        let keys = self.run(&bucket, page).await?;
+        Ok(keys.map_err(WasiError::Other).map(|keys| KeyResponse {
+            cursor: (keys.len() == MAX_KEYS_PER_CALL).then(|| keys.last().cloned()).flatten(),
+            keys,
+        }))
+    }
+
+    async fn drop(&mut self, bucket: Resource<OpenStore>) -> wasmtime::Result<()> {
+        self.table.delete(bucket)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KeyValueDatabase, KeyValueGrant, KeyValueView, OpenStore, spin_store};
+    use spin_store::HostStore;
+    use std::time::Duration;
+    use wasmtime::component::{Resource, ResourceTable};
+
+    /// On a single thread, which the test itself would block if a host function did.
+    #[tokio::test]
+    async fn a_guest_that_waits_for_the_store_holds_up_nobody_and_can_be_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let database =
+            KeyValueDatabase::open(&folder.path().join("key_value.redb"), 1 << 20).unwrap();
+        let locked = database.lock();
+        let grant = KeyValueGrant::new(Some(database), &["default".to_owned()]);
+        let mut table = ResourceTable::new();
+        let mut view = KeyValueView { table: &mut table, grant: &grant };
+        let store = view.open("default".into()).await.unwrap().unwrap();
+        let again = |store: &Resource<OpenStore>| Resource::new_borrow(store.rep());
+        let set = view.set(again(&store), "key".into(), b"value".to_vec());
+        assert!(tokio::time::timeout(Duration::from_millis(200), set).await.is_err());
+        drop(locked);
+        view.set(again(&store), "key".into(), b"value".to_vec()).await.unwrap().unwrap();
+        let value = view.get(store, "key".into()).await.unwrap().unwrap();
+        assert_eq!(value.as_deref(), Some(b"value".as_slice()));
+    }
+}

@@ -1,0 +1,146 @@
+//! A component that is ready to serve: compiled, linked, and with what its instances may use.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, Weak};
+
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::{FsPerms, WasiCtx};
+
+use super::guest_log::GuestLog;
+use super::handler::Handler;
+use super::key_value::{KeyValueDatabase, KeyValueGrant};
+use super::neural_network::NnGrant;
+use super::outbound::{BodyMemory, Outbound, Siblings};
+use super::state::{self, Grants, InstanceState, MemoryLimit};
+use super::usage::Usage;
+use super::variables::Variables;
+use spotter_app::manifest::Interruption;
+use spotter_app::outbound::AllowedHosts;
+use spotter_app::{Component, files};
+use spotter_config::Limits;
+
+/// The most random bytes that a guest gets in one call.
+const MAX_RANDOM_BYTES: u64 = 16 << 20;
+
+/// The server through which guests reach other components, set once it exists.
+pub(super) type SiblingsCell = Arc<OnceLock<Weak<dyn Siblings>>>;
+
+/// What a component has of the runtime.
+pub(super) struct Shared {
+    /// `None` if no component uses a key-value store.
+    pub(super) database: Option<KeyValueDatabase>,
+    pub(super) siblings: SiblingsCell,
+    pub(super) connections: Arc<Semaphore>,
+    /// The networks that this component may use.
+    pub(super) nn: NnGrant,
+}
+
+/// One loaded component.
+pub struct Loaded {
+    id: String,
+    engine: Engine,
+    interruption: Interruption,
+    handler: Handler,
+    environment: BTreeMap<String, String>,
+    variables: Variables,
+    allowed_hosts: Arc<AllowedHosts>,
+    key_value: KeyValueGrant,
+    nn: NnGrant,
+    siblings: SiblingsCell,
+    connections: Arc<Semaphore>,
+    files: Option<TempDir>,
+}
+
+impl Loaded {
+    /// # Errors
+    /// If the component's files cannot be copied.
+    pub(super) fn new(
+        component: &Component,
+        engine: &Engine,
+        handler: Handler,
+        shared: Shared,
+    ) -> anyhow::Result<Self> {
+        let files = files::stage(&component.root, &component.files, &component.exclude_files)?;
+        Ok(Self {
+            id: component.id.clone(),
+            engine: engine.clone(),
+            interruption: component.interruption,
+            handler,
+            environment: component.environment.clone(),
+            variables: Variables::new(component.variables.clone()),
+            allowed_hosts: Arc::new(component.allowed_hosts.clone()),
+            key_value: KeyValueGrant::new(shared.database, &component.key_value_stores),
+            nn: shared.nn,
+            siblings: shared.siblings,
+            connections: shared.connections,
+            files,
+        })
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// How its instances are stopped.
+    pub fn interruption(&self) -> Interruption {
+        self.interruption
+    }
+
+    pub fn handler(&self) -> &Handler {
+        &self.handler
+    }
+
+    /// Creates the store for one instance. `usage` counts what it uses: wrap the future that runs the guest in
+    /// [`Metered`](super::usage::Metered) with the same counter. `hops` is the depth of calls between guests.
+    ///
+    /// # Errors
+    /// If the folder of its files no longer exists.
+    pub fn store(
+        &self,
+        limits: &Limits,
+        usage: Arc<Usage>,
+        hops: u32,
+    ) -> anyhow::Result<Store<InstanceState>> {
+        let grants = Grants {
+            outbound: self.outbound(hops),
+            variables: self.variables.clone(),
+            key_value: self.key_value.clone(),
+            nn: self.nn.clone(),
+        };
+        let memory = MemoryLimit::new(limits.instance_memory, Arc::clone(&usage));
+        let state = InstanceState::new(self.wasi()?, grants, memory, limits.request_cpu);
+        let mut store = state.into_store(&self.engine);
+        if self.interruption == Interruption::Epoch {
+            state::limit_cpu(&mut store, limits.request_cpu, usage);
+        }
+        Ok(store)
+    }
+
+    /// The outgoing requests of an instance at a depth of `hops` calls between guests.
+    fn outbound(&self, hops: u32) -> Outbound {
+        Outbound {
+            allowed: Arc::clone(&self.allowed_hosts),
+            component: self.id.clone(),
+            siblings: self.siblings.get().cloned(),
+            hops,
+            connections: Arc::clone(&self.connections),
+            bodies: BodyMemory::new(),
+        }
+    }
+
+    /// The WASI context of an instance: its environment, its read-only files and its log.
+    fn wasi(&self) -> anyhow::Result<WasiCtx> {
+        let mut wasi = WasiCtx::builder();
+        wasi.max_random_size(MAX_RANDOM_BYTES);
+        wasi.stdout(GuestLog::new(&self.id, "stdout")).stderr(GuestLog::new(&self.id, "stderr"));
+        for (name, value) in &self.environment {
+            wasi.env(name, value);
+        }
+        if let Some(files) = &self.files {
+            wasi.preopened_dir(files.path(), "/", FsPerms::ReadOnly)?;
+        }
+        Ok(wasi.build())
+    }
+}

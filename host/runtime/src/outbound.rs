@@ -1,0 +1,218 @@
+//! Outgoing requests of guests: sent if the manifest allows the host, otherwise denied.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+
+use http::uri::{Authority, Parts, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Response, Uri, header};
+use http_body_util::BodyExt;
+use tokio::sync::Semaphore;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
+
+use spotter_app::outbound::{
+    AllowedHosts, Permission, default_port, is_public, is_sibling, sibling_id,
+};
+use spotter_config::limits::MAX_HOPS;
+
+/// Sends the outgoing requests of one guest.
+pub(super) struct Outbound {
+    pub(super) allowed: Arc<AllowedHosts>,
+    pub(super) component: String,
+    /// The server through which other components are reached, if there is one.
+    pub(super) siblings: Option<Weak<dyn Siblings>>,
+    /// The depth of calls between guests that led to this one.
+    pub(super) hops: u32,
+    /// Permits for outgoing connections, shared by all guests.
+    pub(super) connections: Arc<Semaphore>,
+    /// The memory for the bodies that the guest writes.
+    pub(super) bodies: BodyMemory,
+}
+
+/// How much the host buffers of the bodies that one guest writes: replies and outgoing requests. The more bodies
+/// there are, the less it buffers of each further one.
+pub(super) struct BodyMemory {
+    remaining: usize,
+}
+
+/// What all bodies of one guest may take, in bytes.
+const MAX_BODIES_BYTES: usize = 8 << 20;
+/// The most and the least that the host takes of a body at once, in bytes.
+const MAX_BODY_CHUNK_BYTES: usize = 64 << 10;
+const MIN_BODY_CHUNK_BYTES: usize = 4 << 10;
+/// How many chunks of a body may be in the host at once: wasmtime adds one to what it is told.
+const CHUNKS_PER_BODY: usize = 2;
+
+impl BodyMemory {
+    pub(super) fn new() -> Self {
+        Self { remaining: MAX_BODIES_BYTES }
+    }
+
+    /// The size of a new body's chunks, in bytes.
+    fn reserve(&mut self) -> usize {
+        let chunk = (self.remaining / 32).clamp(MIN_BODY_CHUNK_BYTES, MAX_BODY_CHUNK_BYTES);
+        self.remaining = self.remaining.saturating_sub(chunk * CHUNKS_PER_BODY);
+        chunk
+    }
+}
+
+/// How many outgoing connections all guests together may have. Each is an open file of this process.
+pub const MAX_OUTBOUND_CONNECTIONS: usize = 256;
+
+/// A request from a guest to its own application. It never leaves the process.
+pub struct Internal {
+    pub request: Request<WasiBody>,
+    /// The target component; `None` if the application's routes decide.
+    pub to: Option<String>,
+    pub hops: u32,
+}
+
+/// The application as its own guests see it.
+pub trait Siblings: Send + Sync {
+    /// Handles a guest's request. A fault becomes an error reply.
+    fn answer(
+        self: Arc<Self>,
+        internal: Internal,
+    ) -> Pin<Box<dyn Future<Output = Response<WasiBody>> + Send>>;
+}
+
+type Sent = Result<(Response<WasiBody>, Transmission), Error>;
+type Transmission = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+impl Outbound {
+    fn permit(&self, request: &Request<WasiBody>) -> Option<Permission> {
+        let uri = request.uri();
+        let scheme = uri.scheme_str()?;
+        let port = uri.port_u16().unwrap_or_else(|| default_port(scheme));
+        self.allowed.permit(scheme, uri.host()?, port)
+    }
+
+    /// Names the application as the host of a request to a URL without one. WASI makes such a URL `https://:443/path`.
+    fn name_itself(&self, request: &mut Request<WasiBody>) {
+        let is_https = self.allowed.permit("https", "self", 443).is_some();
+        let mut parts = Parts::default();
+        parts.scheme = Some(if is_https { Scheme::HTTPS } else { Scheme::HTTP });
+        parts.authority = Some(Authority::from_static("self"));
+        let path = request.uri().path_and_query().cloned();
+        parts.path_and_query = Some(path.unwrap_or(PathAndQuery::from_static("/")));
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+}
+
+impl WasiHttpHooks for Outbound {
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        CHUNKS_PER_BODY - 1
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        self.bodies.reserve()
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        self.bodies.reserve()
+    }
+
+    fn send_request(
+        &mut self,
+        mut request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _received: Transmission,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        if request.uri().host().is_none_or(str::is_empty) {
+            self.name_itself(&mut request);
+        }
+        // A guest may copy the `host` that it received, but its own request is for another.
+        let target = request.uri().authority().map(|target| HeaderValue::try_from(target.as_str()));
+        if let Some(Ok(target)) = target {
+            request.headers_mut().insert(header::HOST, target);
+        }
+        let Some(permission) = self.permit(&request) else {
+            tracing::warn!(
+                component = self.component,
+                uri = %request.uri(),
+                "an outgoing request was denied: `allowed_outbound_hosts` does not allow it"
+            );
+            return Box::new(async { Err(Error::HttpRequestDenied) });
+        };
+        let host = request.uri().host().unwrap_or_default().to_ascii_lowercase();
+        if is_sibling(&host) {
+            let to = sibling_id(&host).map(str::to_owned);
+            return Box::new(call_sibling(self.siblings.clone(), to, request, self.hops + 1));
+        }
+        let connections = Arc::clone(&self.connections);
+        Box::new(async move {
+            if permission == Permission::ByWildcard {
+                keep_to_public_addresses(&mut request).await?;
+            }
+            let permit = connections.acquire_owned().await;
+            let permit = permit.map_err(|_| Error::ConnectionLimitReached)?;
+            let (response, transmission) = default_send_request(request, options).await?;
+            let response = response.map(|body| {
+                body.map_frame(move |frame| {
+                    let _lives_as_long = &permit;
+                    frame
+                })
+                .boxed_unsync()
+            });
+            Ok((response, Box::new(transmission) as Transmission))
+        })
+    }
+}
+
+async fn call_sibling(
+    siblings: Option<Weak<dyn Siblings>>,
+    to: Option<String>,
+    request: Request<WasiBody>,
+    hops: u32,
+) -> Sent {
+    if hops > MAX_HOPS {
+        return Err(Error::LoopDetected);
+    }
+    let siblings = siblings.and_then(|siblings| siblings.upgrade());
+    let siblings = siblings.ok_or(Error::DestinationUnavailable)?;
+    let response = siblings.answer(Internal { request, to, hops }).await;
+    Ok((response, Box::new(async { Ok(()) })))
+}
+
+/// Rejects a host with a private address, which a wildcard does not include. A plain HTTP request is then sent
+/// to the address that was checked, so that a second lookup cannot return another one. With TLS, the server's
+/// certificate prevents that.
+async fn keep_to_public_addresses(request: &mut Request<WasiBody>) -> Result<(), Error> {
+    let uri = request.uri().clone();
+    let (Some(host), Some(scheme)) = (uri.host(), uri.scheme()) else {
+        return Err(Error::HttpRequestUriInvalid);
+    };
+    let port = uri.port_u16().unwrap_or_else(|| default_port(scheme.as_str()));
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    let found = tokio::net::lookup_host((name, port)).await;
+    let addresses: Vec<SocketAddr> = found.map_err(|_| Error::DestinationNotFound)?.collect();
+    let Some(first) = addresses.first() else { return Err(Error::DestinationNotFound) };
+    if !addresses.iter().all(|address| is_public(address.ip())) {
+        return Err(Error::DestinationIpProhibited);
+    }
+    if *scheme == Scheme::HTTP {
+        let named = uri.authority().map_or(host, Authority::as_str);
+        let named = HeaderValue::from_str(named).map_err(|_| Error::HttpRequestUriInvalid)?;
+        request.headers_mut().insert(header::HOST, named);
+        let mut parts = uri.into_parts();
+        parts.authority = Authority::try_from(first.to_string()).ok();
+        *request.uri_mut() = parts.try_into().map_err(|_| Error::HttpRequestUriInvalid)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BodyMemory, CHUNKS_PER_BODY, MAX_BODY_CHUNK_BYTES, MIN_BODY_CHUNK_BYTES};
+
+    #[test]
+    fn many_bodies_take_little_memory_and_each_can_be_written() {
+        let mut memory = BodyMemory::new();
+        assert_eq!(memory.reserve(), MAX_BODY_CHUNK_BYTES);
+        let chunks: Vec<_> = (0..1000).map(|_| memory.reserve()).collect();
+        assert!(chunks.iter().sum::<usize>() * CHUNKS_PER_BODY < 16 << 20);
+        assert_eq!(chunks.last(), Some(&MIN_BODY_CHUNK_BYTES));
+    }
+}

@@ -1,0 +1,147 @@
+//! Body wrappers: [`LimitedBody`] enforces limits on a request's size and pauses, [`WatchedBody`] shows each
+//! frame to a callback.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use super::fault::Fault;
+use spotter_config::Limits;
+
+/// Set by a body that exceeded a limit, read by the code that replies to the request.
+pub type ExceededLimit = Arc<OnceLock<Fault>>;
+
+/// A body that fails as soon as it exceeds a limit.
+pub struct LimitedBody {
+    body: WasiBody,
+    remaining: u64,
+    limits: Limits,
+    /// Set while waiting for the next frame.
+    pause: Option<Pin<Box<Sleep>>>,
+    exceeded: ExceededLimit,
+}
+
+impl LimitedBody {
+    /// Wraps a body.
+    pub fn new(body: WasiBody, limits: &Limits, exceeded: ExceededLimit) -> Self {
+        Self { body, remaining: limits.body_size, limits: *limits, pause: None, exceeded }
+    }
+
+    /// The fault of the limit that was exceeded, if any.
+    pub fn exceeded(&self) -> Option<Fault> {
+        self.exceeded.get().cloned()
+    }
+
+    fn fail(&self, fault: Fault) -> Error {
+        let error = Error::InternalError(Some(fault.code().to_owned()));
+        // Keep the first fault.
+        let _ = self.exceeded.set(fault);
+        error
+    }
+
+    fn poll_pause(&mut self, context: &mut Context<'_>) -> Poll<Duration> {
+        let idle = self.limits.body_idle_timeout;
+        let pause = self
+            .pause
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
+        pause.as_mut().poll(context).map(|()| idle)
+    }
+}
+
+impl Body for LimitedBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> PolledFrame {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+            let waited = ready!(self.poll_pause(context));
+            return Poll::Ready(Some(Err(self.fail(Fault::BodyIdleTimeout { waited }))));
+        };
+        self.pause = None;
+        let length = match &frame {
+            Some(Ok(frame)) => frame.data_ref().map_or(0, |data| data.len() as u64),
+            _ => 0,
+        };
+        match self.remaining.checked_sub(length) {
+            Some(remaining) => self.remaining = remaining,
+            None => {
+                let fault = Fault::BodyTooLarge { limit: self.limits.body_size };
+                return Poll::Ready(Some(Err(self.fail(fault))));
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The result of [`Body::poll_frame`].
+pub type PolledFrame = Poll<Option<Result<Frame<Bytes>, Error>>>;
+
+/// Whether a body has more frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyState {
+    Streaming,
+    Ended,
+}
+
+/// A body that passes each polled frame through `watch`.
+pub struct WatchedBody<F> {
+    body: WasiBody,
+    watch: F,
+}
+
+impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Send + Unpin + 'static> WatchedBody<F> {
+    /// Wraps a body.
+    pub fn wrap(body: WasiBody, watch: F) -> WasiBody {
+        Self { body, watch }.boxed_unsync()
+    }
+}
+
+impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Unpin> Body for WatchedBody<F> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> PolledFrame {
+        let step = Pin::new(&mut self.body).poll_frame(context);
+        let is_end = matches!(step, Poll::Ready(None)) || self.body.is_end_stream();
+        (self.watch)(step, if is_end { BodyState::Ended } else { BodyState::Streaming })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Rejects a body whose `Content-Length` is too large, before reading any of it.
+///
+/// # Errors
+/// [`Fault::BodyTooLarge`].
+pub fn check_length(headers: &HeaderMap, limits: &Limits) -> Result<(), Fault> {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    match length.and_then(|length| length.parse::<u64>().ok()) {
+        Some(length) if length > limits.body_size => {
+            Err(Fault::BodyTooLarge { limit: limits.body_size })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,173 @@
+//! Errors that the host reports to clients: a stable code, an HTTP status, and a JSON body of the same shape
+//! as the detector's errors.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+
+use wasmtime_wasi_http::WasiBody;
+
+use spotter_app::routes::StaticReply;
+
+/// The reason why a request got no reply from a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No route matches.
+    NoRoute { path: String },
+    /// The request is malformed.
+    BadRequest { reason: String },
+    /// The header was not complete in time.
+    HeaderTimeout { limit: Duration },
+    /// The body is larger than [`Limits::body_size`](spotter_config::Limits::body_size).
+    BodyTooLarge { limit: u64 },
+    /// The client paused too long while sending the body.
+    BodyIdleTimeout { waited: Duration },
+    /// The client took too long to send the whole body.
+    BodyTimeout { limit: Duration },
+    /// The bodies of all requests together exceed the memory limit.
+    UploadMemory { limit: u64 },
+    /// The component cannot be instantiated, or there is no component of this name.
+    NotLoaded,
+    /// All instances are busy and the queue is full.
+    QueueFull { length: usize },
+    /// All instances stayed busy for as long as a request may wait.
+    QueueTimeout { waited: Duration },
+    /// The guest exceeded its limit on processor time.
+    CpuLimit { limit: Duration },
+    /// The request exceeded its time limit, counted from the start of its instance.
+    RequestTimeout { limit: Duration },
+    /// The guest failed after it was refused memory beyond its limit.
+    MemoryLimit { limit: u64 },
+    /// The guest failed because it had too many resource handles.
+    HandleLimit { limit: usize },
+    /// The guest trapped, for example because it panicked.
+    Trap,
+    /// The guest ended without a reply.
+    NoResponse,
+}
+
+impl Fault {
+    /// The stable code of this fault.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoRoute { .. } => "no_route",
+            Self::BadRequest { .. } => "bad_request",
+            Self::HeaderTimeout { .. } => "header_timeout",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::BodyIdleTimeout { .. } | Self::BodyTimeout { .. } => "body_timeout",
+            Self::UploadMemory { .. } => "upload_memory_full",
+            Self::NotLoaded => "component_not_loaded",
+            Self::QueueFull { .. } => "queue_full",
+            Self::QueueTimeout { .. } => "queue_timeout",
+            Self::CpuLimit { .. } => "cpu_limit_exceeded",
+            Self::RequestTimeout { .. } => "request_timeout",
+            Self::MemoryLimit { .. } => "memory_limit_exceeded",
+            Self::HandleLimit { .. } => "handle_limit_exceeded",
+            Self::Trap => "guest_trapped",
+            Self::NoResponse => "guest_no_response",
+        }
+    }
+
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::NoRoute { .. } => StatusCode::NOT_FOUND,
+            Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::HeaderTimeout { .. }
+            | Self::BodyIdleTimeout { .. }
+            | Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::QueueFull { .. } | Self::QueueTimeout { .. } | Self::UploadMemory { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::CpuLimit { .. } | Self::RequestTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotLoaded
+            | Self::MemoryLimit { .. }
+            | Self::HandleLimit { .. }
+            | Self::Trap
+            | Self::NoResponse => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::NoRoute { path } => format!("no route of this application matches {path:?}"),
+            Self::BadRequest { reason } => reason.clone(),
+            Self::HeaderTimeout { limit } => format!("the header was incomplete after {limit:?}"),
+            Self::BodyTooLarge { limit } => {
+                format!("the body is larger than the limit of {limit} bytes")
+            }
+            Self::BodyIdleTimeout { waited } => format!("the body stalled for {waited:?}"),
+            Self::BodyTimeout { limit } => {
+                format!("the body was incomplete after {limit:?}: send it faster, or send less")
+            }
+            Self::UploadMemory { limit } => format!(
+                "the bodies of all requests together reach the limit of {limit} bytes: try again soon"
+            ),
+            Self::NotLoaded => "the route's component is not loaded".into(),
+            Self::QueueFull { length } => {
+                format!("all instances are busy and {length} requests are waiting: try again soon")
+            }
+            Self::QueueTimeout { waited } => {
+                format!("all instances stayed busy for {waited:?}: try again soon")
+            }
+            Self::CpuLimit { limit } => {
+                format!("the request exceeded its limit of {limit:?} of processor time")
+            }
+            Self::RequestTimeout { limit } => format!("the request took longer than {limit:?}"),
+            Self::MemoryLimit { limit } => {
+                format!("the request exceeded its memory limit of {} MiB", limit >> 20)
+            }
+            Self::HandleLimit { limit } => format!(
+                "the function had more than {limit} handles (requests, bodies, streams, …) at once"
+            ),
+            Self::Trap => "the function crashed; see its log".into(),
+            Self::NoResponse => "the function ended without a reply".into(),
+        }
+    }
+
+    /// The JSON body of the reply: `{"error":{"code","message"}}`.
+    pub fn body(&self) -> String {
+        format!("{}\n", json!({"error": {"code": self.code(), "message": self.message()}}))
+    }
+
+    /// The reply to the client.
+    pub fn into_response(self) -> Response<WasiBody> {
+        let mut response = Response::new(full(self.body()));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+/// A plain-text reply.
+pub fn plain(text: &'static str) -> Response<WasiBody> {
+    Response::new(full(text))
+}
+
+/// A reply in JSON.
+pub fn json(value: &Value) -> Response<WasiBody> {
+    let mut response = Response::new(full(value.to_string()));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// The reply of a `static_response`.
+pub fn fixed(reply: &StaticReply) -> Response<WasiBody> {
+    let mut response = Response::new(full(reply.body.clone()));
+    *response.status_mut() = reply.status;
+    response.headers_mut().extend(reply.headers.iter().cloned());
+    response
+}
+
+/// A body that is in memory.
+pub fn full(body: impl Into<Bytes>) -> WasiBody {
+    Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
+}

@@ -1,0 +1,251 @@
+//! Runs one guest for one request, under its limits.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use http::{Method, Request, Response};
+use tokio::sync::oneshot;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use wasmtime::component::ResourceTableError;
+use wasmtime_wasi_http::WasiBody;
+
+use super::admission::Permit;
+use super::fault::Fault;
+use super::metrics::{Metrics, seconds};
+use super::relay::{self, RelayEnd, ReplyMemory};
+use super::watchdog::{Overrun, Watchdog};
+use spotter_app::manifest::Interruption;
+use spotter_config::Limits;
+use spotter_runtime::handler::GuestReply;
+use spotter_runtime::loaded::Loaded;
+use spotter_runtime::state::{CpuLimitExceeded, InstanceState, MAX_RESOURCES};
+use spotter_runtime::usage::{Metered, Usage};
+
+/// Runs guests, and holds what they share.
+pub struct Guests {
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    replies: ReplyMemory,
+    /// The running guests, including those that have already replied.
+    running: TaskTracker,
+    watchdog: Arc<Watchdog>,
+}
+
+/// One guest to run.
+pub struct Call<'a> {
+    pub component: &'a Arc<Loaded>,
+    pub permit: Permit,
+    /// The depth of calls between guests that led to this one.
+    pub hops: u32,
+}
+
+/// The fault that ended a guest early, if any. It is set before the reply's body ends.
+type Failure = Arc<OnceLock<Fault>>;
+
+impl Guests {
+    pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
+        let replies = ReplyMemory::new(limits);
+        let watchdog = Arc::new(Watchdog::new(limits, Arc::clone(&metrics)));
+        Self { limits: *limits, metrics, replies, running: TaskTracker::new(), watchdog }
+    }
+
+    /// Waits until no guest is running. Call it once no more can start.
+    pub async fn finish(&self) {
+        self.running.close();
+        self.running.wait().await;
+    }
+
+    /// Waits until so many guests have been given up that the process should be replaced.
+    pub async fn exhausted(&self) {
+        self.watchdog.exhausted().await;
+    }
+
+    /// Runs a guest until its reply begins. The body follows as the guest writes it. If the client
+    /// disconnects before the end, the guest is stopped.
+    ///
+    /// # Errors
+    /// If the guest ends without a reply.
+    pub async fn run(
+        self: &Arc<Self>,
+        call: Call<'_>,
+        request: Request<WasiBody>,
+    ) -> Result<Response<WasiBody>, Fault> {
+        let Call { component, permit, hops } = call;
+        let (limits, component) = (self.limits, Arc::clone(component));
+        let interruption = component.interruption();
+        let usage = Usage::start();
+        let store = component.store(&limits, Arc::clone(&usage), hops);
+        let mut store = store.map_err(|error| {
+            tracing::error!(
+                component = component.id(),
+                error = format!("{error:#}"),
+                "cannot create an instance"
+            );
+            Fault::NotLoaded
+        })?;
+        let method = request.method().clone();
+        let mut guard = MetricsGuard::new(&self.metrics, &usage);
+        let failure = Arc::clone(&guard.failure);
+        let (reply_tx, reply_rx) = oneshot::channel();
+        let (metrics, failed) = (Arc::clone(&self.metrics), Arc::clone(&failure));
+        let guest = async move {
+            let started = Instant::now();
+            let on_instantiated = || metrics.instantiate.observe(seconds(started.elapsed()));
+            let called = component.handler().run(&mut store, request, reply_tx, on_instantiated);
+            if let Err(error) = called.await {
+                // Set the failure before dropping the store, which ends the reply's body.
+                let _ = failed.set(classify(&error, store.data(), &limits, component.id()));
+            }
+            drop(store);
+        };
+        let guest = Metered::new(guest, Arc::clone(&usage));
+        let guest = self.until_end(interruption, guest, usage, permit, Arc::clone(&failure));
+        let (response_tx, response_rx) = oneshot::channel();
+        let relay = Arc::clone(self).relay(method, reply_rx, response_tx, Arc::clone(&failure));
+        let task = AbortOnDropHandle::new(self.running.spawn(async move {
+            let guest_and_relay = run_both(guest, relay);
+            let mut guest_and_relay =
+                std::pin::pin!(tokio::time::timeout(limits.request_timeout, guest_and_relay));
+            match guest_and_relay.as_mut().await {
+                Ok(end) => guard.complete(end),
+                Err(_) => {
+                    let fault = Fault::RequestTimeout { limit: limits.request_timeout };
+                    let _ = guard.failure.set(fault);
+                }
+            }
+        }));
+        let Ok(response) = response_rx.await else {
+            // The guest ends without a reply. Once it has ended, `failure` has the reason.
+            let _ = task.await;
+            return Err(failure.get().cloned().unwrap_or(Fault::NoResponse));
+        };
+        // From now on, the relay detects a client that disconnects.
+        drop(task.detach());
+        response.map_err(|error| {
+            tracing::warn!(error, "the guest replied with an error");
+            Fault::NoResponse
+        })
+    }
+
+    /// Runs a guest until it ends, then releases its permit. Fails if the guest is given up.
+    fn until_end(
+        &self,
+        interruption: Interruption,
+        guest: Metered<impl Future<Output = ()> + Send + 'static>,
+        usage: Arc<Usage>,
+        permit: Permit,
+        failure: Failure,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Overrun>> + Send>> {
+        match interruption {
+            Interruption::Epoch => Box::pin(async move {
+                guest.await;
+                drop(permit);
+                Ok(())
+            }),
+            Interruption::Watchdog => {
+                let watched = self.watchdog.run(&self.running, guest, usage, permit);
+                let limit = self.limits.request_cpu;
+                Box::pin(async move {
+                    let ended = watched.ended().await;
+                    if ended.is_err() {
+                        let _ = failure.set(Fault::CpuLimit { limit });
+                    }
+                    ended
+                })
+            }
+        }
+    }
+
+    /// Relays the guest's reply: the header through `response_tx`, then the body.
+    async fn relay(
+        self: Arc<Self>,
+        method: Method,
+        reply_rx: oneshot::Receiver<GuestReply>,
+        response_tx: oneshot::Sender<GuestReply>,
+        failure: Failure,
+    ) -> RelayEnd {
+        let response = match reply_rx.await {
+            Ok(Ok(response)) => response,
+            Ok(error) => {
+                let _ = response_tx.send(error);
+                return RelayEnd::Complete;
+            }
+            Err(_) => return RelayEnd::Complete,
+        };
+        let (response, relay) = relay::split(response, &method, &self.replies);
+        match response_tx.send(Ok(response)) {
+            Ok(()) => relay.run(|| failure.get().is_some()).await,
+            Err(_) => RelayEnd::ClientGone,
+        }
+    }
+}
+
+/// Runs a guest and the relay of its reply to completion. Stops the guest if the client disconnects, and the relay if
+/// the guest is given up.
+async fn run_both(
+    guest: impl Future<Output = Result<(), Overrun>>,
+    relay: impl Future<Output = RelayEnd>,
+) -> RelayEnd {
+    let (mut guest, mut relay) = (std::pin::pin!(guest), std::pin::pin!(relay));
+    tokio::select! {
+        ended = &mut guest => {
+            if ended.is_ok() {
+                relay.await;
+            }
+        }
+        end = &mut relay => match end {
+            RelayEnd::Complete => {
+                let _ = guest.await;
+            }
+            RelayEnd::ClientGone => return RelayEnd::ClientGone,
+        },
+    }
+    RelayEnd::Complete
+}
+
+/// Updates the metrics when dropped, however the guest ends.
+struct MetricsGuard {
+    metrics: Arc<Metrics>,
+    usage: Arc<Usage>,
+    failure: Failure,
+    end: RelayEnd,
+}
+
+impl MetricsGuard {
+    fn new(metrics: &Arc<Metrics>, usage: &Arc<Usage>) -> Self {
+        let (metrics, usage) = (Arc::clone(metrics), Arc::clone(usage));
+        // The default, unless `complete` is called.
+        Self { metrics, usage, failure: Failure::default(), end: RelayEnd::ClientGone }
+    }
+
+    fn complete(&mut self, end: RelayEnd) {
+        self.end = end;
+    }
+}
+
+impl Drop for MetricsGuard {
+    fn drop(&mut self) {
+        self.metrics.guest.observe(seconds(self.usage.cpu()));
+        self.metrics.memory_peak.observe(self.usage.memory_peak());
+        let reason = match (self.failure.get(), self.end) {
+            (Some(fault), _) => fault.code(),
+            (None, RelayEnd::ClientGone) => "client_gone",
+            (None, RelayEnd::Complete) => return,
+        };
+        self.metrics.count_guest_failure(reason);
+    }
+}
+
+fn classify(error: &wasmtime::Error, state: &InstanceState, limits: &Limits, id: &str) -> Fault {
+    tracing::error!(component = id, error = format!("{error:#}"), "the guest failed");
+    if error.downcast_ref::<CpuLimitExceeded>().is_some() {
+        Fault::CpuLimit { limit: limits.request_cpu }
+    } else if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        Fault::HandleLimit { limit: MAX_RESOURCES }
+    } else if state.memory_limit_was_hit() {
+        Fault::MemoryLimit { limit: limits.instance_memory }
+    } else {
+        Fault::Trap
+    }
+}

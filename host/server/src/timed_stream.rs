@@ -1,0 +1,287 @@
+//! Closes connections that stay idle, and those whose headers arrive too slowly.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep};
+
+use spotter_config::Limits;
+
+/// How long a stopping server keeps an idle connection open: a request may be in the socket's buffer already, or
+/// on its way.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// What a connection's stream and its requests know of each other.
+#[derive(Default)]
+pub struct Activity {
+    /// How many requests have begun.
+    begun: AtomicU64,
+    /// How many holders there are of requests that have not ended.
+    active: AtomicUsize,
+    draining: AtomicBool,
+    /// The connection's task, while it waits for input.
+    reader: AtomicWaker,
+    /// Notified when a client no longer takes a reply.
+    stalled: Notify,
+}
+
+impl Activity {
+    /// Begins a request. It lasts until the guard and its clones are dropped.
+    pub fn begin(self: &Arc<Self>) -> ActiveRequest {
+        self.begun.fetch_add(1, Ordering::AcqRel);
+        self.active.fetch_add(1, Ordering::AcqRel);
+        ActiveRequest(Arc::clone(self))
+    }
+
+    /// From now on, the connection stays idle for no longer than [`DRAIN_TIMEOUT`]. Poll it afterwards.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Reports that the client no longer takes a reply.
+    pub fn report_stall(&self) {
+        self.stalled.notify_one();
+    }
+
+    /// Waits until a stall is reported.
+    pub async fn stalled(&self) {
+        self.stalled.notified().await;
+    }
+
+    fn is_active(&self) -> bool {
+        self.active.load(Ordering::Acquire) > 0
+    }
+}
+
+/// A request whose body or reply has not ended.
+pub struct ActiveRequest(Arc<Activity>);
+
+impl ActiveRequest {
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.0
+    }
+}
+
+impl Clone for ActiveRequest {
+    fn clone(&self) -> Self {
+        self.0.active.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        if self.0.active.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // The connection is idle now: its task has to start the timer.
+            self.0.reader.wake();
+        }
+    }
+}
+
+/// What a connection waits for while no request is active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaited {
+    /// The first byte of its first request.
+    FirstRequest,
+    /// The first byte of its next request.
+    NextRequest,
+    /// The rest of a header.
+    RestOfHeader,
+}
+
+/// A stream whose reads end, as if the client had closed it, when the connection has been idle for too long, and
+/// fail when a header takes too long.
+pub struct TimedStream<S> {
+    stream: S,
+    activity: Arc<Activity>,
+    header_timeout: Duration,
+    keep_alive_timeout: Duration,
+    awaited: Awaited,
+    /// How many requests had begun at the last read.
+    begun: u64,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The time that `timer` measures; `None` while it is unused.
+    measured: Option<(Awaited, Duration)>,
+    is_header_late: bool,
+    /// Whether bytes can arrive that are part of no header, as HTTP/2's pings are.
+    has_frames: bool,
+}
+
+impl<S> TimedStream<S> {
+    pub fn new(stream: S, limits: &Limits, activity: Arc<Activity>) -> Self {
+        Self {
+            stream,
+            activity,
+            header_timeout: limits.header_timeout,
+            keep_alive_timeout: limits.keep_alive_timeout,
+            awaited: Awaited::FirstRequest,
+            begun: 0,
+            timer: None,
+            measured: None,
+            is_header_late: false,
+            has_frames: false,
+        }
+    }
+
+    /// From now on, the client sends frames of HTTP/2. They restart no timer, unless they begin a request.
+    pub fn expect_frames(&mut self) {
+        self.has_frames = true;
+        self.awaited = Awaited::NextRequest;
+    }
+
+    /// Whether a read failed because a header took too long.
+    pub fn is_header_late(&self) -> bool {
+        self.is_header_late
+    }
+
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+
+    /// Notices the requests that have begun since the last read.
+    fn catch_up(&mut self) {
+        let begun = self.activity.begun.load(Ordering::Acquire);
+        if begun != self.begun {
+            self.begun = begun;
+            self.awaited = Awaited::NextRequest;
+            self.measured = None;
+        }
+    }
+
+    fn limit(&self) -> Duration {
+        let limit = match self.awaited {
+            Awaited::FirstRequest | Awaited::RestOfHeader => self.header_timeout,
+            Awaited::NextRequest => self.keep_alive_timeout,
+        };
+        let is_draining = self.activity.draining.load(Ordering::Acquire);
+        if is_draining && self.awaited != Awaited::RestOfHeader {
+            limit.min(DRAIN_TIMEOUT)
+        } else {
+            limit
+        }
+    }
+
+    /// Waits for the end of the time for what is awaited.
+    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.activity.reader.register(context.waker());
+        if self.activity.is_active() {
+            self.measured = None;
+            return Poll::Pending;
+        }
+        let wanted = (self.awaited, self.limit());
+        let end = Instant::now() + wanted.1;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+        if self.measured != Some(wanted) {
+            self.measured = Some(wanted);
+            timer.as_mut().reset(end);
+        }
+        ready!(timer.as_mut().poll(context));
+        if self.awaited == Awaited::RestOfHeader {
+            self.is_header_late = true;
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.catch_up();
+        if polled.is_pending() {
+            return self.poll_timer(context);
+        }
+        if buffer.filled().len() > before && !self.activity.is_active() && !self.has_frames {
+            self.awaited = Awaited::RestOfHeader;
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Activity, TimedStream};
+    use spotter_config::Limits;
+    use std::io::ErrorKind;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const HEADER: Duration = Duration::from_millis(100);
+    const KEEP_ALIVE: Duration = Duration::from_millis(400);
+
+    fn limits() -> Limits {
+        Limits { header_timeout: HEADER, keep_alive_timeout: KEEP_ALIVE, ..Limits::default() }
+    }
+
+    #[tokio::test]
+    async fn each_wait_has_its_own_time() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let activity = Arc::new(Activity::default());
+        let mut stream = TimedStream::new(server, &limits(), Arc::clone(&activity));
+        let mut buffer = [0; 8];
+        client.write_all(b"GET").await.unwrap();
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 3);
+        let request = activity.begin();
+        // A request takes as long as it takes.
+        let held = request.clone();
+        drop(request);
+        assert!(tokio::time::timeout(KEEP_ALIVE * 2, stream.read(&mut buffer)).await.is_err());
+        // Its end starts the time for the next one, even if nothing else wakes the connection.
+        let began = Instant::now();
+        tokio::spawn(async move {
+            tokio::time::sleep(HEADER).await;
+            drop(held);
+        });
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 0);
+        assert!(began.elapsed() >= KEEP_ALIVE, "{:?}", began.elapsed());
+        assert!(!stream.is_header_late());
+        client.write_all(b"G").await.unwrap();
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 1);
+        let late = stream.read(&mut buffer).await.unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::TimedOut);
+        assert!(stream.is_header_late());
+    }
+}

@@ -1,0 +1,154 @@
+//! Watches guests whose code has no checks, and gives up those that exceed their limit on processor time.
+//!
+//! Such a guest cannot be stopped while it computes. The client gets its error in time all the same, and the guest's
+//! permit is free for others: the guest goes on at the lowest priority, on a thread of its own, and ends when its work
+//! does. If as many have been given up as may run at once, the server ends, so that
+//! its supervisor starts a fresh one: see [`Watchdog::exhausted`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::admission::Permit;
+use super::metrics::Metrics;
+use spotter_config::Limits;
+use spotter_runtime::usage::Usage;
+
+/// How often a guest is checked once it may have reached its limit.
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The guests that were given up.
+pub(super) struct Watchdog {
+    limit: Duration,
+    instances: usize,
+    abandoned: Arc<AtomicUsize>,
+    exhausted: Notify,
+    metrics: Arc<Metrics>,
+}
+
+/// The guest exceeded its limit on processor time.
+#[derive(Debug)]
+pub(super) struct Overrun;
+
+/// A guest that is being watched. When dropped, the guest is stopped the next time it waits.
+pub(super) struct Watched {
+    _cancel: DropGuard,
+    outcome: JoinHandle<Result<(), Overrun>>,
+}
+
+impl Watchdog {
+    pub(super) fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
+        Self {
+            limit: limits.request_cpu,
+            instances: limits.instances,
+            abandoned: Arc::default(),
+            exhausted: Notify::new(),
+            metrics,
+        }
+    }
+
+    /// Waits until as many guests that were given up are still running as may run at once.
+    pub(super) async fn exhausted(&self) {
+        self.exhausted.notified().await;
+    }
+
+    /// Runs a guest. Its permit is released when it ends or is given up.
+    pub(super) fn run(
+        self: &Arc<Self>,
+        tracker: &TaskTracker,
+        guest: impl Future<Output = ()> + Send + 'static,
+        usage: Arc<Usage>,
+        permit: Permit,
+    ) -> Watched {
+        let cancelled = CancellationToken::new();
+        let ended = start(guest, cancelled.clone());
+        let watchdog = Arc::clone(self);
+        let stop = cancelled.clone();
+        let outcome = tracker.spawn(async move {
+            let outcome = watchdog.watch(ended, &usage, &stop).await;
+            drop(permit);
+            outcome
+        });
+        Watched { _cancel: cancelled.drop_guard(), outcome }
+    }
+
+    async fn watch(
+        &self,
+        mut ended: Ended,
+        usage: &Usage,
+        cancelled: &CancellationToken,
+    ) -> Result<(), Overrun> {
+        let mut wait = self.limit;
+        loop {
+            if tokio::time::timeout(wait, &mut ended).await.is_ok() {
+                return Ok(());
+            }
+            match self.limit.checked_sub(usage.cpu()) {
+                Some(left) if !left.is_zero() => wait = left.max(CHECK_INTERVAL),
+                _ => break,
+            }
+        }
+        // A guest that waits ends at once.
+        cancelled.cancel();
+        if tokio::time::timeout(CHECK_INTERVAL, &mut ended).await.is_err() {
+            usage.lower_priority();
+            self.count_until_end(ended);
+        }
+        Err(Overrun)
+    }
+
+    /// Counts a guest as given up until it ends.
+    fn count_until_end(&self, ended: Ended) {
+        let abandoned = Arc::clone(&self.abandoned);
+        if abandoned.fetch_add(1, Ordering::Relaxed) + 1 == self.instances {
+            self.exhausted.notify_one();
+        }
+        let guard = self.metrics.track_abandoned();
+        tokio::spawn(async move {
+            let _ = ended.await;
+            abandoned.fetch_sub(1, Ordering::Relaxed);
+            drop(guard);
+        });
+    }
+}
+
+/// Is closed when the guest has ended.
+type Ended = oneshot::Receiver<()>;
+
+/// Runs a guest on a thread of its own, which keeps its priority to its end, until the guest ends or waits after it was
+/// cancelled.
+fn start(guest: impl Future<Output = ()> + Send + 'static, cancelled: CancellationToken) -> Ended {
+    let runtime = Handle::current();
+    let (running, ended) = oneshot::channel();
+    let run = move || {
+        let _running = running;
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = cancelled.cancelled() => {}
+                () = guest => {}
+            }
+        });
+    };
+    if let Err(error) = std::thread::Builder::new().name("guest".into()).spawn(run) {
+        // The guest is dropped, so its client gets an error.
+        tracing::error!(%error, "cannot start a thread for an instance");
+    }
+    ended
+}
+
+impl Watched {
+    /// Waits until the guest ends or is given up.
+    ///
+    /// # Errors
+    /// If it is given up.
+    pub(super) async fn ended(mut self) -> Result<(), Overrun> {
+        (&mut self.outcome).await.unwrap_or(Ok(()))
+    }
+}

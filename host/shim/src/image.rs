@@ -1,0 +1,155 @@
+//! Reads an application from the layers of a container's image in containerd's content store.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use containerd_client::services::v1::containers_client::ContainersClient;
+use containerd_client::services::v1::content_client::ContentClient;
+use containerd_client::services::v1::images_client::ImagesClient;
+use containerd_client::services::v1::{GetContainerRequest, GetImageRequest, ReadContentRequest};
+use containerd_client::tonic::transport::Channel;
+use containerd_client::tonic::{Code, Request};
+use containerd_client::with_namespace;
+use oci_client::manifest::{ImageIndexEntry, OciImageManifest, OciManifest};
+use walkdir::WalkDir;
+
+use spotter_cache as cache;
+use spotter_registry::unpack::{self, Layer};
+use spotter_registry::{MAX_IMAGE_BYTES, is_component, pack};
+
+/// The folder of the application in the image's layers, unpacked. `None` if the layers are not an application,
+/// or there is no image.
+///
+/// # Errors
+/// If containerd lacks some content, content is damaged, or the application cannot be unpacked.
+pub async fn application(
+    request: &super::plan::ContainerRequest,
+) -> anyhow::Result<Option<PathBuf>> {
+    let address = &request.containerd;
+    let channel = containerd_client::connect(address).await;
+    let channel = channel.with_context(|| format!("cannot reach containerd on {address}"))?;
+    let store = ContentStore { channel, namespace: request.namespace.clone() };
+    let Some(digest) = store.image_of(&request.id).await? else { return Ok(None) };
+    let (digest, manifest) = store.manifest(digest).await?;
+    if !manifest.layers.iter().any(|layer| is_component(&layer.media_type)) {
+        return Ok(None);
+    }
+    let name = digest.trim_start_matches("sha256:");
+    ensure!(name.chars().all(|c| c.is_ascii_hexdigit()), "{digest:?} is not a SHA-256 digest");
+    let folder = cache::folder("applications")?.join(name);
+    if !folder.join("spin.toml").exists() {
+        let total: i64 = manifest.layers.iter().map(|layer| layer.size.max(0)).sum();
+        ensure!(
+            total <= MAX_IMAGE_BYTES,
+            "the image has {total} bytes of layers; at most {MAX_IMAGE_BYTES} are read"
+        );
+        let mut layers = Vec::new();
+        for descriptor in &manifest.layers {
+            let bytes = store.read(&descriptor.digest).await?;
+            layers.push(Layer { media_type: descriptor.media_type.clone(), bytes });
+        }
+        // Complete and world-readable before any pod sees it. Another process may be unpacking it too.
+        let parent = folder.parent().unwrap_or(Path::new("/"));
+        let unpacked = tempfile::tempdir_in(parent).context("cannot unpack the image")?;
+        unpack::unpack(&layers, unpacked.path()).context("cannot use the image")?;
+        make_world_readable(unpacked.path())?;
+        if std::fs::rename(unpacked.path(), &folder).is_ok() {
+            drop(unpacked.keep());
+        }
+        ensure!(folder.join("spin.toml").exists(), "cannot write {}", folder.display());
+    }
+    Ok(Some(folder))
+}
+
+/// Makes files readable by everyone: a pod's user is seldom root.
+fn make_world_readable(folder: &Path) -> anyhow::Result<()> {
+    for entry in WalkDir::new(folder) {
+        let entry = entry?;
+        let mode = if entry.file_type().is_dir() { 0o755 } else { 0o644 };
+        std::fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(mode))
+            .with_context(|| {
+                format!("cannot make {} readable by everyone", entry.path().display())
+            })?;
+    }
+    Ok(())
+}
+
+/// containerd's content store, in one namespace.
+struct ContentStore {
+    channel: Channel,
+    namespace: String,
+}
+
+impl ContentStore {
+    /// The digest of a container's image; `None` if it has no image, or the image has been removed.
+    async fn image_of(&self, container: &str) -> anyhow::Result<Option<String>> {
+        let request = GetContainerRequest { id: container.to_owned() };
+        let mut containers = ContainersClient::new(self.channel.clone());
+        let found = containers.get(with_namespace!(request, self.namespace)).await;
+        let found = found.with_context(|| format!("containerd has no container {container}"))?;
+        let name = found.into_inner().container.map(|container| container.image);
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+        let request = GetImageRequest { name: name.clone() };
+        let mut images = ImagesClient::new(self.channel.clone());
+        match images.get(with_namespace!(request, self.namespace)).await {
+            Ok(found) => {
+                let target = found.into_inner().image.and_then(|image| image.target);
+                Ok(Some(target.with_context(|| format!("{name} has no manifest"))?.digest))
+            }
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => {
+                Err(status).with_context(|| format!("cannot read {name} from containerd"))
+            }
+        }
+    }
+
+    /// The manifest of an image. In an index, that is the image for WebAssembly, or else for this architecture.
+    async fn manifest(&self, digest: String) -> anyhow::Result<(String, OciImageManifest)> {
+        let parse = |digest: &str, bytes: &[u8]| {
+            serde_json::from_slice::<OciManifest>(bytes)
+                .with_context(|| format!("cannot read the image's manifest {digest}"))
+        };
+        let index = match parse(&digest, &self.read(&digest).await?)? {
+            OciManifest::Image(manifest) => return Ok((digest, manifest)),
+            OciManifest::ImageIndex(index) => index,
+        };
+        let is_wasm = |entry: &&ImageIndexEntry| {
+            let platform = entry.platform.as_ref();
+            platform.is_some_and(|platform| platform.architecture.to_string() == "wasm")
+        };
+        let is_native = |entry: &&ImageIndexEntry| {
+            let platform = entry.platform.as_ref();
+            platform
+                .is_none_or(|platform| platform.architecture.to_string() == pack::architecture())
+        };
+        let entry = index.manifests.iter().find(is_wasm);
+        let entry = entry.or_else(|| index.manifests.iter().find(is_native));
+        let digest = entry
+            .context("the image has no variant for WebAssembly or this architecture")?
+            .digest
+            .clone();
+        match parse(&digest, &self.read(&digest).await?)? {
+            OciManifest::Image(manifest) => Ok((digest, manifest)),
+            OciManifest::ImageIndex(_) => anyhow::bail!("the image's index contains another index"),
+        }
+    }
+
+    /// Reads content and verifies its digest.
+    async fn read(&self, digest: &str) -> anyhow::Result<Vec<u8>> {
+        let missing = || format!("cannot read the image's content {digest} from containerd");
+        let request = ReadContentRequest { digest: digest.to_owned(), ..Default::default() };
+        let mut content = ContentClient::new(self.channel.clone());
+        let read = content.read(with_namespace!(request, self.namespace)).await;
+        let mut pieces = read.with_context(missing)?.into_inner();
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces.message().await.with_context(missing)? {
+            bytes.extend_from_slice(&piece.data);
+        }
+        ensure!(
+            pack::digest(&bytes) == digest,
+            "the image's content {digest} does not match its digest: it is damaged; pull the image again"
+        );
+        Ok(bytes)
+    }
+}

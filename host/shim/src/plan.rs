@@ -1,0 +1,274 @@
+//! Decides what a container runs before it is created, so that errors in an image are reported at creation.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use oci_spec::runtime::{Mount, MountBuilder, Spec};
+use serde::{Deserialize, Serialize};
+
+use super::cgroups::{self, CgroupDriver};
+use super::compile::compile;
+use super::container_log::ContainerLog;
+use super::pod_cgroup::PodCgroup;
+use super::{STATE_ROOT, image};
+use spotter_app::Component;
+use spotter_up::pod;
+
+/// containerd's request to create a container.
+#[derive(Clone, Deserialize, Serialize)]
+pub struct ContainerRequest {
+    pub id: String,
+    /// containerd's namespace.
+    pub namespace: String,
+    /// The path of containerd's socket.
+    pub containerd: String,
+    /// The folder of the container's configuration and root file system.
+    pub bundle: PathBuf,
+    /// Paths of pipes, or URLs of files; empty for none.
+    pub stdin: String,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// What the process that creates a container needs to know.
+#[derive(Deserialize, Serialize)]
+pub struct Plan {
+    pub request: ContainerRequest,
+    /// The folder of containers' states.
+    pub state_root: PathBuf,
+    pub cgroup_driver: CgroupDriver,
+    pub program: Program,
+}
+
+/// What a container runs.
+#[derive(Clone, Deserialize, Serialize)]
+pub enum Program {
+    /// A Linux program: the pod's sandbox, or a sidecar.
+    Linux,
+    Function(Function),
+}
+
+/// An application to serve. All paths are those in the container.
+#[derive(Clone, Deserialize, Serialize)]
+pub struct Function {
+    pub manifest: PathBuf,
+    /// Further arguments of `spotter up`.
+    pub arguments: Vec<String>,
+    /// The compiled code of each component: a file on the node, whose pages all pods share.
+    pub compiled: BTreeMap<String, PathBuf>,
+}
+
+/// Where an application from an image's layers is mounted in its container.
+const APPLICATION_MOUNT: &str = "/.spotter/application";
+/// What a container with a Linux image says in its log: a sidecar is meant to be one, but a function's image that was
+/// mistaken would otherwise run unnoticed.
+const NO_APPLICATION: &str = "This image holds no application of Spotter's (no spin.toml, no component), so it runs as an \
+     ordinary Linux container. If it is meant to be one, in a pod of its own, leave out runtimeClassName: spotter";
+/// The folder of the node's cgroups.
+const CGROUPS: &str = "/sys/fs/cgroup";
+/// Where compiled code is mounted.
+const COMPILED_CODE_MOUNT: &str = "/.spotter/compiled";
+
+impl Plan {
+    /// Plans the container for a request. What takes long is said in the container's log.
+    ///
+    /// # Errors
+    /// If the image's application is invalid or cannot be served.
+    pub async fn of(request: &ContainerRequest, log: &mut ContainerLog) -> anyhow::Result<Self> {
+        let path = request.bundle.join("config.json");
+        let mut spec = Spec::load(&path).context("cannot read the container's configuration")?;
+        let mut changed = cgroups::expand_mounts(&mut spec, Path::new(CGROUPS))?;
+        let found = match image::application(request).await? {
+            Some(folder) => {
+                let mounted = Path::new(APPLICATION_MOUNT);
+                Some((folder, PathBuf::from("spin.toml"), mounted))
+            }
+            None => manifest_of(&spec)
+                .map(|manifest| (rootfs(&spec, &request.bundle), manifest, Path::new("/"))),
+        };
+        let program = match found {
+            None => {
+                if !is_sandbox(&spec) {
+                    log.say(NO_APPLICATION);
+                }
+                Program::Linux
+            }
+            Some((folder, manifest, inside)) => {
+                let mut mounts = spec.mounts().clone().unwrap_or_default();
+                if inside == Path::new(APPLICATION_MOUNT) {
+                    mounts.push(bind(&folder, inside, &["noexec"])?);
+                }
+                let application = Application { folder: &folder, manifest: &manifest, inside };
+                let cgroup =
+                    PodCgroup::of(&spec, &format!("compile-{}", request.id), Path::new(CGROUPS));
+                let compile = |component: &Component| compile(component, cgroup.clone(), log);
+                let function = application.function(&spec, &mut mounts, compile)?;
+                spec.set_mounts(Some(mounts));
+                changed = true;
+                Program::Function(function)
+            }
+        };
+        if changed {
+            spec.save(&path).context("cannot write the container's configuration")?;
+        }
+        let state_root = Path::new(STATE_ROOT).join(&request.namespace);
+        Ok(Self {
+            request: request.clone(),
+            state_root,
+            cgroup_driver: CgroupDriver::of(&spec),
+            program,
+        })
+    }
+}
+
+/// An application that was found in an image.
+struct Application<'a> {
+    folder: &'a Path,
+    /// Its manifest, or its only component, in the folder.
+    manifest: &'a Path,
+    /// Where the container sees the folder.
+    inside: &'a Path,
+}
+
+impl Application<'_> {
+    /// Checks it, and compiles its components. Adds the mounts that it needs.
+    fn function(
+        &self,
+        spec: &Spec,
+        mounts: &mut Vec<Mount>,
+        mut compile: impl FnMut(&Component) -> anyhow::Result<PathBuf>,
+    ) -> anyhow::Result<Function> {
+        // An image of layers need not name a program, so its first argument may already be a flag.
+        let mut arguments = arguments(spec).to_vec();
+        if arguments.first().is_some_and(|first| !first.starts_with('-')) {
+            arguments.remove(0);
+        }
+        let path = resolve_within(self.folder, &self.folder.join(self.manifest))?;
+        let app = pod::load(&path, &arguments, environment(spec))?;
+        let mut compiled = BTreeMap::new();
+        for (number, (id, component)) in app.components.iter().enumerate() {
+            resolve_within(self.folder, &component.source)
+                .with_context(|| format!("component `{id}`"))?;
+            let code = compile(component).with_context(|| format!("component `{id}`"))?;
+            let mounted = Path::new(COMPILED_CODE_MOUNT).join(format!("{number}.cwasm"));
+            // Mounted executable, since its pages are mapped as code.
+            mounts.push(bind(&code, &mounted, &[])?);
+            compiled.insert(id.clone(), mounted);
+        }
+        // Files are staged in /tmp, which an empty root file system does not have.
+        if !mounts.iter().any(|mount| mount.destination() == Path::new("/tmp")) {
+            let options = ["nosuid", "nodev", "noexec", "mode=1777", "size=64m"];
+            mounts.push(mount(Path::new("/tmp"), "tmpfs", Path::new("tmpfs"), &options)?);
+        }
+        Ok(Function { manifest: self.inside.join(self.manifest), arguments, compiled })
+    }
+}
+
+/// The manifest or component in the root file system that a container's arguments name; `None` if they name a
+/// program.
+fn manifest_of(spec: &Spec) -> Option<PathBuf> {
+    let named = Path::new(arguments(spec).first()?);
+    let extension = named.extension()?;
+    let relative = named.strip_prefix("/").unwrap_or(named);
+    (extension == "toml" || extension == "wasm").then(|| relative.to_owned())
+}
+
+/// Whether the container is a pod's sandbox, in containerd's annotation.
+fn is_sandbox(spec: &Spec) -> bool {
+    let annotations = spec.annotations().as_ref();
+    let kind = annotations.and_then(|all| all.get("io.kubernetes.cri.container-type"));
+    kind.is_some_and(|kind| kind == "sandbox")
+}
+
+fn rootfs(spec: &Spec, bundle: &Path) -> PathBuf {
+    let root = spec.root().as_ref().map_or(Path::new("rootfs"), |root| root.path().as_path());
+    bundle.join(root)
+}
+
+/// The largest file of an application that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 512 << 20;
+
+/// Resolves a path. Rejects one that leads out of `root`, also through symbolic links, or that is not a regular
+/// file: an image must not name the node's files or devices, or make the shim wait for a pipe.
+fn resolve_within(root: &Path, path: &Path) -> anyhow::Result<PathBuf> {
+    let root =
+        root.canonicalize().with_context(|| format!("there is no folder {}", root.display()))?;
+    let shown = path.strip_prefix(&root).unwrap_or(path);
+    let shown = Path::new("/").join(shown.file_name().unwrap_or_default());
+    let found = path
+        .canonicalize()
+        .with_context(|| format!("the image does not contain {}", shown.display()))?;
+    ensure!(found.starts_with(&root), "{} leads out of the image", shown.display());
+    let metadata = found.metadata()?;
+    ensure!(metadata.is_file(), "{} is not a file", shown.display());
+    let length = metadata.len();
+    ensure!(
+        length <= MAX_FILE_BYTES,
+        "{} has {length} bytes; at most {MAX_FILE_BYTES} are read",
+        shown.display()
+    );
+    Ok(found)
+}
+
+fn arguments(spec: &Spec) -> &[String] {
+    let process = spec.process().as_ref();
+    process.and_then(|process| process.args().as_deref()).unwrap_or_default()
+}
+
+fn environment(spec: &Spec) -> impl Iterator<Item = (String, String)> {
+    let process = spec.process().as_ref();
+    let entries = process.and_then(|process| process.env().as_deref()).unwrap_or_default();
+    entries.iter().filter_map(|entry| {
+        entry.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+    })
+}
+
+fn bind(source: &Path, at: &Path, options: &[&str]) -> anyhow::Result<Mount> {
+    mount(at, "bind", source, &[&["rbind", "ro", "nosuid", "nodev"], options].concat())
+}
+
+fn mount(at: &Path, kind: &str, source: &Path, options: &[&str]) -> anyhow::Result<Mount> {
+    let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+    let mount = MountBuilder::default().destination(at).typ(kind).source(source);
+    Ok(mount.options(options).build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{manifest_of, resolve_within};
+    use oci_spec::runtime::{ProcessBuilder, Spec};
+
+    #[test]
+    fn a_function_is_told_from_a_program() {
+        for (argument, expected) in [
+            ("/spin.toml", Some("spin.toml")),
+            ("app/detect.wasm", Some("app/detect.wasm")),
+            ("/pause", None),
+            ("sh", None),
+        ] {
+            let mut spec = Spec::default();
+            let process = ProcessBuilder::default().args([argument.to_owned()]).cwd("/");
+            spec.set_process(Some(process.build().unwrap()));
+            assert_eq!(manifest_of(&spec).as_deref(), expected.map(std::path::Path::new));
+        }
+    }
+
+    #[test]
+    fn no_link_of_an_image_leads_to_the_nodes_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("rootfs");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(folder.path().join("secret"), "of the node").unwrap();
+        std::fs::write(root.join("good.wasm"), "\0asm").unwrap();
+        std::os::unix::fs::symlink("../secret", root.join("spin.toml")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", root.join("a.wasm")).unwrap();
+        assert!(resolve_within(&root, &root.join("good.wasm")).is_ok());
+        let pipe = std::process::Command::new("mkfifo").arg(root.join("pipe.wasm")).status();
+        assert!(pipe.is_ok_and(|status| status.success()));
+        for name in ["spin.toml", "a.wasm", "../secret", "nothing", "pipe.wasm", "."] {
+            let refused = resolve_within(&root, &root.join(name)).unwrap_err().to_string();
+            assert!(!refused.contains("of the node"), "{refused}");
+        }
+    }
+}

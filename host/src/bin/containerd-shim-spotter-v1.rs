@@ -1,5 +1,0 @@
-//! The containerd shim for the runtime `io.containerd.spotter.v1`.
-
-fn main() {
-    spotter::shim::main();
-}

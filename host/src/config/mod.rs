@@ -1,8 +1,0 @@
-//! Configuration of the host: limits, the runtime configuration file, and the notation of sizes and times.
-
-pub mod file;
-pub mod limits;
-pub mod memory;
-pub mod units;
-
-pub use limits::Limits;

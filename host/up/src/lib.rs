@@ -1,0 +1,24 @@
+//! What `spotter up` does, on a laptop and in a pod: reads its flags, loads the application, and serves it.
+
+mod application;
+mod log;
+pub mod pod;
+mod serve;
+mod variables;
+
+use anyhow::Context;
+
+pub use application::AppArguments;
+pub use serve::{Compiled, Serve};
+
+/// The exit status for wrong usage (`EX_USAGE` in sysexits.h).
+pub const EX_USAGE: u8 = 64;
+
+/// Runs a future to completion on a runtime of its own.
+///
+/// # Errors
+/// If the runtime cannot be started, and those of the future.
+pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the async runtime")?.block_on(future)
+}

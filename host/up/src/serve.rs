@@ -1,0 +1,191 @@
+//! Serves an application over HTTP, as the flags of `spotter up` say.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use prometheus_client::collector::Collector;
+
+use crate::application::{AppArguments, pair};
+use crate::log::LogFormat;
+use spotter_app::App;
+use spotter_config::file::ConfigFile;
+use spotter_config::limits::LimitSettings;
+use spotter_config::memory;
+use spotter_node::metrics::BondCollector;
+use spotter_runtime::guest_log::TARGET as GUEST_TARGET;
+use spotter_server::listener::{self, End, Listener, Signals};
+use spotter_server::tls::Certificate;
+use spotter_server::traces::Traces;
+use spotter_server::{Scheme, Server, admin};
+
+/// The flags of `spotter up`.
+#[derive(Args)]
+pub struct Serve {
+    #[command(flatten)]
+    app: AppArguments,
+    /// The address to listen on; port 0 selects any free port
+    #[arg(
+        long,
+        default_value = "127.0.0.1:3000",
+        env = "SPIN_HTTP_LISTEN_ADDR",
+        value_name = "ADDRESS"
+    )]
+    listen: SocketAddr,
+    /// If the port is in use, take one of the next
+    #[arg(long)]
+    find_free_port: bool,
+    /// Serve HTTPS with this certificate chain, in PEM format
+    #[arg(long, env = "SPIN_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM format
+    #[arg(long, env = "SPIN_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// The address for /metrics, /healthz and /readyz; off by default
+    #[arg(long, env = "SPOTTER_ADMIN", value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    /// Serve only the routes of this component; can be repeated
+    #[arg(long, short, value_name = "ID")]
+    component_id: Vec<String>,
+    /// Set an environment variable for every component; can be repeated
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Set a value in the application's default key-value store; can be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    key_value: Vec<String>,
+    /// Do not log what components write to their standard streams
+    #[arg(long, short)]
+    quiet: bool,
+    /// The folder of the application's persistent state [default: .spotter beside the manifest]
+    #[arg(long, env = "SPOTTER_STATE_DIR", value_name = "FOLDER")]
+    state_dir: Option<PathBuf>,
+    /// A TOML file with a [limits] table
+    #[arg(long, env = "RUNTIME_CONFIG_FILE", value_name = "FILE")]
+    runtime_config_file: Option<PathBuf>,
+    /// The format of log lines on standard error
+    #[arg(long, env = "SPOTTER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty)]
+    log_format: LogFormat,
+    /// Send traces to this OpenTelemetry collector, such as http://127.0.0.1:4318
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    otlp_endpoint: Option<String>,
+    #[command(flatten)]
+    limits: LimitSettings,
+}
+
+/// Compiled code by component id, for components that are not loaded from the cache.
+pub type Compiled = BTreeMap<String, PathBuf>;
+
+impl Serve {
+    /// Loads the application for another environment.
+    ///
+    /// # Errors
+    /// If the flags or the manifest are invalid.
+    pub fn load_for(
+        &self,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> anyhow::Result<App> {
+        self.app.load_for(environment)
+    }
+
+    /// Loads the application, prepares it, and serves it until a signal to stop.
+    ///
+    /// # Errors
+    /// If the flags or the application are invalid, `prepare` fails, or an address cannot be bound.
+    pub fn run(
+        self,
+        compiled: &Compiled,
+        prepare: impl FnOnce(&App) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let log = self.log_format.start(self.quiet.then_some(GUEST_TARGET))?;
+        let file = ConfigFile::read(self.runtime_config_file.as_deref())?;
+        let limits = self.limits.resolve(file.limits, memory::available(Path::new("/")))?;
+        let mut app = self.app.load_only(&self.component_id)?;
+        app.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        for (id, component) in &mut app.components {
+            component.compiled = compiled.get(id).cloned();
+        }
+        add_environment(&mut app, &self.env)?;
+        if let Some(folder) = &self.state_dir {
+            app.state.clone_from(folder);
+        }
+        prepare(&app)?;
+        let traces =
+            self.otlp_endpoint.as_deref().map(|to| Traces::to(to, &app.name)).transpose()?;
+        let bonds = BondCollector::of(Path::new("/"));
+        let collectors: Vec<Box<dyn Collector>> = vec![Box::new(bonds), Box::new(log.metric())];
+        let server = Server::new(app, limits, traces, collectors)?;
+        for entry in &self.key_value {
+            let (key, value) = pair("--key-value", entry)?;
+            server.runtime().set_key_value(key, value)?;
+        }
+        // Guests can occupy one thread per instance. Two more serve the sockets.
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(limits.instances + 2)
+            .enable_all()
+            .build()
+            .context("cannot start the server's threads")?;
+        let served = threads.block_on(self.serve(Arc::clone(&server)));
+        // Tasks that are still running after the grace period hold the server. Stop them, so that it is dropped
+        // here: it removes its temporary files and closes its database.
+        threads.shutdown_timeout(Duration::from_secs(1));
+        served
+    }
+
+    async fn serve(self, server: Arc<Server>) -> anyhow::Result<()> {
+        let signals = Signals::new()?;
+        let certificate = match (&self.tls_cert, &self.tls_key) {
+            (Some(chain), Some(key)) => Some(Certificate::load(chain, key)?),
+            _ => None,
+        };
+        let scheme = if certificate.is_some() { Scheme::Https } else { Scheme::Http };
+        let socket = if self.find_free_port {
+            listener::bind_free(self.listen).await?
+        } else {
+            listener::bind(self.listen).await?
+        };
+        if let Some(address) = self.admin {
+            let socket = listener::bind(address).await?;
+            announce_admin(socket.local_addr()?);
+            admin::start(&server, socket.into_std()?)?;
+        }
+        announce(server.app(), scheme, socket.local_addr()?);
+        let end = listener::serve(server, Listener { socket, certificate }, signals).await;
+        ensure!(
+            end == End::Stopped,
+            "as many instances without checks as may run at once exceeded `request_cpu` and still run; start \
+             the server again, and report the pictures to the component's author"
+        );
+        Ok(())
+    }
+}
+
+fn add_environment(app: &mut App, variables: &[String]) -> anyhow::Result<()> {
+    for variable in variables {
+        let (name, value) = pair("--env", variable)?;
+        for component in app.components.values_mut() {
+            component.environment.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    Ok(())
+}
+
+#[allow(clippy::print_stdout, reason = "the output of the command")]
+fn announce_admin(address: SocketAddr) {
+    println!("Admin on {address}: /metrics, /healthz, /readyz");
+}
+
+/// Prints the application's URLs in the same format as `spin up`.
+#[allow(clippy::print_stdout, reason = "the output of the command")]
+fn announce(app: &App, scheme: Scheme, address: SocketAddr) {
+    let scheme = scheme.as_str();
+    println!("Serving {scheme}://{address}");
+    println!("Available Routes:");
+    for (pattern, target) in app.routes.entries() {
+        let wildcard = if pattern.is_wildcard() { " (wildcard)" } else { "" };
+        println!("  {target}: {scheme}://{address}{}{wildcard}", pattern.base());
+    }
+}
