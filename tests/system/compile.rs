@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use spotter_tests::containerd::{Containerd, SCRATCH};
+use spotter_tests::containerd::{Containerd, SCRATCH, wait_until};
 use spotter_tests::kubelet::{Kubelet, Wanted};
 use spotter_tests::leftovers;
 
@@ -50,26 +50,17 @@ fn the_first_pod_compiles_in_its_own_cgroup_and_keeps_none_of_the_memory() {
     let kubelet = Kubelet::of(&containerd);
     let wanted = Wanted { name: "detect", image: SCRATCH, ..Wanted::default() };
     let first = kubelet.run_pod("first");
-    // The compiler is killed, as for lack of memory: the container says why, and the next one compiles again.
-    let container = kubelet.create(&first, &wanted).expect("a container");
-    let refused = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let began = Instant::now();
-            while began.elapsed() < Duration::from_secs(60) {
-                std::thread::sleep(Duration::from_millis(50));
-                let Some(cgroup) = compiling().filter(|cgroup| memory(cgroup) > 10 << 20) else {
-                    continue;
-                };
-                for pid in text(&cgroup.join("cgroup.procs")).lines() {
-                    let _ = std::process::Command::new("kill").args(["-9", pid]).status();
-                }
-                break;
-            }
-        });
-        kubelet.start(&container)
-    });
-    let said = refused.expect_err("a refusal");
-    assert!(said.contains("was killed"), "{said}");
+    // The container starts while its code is compiled. The compiler is killed, as for lack of memory: the container
+    // says why, and the next one compiles again.
+    let container = kubelet.run(&first, &wanted);
+    wait_until("the compiler", || compiling().is_some_and(|cgroup| memory(&cgroup) > 10 << 20));
+    let cgroup = compiling().expect("a cgroup");
+    for pid in text(&cgroup.join("cgroup.procs")).lines() {
+        let _ = std::process::Command::new("kill").args(["-9", pid]).status();
+    }
+    wait_until("its end", || kubelet.exit_status(&container) == 1);
+    let said = kubelet.log(&first);
+    assert!(said.contains("cannot compile `detector`") && said.contains("was killed"), "{said}");
     kubelet.remove(&container);
 
     let (is_done, peak) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -82,9 +73,9 @@ fn the_first_pod_compiles_in_its_own_cgroup_and_keeps_none_of_the_memory() {
             }
         });
         kubelet.run(&first, &wanted);
+        kubelet.wait_until_ready(&first);
         is_done.store(true, Ordering::SeqCst);
     });
-    kubelet.wait_until_ready(&first);
     let (peak, left) = (peak.into_inner(), private(&containerd));
     println!("compiling took {} MiB; afterwards, processes have {left:?} bytes", peak >> 20);
     assert!(peak > 100 << 20, "{peak} bytes were charged to the pod");
@@ -102,5 +93,26 @@ fn the_first_pod_compiles_in_its_own_cgroup_and_keeps_none_of_the_memory() {
     for pod in [&first, &second] {
         kubelet.remove_pod(pod);
     }
+    containerd.assert_nothing_left();
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn a_pod_that_is_removed_while_it_compiles_leaves_nothing() {
+    let containerd = Containerd::start_without_cache();
+    let kubelet = Kubelet::of(&containerd);
+    let pod = kubelet.run_pod("removed");
+    let container =
+        kubelet.run(&pod, &Wanted { name: "detect", image: SCRATCH, ..Wanted::default() });
+    wait_until("the compiler", || compiling().is_some());
+    // SIGTERM ends it at once, and with it the compiler.
+    let began = Instant::now();
+    kubelet.stop(&container, 30);
+    assert_eq!(kubelet.exit_status(&container), 0, "{}", kubelet.log(&pod));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    wait_until("the end of the compiler", || compiling().is_none());
+    kubelet.remove_pod(&pod);
+    let awaited = containerd.path("cache/spotter/pods");
+    assert_eq!(std::fs::read_dir(awaited).expect("a folder").count(), 0);
     containerd.assert_nothing_left();
 }

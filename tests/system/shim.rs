@@ -310,3 +310,15 @@ fn kill(pid: u32) {
     let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
     assert!(killed.is_ok_and(|status| status.success()), "kill -9 {pid}");
 }
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn an_image_that_lacks_its_runtime_class_says_so() {
+    let containerd = Containerd::start();
+    let run = ["run", "--rm", "--runtime", "io.containerd.runc.v2", SCRATCH, "plain"];
+    let refused = containerd.ctr(&run);
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("needs-runtimeClassName-spotter"), "{said}");
+    containerd.assert_nothing_left();
+}

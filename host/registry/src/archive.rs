@@ -17,6 +17,10 @@ use spotter_app::App;
 use spotter_app::manifest::Manifest;
 use spotter_cache::write_whole;
 
+/// A copy of the manifest, which the shim reads as the container's entry point. Another runtime tries to execute it and
+/// names it in its error, so its name says what is wrong.
+const ENTRY_POINT: &str = "needs-runtimeClassName-spotter.toml";
+
 const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const TAR_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -34,8 +38,7 @@ pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow
     let config = json!({
         "architecture": pack::architecture(),
         "os": "linux",
-        // Container runtimes require an entry point. The shim reads the manifest that it names.
-        "config": {"Entrypoint": ["/spin.toml"], "WorkingDir": "/"},
+        "config": {"Entrypoint": [format!("/{ENTRY_POINT}")], "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": [digest(&tar)]},
     })
     .to_string();
@@ -72,6 +75,8 @@ fn folder(manifest: Manifest, app: &App) -> anyhow::Result<TempDir> {
         .collect();
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     unpack::unpack(&layers, folder.path())?;
+    let manifest = folder.path().join("spin.toml");
+    std::fs::copy(manifest, folder.path().join(ENTRY_POINT)).context("cannot copy the manifest")?;
     Ok(folder)
 }
 

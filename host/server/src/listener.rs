@@ -82,7 +82,7 @@ impl Signals {
     }
 
     /// Waits for the next signal to stop.
-    async fn stop(&mut self) {
+    pub async fn stop(&mut self) {
         while let Demand::Reload = self.next().await {}
     }
 }

@@ -5,18 +5,25 @@ use std::time::Instant;
 
 use anyhow::{Context, anyhow};
 use serde::{Deserialize, Serialize};
-use zygote::Zygote;
-
-use super::container_log::ContainerLog;
-use super::pod_cgroup::PodCgroup;
 use spotter_app::Component;
 use spotter_app::manifest::Interruption;
 use spotter_config::Limits;
 use spotter_runtime::{checked, compiled, engine};
+use zygote::Zygote;
 
-/// What the other process compiles, and where.
+use super::container_log::ContainerLog;
+use super::pod_cgroup::PodCgroup;
+
+/// The compiled code of a component.
+pub(super) enum Code {
+    /// It is in the node's cache.
+    Cached(PathBuf),
+    Missing(Compilation),
+}
+
+/// What has to be compiled, and where.
 #[derive(Deserialize, Serialize)]
-struct Job {
+pub(super) struct Compilation {
     source: PathBuf,
     /// The component's id.
     id: String,
@@ -27,54 +34,58 @@ struct Job {
 /// The memory that compiling takes, for each byte of the component. Measured for the detector: 671 MB for 38 MB.
 const MEMORY_FACTOR: u64 = 20;
 
-/// Compiles a component into the node's cache, unless it is there, and returns the file of compiled code. What takes
-/// long is said in the container's log.
-///
-/// # Errors
-/// If the component is invalid, or the process that compiles it was killed.
-pub(super) fn compile(
-    component: &Component,
-    pod: Option<PodCgroup>,
-    log: &mut ContainerLog,
-) -> anyhow::Result<PathBuf> {
-    let (source, interruption) = (checked::component(component)?, component.interruption);
-    let compiler = engine::compiler(&Limits::default(), interruption)?;
-    if let Some(code) = compiled::find(&compiler, &source)? {
-        return Ok(code);
-    }
-    let id = component.id.clone();
-    let needed = std::fs::metadata(&source)?.len().saturating_mul(MEMORY_FACTOR);
-    // A pod that is too small for the compiler may still be large enough for its function.
-    let cgroup = pod.filter(|pod| pod.memory().is_none_or(|memory| memory >= needed));
-    log.say(&format!(
-        "Compiling `{id}`, once for this node: the container starts when that is done"
-    ));
-    let started = Instant::now();
-    // Forked from the process with one thread, which is small. It is killed when it goes out of scope.
-    let process = Zygote::global().spawn();
-    let job = Job { source, id: id.clone(), interruption, cgroup: cgroup.clone() };
-    let done = process.try_run(run, job);
-    drop(process);
-    if let Some(cgroup) = cgroup {
-        cgroup.remove();
-    }
-    let code = match done {
-        Ok(compiled) => compiled.map_err(|error| anyhow!(error))?,
-        Err(error) => {
-            return Err(anyhow!("{error}")).with_context(|| {
-                format!(
-                    "the process that compiled `{id}` was killed; it may need {} MiB",
-                    needed >> 20
-                )
-            });
+impl Code {
+    /// Checks a component and looks its code up.
+    ///
+    /// # Errors
+    /// If the component is invalid, or the cache cannot be read.
+    pub(super) fn of(component: &Component, pod: Option<PodCgroup>) -> anyhow::Result<Self> {
+        let (source, interruption) = (checked::component(component)?, component.interruption);
+        let compiler = engine::compiler(&Limits::default(), interruption)?;
+        if let Some(code) = compiled::find(&compiler, &source)? {
+            return Ok(Self::Cached(code));
         }
-    };
-    log.say(&format!("Compiled `{id}` in {:.1} s", started.elapsed().as_secs_f64()));
-    Ok(code)
+        let needed = std::fs::metadata(&source)?.len().saturating_mul(MEMORY_FACTOR);
+        // A pod that is too small for the compiler may still be large enough for its function.
+        let cgroup = pod.filter(|pod| pod.memory().is_none_or(|memory| memory >= needed));
+        Ok(Self::Missing(Compilation { source, id: component.id.clone(), interruption, cgroup }))
+    }
+}
+
+impl Compilation {
+    /// Compiles into the node's cache, and returns the file of compiled code. `on_start` is called with the id of the
+    /// process that compiles, which may be killed.
+    ///
+    /// # Errors
+    /// If the component cannot be compiled, or the process was killed.
+    pub(super) fn run(
+        self,
+        log: &mut ContainerLog,
+        on_start: impl FnOnce(u32),
+    ) -> anyhow::Result<PathBuf> {
+        let (id, cgroup) = (self.id.clone(), self.cgroup.clone());
+        log.say(&format!("Compiling `{id}`, once for this node: it serves when that is done"));
+        let started = Instant::now();
+        // Forked from the process with one thread, which is small. It is killed when it goes out of scope.
+        let process = Zygote::global().spawn();
+        let failed =
+            || format!("the process that compiled `{id}` was killed, perhaps for want of memory");
+        let pid = process.try_run(|()| std::process::id(), ());
+        on_start(pid.map_err(|error| anyhow!("{error}")).with_context(failed)?);
+        let done = process.try_run(compile, self);
+        drop(process);
+        if let Some(cgroup) = cgroup {
+            cgroup.remove();
+        }
+        let code = done.map_err(|error| anyhow!("{error}")).with_context(failed)?;
+        let code = code.map_err(|error| anyhow!(error))?;
+        log.say(&format!("Compiled `{id}` in {:.1} s", started.elapsed().as_secs_f64()));
+        Ok(code)
+    }
 }
 
 /// Runs in the other process.
-fn run(job: Job) -> Result<PathBuf, String> {
+fn compile(job: Compilation) -> Result<PathBuf, String> {
     let compile = || -> anyhow::Result<PathBuf> {
         // One at a time on a node: each takes all cores, and much memory.
         let _turn = spotter_cache::turn()?;

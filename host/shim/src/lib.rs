@@ -4,6 +4,7 @@
 //! root file system, [`compile`]d once per node, or, for the sandbox and sidecars, a Linux program. A process forked
 //! early ([`container`]) then creates the container and runs it ([`workload`]).
 
+mod awaited_code;
 pub mod cgroups;
 mod compile;
 pub mod container;
@@ -100,6 +101,7 @@ impl Shim for PodShim {
 
     /// Cleans up after a shim that was killed.
     fn delete_shim(&mut self) -> containerd_shim::Result<DeleteResponse> {
+        awaited_code::remove(&plan::unique_name(&self.flags.namespace, &self.flags.id));
         let state = PathBuf::from(STATE_ROOT).join(&self.flags.namespace).join(&self.flags.id);
         container::remove(&state)
             .map_err(|error| Error::Other(format!("{}: {error:#}", state.display())))?;

@@ -7,8 +7,9 @@ use anyhow::{Context, ensure};
 use oci_spec::runtime::{Mount, MountBuilder, Spec};
 use serde::{Deserialize, Serialize};
 
+use super::awaited_code::AwaitedCode;
 use super::cgroups::{self, CgroupDriver};
-use super::compile::compile;
+use super::compile::Code;
 use super::container_log::ContainerLog;
 use super::pod_cgroup::PodCgroup;
 use super::{STATE_ROOT, image};
@@ -29,6 +30,18 @@ pub struct ContainerRequest {
     pub stdin: String,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl ContainerRequest {
+    /// A name that no other container on the node has.
+    pub(super) fn unique_name(&self) -> String {
+        unique_name(&self.namespace, &self.id)
+    }
+}
+
+/// The name of a container among all of a node.
+pub(super) fn unique_name(namespace: &str, id: &str) -> String {
+    format!("{namespace}-{id}")
 }
 
 /// What the process that creates a container needs to know.
@@ -69,13 +82,18 @@ const NO_APPLICATION: &str = "This image holds no application of Spotter's (no s
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// Where compiled code is mounted.
 const COMPILED_CODE_MOUNT: &str = "/.spotter/compiled";
+/// Where code appears once it is compiled.
+const AWAITED_CODE_MOUNT: &str = "/.spotter/awaited";
 
 impl Plan {
-    /// Plans the container for a request. What takes long is said in the container's log.
+    /// Plans the container for a request, and what is still to be compiled for it.
     ///
     /// # Errors
     /// If the image's application is invalid or cannot be served.
-    pub async fn of(request: &ContainerRequest, log: &mut ContainerLog) -> anyhow::Result<Self> {
+    pub(super) async fn of(
+        request: &ContainerRequest,
+        log: &mut ContainerLog,
+    ) -> anyhow::Result<(Self, Option<AwaitedCode>)> {
         let path = request.bundle.join("config.json");
         let mut spec = Spec::load(&path).context("cannot read the container's configuration")?;
         let mut changed = cgroups::expand_mounts(&mut spec, Path::new(CGROUPS))?;
@@ -87,6 +105,7 @@ impl Plan {
             None => manifest_of(&spec)
                 .map(|manifest| (rootfs(&spec, &request.bundle), manifest, Path::new("/"))),
         };
+        let mut awaited = None;
         let program = match found {
             None => {
                 if !is_sandbox(&spec) {
@@ -102,8 +121,10 @@ impl Plan {
                 let application = Application { folder: &folder, manifest: &manifest, inside };
                 let cgroup =
                     PodCgroup::of(&spec, &format!("compile-{}", request.id), Path::new(CGROUPS));
-                let compile = |component: &Component| compile(component, cgroup.clone(), log);
-                let function = application.function(&spec, &mut mounts, compile)?;
+                let code = |component: &Component| Code::of(component, cgroup.clone());
+                let function;
+                (function, awaited) =
+                    application.function(&spec, &mut mounts, code, &request.unique_name())?;
                 spec.set_mounts(Some(mounts));
                 changed = true;
                 Program::Function(function)
@@ -113,12 +134,13 @@ impl Plan {
             spec.save(&path).context("cannot write the container's configuration")?;
         }
         let state_root = Path::new(STATE_ROOT).join(&request.namespace);
-        Ok(Self {
+        let plan = Self {
             request: request.clone(),
             state_root,
             cgroup_driver: CgroupDriver::of(&spec),
             program,
-        })
+        };
+        Ok((plan, awaited))
     }
 }
 
@@ -132,13 +154,14 @@ struct Application<'a> {
 }
 
 impl Application<'_> {
-    /// Checks it, and compiles its components. Adds the mounts that it needs.
+    /// Checks it, and adds the mounts that it needs. Code that is not compiled yet will be in a folder under `name`.
     fn function(
         &self,
         spec: &Spec,
         mounts: &mut Vec<Mount>,
-        mut compile: impl FnMut(&Component) -> anyhow::Result<PathBuf>,
-    ) -> anyhow::Result<Function> {
+        code: impl Fn(&Component) -> anyhow::Result<Code>,
+        name: &str,
+    ) -> anyhow::Result<(Function, Option<AwaitedCode>)> {
         // An image of layers need not name a program, so its first argument may already be a flag.
         let mut arguments = arguments(spec).to_vec();
         if arguments.first().is_some_and(|first| !first.starts_with('-')) {
@@ -146,22 +169,38 @@ impl Application<'_> {
         }
         let path = resolve_within(self.folder, &self.folder.join(self.manifest))?;
         let app = pod::load(&path, &arguments, environment(spec))?;
-        let mut compiled = BTreeMap::new();
+        let (mut compiled, mut awaited) = (BTreeMap::new(), None::<AwaitedCode>);
         for (number, (id, component)) in app.components.iter().enumerate() {
             resolve_within(self.folder, &component.source)
                 .with_context(|| format!("component `{id}`"))?;
-            let code = compile(component).with_context(|| format!("component `{id}`"))?;
-            let mounted = Path::new(COMPILED_CODE_MOUNT).join(format!("{number}.cwasm"));
+            let file = format!("{number}.cwasm");
+            let code = code(component).with_context(|| format!("component `{id}`"))?;
             // Mounted executable, since its pages are mapped as code.
-            mounts.push(bind(&code, &mounted, &[])?);
+            let mounted = match code {
+                Code::Cached(code) => {
+                    let mounted = Path::new(COMPILED_CODE_MOUNT).join(file);
+                    mounts.push(bind(&code, &mounted, &[])?);
+                    mounted
+                }
+                Code::Missing(compilation) => {
+                    let mounted = Path::new(AWAITED_CODE_MOUNT).join(&file);
+                    let waiting = awaited.take().map_or_else(|| AwaitedCode::of(name), Ok)?;
+                    awaited = Some(waiting.with(file, compilation));
+                    mounted
+                }
+            };
             compiled.insert(id.clone(), mounted);
+        }
+        if let Some(awaited) = &awaited {
+            mounts.push(bind(awaited.folder(), Path::new(AWAITED_CODE_MOUNT), &[])?);
         }
         // Files are staged in /tmp, which an empty root file system does not have.
         if !mounts.iter().any(|mount| mount.destination() == Path::new("/tmp")) {
             let options = ["nosuid", "nodev", "noexec", "mode=1777", "size=64m"];
             mounts.push(mount(Path::new("/tmp"), "tmpfs", Path::new("tmpfs"), &options)?);
         }
-        Ok(Function { manifest: self.inside.join(self.manifest), arguments, compiled })
+        let manifest = self.inside.join(self.manifest);
+        Ok((Function { manifest, arguments, compiled }, awaited))
     }
 }
 

@@ -201,7 +201,7 @@ impl TaskService for Service {
             let reason = "the container is still running: stop it first";
             return Err(rpc_error(ttrpc::Code::FAILED_PRECONDITION, reason));
         }
-        task.container.delete().map_err(|error| failed(&error))?;
+        task.delete().map_err(|error| failed(&error))?;
         let exit = task.wait();
         self.tasks().remove(&request.id);
         let exited_at = Some(exit.at);

@@ -7,6 +7,7 @@ use containerd_shim::monitor::{ExitEvent, Subject, Subscription, Topic, monitor_
 use containerd_shim::protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim::util::timestamp;
 
+use super::awaited_code;
 use super::container::Container;
 use super::container_log::ContainerLog;
 use super::plan::{ContainerRequest, Plan};
@@ -76,15 +77,23 @@ impl Task {
         request: ContainerRequest,
         on_exit: impl FnOnce(u32, &Exit) + Send + 'static,
     ) -> anyhow::Result<Self> {
+        let name = request.unique_name();
+        Self::of(request, on_exit).inspect_err(|_| awaited_code::remove(&name))
+    }
+
+    fn of(
+        request: ContainerRequest,
+        on_exit: impl FnOnce(u32, &Exit) + Send + 'static,
+    ) -> anyhow::Result<Self> {
         // Only the request to containerd for the image is asynchronous.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut log = ContainerLog::new(&request.stderr);
-        let plan = runtime.block_on(Plan::of(&request, &mut log))?;
+        let (plan, awaited) = runtime.block_on(Plan::of(&request, &mut log))?;
         // Subscribe before there is a process that could end.
         let exits = monitor_subscribe(Topic::Pid)?;
         let container = Container::create(plan)?;
-        drop(log);
         let pid = container.pid()?;
+        let compiling = awaited.map(|code| code.start(log)).transpose()?;
         let progress = Arc::new(Progress::default());
         let watched = Arc::clone(&progress);
         // Find the cgroup while the process still exists.
@@ -92,6 +101,9 @@ impl Task {
         let watch = move || {
             let status = status_of(pid, &exits).unwrap_or(KILLED);
             let at = timestamp().unwrap_or_default();
+            if let Some(compiling) = compiling {
+                compiling.cancel();
+            }
             let reason = match memory {
                 Some(memory) if status == KILLED && memory.occurred() => ExitReason::OutOfMemory,
                 _ => ExitReason::Normal,
@@ -121,6 +133,16 @@ impl Task {
             TaskState { is_started: true, .. } => TaskStatus::Running,
             TaskState { is_started: false, .. } => TaskStatus::Created,
         }
+    }
+
+    /// Removes the container. Its process is killed if it is still running.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn delete(&self) -> anyhow::Result<()> {
+        self.container.delete()?;
+        awaited_code::remove(&self.request.unique_name());
+        Ok(())
     }
 
     /// How its process ended, if it has.

@@ -1,13 +1,16 @@
 //! `spotter up` in a container: the same command line, with defaults for a pod.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use anyhow::bail;
 use clap::Parser;
 
+use spotter_server::listener::Signals;
 use spotter_server::tls::choose_cryptography;
 
-use crate::EX_USAGE;
 use crate::serve::{Compiled, Serve};
+use crate::{EX_USAGE, block_on};
 use spotter_app::App;
 use spotter_progress::say;
 
@@ -47,7 +50,10 @@ pub fn serve(manifest: &Path, arguments: &[String], compiled: &Compiled) -> i32 
     let is_set = |name: &str| std::env::var_os(name).is_some();
     choose_cryptography();
     let served = match PodArguments::try_parse_from(command_line(manifest, arguments, is_set)) {
-        Ok(pod) => pod.up.run(compiled, |_| Ok(())),
+        Ok(pod) => block_on(wait_for(compiled)).and_then(|waited| match waited {
+            Waited::Compiled => pod.up.run(compiled, |_| Ok(())),
+            Waited::Stopped => Ok(()),
+        }),
         Err(error) => {
             let _ = error.print();
             return EX_USAGE.into();
@@ -60,6 +66,40 @@ pub fn serve(manifest: &Path, arguments: &[String], compiled: &Compiled) -> i32 
             1
         }
     }
+}
+
+/// What ended the wait for compiled code.
+enum Waited {
+    Compiled,
+    /// A signal to stop.
+    Stopped,
+}
+
+/// Waits until the shim has compiled all components.
+///
+/// # Errors
+/// If one cannot be compiled.
+async fn wait_for(compiled: &Compiled) -> anyhow::Result<Waited> {
+    const INTERVAL: Duration = Duration::from_millis(50);
+    let mut signals = Signals::new()?;
+    for (id, code) in compiled {
+        while !code.exists() {
+            if let Ok(failure) = std::fs::read_to_string(failure_of(code)) {
+                bail!("cannot compile `{id}`: {failure}");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                () = signals.stop() => return Ok(Waited::Stopped),
+            }
+        }
+    }
+    Ok(Waited::Compiled)
+}
+
+/// Where the shim writes why there will be no compiled code at this path.
+#[must_use]
+pub fn failure_of(code: &Path) -> PathBuf {
+    code.with_extension("error")
 }
 
 fn command_line(
