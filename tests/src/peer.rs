@@ -71,6 +71,10 @@ impl WasmtimeServe {
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
 }
 
 impl Drop for WasmtimeServe {

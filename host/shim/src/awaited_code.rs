@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 use spotter_up::pod;
 
 use super::compile::Compilation;
@@ -99,14 +98,14 @@ impl Running {
         let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         progress.is_cancelled = true;
         if let Some(process) = progress.process.take() {
-            kill_process(process);
+            kill(process);
         }
     }
 
     fn entered(&self, process: u32) {
         let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if progress.is_cancelled {
-            kill_process(process);
+            kill(process);
         } else {
             progress.process = Some(process);
         }
@@ -120,9 +119,11 @@ impl Running {
     }
 }
 
-fn kill_process(process: u32) {
-    // Fails if it has already ended.
-    let _ = kill(Pid::from_raw(process.cast_signed()), Signal::SIGKILL);
+fn kill(process: u32) {
+    if let Some(process) = Pid::from_raw(process.cast_signed()) {
+        // Fails if it has already ended.
+        let _ = kill_process(process, Signal::KILL);
+    }
 }
 
 /// Removes the folder of a container with this name, if it has one.
