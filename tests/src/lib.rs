@@ -11,6 +11,8 @@ pub mod containerd;
 mod containers;
 pub mod energy;
 pub mod found;
+#[cfg(feature = "system")]
+pub mod front;
 pub mod home;
 #[cfg(feature = "system")]
 pub mod kubelet;

@@ -77,7 +77,7 @@ impl Server {
     }
 
     /// Starts a command that prints `Serving http://ADDRESS` to its standard output, preceded by `Admin on ADDRESS:`
-    /// if it has an admin listener.
+    /// if it has an admin listener. On a Unix socket, the address is `unix:PATH`.
     pub fn spawn(command: Command) -> Self {
         Self::launch(command, ErrorOutput::Read)
     }
@@ -101,7 +101,8 @@ impl Server {
             if let Some(rest) = line.strip_prefix("Admin on ") {
                 admin = rest.split(": ").next().map(str::to_owned);
             }
-            Some(line.split_once("://")?.1.trim_end_matches('/').to_owned())
+            let socket = line.strip_prefix("Serving http on ").map(str::to_owned);
+            socket.or_else(|| Some(line.split_once("://")?.1.trim_end_matches('/').to_owned()))
         });
         let address = address
             .unwrap_or_else(|| panic!("it does not serve: {:?}", log.lock().expect("a log")));

@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use spotter_tests::application::Application;
 use spotter_tests::home::{assert_ran, command_in, run_in};
 use spotter_tests::oci::{self, Unpacked};
 use spotter_tests::server::Server;
-use spotter_tests::{client, guests, stdout};
+use spotter_tests::{client, guests, stderr, stdout};
 
 #[test]
 fn an_image_is_made_without_docker_and_holds_the_application_alone() {
@@ -28,4 +29,38 @@ fn an_image_is_made_without_docker_and_holds_the_application_alone() {
     command.arg("up").arg("-f").arg(&root).args(["--listen", "127.0.0.1:0"]);
     let server = Server::spawn(command);
     assert_eq!(client::get(&server.url("/guest/file")).body, b"a file's text\n");
+}
+
+#[test]
+fn a_link_out_of_the_application_is_not_shipped() {
+    const MANIFEST: &str = r#"
+[[trigger.http]]
+route = "/..."
+component = "hello"
+[component.hello]
+source = "component.wasm"
+files = [{ source = "site", destination = "/" }]
+"#;
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let secret = elsewhere.path().join("secret");
+    fs::write(&secret, "secret").expect("a file");
+    let outside = |name: &str, target: &std::path::Path| {
+        let application = Application::new(MANIFEST).with("other/page.html", "a page");
+        let folder = application.folder();
+        for (link, inside) in [("component.wasm", "hello.wasm"), ("site", "other")] {
+            let target = if link == name { target } else { inside.as_ref() };
+            std::os::unix::fs::symlink(target, folder.join(link)).expect("a link");
+        }
+        let output = application.run(&["image", "-o", "image.tar"]);
+        (output.status.code(), stderr(&output))
+    };
+    // Within the application, links are fine.
+    assert_eq!(outside("none", &secret).0, Some(0));
+    let component = elsewhere.path().join("component.wasm");
+    fs::copy(spotter_tests::root().join("target/spotter/hello.wasm"), &component).expect("a copy");
+    for (name, target) in [("component.wasm", component.as_path()), ("site", elsewhere.path())] {
+        let (status, said) = outside(name, target);
+        assert_eq!(status, Some(1), "{name}");
+        assert!(said.contains("link to") && said.contains(name), "{said}");
+    }
 }

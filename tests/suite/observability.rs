@@ -159,3 +159,23 @@ fn traces_go_to_a_collector_under_the_callers_span() {
         .collect();
     assert!(holds(&received, &trace) && holds(&received, b"http.response.status_code"));
 }
+
+#[test]
+fn the_service_of_traces_is_named_by_the_environment() {
+    let collector = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let endpoint = format!("http://{}", collector.local_addr().expect("an address"));
+    let mut command = std::process::Command::new(spotter_tests::spotter());
+    command.env("OTEL_SERVICE_NAME", "a-name-of-the-operator");
+    let server = Server::guests_by(command, &["--otlp-endpoint", &endpoint]);
+    client::get(&server.url("/guest/hello"));
+    server.signal("TERM");
+    let (mut stream, _) = collector.accept().expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let (mut received, mut buffer) = (Vec::new(), [0; 4096]);
+    while !String::from_utf8_lossy(&received).contains("a-name-of-the-operator") {
+        let length = stream.read(&mut buffer).expect("a request");
+        assert!(length > 0, "{}", String::from_utf8_lossy(&received));
+        received.extend_from_slice(&buffer[..length]);
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").expect("a reply");
+}

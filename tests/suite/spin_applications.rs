@@ -229,3 +229,22 @@ fn a_core_module_is_wrapped_when_it_is_loaded_once() {
     let said = stderr(&application.with("module.wasm", b"\0asm\x01\0\0\0").run(&["check"]));
     assert!(said.contains("exports neither wasi:http/incoming-handler"), "{said}");
 }
+
+#[test]
+fn a_whole_folder_of_files_takes_no_space_in_the_temporary_folder() {
+    const MANIFEST: &str = r#"
+[[trigger.http]]
+route = "/guest/..."
+component = "guest"
+[component.guest]
+source = "guest.wasm"
+files = [{ source = "site", destination = "/" }]
+"#;
+    let application = Application::new(MANIFEST).with("site/texts/one.txt", "a text");
+    let mut command = application.command(&["up", "--listen", "127.0.0.1:0"]);
+    let server = Server::spawn({
+        command.env("TMPDIR", "/nonexistent");
+        command
+    });
+    assert_eq!(client::get(&server.url("/guest/file")).body, b"a text");
+}

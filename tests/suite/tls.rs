@@ -85,6 +85,88 @@ fn a_hangup_reads_the_certificate_again() {
 }
 
 #[test]
+fn a_certificate_that_changes_is_read_again_without_a_signal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = certificate(folder.path());
+    let server = start(&files);
+    assert_eq!(get_labels(&server, &files[0]).expect("a reply"), 200);
+    certificate(folder.path());
+    server.wait_for_log("the certificate was read again");
+    assert_eq!(get_labels(&server, &files[0]).expect("a reply"), 200);
+}
+
+/// An authority, and a client's certificate and key that it signed.
+struct Authority {
+    pem: String,
+    client: (Vec<u8>, Vec<u8>),
+}
+
+fn authority() -> Authority {
+    use rcgen::{
+        BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    };
+    let key = KeyPair::generate().expect("a key");
+    let mut own = CertificateParams::new(Vec::<String>::new()).expect("parameters");
+    own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let pem = own.self_signed(&key).expect("a certificate").pem();
+    let issuer = Issuer::new(own, key);
+    let client_key = KeyPair::generate().expect("a key");
+    let mut client = CertificateParams::new(vec!["client.test".to_owned()]).expect("parameters");
+    client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let client = client.signed_by(&client_key, &issuer).expect("a certificate");
+    Authority { pem, client: (client.pem().into_bytes(), client_key.serialize_pem().into_bytes()) }
+}
+
+/// The status of `GET /labels` with this client certificate, or with none.
+fn get_as(
+    server: &Server,
+    certificate: &str,
+    client: Option<&Authority>,
+) -> Result<u16, ureq::Error> {
+    use ureq::tls::{ClientCert, PrivateKey};
+    let pem = std::fs::read(certificate).expect("a certificate");
+    let root = Certificate::from_pem(&pem).expect("a certificate");
+    let own = client.map(|Authority { client: (chain, key), .. }| {
+        let chain = [Certificate::from_pem(chain).expect("a certificate").to_owned()];
+        ClientCert::new_with_certs(&chain, PrivateKey::from_pem(key).expect("a key"))
+    });
+    let roots = RootCerts::new_with_certs(&[root]);
+    let tls = TlsConfig::builder().root_certs(roots).client_cert(own).build();
+    let agent: Agent = Agent::config_builder().tls_config(tls).build().into();
+    let reply = agent.get(format!("https://{}/labels", server.address())).call()?;
+    Ok(reply.status().as_u16())
+}
+
+#[test]
+fn only_clients_of_the_authority_that_is_named_are_served() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [certificate, key] = certificate(folder.path());
+    let (trusted, other) = (authority(), authority());
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, &trusted.pem).expect("a file");
+    component();
+    let mut command = Command::new(spotter());
+    command.args(["up", "--listen", "127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key]);
+    command.arg("--tls-client-ca").arg(&ca).current_dir(root());
+    let server = Server::spawn(command);
+    assert_eq!(get_as(&server, &certificate, Some(&trusted)).expect("a reply"), 200);
+    for stranger in [None, Some(&other)] {
+        assert!(get_as(&server, &certificate, stranger).is_err(), "{:?}", stranger.is_some());
+    }
+    // The authorities are read again with the certificate.
+    std::fs::write(&ca, &other.pem).expect("a file");
+    server.signal("HUP");
+    server.wait_for_log("the certificate was read again");
+    assert_eq!(get_as(&server, &certificate, Some(&other)).expect("a reply"), 200);
+    assert!(get_as(&server, &certificate, Some(&trusted)).is_err());
+    let output = run(&["up", "--tls-client-ca", ca.to_str().expect("a path")]);
+    assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
+    let arguments = ["up", "--tls-cert", &certificate, "--tls-key", &key, "--tls-client-ca", &key];
+    let output = run(&arguments);
+    assert!(stderr(&output).contains("contains no certificate"), "{}", stderr(&output));
+}
+
+#[test]
 fn a_server_with_a_certificate_speaks_https() {
     let folder = tempfile::tempdir().expect("a folder");
     let files = certificate(folder.path());

@@ -20,4 +20,5 @@ mod prometheus;
 mod registry;
 mod scheduler;
 mod shim;
+mod smuggling;
 mod wasmtime;

@@ -55,6 +55,33 @@ fn what_is_no_program_is_found_before_anything_is_written() {
 
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn each_unprivileged_node_gets_ids_of_its_own_and_keeps_them() {
+    let machine = Machine::new();
+    let map = |node: &str, first: u32| {
+        let folder = machine.path("lxc").join(node);
+        fs::create_dir_all(&folder).expect("a folder");
+        let lines = ["u", "g"].map(|kind| format!("lxc.idmap = {kind} 0 {first} 65536\n"));
+        fs::write(folder.join("lxc-unprivileged.conf"), lines.concat()).expect("a file");
+    };
+    let first = |machine: &Machine| -> u32 {
+        let planned = machine.make_node(&["--unprivileged", "--dry-run"], 0);
+        let said = stdout(&planned);
+        let owner = said.lines().find_map(|line| line.strip_prefix("make-node: chown "));
+        let first = owner.and_then(|owner| owner.split(':').next()?.parse().ok());
+        first.unwrap_or_else(|| panic!("no owner: {said}{}", stderr(&planned)))
+    };
+    map("node2", 100_000);
+    map("node3", 165_000);
+    let own = first(&machine);
+    for taken in [100_000_u32, 165_000] {
+        assert!(own.abs_diff(taken) >= 65_536, "{own} overlaps {taken}");
+    }
+    map("node1", 700_000);
+    assert_eq!(first(&machine), 700_000);
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn a_missing_modprobe_is_told_from_a_missing_module() {
     let machine = Machine::new();
     // This kernel may have all of them.

@@ -195,9 +195,9 @@ fn a_pod_accepts_what_its_memory_holds() {
     let lowered = log.contains("\"instances\":1,") && log.contains("\"available\":536870912");
     assert!(lowered && !log.contains("\"needed\""), "{log}");
     kubelet.remove_pod(&pod);
-    // One instance of 256 MiB, 16 MiB for either kind of buffer, and 32 MiB for the host.
+    // One instance of 256 MiB, 16 MiB for either kind of buffer, 20 MiB for 256 connections, and 32 MiB for the host.
     let (pod, _) = kubelet.serve("tighter", &Wanted { memory: 128 << 20, ..FUNCTION });
-    assert!(kubelet.log(&pod).contains("\"needed\":335544320"), "{}", kubelet.log(&pod));
+    assert!(kubelet.log(&pod).contains("\"needed\":356515840"), "{}", kubelet.log(&pod));
     kubelet.remove_pod(&pod);
     containerd.assert_nothing_left();
 }

@@ -1,5 +1,5 @@
-//! The files that a component may read. They are copied to a separate folder when the application is loaded, so
-//! that a component sees only what the manifest names, and no symbolic link leads out.
+//! The files that a component may read. They are copied to a separate folder when the application is loaded, unless
+//! they are all of a folder: so a component sees only what the manifest names, and no symbolic link leads out.
 
 use std::path::{Component as PathPart, Path, PathBuf};
 
@@ -25,8 +25,25 @@ pub struct Placement {
     pub destination: PathBuf,
 }
 
-/// Copies the files that `entries` name, except those that `excluded` names. Returns `None` if there are no
-/// entries.
+/// The folder of a component's files.
+pub enum Staged {
+    /// Copies, which are removed when this is dropped.
+    Copied(TempDir),
+    /// A folder of the application that holds the files and nothing else.
+    Whole(PathBuf),
+}
+
+impl Staged {
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Copied(folder) => folder.path(),
+            Self::Whole(folder) => folder,
+        }
+    }
+}
+
+/// Copies the files that `entries` name, except those that `excluded` names; a folder that is named as a whole is used
+/// as it is, however large it is. Returns `None` if there are no entries.
 ///
 /// # Errors
 /// If a pattern is invalid, a path leads out of the application, or a file cannot be read.
@@ -34,9 +51,16 @@ pub fn stage(
     root: &Path,
     entries: &[FileEntry],
     excluded: &[String],
-) -> anyhow::Result<Option<TempDir>> {
+) -> anyhow::Result<Option<Staged>> {
     if entries.is_empty() {
         return Ok(None);
+    }
+    if let ([FileEntry::Placement(placement)], []) = (entries, excluded) {
+        let folder = source(root, &placement.source)?;
+        let is_root = inside(&placement.destination)?.as_os_str().is_empty();
+        if is_root && holds_files_only(&folder) {
+            return Ok(Some(Staged::Whole(folder)));
+        }
     }
     let staged = tempfile::tempdir().context("cannot create a temporary folder")?;
     let excluded = globs(excluded.iter().map(String::as_str))?;
@@ -51,15 +75,40 @@ pub fn stage(
                 })?;
             }
             FileEntry::Placement(Placement { source, destination }) => {
-                inside(source)?;
+                let from = self::source(root, source)?;
                 let target = staged.path().join(inside(destination)?);
-                let from = root.join(source);
-                ensure!(from.exists(), "`files` names {}, which does not exist", from.display());
                 copy_matches(&from, source, &target, &|path| !excluded.is_match(path))?;
             }
         }
     }
-    Ok(Some(staged))
+    Ok(Some(Staged::Copied(staged)))
+}
+
+/// The file or folder that an entry names.
+fn source(root: &Path, named: &Path) -> anyhow::Result<PathBuf> {
+    inside(named)?;
+    let path = root.join(named);
+    ensure!(path.exists(), "`files` names {}, which does not exist", path.display());
+    let resolved =
+        path.canonicalize().with_context(|| format!("cannot read {}", path.display()))?;
+    ensure!(
+        root.join(".").canonicalize().is_ok_and(|root| resolved.starts_with(root)),
+        "`files` names {}, a link to {}, which leads out of the application; copy the files",
+        path.display(),
+        resolved.display()
+    );
+    Ok(path)
+}
+
+/// Whether there is nothing in a folder that copying it would leave out.
+fn holds_files_only(folder: &Path) -> bool {
+    folder.is_dir()
+        && WalkDir::new(folder).into_iter().all(|entry| {
+            entry.is_ok_and(|entry| {
+                let kind = entry.file_type();
+                (kind.is_file() || kind.is_dir()) && entry.file_name() != ".git"
+            })
+        })
 }
 
 /// Copies every file below `from` whose path relative to the application's root `is_wanted`.
@@ -146,6 +195,21 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_folder_is_not_copied_unless_a_link_leads_out_of_it() {
+        let app = application();
+        let whole = |destination: &str| {
+            let placement = Placement { source: "data".into(), destination: destination.into() };
+            stage(app.path(), &[FileEntry::Placement(placement)], &[]).unwrap().unwrap()
+        };
+        assert_eq!(whole("/").path(), app.path().join("data"));
+        assert_ne!(whole("/data").path(), app.path().join("data"));
+        std::os::unix::fs::symlink("/etc", app.path().join("data/link")).unwrap();
+        let copied = whole("/");
+        assert_ne!(copied.path(), app.path().join("data"));
+        assert!(copied.path().join("one.txt").exists() && !copied.path().join("link").exists());
+    }
+
+    #[test]
     fn no_path_leads_out() {
         let app = application();
         let out = |source: &str, destination: &str| {
@@ -155,9 +219,16 @@ mod tests {
             })
         };
         for entry in [out("../x", "/y"), out("data", "../y"), FileEntry::Pattern("../*".into())] {
-            let error = stage(app.path(), &[entry], &[]).unwrap_err().to_string();
+            let error = stage(app.path(), &[entry], &[]).err().unwrap().to_string();
             assert!(error.contains("leads out"), "{error}");
         }
         assert!(stage(app.path(), &[out("nothing", "/y")], &[]).is_err());
+        std::os::unix::fs::symlink("/etc", app.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("data", app.path().join("inner")).unwrap();
+        for (source, destination) in [("link", "/"), ("link", "/y"), ("link/passwd", "/y")] {
+            let error = stage(app.path(), &[out(source, destination)], &[]).err().unwrap();
+            assert!(error.to_string().contains("leads out"), "{error}");
+        }
+        assert!(stage(app.path(), &[out("inner", "/y")], &[]).is_ok());
     }
 }

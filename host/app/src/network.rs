@@ -32,7 +32,11 @@ impl Network {
     /// Whether a host is an address of this network. A name never is.
     pub fn contains(&self, host: &str) -> bool {
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let Ok(address) = host.parse::<IpAddr>() else { return false };
+        host.parse().is_ok_and(|address| self.contains_address(address))
+    }
+
+    /// Whether an address is of this network.
+    pub fn contains_address(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let difference = bits(self.address) ^ bits(address);
         self.address.is_ipv4() == address.is_ipv4()

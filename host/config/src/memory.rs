@@ -6,8 +6,15 @@ use std::path::Path;
 
 use super::limits::{LimitSettings, Limits};
 
-/// What the server needs beside instances and buffers: its code's own data, threads and connections.
+/// What the server needs beside instances, connections and buffers: its code's own data and threads.
 const HOST_MEMORY: u64 = 32 << 20;
+/// What a connection may take: the largest header of HTTP/1.1, or part of one of HTTP/2, and the buffers of its sockets
+/// and of TLS.
+const CONNECTION_MEMORY: u64 = 80 << 10;
+/// The part of a limited memory that connections may take if their number is not set: one in so many bytes.
+const CONNECTIONS_SHARE: u64 = 8;
+/// The least number of connections.
+const MIN_CONNECTIONS: usize = 256;
 /// The least that is left for buffered bodies, and for buffered replies.
 const MIN_BUFFERS: u64 = 16 << 20;
 
@@ -16,15 +23,17 @@ impl Limits {
     #[must_use]
     pub fn memory(&self) -> u64 {
         let instances = self.instance_memory.saturating_mul(self.instances as u64);
+        let connections = CONNECTION_MEMORY.saturating_mul(self.connections as u64);
         HOST_MEMORY
+            .saturating_add(connections)
             .saturating_add(instances)
             .saturating_add(self.upload_memory)
             .saturating_add(self.reply_memory)
     }
 
     /// Lowers the limits that `set` leaves open, until all of them together fit into `available` bytes: first the
-    /// buffers, which only take load off the instances, then the number of instances. An instance keeps its memory,
-    /// because functions rely on it; so one instance may be too many.
+    /// connections and the buffers, which only take load off the instances, then the number of instances. An instance
+    /// keeps its memory, because functions rely on it; so one instance may be too many.
     pub(super) fn fit(mut self, set: &LimitSettings, available: u64) -> Self {
         if self.memory() <= available {
             return self;
@@ -35,8 +44,18 @@ impl Limits {
         ];
         let fixed: u64 = buffers.iter().filter(|(_, is_set)| *is_set).map(|(size, _)| **size).sum();
         let open = buffers.iter().filter(|(_, is_set)| !is_set).count() as u64;
-        let room = available.saturating_sub(HOST_MEMORY).saturating_sub(fixed);
         let least = MIN_BUFFERS.max(self.body_size.min(self.body_buffer));
+        let room = available.saturating_sub(HOST_MEMORY).saturating_sub(fixed);
+        if set.connections.is_none() {
+            let instances = if set.instances.is_some() { self.instances as u64 } else { 1 };
+            let left = room
+                .saturating_sub(self.instance_memory.saturating_mul(instances))
+                .saturating_sub(open * least);
+            let share = (available / CONNECTIONS_SHARE).min(left / 2);
+            let fitting = usize::try_from(share / CONNECTION_MEMORY).unwrap_or(usize::MAX);
+            self.connections = self.connections.min(fitting.max(MIN_CONNECTIONS));
+        }
+        let room = room.saturating_sub(CONNECTION_MEMORY.saturating_mul(self.connections as u64));
         let for_instances = room.saturating_sub(open * least);
         if set.instances.is_none() {
             let fitting =
@@ -61,7 +80,7 @@ pub(super) fn report(limits: &Limits, wanted: &Limits, available: u64) {
             needed,
             available,
             "the limits allow more memory than this process may use, so that it may be killed: raise its memory limit, \
-             or lower `instances`, `instance_memory`, `upload_memory` or `reply_memory`"
+             or lower `instances`, `instance_memory`, `connections`, `upload_memory` or `reply_memory`"
         );
     }
     if limits.instances < wanted.instances {
@@ -124,11 +143,13 @@ mod tests {
         // A GiB: only the buffers are smaller.
         let limits = fitted(open, 2, 1 << 30);
         assert_eq!((limits.instances, limits.instance_memory), (2, defaults.instance_memory));
-        assert!(limits.upload_memory == limits.reply_memory && limits.upload_memory > 200 << 20);
+        assert!(limits.upload_memory == limits.reply_memory && limits.upload_memory > 160 << 20);
+        // Connections, whose headers can take 64 KiB each, have an eighth of it.
+        assert!((1000..2000).contains(&limits.connections), "{}", limits.connections);
         // Many cores: fewer instances, of the same memory.
         let limits = fitted(open, 16, 1 << 30);
         assert_eq!((limits.instances, limits.instance_memory), (3, defaults.instance_memory));
-        for available in [320 << 20, 512 << 20, 1 << 30, 3 << 30] {
+        for available in [352 << 20, 512 << 20, 1 << 30, 3 << 30] {
             for instances in [1, 2, 5, 64] {
                 let limits = fitted(open, instances, available);
                 assert!(limits.memory() <= available, "{limits:?} in {available}");
@@ -152,10 +173,12 @@ mod tests {
         };
         let limits = fitted(set, 3, 1 << 30);
         assert_eq!((limits.instances, limits.upload_memory), (3, 100 << 20));
-        assert!(limits.memory() <= 1 << 30 && limits.reply_memory > 100 << 20);
+        assert!(limits.memory() <= 1 << 30 && limits.reply_memory > 60 << 20);
         let set = LimitSettings { reply_memory: Some(Size(200 << 20)), ..set };
         let limits = fitted(set, 3, 1 << 30);
         assert_eq!((limits.instances, limits.reply_memory), (3, 200 << 20));
+        let set = LimitSettings { connections: Some(5000), ..set };
+        assert_eq!(fitted(set, 3, 1 << 30).connections, 5000);
         assert!(limits.memory() > 1 << 30);
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Libraries report their steps here. Only `spotter` has a display, so the shim and its pods link no progress bars.
 
+use std::io::Write;
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -77,7 +78,12 @@ impl Step {
 }
 
 /// Prints a message for the user to standard error. Standard output is for a command's result.
-#[allow(clippy::print_stderr, reason = "the only place that prints messages for the user")]
 pub fn say(message: &str) {
-    eprintln!("{message}");
+    // Whoever reads it may have closed the pipe, which is no reason to end.
+    let _ = writeln!(std::io::stderr(), "{message}");
+}
+
+/// Prints lines of a command's result to standard output. A reader that has seen enough is no error.
+pub fn print(lines: &str) {
+    let _ = writeln!(std::io::stdout(), "{lines}");
 }

@@ -7,12 +7,14 @@ use std::path::Path;
 use anyhow::Context;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use oci_client::client::ImageLayer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
+use super::blobs::Layer;
 use super::pack::{self, digest};
-use super::unpack::{self, Layer};
+use super::unpack;
 use spotter_app::App;
 use spotter_app::manifest::Manifest;
 use spotter_cache::write_whole;
@@ -69,11 +71,10 @@ pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow
 /// The application as `pull` writes it: its manifest, components and files.
 fn folder(manifest: Manifest, app: &App) -> anyhow::Result<TempDir> {
     let package = pack::application(manifest, app)?;
-    let layers = package.layers.into_iter();
-    let layers: Vec<Layer> = layers
-        .map(|layer| Layer { media_type: layer.media_type, bytes: layer.data.into() })
-        .collect();
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
+    let written = tempfile::tempdir().context("cannot create a temporary folder")?;
+    let write = |layer: &ImageLayer| Layer::write(written.path(), &layer.media_type, &layer.data);
+    let layers: Vec<Layer> = package.layers.iter().map(write).collect::<anyhow::Result<_>>()?;
     unpack::unpack(&layers, folder.path())?;
     let manifest = folder.path().join("spin.toml");
     std::fs::copy(manifest, folder.path().join(ENTRY_POINT)).context("cannot copy the manifest")?;

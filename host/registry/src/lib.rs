@@ -1,26 +1,28 @@
 //! Pushes applications to OCI registries, and pulls them.
 
 pub mod archive;
+pub mod blobs;
 pub mod credentials;
+pub mod in_use;
 pub mod locked;
 pub mod pack;
+pub mod platform;
 pub mod unpack;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use futures_util::StreamExt;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
-use oci_client::manifest::OciImageManifest;
+use oci_client::manifest::{ImageIndexEntry, OciDescriptor, OciImageManifest};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
 
+use blobs::{BlobSource, Pieces};
 use pack::Package;
-use spotter_cache as cache;
 use spotter_progress::{Step, say};
-use unpack::Layer;
 
 /// The media type of an OCI image configuration.
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
@@ -38,7 +40,7 @@ pub fn is_component(media_type: &str) -> bool {
 }
 
 /// The largest image that is pulled, in bytes.
-pub const MAX_IMAGE_BYTES: i64 = 2 << 30;
+pub const MAX_IMAGE_BYTES: u64 = 2 << 30;
 
 /// Parses a reference such as `ghcr.io/me/detect:1`.
 ///
@@ -95,44 +97,35 @@ pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
     let context = || login_hint(reference);
     let (manifest, digest) =
         client.pull_image_manifest(reference, &auth).await.with_context(context)?;
-    let name = digest.trim_start_matches("sha256:");
-    ensure!(name.chars().all(|c| c.is_ascii_hexdigit()), "{digest:?} is not a SHA-256 digest");
-    let folder = cache::folder("applications")?.join(name);
-    if folder.join("spin.toml").exists() {
-        return Ok((folder, digest));
+    let total = blobs::check(&manifest.layers)?;
+    let source = RegistrySource { client: &client, reference };
+    // Without the step, an application that is in the cache would seem to be pulled again.
+    let step = std::cell::OnceCell::new();
+    let begin = || Step::of_bytes(format!("Pulling {reference}"), total);
+    let advance = |bytes| step.get_or_init(begin).advance(bytes);
+    let folder = blobs::application(&source, &digest, &manifest.layers, |_| Ok(()), advance).await;
+    let folder = folder.with_context(|| format!("cannot use {reference}"))?;
+    if let Some(step) = step.into_inner() {
+        step.done(format!("Pulled {reference}"));
+        say(&format!("  {digest}"));
     }
-    let total: i64 = manifest.layers.iter().map(|layer| layer.size.max(0)).sum();
-    ensure!(
-        total <= MAX_IMAGE_BYTES,
-        "the image has {total} bytes of layers; at most {MAX_IMAGE_BYTES} are pulled"
-    );
-    let step = Step::of_bytes(format!("Pulling {reference}"), total.unsigned_abs());
-    let mut layers = Vec::new();
-    for descriptor in &manifest.layers {
-        let mut pieces =
-            client.pull_blob_stream(reference, descriptor).await.with_context(context)?;
-        let mut bytes = Vec::new();
-        while let Some(piece) = pieces.stream.next().await {
-            bytes.extend_from_slice(&piece.with_context(context)?);
-            ensure!(
-                bytes.len() as u64 <= descriptor.size.unsigned_abs(),
-                "the layer {} is longer than the {} bytes in the manifest",
-                descriptor.digest,
-                descriptor.size
-            );
-        }
-        ensure!(
-            pack::digest(&bytes) == descriptor.digest,
-            "the content of the layer {} does not match its digest: it is damaged or has been changed",
-            descriptor.digest
-        );
-        step.advance(bytes.len() as u64);
-        layers.push(Layer { media_type: descriptor.media_type.clone(), bytes });
-    }
-    unpack::unpack(&layers, &folder).with_context(|| format!("cannot use {reference}"))?;
-    step.done(format!("Pulled {reference}"));
-    say(&format!("  {digest}"));
     Ok((folder, digest))
+}
+
+/// An image's blobs in a registry.
+struct RegistrySource<'a> {
+    client: &'a Client,
+    reference: &'a Reference,
+}
+
+impl BlobSource for RegistrySource<'_> {
+    async fn open(&self, descriptor: &OciDescriptor) -> anyhow::Result<Pieces<'_>> {
+        let reference = self.reference;
+        let context = move || login_hint(reference);
+        let pieces =
+            self.client.pull_blob_stream(reference, descriptor).await.with_context(context)?;
+        Ok(Box::pin(pieces.stream.map(move |piece| piece.with_context(context))))
+    }
 }
 
 /// Checks a user name and password with a registry.
@@ -163,7 +156,10 @@ fn client(reference: &Reference) -> Client {
     } else {
         ClientProtocol::Https
     };
-    Client::new(ClientConfig { protocol, ..ClientConfig::default() })
+    let resolve =
+        |entries: &[ImageIndexEntry]| platform::choose(entries).map(|entry| entry.digest.clone());
+    let platform_resolver = Some(Box::new(resolve) as _);
+    Client::new(ClientConfig { protocol, platform_resolver, ..ClientConfig::default() })
 }
 
 fn is_loopback(registry: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Packs an application into layers: one for each component and each file, and one for the locked application.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Component as PathPart, Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -41,7 +41,7 @@ pub fn application(manifest: Manifest, app: &App) -> anyhow::Result<Package> {
         "architecture": "wasm",
         "os": "wasip1",
         "config": {},
-        "rootfs": {"type": "layers", "diff_ids": layers.digests},
+        "rootfs": {"type": "layers", "diff_ids": layers.in_order()},
     });
     let config = Config::new(config.to_string(), CONFIG_TYPE.to_owned(), None);
     Ok(Package { config, layers: layers.layers })
@@ -75,7 +75,7 @@ pub fn artifact(app: &App) -> anyhow::Result<Package> {
     let config = json!({
         "architecture": "wasm",
         "os": "wasip2",
-        "layerDigests": layers.digests,
+        "layerDigests": layers.in_order(),
         "component": {"exports": [], "imports": []},
     });
     let config = Config::new(config.to_string(), WASM_CONFIG_TYPE.to_owned(), None);
@@ -83,10 +83,41 @@ pub fn artifact(app: &App) -> anyhow::Result<Package> {
 }
 
 fn read(component: &Component) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(&component.source).with_context(|| {
-        let path = component.source.display();
-        format!("cannot read {path} of `{}`; build it with `spotter build`", component.id)
-    })
+    let path = component.source.display();
+    let unreadable =
+        || format!("cannot read {path} of `{}`; build it with `spotter build`", component.id);
+    let resolved = component.source.canonicalize().with_context(unreadable)?;
+    let root = component.root.join(".").canonicalize().with_context(unreadable)?;
+    // A manifest may name a file elsewhere, as that of a workspace's target folder. A link in the project would
+    // publish a file that nobody sees in the manifest.
+    let is_named_inside = normal(&component.source).starts_with(normal(&component.root.join(".")));
+    ensure!(
+        !is_named_inside || resolved.starts_with(&root),
+        "the source {path} of `{}` is a link to {}, which is outside of the application; copy the file, or name it in \
+         the manifest",
+        component.id,
+        resolved.display()
+    );
+    let bytes = std::fs::read(&resolved).with_context(unreadable)?;
+    ensure!(
+        bytes.starts_with(b"\0asm"),
+        "{path} of `{}` is not WebAssembly; build it with `spotter build`",
+        component.id
+    );
+    Ok(bytes)
+}
+
+/// A path without `.` and `..`, as it is written.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).components() {
+        match part {
+            PathPart::ParentDir => drop(normal.pop()),
+            PathPart::CurDir => {}
+            part => normal.push(part),
+        }
+    }
+    normal
 }
 
 fn add_files(component: &Component, layers: &mut Layers) -> anyhow::Result<Vec<LockedFile>> {
@@ -129,22 +160,35 @@ fn add_models(component: &Component, layers: &mut Layers) -> anyhow::Result<Lock
 #[derive(Default)]
 struct Layers {
     layers: Vec<ImageLayer>,
-    digests: BTreeSet<String>,
+    /// Each layer's place, by its digest.
+    places: BTreeMap<String, usize>,
 }
 
 impl Layers {
     fn add(&mut self, bytes: Vec<u8>, media_type: &str) -> Content {
         let digest = digest(&bytes);
-        if self.digests.insert(digest.clone()) {
+        if !self.places.contains_key(&digest) {
+            self.places.insert(digest.clone(), self.layers.len());
             self.layers.push(ImageLayer::new(Bytes::from(bytes), media_type.to_owned(), None));
         }
         Content { digest: Some(digest), inline: None }
+    }
+
+    /// The digests in the order of the layers, which the configuration must have too.
+    fn in_order(&self) -> Vec<&str> {
+        let mut digests: Vec<_> = self.places.iter().collect();
+        digests.sort_by_key(|(_, place)| **place);
+        digests.into_iter().map(|(digest, _)| digest.as_str()).collect()
     }
 }
 
 /// The digest of bytes in OCI notation.
 pub fn digest(bytes: &[u8]) -> String {
-    let hash = Sha256::digest(bytes);
+    in_oci_notation(&Sha256::digest(bytes))
+}
+
+/// A SHA-256 hash in OCI notation.
+pub(super) fn in_oci_notation(hash: &[u8]) -> String {
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hash}")
 }
@@ -155,5 +199,23 @@ pub fn architecture() -> &'static str {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Layers, digest};
+
+    #[test]
+    fn digests_are_in_the_order_of_the_layers() {
+        let mut layers = Layers::default();
+        let contents = [b"c".as_slice(), b"a", b"b", b"a", b"d"];
+        for content in contents {
+            layers.add(content.to_vec(), "type");
+        }
+        let expected = [b"c", b"a", b"b", b"d"].map(|content| digest(content));
+        assert_eq!(layers.in_order(), expected);
+        let of_layers: Vec<_> = layers.layers.iter().map(|layer| digest(&layer.data)).collect();
+        assert_eq!(of_layers, expected);
     }
 }

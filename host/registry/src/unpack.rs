@@ -7,15 +7,13 @@ use anyhow::{Context, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use super::blobs::Layer;
 use super::locked::{Content, LockedApp, LockedFile, inner_path, model_folder};
-use super::{LOCKED_TYPE, is_component, pack};
+use super::{LOCKED_TYPE, MAX_IMAGE_BYTES, is_component};
 use spotter_cache::write_whole;
 
-/// One layer of an image.
-pub struct Layer {
-    pub media_type: String,
-    pub bytes: Vec<u8>,
-}
+/// The largest locked application that is read, in bytes: the files that it contains included.
+const MAX_LOCKED_BYTES: u64 = 64 << 20;
 
 /// Writes the application into `folder`. The manifest is written last, so its presence means that the
 /// application is complete.
@@ -27,42 +25,42 @@ pub fn unpack(layers: &[Layer], folder: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot create {}", folder.display()))?;
     let locked = layers.iter().find(|layer| layer.media_type == LOCKED_TYPE);
     let manifest = match locked {
-        Some(locked) => application(&locked.bytes, layers, folder)?,
+        Some(locked) => application(&locked.file, &mut Contents::of(layers), folder)?,
         None => component(layers, folder)?,
     };
     write_whole(&folder.join("spin.toml"), manifest.as_bytes())
 }
 
-fn application(locked: &[u8], layers: &[Layer], folder: &Path) -> anyhow::Result<String> {
+fn application(locked: &Path, contents: &mut Contents, folder: &Path) -> anyhow::Result<String> {
+    let failed = "cannot read the image's locked application";
+    let length = std::fs::metadata(locked).context(failed)?.len();
+    ensure!(
+        length <= MAX_LOCKED_BYTES,
+        "the image's locked application has {length} bytes; at most {MAX_LOCKED_BYTES} are read"
+    );
     let app: LockedApp =
-        serde_json::from_slice(locked).context("cannot read the image's locked application")?;
+        serde_json::from_slice(&std::fs::read(locked).context(failed)?).context(failed)?;
     let manifest = toml::to_string(&app.to_manifest()?)?;
-    let by_digest: BTreeMap<String, &[u8]> =
-        layers.iter().map(|layer| (pack::digest(&layer.bytes), layer.bytes.as_slice())).collect();
     for component in &app.components {
         let id = &component.id;
-        let source = bytes(&component.source.content, &by_digest)
+        contents
+            .place(&component.source.content, &folder.join(format!("{id}.wasm")))
             .with_context(|| format!("the component `{id}`"))?;
-        write(&folder.join(format!("{id}.wasm")), &source)?;
         let files = folder.join("files").join(id);
-        write_files(&component.files, &files, &by_digest).with_context(|| format!("`{id}`"))?;
+        write_files(&component.files, &files, contents).with_context(|| format!("`{id}`"))?;
         for (name, files) in component.models().with_context(|| format!("`{id}`"))? {
-            write_files(&files, &folder.join(model_folder(id, &name)), &by_digest)
+            write_files(&files, &folder.join(model_folder(id, &name)), contents)
                 .with_context(|| format!("the model `{name}` of `{id}`"))?;
         }
     }
     Ok(manifest)
 }
 
-fn write_files(
-    files: &[LockedFile],
-    folder: &Path,
-    layers: &BTreeMap<String, &[u8]>,
-) -> anyhow::Result<()> {
+fn write_files(files: &[LockedFile], folder: &Path, contents: &mut Contents) -> anyhow::Result<()> {
     for file in files {
-        let content =
-            bytes(&file.content, layers).with_context(|| format!("the file {}", file.path))?;
-        write(&folder.join(inner_path(&file.path)?), &content)?;
+        contents
+            .place(&file.content, &folder.join(inner_path(&file.path)?))
+            .with_context(|| format!("the file {}", file.path))?;
     }
     Ok(())
 }
@@ -76,28 +74,67 @@ fn component(layers: &[Layer], folder: &Path) -> anyhow::Result<String> {
             types.join(", ")
         );
     };
-    write(&folder.join("component.wasm"), &component.bytes)?;
+    Contents::of(layers).link(&component.file, &folder.join("component.wasm"))?;
     Ok("spin_manifest_version = 2\n\n[application]\nname = \"component\"\n\n[[trigger.http]]\n\
         route = \"/...\"\ncomponent = \"component\"\n\n[component.component]\n\
         source = \"component.wasm\"\n"
         .to_owned())
 }
 
-fn bytes(content: &Content, layers: &BTreeMap<String, &[u8]>) -> anyhow::Result<Vec<u8>> {
-    if let Some(inline) = &content.inline {
-        return BASE64.decode(inline).context("its inline bytes are not base64");
-    }
-    let digest = content.digest.as_ref().context("it has neither a digest nor inline bytes")?;
-    // Spin omits the algorithm.
-    let digest = if digest.contains(':') { digest.clone() } else { format!("sha256:{digest}") };
-    let layer = layers.get(&digest);
-    Ok(layer.with_context(|| format!("the image has no layer {digest}"))?.to_vec())
+/// The contents that a locked application can name.
+struct Contents<'a> {
+    layers: BTreeMap<&'a str, &'a Path>,
+    /// How much was copied because it could not be linked, in bytes.
+    copied: u64,
 }
 
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+impl<'a> Contents<'a> {
+    fn of(layers: &'a [Layer]) -> Self {
+        let by_digest =
+            layers.iter().map(|layer| (layer.digest.as_str(), layer.file.as_path())).collect();
+        Self { layers: by_digest, copied: 0 }
+    }
+
+    /// Puts a content at a path.
+    fn place(&mut self, content: &Content, path: &Path) -> anyhow::Result<()> {
+        if let Some(inline) = &content.inline {
+            let bytes = BASE64.decode(inline).context("its inline bytes are not base64")?;
+            make_room(path)?;
+            return write_whole(path, &bytes);
+        }
+        let digest = content.digest.as_ref().context("it has neither a digest nor inline bytes")?;
+        // Spin omits the algorithm.
+        let digest = if digest.contains(':') { digest.clone() } else { format!("sha256:{digest}") };
+        let layer = self.layers.get(digest.as_str()).copied();
+        self.link(layer.with_context(|| format!("the image has no layer {digest}"))?, path)
+    }
+
+    /// Links a layer's file to a path, so that it is on the disk once, however many paths have it.
+    fn link(&mut self, layer: &Path, path: &Path) -> anyhow::Result<()> {
+        make_room(path)?;
+        if std::fs::hard_link(layer, path).is_ok() {
+            return Ok(());
+        }
+        // The file system knows no links, or no more of this file.
+        let failed = || format!("cannot write {}", path.display());
+        self.copied =
+            self.copied.saturating_add(std::fs::metadata(layer).with_context(failed)?.len());
+        ensure!(
+            self.copied <= MAX_IMAGE_BYTES,
+            "its files take more than {MAX_IMAGE_BYTES} bytes, since this file system cannot link them"
+        );
+        std::fs::copy(layer, path).with_context(failed)?;
+        Ok(())
+    }
+}
+
+/// Makes the folder of a path, and removes a file that is there.
+fn make_room(path: &Path) -> anyhow::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     ensure!(!path.is_dir(), "{} is both a folder and a file", path.display());
-    write_whole(path, bytes)
+    // A link does not replace one.
+    let _ = std::fs::remove_file(path);
+    Ok(())
 }

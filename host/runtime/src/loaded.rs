@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 
-use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{FsPerms, WasiCtx};
@@ -16,9 +15,10 @@ use super::outbound::{BodyMemory, Outbound, Siblings};
 use super::state::{self, Grants, InstanceState, MemoryLimit};
 use super::usage::Usage;
 use super::variables::Variables;
+use spotter_app::Component;
+use spotter_app::files::{self, Staged};
 use spotter_app::manifest::Interruption;
 use spotter_app::outbound::AllowedHosts;
-use spotter_app::{Component, files};
 use spotter_config::Limits;
 
 /// The most random bytes that a guest gets in one call.
@@ -50,7 +50,7 @@ pub struct Loaded {
     nn: NnGrant,
     siblings: SiblingsCell,
     connections: Arc<Semaphore>,
-    files: Option<TempDir>,
+    files: Option<Staged>,
 }
 
 impl Loaded {

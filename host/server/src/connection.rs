@@ -11,7 +11,6 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -19,25 +18,76 @@ use tokio_rustls::server::TlsStream;
 use super::fault::Fault;
 use super::min_rate::MinRateStream;
 use super::protocol::{self, Protocol, Rewound};
+use super::proxies::Proxies;
+use super::socket::{self, Stream};
 use super::stalled_reply::WatchedBody;
 use super::timed_stream::{ActiveRequest, Activity, DRAIN_TIMEOUT, TimedStream};
-use super::{Connection, Scheme, Server};
+use super::{Connection, Scheme, Server, forwarded, proxy_protocol};
 
-/// Performs the TLS handshake, if TLS is on, then serves the connection until its end. When `stopping` becomes
-/// true, the connection ends with the request in progress, or, if it is idle, soon.
+/// What a listener does with its connections.
+pub(super) struct Listened {
+    /// `None` for plain HTTP.
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) proxies: Arc<Proxies>,
+}
+
+/// Reads the proxy's header and performs the TLS handshake, where the connection has them, then serves it until its
+/// end. When `stopping` becomes true, the connection ends with the request in progress, or, if it is idle, soon.
 pub(super) async fn serve(
     server: Arc<Server>,
-    stream: TcpStream,
-    tls: Option<TlsAcceptor>,
-    connection: Connection,
+    mut stream: Stream,
+    mut connection: Connection,
+    Listened { tls, proxies }: Listened,
     mut stopping: watch::Receiver<bool>,
 ) {
+    if proxies.announce(connection.client) {
+        let read = proxied(&server, &mut stream, connection, &mut stopping).await;
+        let Some(proxied) = read else { return };
+        connection = proxied;
+    }
     let Some(tls) = tls else {
-        return serve_http(server, stream, connection, stopping).await;
+        return serve_http(server, stream, connection, proxies, stopping).await;
     };
     if let Some(stream) = handshake(&server, stream, &tls, connection, &mut stopping).await {
         let connection = Connection { scheme: Scheme::Https, ..connection };
-        serve_http(server, stream, connection, stopping).await;
+        serve_http(server, stream, connection, proxies, stopping).await;
+    }
+}
+
+/// Reads a proxy's header. `None` if it is not one, or takes too long, or the proxy has sent nothing by the time the
+/// server stops.
+async fn proxied(
+    server: &Server,
+    stream: &mut Stream,
+    connection: Connection,
+    stopping: &mut watch::Receiver<bool>,
+) -> Option<Connection> {
+    if !begins(server, stream, stopping).await {
+        return None;
+    }
+    let limit = server.limits().header_timeout;
+    let (reason, error) =
+        match tokio::time::timeout(limit, proxy_protocol::read(stream, connection)).await {
+            Ok(Ok(connection)) => return Some(connection),
+            Ok(Err(error)) => ("malformed_proxy_header", error.to_string()),
+            Err(_) => ("proxy_header_timeout", format!("it was incomplete after {limit:?}")),
+        };
+    server.metrics().count_rejected(reason);
+    tracing::warn!(client = %connection.client, error, "a proxy's PROXY header was refused");
+    None
+}
+
+/// Waits for a connection's first byte. False if it takes too long, or has not come by the time the server stops.
+async fn begins(server: &Server, stream: &Stream, stopping: &mut watch::Receiver<bool>) -> bool {
+    let limit = server.limits().header_timeout;
+    let silent_to_the_end = async {
+        shutdown_requested(stopping).await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
+    };
+    tokio::select! {
+        biased;
+        begun = tokio::time::timeout(limit, socket::begun(stream)) => matches!(begun, Ok(Ok(()))),
+        () = silent_to_the_end => false,
     }
 }
 
@@ -45,25 +95,15 @@ pub(super) async fn serve(
 /// server stops.
 async fn handshake(
     server: &Server,
-    stream: TcpStream,
+    stream: Stream,
     tls: &TlsAcceptor,
     connection: Connection,
     stopping: &mut watch::Receiver<bool>,
-) -> Option<TlsStream<TcpStream>> {
-    let limit = server.limits().header_timeout;
-    let mut first = [0];
-    let silent_to_the_end = async {
-        shutdown_requested(stopping).await;
-        tokio::time::sleep(DRAIN_TIMEOUT).await;
-    };
-    tokio::select! {
-        biased;
-        begun = tokio::time::timeout(limit, stream.peek(&mut first)) => {
-            begun.ok()?.ok()?;
-        }
-        () = silent_to_the_end => return None,
+) -> Option<TlsStream<Stream>> {
+    if !begins(server, &stream, stopping).await {
+        return None;
     }
-    match tokio::time::timeout(limit, tls.accept(stream)).await {
+    match tokio::time::timeout(server.limits().header_timeout, tls.accept(stream)).await {
         Ok(Ok(stream)) => return Some(stream),
         Ok(Err(error)) => {
             tracing::debug!(client = %connection.client, %error, "the TLS handshake failed");
@@ -77,6 +117,7 @@ async fn serve_http<S>(
     server: Arc<Server>,
     stream: S,
     connection: Connection,
+    proxies: Arc<Proxies>,
     mut stopping: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -84,8 +125,9 @@ async fn serve_http<S>(
     let _open = server.metrics().track_connection();
     let activity = Arc::new(Activity::default());
     let (handler, requests) = (Arc::clone(&server), Arc::clone(&activity));
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (server, active) = (Arc::clone(&handler), requests.begin());
+        let connection = forwarded::settle(&mut request, connection, &proxies);
         Box::pin(
             async move { Ok::<_, Infallible>(answer(&server, request, connection, active).await) },
         )

@@ -2,6 +2,7 @@
 //!
 //! `spotter up` and `spotter detect` use the same [`Server`]; `detect` calls it without a socket.
 
+pub mod address;
 pub mod admin;
 pub mod admission;
 pub mod blocks;
@@ -9,6 +10,7 @@ pub mod body;
 mod connection;
 mod descriptors;
 pub mod fault;
+pub mod forwarded;
 pub mod guest;
 pub mod host;
 pub mod label;
@@ -17,12 +19,16 @@ pub mod metrics;
 pub mod min_rate;
 pub mod observe;
 pub mod protocol;
+pub mod proxies;
+pub mod proxy_protocol;
 pub mod relay;
+pub mod socket;
 pub mod spin_headers;
 pub mod stalled_reply;
 pub mod timed_stream;
 pub mod tls;
 pub mod traces;
+pub mod unix_socket;
 pub mod upload;
 pub mod upload_memory;
 mod watchdog;
@@ -37,6 +43,7 @@ use prometheus_client::collector::Collector;
 use serde_json::{Value, json};
 use wasmtime_wasi_http::WasiBody;
 
+use address::Address;
 use admission::Admission;
 use body::{ExceededLimit, LimitedBody};
 use fault::Fault;
@@ -68,8 +75,8 @@ pub struct Server {
 /// The addresses and the scheme of a client's connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
-    pub client: SocketAddr,
-    pub local: SocketAddr,
+    pub client: Address,
+    pub local: Address,
     pub scheme: Scheme,
 }
 
@@ -256,7 +263,8 @@ impl Server {
         let exceeded = ExceededLimit::default();
         let (parts, body) = request.into_parts();
         let body = LimitedBody::new(body, &self.limits, Arc::clone(&exceeded));
-        let body = upload::receive(body, &self.limits, &self.uploads).await?;
+        let memory = self.uploads.with_header(&parts.headers);
+        let body = upload::receive(body, &self.limits, &memory).await?;
         let request = Request::from_parts(parts, body);
         let permit = self.admission.acquire(hops).await?;
         let call = Call { component, permit, hops };
@@ -286,7 +294,7 @@ impl Siblings for Server {
         if let Some(host) = request.uri().host().and_then(|host| HeaderValue::try_from(host).ok()) {
             request.headers_mut().entry(header::HOST).or_insert(host);
         }
-        let here = SocketAddr::from(([127, 0, 0, 1], 0));
+        let here = SocketAddr::from(([127, 0, 0, 1], 0)).into();
         let connection = Connection { client: here, local: here, scheme: Scheme::Http };
         let origin = Origin::Guest { to, hops };
         Box::pin(async move { self.handle_from(request, connection, origin).await })

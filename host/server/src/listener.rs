@@ -1,18 +1,21 @@
 //! Accepts connections, and shuts down gracefully.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
+use super::connection::{self, Listened};
+use super::proxies::Proxies;
+use super::socket::Socket;
 use super::tls::Certificate;
-use super::{Connection, Scheme, Server, connection, descriptors};
+use super::{Server, descriptors};
 
 /// Binds an address. Port 0 selects any free port.
 ///
@@ -89,9 +92,10 @@ impl Signals {
 
 /// The socket of the public listener.
 pub struct Listener {
-    pub socket: TcpListener,
+    pub socket: Socket,
     /// `None` for plain HTTP.
-    pub certificate: Option<Certificate>,
+    pub certificate: Option<Arc<Certificate>>,
+    pub proxies: Arc<Proxies>,
 }
 
 /// Why the server ended.
@@ -112,13 +116,18 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals
     let limits = server.limits();
     let connections = descriptors::connections(limits.connections, limits.instances);
     let permits = Arc::new(Semaphore::new(connections));
-    let Listener { socket, mut certificate } = listener;
-    let spawn_connection = |permit, accepted, certificate: Option<&Certificate>| {
-        let tls = certificate.map(Certificate::acceptor).cloned();
+    let Listener { socket, certificate, proxies } = listener;
+    if let Some(certificate) = &certificate {
+        tokio::spawn(Arc::clone(certificate).follow());
+    }
+    let spawn_connection = |permit, (stream, connection)| {
+        let listened = Listened {
+            tls: certificate.as_ref().map(|certificate| certificate.acceptor()),
+            proxies: Arc::clone(&proxies),
+        };
         let (server, stopping) = (Arc::clone(&server), stopping.clone());
-        let (stream, addresses) = accepted;
         tasks.spawn(async move {
-            connection::serve(server, stream, tls, addresses, stopping).await;
+            connection::serve(server, stream, connection, listened, stopping).await;
             drop::<OwnedSemaphorePermit>(permit);
         });
     };
@@ -127,8 +136,8 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals
         let permit = Arc::clone(&permits).acquire_owned();
         let accepted = async { (permit.await, socket.accept().await) };
         tokio::select! {
-            (Ok(permit), accepted) = accepted => match prepare(accepted) {
-                Ok(accepted) => spawn_connection(permit, accepted, certificate.as_ref()),
+            (Ok(permit), accepted) = accepted => match accepted {
+                Ok(accepted) => spawn_connection(permit, accepted),
                 Err(error) => {
                     // Probably out of file descriptors: an immediate retry would fail too.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -137,34 +146,25 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals
             },
             demand = signals.next() => match demand {
                 Demand::Stop => break End::Stopped,
-                Demand::Reload => reload(certificate.as_mut()),
+                Demand::Reload => match &certificate {
+                    Some(certificate) => certificate.reload_and_say(),
+                    None => tracing::info!("SIGHUP is ignored: there is no certificate to read again"),
+                },
             },
             () = server.exhausted() => break End::Exhausted,
         }
     };
     server.begin_shutdown();
     // Serve the connections in the kernel's backlog too: closing the socket would reset them.
-    for accepted in pending_connections(socket) {
+    for accepted in socket.into_pending() {
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { break };
-        if let Ok(accepted) = prepare(accepted) {
-            spawn_connection(permit, accepted, certificate.as_ref());
+        if let Ok(accepted) = accepted {
+            spawn_connection(permit, accepted);
         }
     }
     stop.send_replace(true);
     drain(server, &tasks, &mut signals).await;
     end
-}
-
-/// Reads the certificate again, if there is one.
-fn reload(certificate: Option<&mut Certificate>) {
-    match certificate.map(Certificate::reload) {
-        None => tracing::info!("SIGHUP is ignored: there is no certificate to read again"),
-        Some(Ok(())) => tracing::info!("the certificate was read again, for new connections"),
-        Some(Err(error)) => {
-            let error = format!("{error:#}");
-            tracing::error!(error, "the previous certificate stays in use");
-        }
-    }
 }
 
 /// Waits until all connections and guests have finished, the grace period is over, or a signal arrives.
@@ -181,25 +181,4 @@ async fn drain(server: Arc<Server>, tasks: &TaskTracker, signals: &mut Signals) 
         () = tokio::time::sleep(grace) => tracing::warn!(?grace, "stopped: not all requests have finished"),
         () = signals.stop() => tracing::warn!("stopped immediately: a second signal arrived"),
     }
-}
-
-/// The connections in the kernel's backlog. Waits for no further ones; dropping the iterator closes the
-/// socket.
-fn pending_connections(
-    socket: TcpListener,
-) -> impl Iterator<Item = io::Result<(TcpStream, SocketAddr)>> {
-    let socket = socket.into_std().ok();
-    std::iter::from_fn(move || {
-        let (stream, client) = socket.as_ref()?.accept().ok()?;
-        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-        Some(stream.map(|stream| (stream, client)))
-    })
-}
-
-fn prepare(accepted: io::Result<(TcpStream, SocketAddr)>) -> io::Result<(TcpStream, Connection)> {
-    let (stream, client) = accepted?;
-    // Replies are written in one go, so Nagle's algorithm would only delay them.
-    stream.set_nodelay(true)?;
-    let local = stream.local_addr()?;
-    Ok((stream, Connection { client, local, scheme: Scheme::Http }))
 }

@@ -3,6 +3,7 @@
 
 use http::{HeaderName, HeaderValue, Request, Uri};
 
+use super::address::Address;
 use super::fault::Fault;
 use super::{Connection, host};
 use spotter_app::routes::Match;
@@ -50,7 +51,10 @@ pub fn add<B>(
 fn full_url<B>(request: &Request<B>, connection: Connection) -> Result<Uri, Fault> {
     let authority = match host::of(request.headers())? {
         Some(authority) => authority.to_string(),
-        None => connection.local.to_string(),
+        None => match connection.local {
+            Address::Inet(local) => local.to_string(),
+            Address::Unix => "localhost".to_owned(),
+        },
     };
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let uri = Uri::builder().scheme(connection.scheme.as_str()).authority(authority.as_str());
@@ -60,7 +64,7 @@ fn full_url<B>(request: &Request<B>, connection: Connection) -> Result<Uri, Faul
 
 #[cfg(test)]
 mod tests {
-    use super::add;
+    use super::{Address, add};
     use crate::{Connection, Scheme};
     use http::Request;
     use spotter_app::routes::{Pattern, RouteTable, Target};
@@ -77,8 +81,8 @@ mod tests {
             .body(())
             .unwrap();
         let connection = Connection {
-            client: "10.0.0.9:5000".parse().unwrap(),
-            local: "127.0.0.1:3000".parse().unwrap(),
+            client: Address::Inet("10.0.0.9:5000".parse().unwrap()),
+            local: Address::Inet("127.0.0.1:3000".parse().unwrap()),
             scheme: Scheme::Https,
         };
         let (_, found) = routes.find("/users/7/posts").unwrap();
@@ -104,7 +108,7 @@ mod tests {
         let mut routes = RouteTable::default();
         routes.insert(Pattern::parse("/public").unwrap(), Target::Component("a".into())).unwrap();
         let (_, found) = routes.find("/public").unwrap();
-        let here = "127.0.0.1:3000".parse().unwrap();
+        let here = Address::Inet("127.0.0.1:3000".parse().unwrap());
         let connection = Connection { client: here, local: here, scheme: Scheme::Http };
         for host in ["x/admin?", "x?y", "x#y", "a b", "user@x", "x:y:z/"] {
             let mut request = Request::get("/public").header("host", host).body(()).unwrap();

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use http::{Method, Request};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt, Tracer, TracerProvider};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::{Context, Key, KeyValue};
 use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
@@ -38,7 +38,7 @@ impl Traces {
             .with_context(|| {
                 format!("cannot send traces to {endpoint:?}; write http://HOST:4318")
             })?;
-        let resource = Resource::builder().with_service_name(service.to_owned()).build();
+        let resource = resource(service);
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
             .with_resource(resource)
@@ -74,6 +74,17 @@ impl Traces {
             tracing::warn!(%error, "not all traces were sent");
         }
     }
+}
+
+/// What the spans come from: by the environment (`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`), or else the service
+/// `service`.
+fn resource(service: &str) -> Resource {
+    let given = Resource::builder().build();
+    let name = given.get(&Key::from_static_str("service.name"));
+    if name.is_some_and(|name| !name.as_str().starts_with("unknown_service")) {
+        return given;
+    }
+    Resource::builder().with_service_name(service.to_owned()).build()
 }
 
 impl RequestSpan {

@@ -1,17 +1,25 @@
-//! Limits the memory of all request bodies that are being received or are waiting for an instance.
+//! Limits the memory of all requests with bodies that are being received or are waiting for an instance: of the bodies,
+//! and of the headers that are held as long as they are.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::Notify;
 
 use super::fault::Fault;
 use spotter_config::Limits;
 
-/// A memory budget for request bodies. When it is used up, the bodies that have made no progress for the
+/// A memory budget for requests with bodies. When it is used up, the bodies that have made no progress for the
 /// longest are evicted.
 pub struct UploadMemory {
+    shared: Arc<Shared>,
+    /// What the request's header takes, in bytes; 0 before there is a request.
+    header: u64,
+}
+
+struct Shared {
     capacity: u64,
     ledger: Mutex<Ledger>,
 }
@@ -25,6 +33,9 @@ struct Ledger {
     count: u64,
 }
 
+/// What a field takes in a map of headers, in addition to its name and value.
+const FIELD_BYTES: usize = size_of::<(HeaderName, HeaderValue)>();
+
 struct InProgress {
     bytes: u64,
     progressed: Instant,
@@ -33,9 +44,26 @@ struct InProgress {
 
 impl UploadMemory {
     pub fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Self { capacity: limits.upload_memory, ledger: Mutex::default() })
+        let shared = Shared { capacity: limits.upload_memory, ledger: Mutex::default() };
+        Arc::new(Self { shared: Arc::new(shared), header: 0 })
     }
 
+    /// The same budget for one request, whose header counts with its body.
+    pub fn with_header(&self, headers: &HeaderMap) -> Arc<Self> {
+        let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+        let bytes: usize = headers.iter().map(field).sum();
+        Arc::new(Self {
+            shared: Arc::clone(&self.shared),
+            header: (bytes + headers.len() * FIELD_BYTES) as u64,
+        })
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.shared.ledger()
+    }
+}
+
+impl Shared {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,19 +98,20 @@ impl Ledger {
 
 /// A body that is being received.
 pub struct Upload {
-    memory: Arc<UploadMemory>,
+    memory: Arc<Shared>,
     id: u64,
     evicted: Arc<Notify>,
 }
 
 /// The memory of a complete body, released when dropped.
 pub struct UploadPermit {
-    memory: Arc<UploadMemory>,
+    memory: Arc<Shared>,
     bytes: u64,
 }
 
 impl Upload {
-    /// Registers a body that is about to be received.
+    /// Registers a body that is about to be received, with its request's header. If there is no room for the header,
+    /// the body is evicted at once.
     pub fn begin(memory: &Arc<UploadMemory>) -> Self {
         let evicted = Arc::new(Notify::new());
         let mut ledger = memory.ledger();
@@ -92,7 +121,11 @@ impl Upload {
             InProgress { bytes: 0, progressed: Instant::now(), evicted: Arc::clone(&evicted) };
         ledger.in_progress.insert(id, body);
         drop(ledger);
-        Self { memory: Arc::clone(memory), id, evicted }
+        let upload = Self { memory: Arc::clone(&memory.shared), id, evicted };
+        if memory.header > 0 && upload.reserve(memory.header).is_err() {
+            upload.evicted.notify_one();
+        }
+        upload
     }
 
     /// Reserves more bytes, evicting other bodies if necessary.
@@ -165,6 +198,27 @@ mod tests {
         assert_eq!(left, [1, 3, 4]);
         assert!(uploads[1].reserve(1).is_err());
         drop(uploads);
+        assert_eq!(memory.ledger().used, 0);
+    }
+
+    #[test]
+    fn a_header_counts_as_long_as_its_body() {
+        let memory = UploadMemory::new(&Limits { upload_memory: 1000, ..Limits::default() });
+        let mut headers = http::HeaderMap::new();
+        headers.insert("name", "a".repeat(596).parse().unwrap());
+        let of_request = memory.with_header(&headers);
+        let first = Upload::begin(&of_request);
+        let header = memory.ledger().used;
+        assert!((600..1000).contains(&header), "{header}");
+        // The second makes room for itself.
+        let second = Upload::begin(&of_request);
+        assert!(first.reserve(1).is_err());
+        let permit = second.complete();
+        assert_eq!(memory.ledger().used, header);
+        // What is whole stays, so there is no room for a third.
+        let third = Upload::begin(&of_request);
+        assert!(third.reserve(1000).is_err());
+        drop((permit, third, first));
         assert_eq!(memory.ledger().used, 0);
     }
 

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use bytes::Bytes;
 use containerd_client::services::v1::containers_client::ContainersClient;
 use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::services::v1::images_client::ImagesClient;
@@ -11,12 +12,15 @@ use containerd_client::services::v1::{GetContainerRequest, GetImageRequest, Read
 use containerd_client::tonic::transport::Channel;
 use containerd_client::tonic::{Code, Request};
 use containerd_client::with_namespace;
-use oci_client::manifest::{ImageIndexEntry, OciImageManifest, OciManifest};
+use futures_util::StreamExt;
+use oci_client::manifest::{OciDescriptor, OciImageManifest, OciManifest};
 use walkdir::WalkDir;
 
-use spotter_cache as cache;
-use spotter_registry::unpack::{self, Layer};
-use spotter_registry::{MAX_IMAGE_BYTES, is_component, pack};
+use spotter_registry::blobs::{self, BlobSource, Pieces};
+use spotter_registry::{is_component, pack, platform};
+
+/// The largest manifest that is read, in bytes: the most that registries take.
+const MAX_MANIFEST_BYTES: usize = 4 << 20;
 
 /// The folder of the application in the image's layers, unpacked. `None` if the layers are not an application,
 /// or there is no image.
@@ -35,31 +39,10 @@ pub async fn application(
     if !manifest.layers.iter().any(|layer| is_component(&layer.media_type)) {
         return Ok(None);
     }
-    let name = digest.trim_start_matches("sha256:");
-    ensure!(name.chars().all(|c| c.is_ascii_hexdigit()), "{digest:?} is not a SHA-256 digest");
-    let folder = cache::folder("applications")?.join(name);
-    if !folder.join("spin.toml").exists() {
-        let total: i64 = manifest.layers.iter().map(|layer| layer.size.max(0)).sum();
-        ensure!(
-            total <= MAX_IMAGE_BYTES,
-            "the image has {total} bytes of layers; at most {MAX_IMAGE_BYTES} are read"
-        );
-        let mut layers = Vec::new();
-        for descriptor in &manifest.layers {
-            let bytes = store.read(&descriptor.digest).await?;
-            layers.push(Layer { media_type: descriptor.media_type.clone(), bytes });
-        }
-        // Complete and world-readable before any pod sees it. Another process may be unpacking it too.
-        let parent = folder.parent().unwrap_or(Path::new("/"));
-        let unpacked = tempfile::tempdir_in(parent).context("cannot unpack the image")?;
-        unpack::unpack(&layers, unpacked.path()).context("cannot use the image")?;
-        make_world_readable(unpacked.path())?;
-        if std::fs::rename(unpacked.path(), &folder).is_ok() {
-            drop(unpacked.keep());
-        }
-        ensure!(folder.join("spin.toml").exists(), "cannot write {}", folder.display());
-    }
-    Ok(Some(folder))
+    // Another process may be unpacking it too, and no pod may see it before it is complete and readable.
+    let layers = &manifest.layers;
+    let folder = blobs::application(&store, &digest, layers, make_world_readable, |_| {}).await;
+    Ok(Some(folder.context("cannot use the image")?))
 }
 
 /// Makes files readable by everyone: a pod's user is seldom root.
@@ -104,7 +87,7 @@ impl ContentStore {
         }
     }
 
-    /// The manifest of an image. In an index, that is the image for WebAssembly, or else for this architecture.
+    /// The manifest of an image. In an index, that is the image for WebAssembly, or else for this machine.
     async fn manifest(&self, digest: String) -> anyhow::Result<(String, OciImageManifest)> {
         let parse = |digest: &str, bytes: &[u8]| {
             serde_json::from_slice::<OciManifest>(bytes)
@@ -114,19 +97,8 @@ impl ContentStore {
             OciManifest::Image(manifest) => return Ok((digest, manifest)),
             OciManifest::ImageIndex(index) => index,
         };
-        let is_wasm = |entry: &&ImageIndexEntry| {
-            let platform = entry.platform.as_ref();
-            platform.is_some_and(|platform| platform.architecture.to_string() == "wasm")
-        };
-        let is_native = |entry: &&ImageIndexEntry| {
-            let platform = entry.platform.as_ref();
-            platform
-                .is_none_or(|platform| platform.architecture.to_string() == pack::architecture())
-        };
-        let entry = index.manifests.iter().find(is_wasm);
-        let entry = entry.or_else(|| index.manifests.iter().find(is_native));
-        let digest = entry
-            .context("the image has no variant for WebAssembly or this architecture")?
+        let digest = platform::choose(&index.manifests)
+            .context("the image has no variant for WebAssembly, or for Linux on this architecture")?
             .digest
             .clone();
         match parse(&digest, &self.read(&digest).await?)? {
@@ -135,21 +107,38 @@ impl ContentStore {
         }
     }
 
-    /// Reads content and verifies its digest.
+    /// Reads a manifest or an index, and verifies its digest.
     async fn read(&self, digest: &str) -> anyhow::Result<Vec<u8>> {
-        let missing = || format!("cannot read the image's content {digest} from containerd");
-        let request = ReadContentRequest { digest: digest.to_owned(), ..Default::default() };
-        let mut content = ContentClient::new(self.channel.clone());
-        let read = content.read(with_namespace!(request, self.namespace)).await;
-        let mut pieces = read.with_context(missing)?.into_inner();
+        let mut pieces = self.stream(digest).await?;
         let mut bytes = Vec::new();
-        while let Some(piece) = pieces.message().await.with_context(missing)? {
-            bytes.extend_from_slice(&piece.data);
+        while let Some(piece) = pieces.next().await {
+            bytes.extend_from_slice(&piece?);
+            ensure!(
+                bytes.len() <= MAX_MANIFEST_BYTES,
+                "the image's manifest {digest} has more than {MAX_MANIFEST_BYTES} bytes"
+            );
         }
         ensure!(
             pack::digest(&bytes) == digest,
             "the image's content {digest} does not match its digest: it is damaged; pull the image again"
         );
         Ok(bytes)
+    }
+
+    async fn stream(&self, digest: &str) -> anyhow::Result<Pieces<'static>> {
+        let missing = format!("cannot read the image's content {digest} from containerd");
+        let request = ReadContentRequest { digest: digest.to_owned(), ..Default::default() };
+        let mut content = ContentClient::new(self.channel.clone());
+        let read = content.read(with_namespace!(request, self.namespace)).await;
+        let pieces = read.with_context(|| missing.clone())?.into_inner();
+        Ok(Box::pin(pieces.map(move |piece| {
+            piece.map(|piece| Bytes::from(piece.data)).with_context(|| missing.clone())
+        })))
+    }
+}
+
+impl BlobSource for ContentStore {
+    async fn open(&self, descriptor: &OciDescriptor) -> anyhow::Result<Pieces<'_>> {
+        self.stream(&descriptor.digest).await
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use spotter_progress::print;
 use spotter_registry::archive;
 use spotter_runtime::checked;
 use spotter_up::AppArguments;
@@ -22,7 +23,6 @@ pub(super) struct Image {
 }
 
 impl Image {
-    #[allow(clippy::print_stdout, reason = "the output of the command")]
     pub(super) fn run(self) -> anyhow::Result<()> {
         let (app, manifest) = self.app.load_to_ship()?;
         checked::application(&app)?;
@@ -32,7 +32,7 @@ impl Image {
             format!("localhost/{}:{}", app.name, version.map_or("latest", String::as_str))
         });
         let digest = archive::write(manifest, &app, &name, &self.output)?;
-        println!("{digest}");
+        print(&digest);
         Ok(())
     }
 }

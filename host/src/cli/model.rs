@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use crate::onnx::{Network, guess};
-use spotter_progress::say;
+use spotter_progress::{print, say};
 
 /// Prepare a model
 #[derive(Args)]
@@ -37,7 +37,6 @@ impl Model {
 
 impl Inspect {
     /// The description goes to standard error, so that standard output is the file.
-    #[allow(clippy::print_stdout, reason = "the output of the command")]
     fn run(self) -> anyhow::Result<()> {
         let path = self.network.display();
         let bytes = std::fs::read(&self.network).with_context(|| format!("cannot read {path}"))?;
@@ -61,7 +60,7 @@ impl Inspect {
         let manifest = guess::manifest(&network, &name, &guess).with_context(|| {
             format!("{path} takes no picture: its first input has no axis of three channels")
         })?;
-        print!("{manifest}");
+        print(manifest.trim_end());
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use walkdir::WalkDir;
 
+use spotter_progress::print;
 use spotter_registry as registry;
 use spotter_up::block_on;
 
@@ -20,7 +21,6 @@ pub(super) struct Pull {
 }
 
 impl Pull {
-    #[allow(clippy::print_stdout, reason = "the output of the command")]
     pub(super) fn run(self) -> anyhow::Result<()> {
         let reference = registry::reference(&self.reference)?;
         let (folder, digest) = block_on(registry::pull(&reference))?;
@@ -37,7 +37,7 @@ impl Pull {
                 made.with_context(|| format!("cannot write {}", target.display()))?;
             }
         }
-        println!("{digest}");
+        print(&digest);
         Ok(())
     }
 }

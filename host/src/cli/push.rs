@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use spotter_progress::print;
 use spotter_registry::{self as registry, pack};
 use spotter_runtime::checked;
 use spotter_up::{AppArguments, block_on};
@@ -19,7 +20,6 @@ pub(super) struct Push {
 }
 
 impl Push {
-    #[allow(clippy::print_stdout, reason = "the output of the command")]
     pub(super) fn run(self) -> anyhow::Result<()> {
         let reference = registry::reference(&self.reference)?;
         let (app, manifest) = self.app.load_to_ship()?;
@@ -27,7 +27,7 @@ impl Push {
         let package =
             if self.artifact { pack::artifact(&app)? } else { pack::application(manifest, &app)? };
         let digest = block_on(registry::push(&reference, package))?;
-        println!("{digest}");
+        print(&digest);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use similar::TextDiff;
 
 use spotter_node::containerd::{self, RuntimeEntry};
-use spotter_progress::say;
+use spotter_progress::{print, say};
 
 /// The file name by which containerd finds the shim.
 const PROGRAM: &str = "containerd-shim-spotter-v1";
@@ -80,7 +80,7 @@ impl Install {
             .is_ok_and(|metadata| metadata.permissions().mode() & 0o111 == 0o111);
         if !is_runnable || std::fs::read(&target).ok().as_ref() != Some(&bytes) {
             changed = true;
-            print_line(&format!("{} {}", options.verb("write", "writes"), target.display()));
+            print(&format!("{} {}", options.verb("write", "writes"), target.display()));
             if !options.dry_run {
                 replace(&target, &bytes, std::fs::Permissions::from_mode(0o755))?;
             }
@@ -97,7 +97,7 @@ impl Options {
         let mut changed = self.configure(RuntimeEntry::Absent)?;
         if target.exists() {
             changed = true;
-            print_line(&format!("{} {}", self.verb("remove", "removes"), target.display()));
+            print(&format!("{} {}", self.verb("remove", "removes"), target.display()));
             if !self.dry_run {
                 std::fs::remove_file(&target)
                     .with_context(|| format!("cannot remove {}", target.display()))?;
@@ -122,7 +122,7 @@ impl Options {
         }
         let difference = TextDiff::from_lines(&before, &after);
         let name = path.display().to_string();
-        print_line(difference.unified_diff().header(&name, &name).to_string().trim_end());
+        print(difference.unified_diff().header(&name, &name).to_string().trim_end());
         if !self.dry_run {
             // If it is a symbolic link, replace its target.
             let path = path.canonicalize().unwrap_or_else(|_| path.clone());
@@ -162,9 +162,4 @@ fn replace(path: &Path, bytes: &[u8], permissions: std::fs::Permissions) -> anyh
     std::fs::set_permissions(file.path(), permissions).with_context(context)?;
     file.persist(path).with_context(context)?;
     Ok(())
-}
-
-#[allow(clippy::print_stdout, reason = "the output of the command")]
-fn print_line(text: &str) {
-    println!("{text}");
 }

@@ -3,6 +3,7 @@
 mod application;
 mod log;
 pub mod pod;
+mod proxies;
 mod serve;
 mod variables;
 

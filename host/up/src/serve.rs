@@ -12,14 +12,17 @@ use prometheus_client::collector::Collector;
 
 use crate::application::{AppArguments, pair};
 use crate::log::LogFormat;
+use crate::proxies::ProxyArguments;
 use spotter_app::App;
 use spotter_config::file::ConfigFile;
 use spotter_config::limits::LimitSettings;
 use spotter_config::memory;
 use spotter_node::metrics::BondCollector;
+use spotter_progress::print;
 use spotter_runtime::guest_log::TARGET as GUEST_TARGET;
 use spotter_server::listener::{self, End, Listener, Signals};
-use spotter_server::tls::Certificate;
+use spotter_server::socket::{Inherited, ListenAddress, Socket};
+use spotter_server::tls::{self, Certificate};
 use spotter_server::traces::Traces;
 use spotter_server::{Scheme, Server, admin};
 
@@ -28,14 +31,15 @@ use spotter_server::{Scheme, Server, admin};
 pub struct Serve {
     #[command(flatten)]
     app: AppArguments,
-    /// The address to listen on; port 0 selects any free port
+    /// Where to listen: ADDRESS:PORT (port 0 selects any free port), unix:PATH, or fd:// for the socket that systemd
+    /// passes
     #[arg(
         long,
         default_value = "127.0.0.1:3000",
         env = "SPIN_HTTP_LISTEN_ADDR",
         value_name = "ADDRESS"
     )]
-    listen: SocketAddr,
+    listen: ListenAddress,
     /// If the port is in use, take one of the next
     #[arg(long)]
     find_free_port: bool,
@@ -45,6 +49,11 @@ pub struct Serve {
     /// The certificate's private key, in PEM format
     #[arg(long, env = "SPIN_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Serve only clients with a certificate of one of these authorities, in PEM format
+    #[arg(long, env = "SPOTTER_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+    #[command(flatten)]
+    proxies: ProxyArguments,
     /// The address for /metrics, /healthz and /readyz; off by default
     #[arg(long, env = "SPOTTER_ADMIN", value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
@@ -100,6 +109,13 @@ impl Serve {
         compiled: &Compiled,
         prepare: impl FnOnce(&App) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
+        let is_inherited = self.listen == ListenAddress::Inherited;
+        let inherited = is_inherited.then(Inherited::take).transpose()?;
+        ensure!(
+            !self.find_free_port || matches!(self.listen, ListenAddress::Inet(_)),
+            "--find-free-port needs an address with a port, but --listen is {}",
+            self.listen
+        );
         let log = self.log_format.start(self.quiet.then_some(GUEST_TARGET))?;
         let file = ConfigFile::read(self.runtime_config_file.as_deref())?;
         let limits = self.limits.resolve(file.limits, memory::available(Path::new("/")))?;
@@ -128,32 +144,43 @@ impl Serve {
             .enable_all()
             .build()
             .context("cannot start the server's threads")?;
-        let served = threads.block_on(self.serve(Arc::clone(&server)));
+        let served = threads.block_on(self.serve(Arc::clone(&server), inherited));
         // Tasks that are still running after the grace period hold the server. Stop them, so that it is dropped
         // here: it removes its temporary files and closes its database.
         threads.shutdown_timeout(Duration::from_secs(1));
         served
     }
 
-    async fn serve(self, server: Arc<Server>) -> anyhow::Result<()> {
+    async fn serve(self, server: Arc<Server>, inherited: Option<Inherited>) -> anyhow::Result<()> {
         let signals = Signals::new()?;
         let certificate = match (&self.tls_cert, &self.tls_key) {
-            (Some(chain), Some(key)) => Some(Certificate::load(chain, key)?),
+            (Some(chain), Some(key)) => Some(Certificate::load(tls::Files {
+                chain: chain.clone(),
+                key: key.clone(),
+                client_ca: self.tls_client_ca.clone(),
+            })?),
             _ => None,
         };
         let scheme = if certificate.is_some() { Scheme::Https } else { Scheme::Http };
-        let socket = if self.find_free_port {
-            listener::bind_free(self.listen).await?
-        } else {
-            listener::bind(self.listen).await?
+        let socket = match &self.listen {
+            ListenAddress::Inet(address) if self.find_free_port => {
+                Socket::Tcp(listener::bind_free(*address).await?)
+            }
+            ListenAddress::Inet(address) => Socket::Tcp(listener::bind(*address).await?),
+            ListenAddress::Unix(path) => Socket::at(path).await?,
+            ListenAddress::Inherited => {
+                Socket::of(inherited.context("--listen fd:// has no socket")?)?
+            }
         };
         if let Some(address) = self.admin {
             let socket = listener::bind(address).await?;
             announce_admin(socket.local_addr()?);
             admin::start(&server, socket.into_std()?)?;
         }
-        announce(server.app(), scheme, socket.local_addr()?);
-        let end = listener::serve(server, Listener { socket, certificate }, signals).await;
+        announce(server.app(), scheme, &socket.address()?);
+        let proxies = Arc::new(self.proxies.proxies());
+        let listener = Listener { socket, certificate, proxies };
+        let end = listener::serve(server, listener, signals).await;
         ensure!(
             end == End::Stopped,
             "as many instances without checks as may run at once exceeded `request_cpu` and still run; start \
@@ -173,19 +200,25 @@ fn add_environment(app: &mut App, variables: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[allow(clippy::print_stdout, reason = "the output of the command")]
 fn announce_admin(address: SocketAddr) {
-    println!("Admin on {address}: /metrics, /healthz, /readyz");
+    print(&format!("Admin on {address}: /metrics, /healthz, /readyz"));
 }
 
 /// Prints the application's URLs in the same format as `spin up`.
-#[allow(clippy::print_stdout, reason = "the output of the command")]
-fn announce(app: &App, scheme: Scheme, address: SocketAddr) {
+fn announce(app: &App, scheme: Scheme, address: &ListenAddress) {
     let scheme = scheme.as_str();
-    println!("Serving {scheme}://{address}");
-    println!("Available Routes:");
+    let base = match address {
+        ListenAddress::Inet(address) => format!("{scheme}://{address}"),
+        // There is no usual form of URL for a Unix socket.
+        _ => String::new(),
+    };
+    match address {
+        ListenAddress::Inet(_) => print(&format!("Serving {base}")),
+        _ => print(&format!("Serving {scheme} on {address}")),
+    }
+    print("Available Routes:");
     for (pattern, target) in app.routes.entries() {
         let wildcard = if pattern.is_wildcard() { " (wildcard)" } else { "" };
-        println!("  {target}: {scheme}://{address}{}{wildcard}", pattern.base());
+        print(&format!("  {target}: {base}{}{wildcard}", pattern.base()));
     }
 }

@@ -94,7 +94,7 @@ async fn local(
     query: &str,
     accept: &str,
 ) -> anyhow::Result<(StatusCode, Bytes)> {
-    let here = SocketAddr::from(([127, 0, 0, 1], 0));
+    let here = SocketAddr::from(([127, 0, 0, 1], 0)).into();
     let request = Request::post(format!("/detect?{query}"))
         .header(header::HOST, "localhost")
         .header(header::CONTENT_TYPE, "application/octet-stream")

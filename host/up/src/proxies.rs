@@ -1,0 +1,33 @@
+//! The arguments of `spotter up` that name the proxies in front of it.
+
+use clap::Args;
+
+use spotter_server::proxies::{ForwardedHeaders, Proxies, Proxy};
+
+/// Which proxies are believed.
+#[derive(Args)]
+pub(crate) struct ProxyArguments {
+    /// Believe what a proxy at this address, in this network or behind the Unix socket (unix:) says of its clients; can
+    /// be repeated
+    #[arg(long, env = "SPOTTER_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    trusted_proxy: Vec<Proxy>,
+    /// The headers by which trusted proxies name their clients
+    #[arg(
+        long,
+        env = "SPOTTER_FORWARDED_HEADERS",
+        value_enum,
+        default_value_t,
+        value_name = "HEADERS"
+    )]
+    forwarded_headers: ForwardedHeaders,
+    /// Each connection of a trusted proxy begins with a header of the PROXY protocol, version 1 or 2
+    #[arg(long, env = "SPOTTER_PROXY_PROTOCOL", requires = "trusted_proxy")]
+    proxy_protocol: bool,
+}
+
+impl ProxyArguments {
+    pub(crate) fn proxies(&self) -> Proxies {
+        let proxies = Proxies::new(self.trusted_proxy.clone(), self.forwarded_headers);
+        if self.proxy_protocol { proxies.with_proxy_protocol() } else { proxies }
+    }
+}
