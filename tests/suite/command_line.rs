@@ -82,8 +82,12 @@ fn faulty_manifests_are_refused_with_the_fault() {
         (MANIFEST.replace("\"/...\"", "\"/.../x\""), "`...` before its end"),
         (conflict, "conflict"),
         (
-            format!("{MANIFEST}sqlite_databases = [\"default\"]\n"),
-            "`sqlite_databases` is not supported",
+            format!("{MANIFEST}dependencies = {{ \"other:package\" = \"1.0.0\" }}\n"),
+            "`dependencies` is not supported",
+        ),
+        (
+            format!("{MANIFEST}sqlite_databases = [\"../default\"]\n"),
+            "`sqlite_databases` has \"../default\"",
         ),
         (MANIFEST.replace("trigger.http", "trigger.redis"), "type `redis`"),
     ];

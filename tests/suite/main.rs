@@ -38,6 +38,7 @@ mod sockets;
 mod specification;
 mod spin_applications;
 mod spin_flags;
+mod spin_interfaces;
 mod spin_manifest;
 mod spin_requests;
 mod tls;

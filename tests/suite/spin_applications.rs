@@ -141,7 +141,7 @@ fn what_no_request_can_reach_keeps_nothing_from_starting() {
         source = "not-built.wasm"
         [component.stored]
         source = "not-built.wasm"
-        sqlite_databases = ["default"]
+        dependencies = { "other:package" = "1.0.0" }
         "#;
     let application = Application::new(idle);
     let server = application.up(&[]);
@@ -156,7 +156,7 @@ fn what_no_request_can_reach_keeps_nothing_from_starting() {
     let called = format!("{called}allowed_outbound_hosts = [\"http://stored.spin.internal\"]\n");
     let called = format!("{called}[[trigger.http]]\nroute = \"/call\"\ncomponent = \"caller\"\n");
     let said = stderr(&Application::new(&called).run(&["check"]));
-    assert!(said.contains("[component.stored]") && said.contains("sqlite_databases"), "{said}");
+    assert!(said.contains("[component.stored]") && said.contains("dependencies"), "{said}");
 }
 
 #[test]
@@ -178,9 +178,10 @@ fn a_manifest_of_version_1_is_refused_with_the_way_out() {
 fn check_and_up_list_all_missing_imports_and_compile_nothing_first() {
     let missing = [
         "other:host/thing",
-        "fermyon:spin/redis@2.0.0",
+        "fermyon:spin/filesystem@2.0.0",
+        "spin:sqlite/sqlite@2.0.0",
         "wasi:http/types@0.2.0-rc-2023-11-10",
-        "wasi:config/store@0.2.0-draft-2024-09-27",
+        "wasi:config/store@0.2.0-draft-2024-09-28",
         "wasi:clocks/calendar@0.2.0",
     ];
     let imports: String =

@@ -17,6 +17,7 @@ mod openapi;
 mod page;
 mod pods;
 mod prometheus;
+mod redis;
 mod registry;
 mod scheduler;
 mod shim;

@@ -13,20 +13,28 @@ const NN_PACKAGE: &str = "wasi:nn";
 
 /// What the host provides to every component: packages, their versions, and interfaces. A version stands for those
 /// that are compatible with it, a release candidate only for itself.
-const GRANTED: [(&str, &[&str], &[&str]); 18] = [
-    ("fermyon:spin", &["2"], &["key-value", "variables"]),
+const GRANTED: [(&str, &[&str], &[&str]); 26] = [
+    ("fermyon:spin", &["2"], &["key-value", "llm", "mqtt", "mysql", "postgres"]),
+    ("fermyon:spin", &["2"], &["rdbms-types", "redis", "sqlite", "variables"]),
+    ("spin:key-value", &["3"], &["key-value"]),
+    ("spin:mqtt", &["3"], &["mqtt"]),
+    ("spin:mysql", &["3"], &["mysql"]),
+    ("spin:postgres", &["3", "4"], &["postgres"]),
+    ("spin:redis", &["3"], &["redis"]),
+    ("spin:sqlite", &["3"], &["sqlite"]),
+    ("spin:variables", &["3"], &["variables"]),
     ("wasi:cli", &["0.2", "0.3"], &["environment", "exit", "stderr", "stdin", "stdout"]),
     ("wasi:cli", &["0.2", "0.3"], &["terminal-input", "terminal-output"]),
     ("wasi:cli", &["0.2", "0.3"], &["terminal-stderr", "terminal-stdin", "terminal-stdout"]),
     ("wasi:cli", &["0.3"], &["types"]),
     ("wasi:clocks", &["0.2"], &["monotonic-clock", "wall-clock"]),
     ("wasi:clocks", &["0.3"], &["monotonic-clock", "system-clock", "types"]),
-    ("wasi:config", &["0.2.0-rc.1"], &["store"]),
+    ("wasi:config", &["0.2.0-draft-2024-09-27", "0.2.0-rc.1"], &["store"]),
     ("wasi:filesystem", &["0.2", "0.3"], &["preopens", "types"]),
     ("wasi:http", &["0.2"], &["outgoing-handler", "types"]),
     ("wasi:http", &["0.3"], &["client", "types"]),
     ("wasi:io", &["0.2"], &["error", "poll", "streams"]),
-    ("wasi:keyvalue", &["0.2.0-draft2"], &["store"]),
+    ("wasi:keyvalue", &["0.2.0-draft2"], &["atomics", "batch", "store"]),
     (NN_PACKAGE, &["0.2.0-rc-2024-10-28"], &["errors", "graph", "inference", "tensor"]),
     ("wasi:random", &["0.2", "0.3"], &["insecure", "insecure-seed", "random"]),
     ("wasi:sockets", &["0.2"], &["instance-network", "ip-name-lookup", "network", "tcp", "udp"]),
@@ -150,6 +158,10 @@ mod tests {
             "wasi:http/client@0.3.0",
             "wasi:config/store@0.2.0-rc.1",
             "fermyon:spin/variables@2.0.0",
+            "spin:sqlite/sqlite@3.0.0",
+            "spin:sqlite/sqlite@3.1.0",
+            "spin:postgres/postgres@4.2.0",
+            "wasi:config/store@0.2.0-draft-2024-09-27",
         ] {
             assert!(is_granted(import), "{import}");
         }
@@ -160,8 +172,8 @@ mod tests {
             "wasi:http/types@0.2.0-rc-2023-11-10",
             "wasi:http/client@0.2.0",
             "wasi:http/client@0.3.0-rc-2026-03-15",
-            "wasi:config/store@0.2.0-draft-2024-09-27",
             "fermyon:spin/variables@3.0.0",
+            "spin:sqlite/sqlite@2.0.0",
             "log",
         ] {
             assert!(!is_granted(import), "{import}");

@@ -73,6 +73,8 @@ pub struct Component {
     pub allowed_hosts: AllowedHosts,
     /// The stores the component may open.
     pub key_value_stores: Vec<String>,
+    /// The SQLite databases the component may open.
+    pub sqlite_databases: Vec<String>,
     /// The models it may use through `wasi:nn`, and the folder of each, if one is given.
     pub models: BTreeMap<String, Option<PathBuf>>,
     pub files: Vec<FileEntry>,
@@ -173,10 +175,26 @@ impl App {
         })
     }
 
+    /// Whether any component uses a SQLite database.
+    pub fn has_sqlite(&self) -> bool {
+        self.components.values().any(|component| !component.sqlite_databases.is_empty())
+    }
+
     /// Whether any component uses a key-value store.
     pub fn has_state(&self) -> bool {
         self.components.values().any(|component| !component.key_value_stores.is_empty())
     }
+}
+
+/// Checks the name of a SQLite database, which becomes a file's.
+fn check_database_label(label: &str) -> anyhow::Result<()> {
+    const MAX_LENGTH: usize = 64;
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    ensure!(
+        (1..=MAX_LENGTH).contains(&label.len()) && label.chars().all(is_allowed),
+        "`sqlite_databases` has {label:?}; use up to {MAX_LENGTH} letters, digits, `-` and `_`"
+    );
+    Ok(())
 }
 
 /// A manifest's text, and the folder that its paths are relative to.
@@ -269,6 +287,7 @@ impl Component {
         choices: &Choices,
     ) -> anyhow::Result<Self> {
         raw.refuse_unsupported()?;
+        raw.sqlite_databases.iter().try_for_each(|label| check_database_label(label))?;
         let manifest::Source::Local(source) = raw.source else {
             bail!("`source` is not a local path; only local components are supported");
         };
@@ -309,6 +328,7 @@ impl Component {
             variables,
             allowed_hosts: AllowedHosts::parse(&hosts)?,
             key_value_stores: raw.key_value_stores,
+            sqlite_databases: raw.sqlite_databases,
             models,
             files: raw.files,
             exclude_files: raw.exclude_files,

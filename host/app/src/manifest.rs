@@ -286,10 +286,7 @@ impl ComponentManifest {
 
     /// Rejects features that other runtimes support, instead of running without them.
     pub fn refuse_unsupported(&self) -> anyhow::Result<()> {
-        let asked = [
-            ("sqlite_databases", !self.sqlite_databases.is_empty()),
-            ("dependencies", !self.dependencies.is_empty()),
-        ];
+        let asked = [("dependencies", !self.dependencies.is_empty())];
         for (key, is_asked) in asked {
             if is_asked {
                 bail!("`{key}` is not supported; remove it, or run the application with Spin");

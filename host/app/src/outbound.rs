@@ -33,7 +33,7 @@ enum Host {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ports {
     Any,
-    /// The default port of the scheme: 80 or 443.
+    /// The default port of the scheme.
     OfScheme,
     Range(u16, u16),
 }
@@ -66,6 +66,19 @@ impl AllowedHosts {
         permissions.min_by_key(|permission| *permission == Permission::ByWildcard)
     }
 
+    /// Whether any host is allowed for this scheme.
+    pub fn permits_scheme(&self, scheme: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.scheme.as_deref().is_none_or(|own| own == scheme))
+    }
+
+    /// The names without wildcards that are allowed for this scheme and port. Their addresses are not known here.
+    pub fn names(&self, scheme: &str, port: u16) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(move |pattern| {
+            let Host::Exactly(name) = &pattern.host else { return None };
+            pattern.permit(scheme, name, port).map(|_| name.as_str())
+        })
+    }
+
     /// Whether requests to the component `id` of the same application are allowed.
     pub fn permits_calling(&self, id: &str) -> bool {
         let host = format!("{id}{SIBLINGS}");
@@ -86,9 +99,14 @@ impl HostPattern {
         };
         let scheme = match scheme {
             "*" => None,
-            "http" | "https" => Some(scheme.to_owned()),
-            other => bail!("the scheme {other} is not supported; write http, https or *"),
+            other => Some(other.to_ascii_lowercase()),
         };
+        if let (Some(scheme), Ports::OfScheme) = (&scheme, ports) {
+            ensure!(
+                known_port(scheme).is_some(),
+                "the scheme {scheme} has no default port; write {scheme}://host:port"
+            );
+        }
         Ok(Self { scheme, host: parse_host(host)?, ports })
     }
 
@@ -163,9 +181,21 @@ pub fn sibling_id(host: &str) -> Option<&str> {
 
 const SIBLINGS: &str = ".spin.internal";
 
-/// The default port of a scheme.
+/// The default port of a scheme of URLs that components send requests to.
 pub fn default_port(scheme: &str) -> u16 {
-    if scheme == "http" { 80 } else { 443 }
+    known_port(scheme).unwrap_or(443)
+}
+
+fn known_port(scheme: &str) -> Option<u16> {
+    Some(match scheme {
+        "http" => 80,
+        "https" => 443,
+        "mqtt" => 1883,
+        "mysql" => 3306,
+        "postgres" => 5432,
+        "redis" => 6379,
+        _ => return None,
+    })
 }
 
 /// Whether an address is public, rather than of this machine or its networks.
@@ -238,6 +268,10 @@ mod tests {
             ("https://fd00::/8", "https", "[fd00::1]", 443, by_name),
             ("http://other.spin.internal", "http", "other.spin.internal", 80, by_name),
             ("http://other.spin.internal", "http", "third.spin.internal", 80, None),
+            ("redis://localhost", "redis", "localhost", 6379, by_name),
+            ("redis://localhost", "http", "localhost", 6379, None),
+            ("tcp://127.0.0.1:5000..6000", "tcp", "127.0.0.1", 5432, by_name),
+            ("*://127.0.0.1:5432", "tcp", "127.0.0.1", 5432, by_name),
             ("http://*.spin.internal", "http", "third.spin.internal", 80, by_wildcard),
         ];
         for (entry, scheme, host, port, expected) in cases {
@@ -251,10 +285,19 @@ mod tests {
     }
 
     #[test]
+    fn names_are_listed_for_those_who_know_only_addresses() {
+        let hosts = allowed(&["tcp://a:1", "tcp://b:2", "*://c:*", "tcp://*.d:1", "http://e:1"]);
+        assert_eq!(hosts.names("tcp", 1).collect::<Vec<_>>(), ["a", "c"]);
+        assert!(hosts.permits_scheme("tcp") && hosts.permits_scheme("redis"));
+        assert!(!allowed(&["http://a"]).permits_scheme("tcp"));
+    }
+
+    #[test]
     fn malformed_entries_are_refused() {
         for entry in [
             "example.com",
             "ftp://a",
+            "tcp://a",
             "https://",
             "https://a/b",
             "https://a:b",

@@ -97,6 +97,8 @@ limits! {
     reply_memory: Size = 256 << 20, "SPOTTER_REPLY_MEMORY", "SIZE";
     /// Size of one key-value store; beyond it, setting a value fails [default: 256MiB]
     key_value_size: Size = 256 << 20, "SPOTTER_KEY_VALUE_SIZE", "SIZE";
+    /// Size of one SQLite database; beyond it, statements that add to it fail [default: 256MiB]
+    sqlite_size: Size = 256 << 20, "SPOTTER_SQLITE_SIZE", "SIZE";
     /// Connections that may be open at once; further ones wait to be accepted [default: 10000, or as
     /// many as the limit on open files allows]
     connections: usize = 10_000, "SPOTTER_CONNECTIONS", "NUMBER";

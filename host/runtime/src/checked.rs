@@ -1,5 +1,5 @@
-//! Prepares components to be compiled: wraps core modules, and checks everything before the compiler, which takes far
-//! longer, begins.
+//! Prepares components to be compiled: wraps core modules, renames a release candidate's interfaces, and checks
+//! everything before the compiler, which takes far longer, begins.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use wasmparser::Parser;
 
+use super::renamed;
 use crate::wrap::{Adapter, wrap};
 use spotter_app::{App, Component, check};
 use spotter_cache as cache;
@@ -19,8 +20,8 @@ pub fn application(app: &App) -> anyhow::Result<()> {
     app.components.values().try_for_each(|one| component(one).map(drop))
 }
 
-/// Checks a component's file, and returns the one to compile: the same, or if it is a core module, a component in the
-/// cache that wraps it.
+/// Checks a component's file, and returns the one to compile: the same, or a component in the cache that wraps it if it
+/// is a core module, or has its release's names if it is of a release candidate.
 ///
 /// # Errors
 /// If the file cannot be read or is not WebAssembly, exports no HTTP handler, or imports something that the host does
@@ -32,28 +33,42 @@ pub fn component(component: &Component) -> anyhow::Result<PathBuf> {
             "cannot read the component {path}; build it first: `spotter build`, or `spotter up --build`"
         )
     })?;
-    let checked = if Parser::is_core_wasm(&bytes) {
-        wrapped(&bytes).and_then(|(path, bytes)| check::component(&bytes).map(|()| path))
-    } else {
-        check::component(&bytes).map(|()| component.source.clone())
-    };
-    checked.with_context(|| format!("component `{}` ({path})", component.id))
+    prepared(component.source.clone(), bytes)
+        .with_context(|| format!("component `{}` ({path})", component.id))
 }
 
-/// Change it whenever wrapping the same module would produce different bytes.
+/// The file to compile, given a component's own and its content.
+fn prepared(source: PathBuf, bytes: Vec<u8>) -> anyhow::Result<PathBuf> {
+    let (path, bytes) = if Parser::is_core_wasm(&bytes) {
+        cached(&bytes, |module| wrap(module, Adapter::Reactor))?
+    } else {
+        (source, bytes)
+    };
+    let Some(renamed) = renamed::to_release(&bytes)? else {
+        check::component(&bytes)?;
+        return Ok(path);
+    };
+    check::component(&renamed)?;
+    Ok(cached(&bytes, |_| Ok(renamed))?.0)
+}
+
+/// Change it whenever the same file would become different bytes.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
 
-/// The component that wraps a core module: its file in the cache, and its bytes.
-fn wrapped(module: &[u8]) -> anyhow::Result<(PathBuf, Vec<u8>)> {
+/// What `make` makes of these bytes: its file in the cache, and its bytes.
+fn cached(
+    original: &[u8],
+    make: impl FnOnce(&[u8]) -> anyhow::Result<Vec<u8>>,
+) -> anyhow::Result<(PathBuf, Vec<u8>)> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(VERSION.as_bytes()).update(module);
+    hasher.update(VERSION.as_bytes()).update(original);
     let folder = cache::folder("wrapped")?;
     let path = folder.join(format!("{}.wasm", hasher.finalize().to_hex()));
     if let Ok(component) = fs::read(&path) {
         cache::touch(&path);
         return Ok((path, component));
     }
-    let component = wrap(module, Adapter::Reactor)?;
+    let component = make(original)?;
     cache::remove_unused(&folder);
     cache::write_whole(&path, &component)?;
     Ok((path, component))

@@ -105,21 +105,67 @@ impl OpenStore {
     /// # Errors
     /// If the key, the value, or with them the store is too large, or the database fails.
     pub(super) fn set(&self, key: &str, value: Option<&[u8]>) -> anyhow::Result<()> {
-        let length = value.map_or(0, <[u8]>::len);
+        self.change(key, |_| Ok(Some((value.map(<[u8]>::to_vec), ())))).map(drop)
+    }
+
+    /// Sets a value if the one that is there `is_expected`. Returns whether it did.
+    ///
+    /// # Errors
+    /// As [`OpenStore::set`].
+    pub(super) fn swap(
+        &self,
+        key: &str,
+        is_expected: impl FnOnce(Option<&[u8]>) -> bool,
+        value: &[u8],
+    ) -> anyhow::Result<bool> {
+        let swapped = self
+            .change(key, |current| Ok(is_expected(current).then(|| (Some(value.to_vec()), ()))))?;
+        Ok(swapped.is_some())
+    }
+
+    /// Adds to a value of eight bytes in little-endian order, as Spin's own store keeps counters. Returns the sum.
+    ///
+    /// # Errors
+    /// As [`OpenStore::set`], or if the value is not such a number, or the sum does not fit.
+    pub(super) fn increment(&self, key: &str, delta: i64) -> anyhow::Result<i64> {
+        let added = self.change(key, |current| {
+            let bytes = current.unwrap_or(&[0; 8]).try_into();
+            let number = i64::from_le_bytes(bytes.with_context(|| {
+                format!("the value of {key:?} is no counter: it has not eight bytes")
+            })?);
+            let sum = number.checked_add(delta);
+            let sum =
+                sum.with_context(|| format!("{number} and {delta} are too much for 64 bits"))?;
+            Ok(Some((Some(sum.to_le_bytes().to_vec()), sum)))
+        })?;
+        added.context("nothing was changed")
+    }
+
+    /// Replaces a value by what `new` makes of it, while nobody else writes. `new` returns the value, or `None` to
+    /// delete it, and what to return from here, or `None` to change nothing.
+    fn change<R>(
+        &self,
+        key: &str,
+        new: impl FnOnce(Option<&[u8]>) -> anyhow::Result<Option<(Option<Vec<u8>>, R)>>,
+    ) -> anyhow::Result<Option<R>> {
         ensure!(
             key.len() <= MAX_KEY_BYTES,
             "the key has {} bytes; the limit is {MAX_KEY_BYTES}",
             key.len()
         );
-        ensure!(
-            length <= MAX_VALUE_BYTES,
-            "the value has {length} bytes; the limit is {MAX_VALUE_BYTES}"
-        );
         let mut transaction = self.database.0.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
-        let size = {
+        let (size, result) = {
             let mut table = transaction.open_table(self.table())?;
             let size = self.size(&table)?;
+            let current = table.get(key)?.map(|value| value.value().to_vec());
+            let Some((value, result)) = new(current.as_deref())? else { return Ok(None) };
+            let value = value.as_deref();
+            let length = value.map_or(0, <[u8]>::len);
+            ensure!(
+                length <= MAX_VALUE_BYTES,
+                "the value has {length} bytes; the limit is {MAX_VALUE_BYTES}"
+            );
             let replaced = match value {
                 Some(value) => table.insert(key, value)?,
                 None => table.remove(key)?,
@@ -133,13 +179,13 @@ impl OpenStore {
                  (`key_value_size`)",
                 self.label
             );
-            size
+            (size, result)
         };
         self.database.sizes().insert(self.label.clone(), size);
         transaction.commit().inspect_err(|_| {
             self.database.sizes().remove(&self.label);
         })?;
-        Ok(())
+        Ok(Some(result))
     }
 
     /// The size of the store's entries, which are read only the first time.

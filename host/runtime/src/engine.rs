@@ -13,12 +13,15 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use super::handler::Handler;
 use super::key_value::{self, KeyValueDatabase};
+use super::key_value_3;
 use super::loaded::{Loaded, Shared, SiblingsCell};
 use super::neural_network::{self, NnGrant};
 use super::outbound::{MAX_OUTBOUND_CONNECTIONS, Siblings};
+use super::redis;
+use super::sqlite::{self, SqliteDatabases};
 use super::state::InstanceState;
 use super::variables;
-use super::{checked, compiled};
+use super::{checked, compiled, refused};
 use spotter_app::manifest::Interruption;
 use spotter_app::models::NnEngine;
 use spotter_app::{Component, check};
@@ -36,6 +39,8 @@ pub struct Runtime {
     components: BTreeMap<String, Arc<Loaded>>,
     /// `None` if no component uses a key-value store.
     database: Option<KeyValueDatabase>,
+    /// `None` if no component uses a SQLite database.
+    sqlite: Option<SqliteDatabases>,
     siblings: SiblingsCell,
     connections: Arc<Semaphore>,
     /// By the folders of their models.
@@ -63,6 +68,9 @@ impl Executor {
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         variables::add_to_linker(&mut linker, InstanceState::variables)?;
         key_value::add_to_linker(&mut linker, InstanceState::key_value)?;
+        key_value_3::add_to_linker(&mut linker, InstanceState::key_value)?;
+        sqlite::add_to_linker(&mut linker, InstanceState::sqlite)?;
+        redis::add_to_linker(&mut linker, InstanceState::redis)?;
         neural_network::add_to_linker(&mut linker, InstanceState::nn)?;
         Ok(Self { engine, linker })
     }
@@ -76,6 +84,7 @@ impl Runtime {
             executors: BTreeMap::new(),
             components: BTreeMap::new(),
             database: None,
+            sqlite: None,
             siblings: Arc::default(),
             connections: Arc::new(Semaphore::new(MAX_OUTBOUND_CONNECTIONS)),
             graphs: BTreeMap::new(),
@@ -100,6 +109,25 @@ impl Runtime {
     pub fn set_key_value(&self, key: &str, value: &str) -> anyhow::Result<()> {
         let database = self.database.as_ref();
         database.context("no component has `key_value_stores`")?.set_default(key, value)
+    }
+
+    /// Keeps SQLite databases in a folder. Call it before [`Runtime::load`].
+    ///
+    /// # Errors
+    /// If the folder cannot be created.
+    pub fn use_sqlite(&mut self, folder: &Path) -> anyhow::Result<()> {
+        let Limits { sqlite_size, request_cpu, .. } = self.limits;
+        self.sqlite = Some(SqliteDatabases::new(folder, sqlite_size, request_cpu)?);
+        Ok(())
+    }
+
+    /// Runs SQL statements on the application's default database.
+    ///
+    /// # Errors
+    /// If no component uses a database, or a statement fails.
+    pub fn run_sql(&self, statements: &str) -> anyhow::Result<()> {
+        let databases = self.sqlite.as_ref();
+        databases.context("no component has `sqlite_databases`")?.run_at_start(statements)
     }
 
     /// The metrics of networks that the host runs for guests.
@@ -130,15 +158,18 @@ impl Runtime {
         };
         let uses_nn =
             compiled.component_type().imports(&executor.engine).any(|(name, _)| check::is_nn(name));
+        let mut linker = executor.linker.clone();
+        refused::add_to_linker(&mut linker, &executor.engine, &compiled)?;
         let linked =
-            executor.linker.instantiate_pre(&compiled).map_err(anyhow::Error::from).with_context(
-                || format!("component `{id}` has an import that the host does not provide"),
-            )?;
+            linker.instantiate_pre(&compiled).map_err(anyhow::Error::from).with_context(|| {
+                format!("component `{id}` has an import that the host does not provide")
+            })?;
         let handler = Handler::of(linked).with_context(|| format!("component `{id}`"))?;
         let engine = executor.engine.clone();
         let graphs = if uses_nn { self.graphs(component, nn_engine)? } else { BTreeMap::new() };
         let shared = Shared {
             database: self.database.clone(),
+            sqlite: self.sqlite.clone(),
             siblings: Arc::clone(&self.siblings),
             connections: Arc::clone(&self.connections),
             nn: NnGrant::new(graphs, self.nn_metrics.clone()),

@@ -1,7 +1,8 @@
-//! Persistent key-value stores for components: `fermyon:spin/key-value` and `wasi:keyvalue/store`.
+//! Persistent key-value stores for components: `fermyon:spin/key-value` and `wasi:keyvalue`.
 
 use std::sync::Arc;
 
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
 pub(super) use super::database::KeyValueDatabase;
@@ -45,62 +46,105 @@ mod wasi {
                     list-keys: func(cursor: option<string>) -> result<key-response, error>;
                 }
             }
-            world imports { import store; }
+            interface batch {
+                use store.{bucket, error};
+                get-many: func(bucket: borrow<bucket>, keys: list<string>)
+                    -> result<list<tuple<string, option<list<u8>>>>, error>;
+                set-many: func(bucket: borrow<bucket>, key-values: list<tuple<string, list<u8>>>)
+                    -> result<_, error>;
+                delete-many: func(bucket: borrow<bucket>, keys: list<string>) -> result<_, error>;
+            }
+            interface atomics {
+                use store.{bucket, error};
+                variant cas-error { store-error(error), cas-failed(cas) }
+                resource cas {
+                    new: static func(bucket: borrow<bucket>, key: string) -> result<cas, error>;
+                    current: func() -> result<option<list<u8>>, error>;
+                }
+                increment: func(bucket: borrow<bucket>, key: string, delta: s64) -> result<s64, error>;
+                swap: func(cas: cas, value: list<u8>) -> result<_, cas-error>;
+            }
+            world imports { import store; import batch; import atomics; }
         ",
-        with: { "wasi:keyvalue/store.bucket": crate::database::OpenStore },
+        with: {
+            "wasi:keyvalue/store.bucket": crate::database::OpenStore,
+            "wasi:keyvalue/atomics.cas": crate::key_value_batch::Comparison,
+        },
         imports: { default: async | trappable },
     });
 }
 
 use spin::fermyon::spin::key_value::{self as spin_store, Error as SpinError};
-use wasi::wasi::keyvalue::store::{self as wasi_store, Error as WasiError, KeyResponse};
+pub(super) use wasi::wasi::keyvalue::store::Error as WasiError;
+use wasi::wasi::keyvalue::store::{self as wasi_store, KeyResponse};
+pub(super) use wasi::wasi::keyvalue::{atomics, batch};
 
 /// The most keys that one call of `list-keys` returns.
 const MAX_KEYS_PER_CALL: usize = 1000;
+
+/// How many operations of one instance may run at once. Each takes a thread.
+const MAX_OPERATIONS: usize = 8;
 
 /// The stores that one component may open.
 #[derive(Clone)]
 pub(super) struct KeyValueGrant {
     database: Option<KeyValueDatabase>,
     labels: Arc<[String]>,
+    /// How many operations of an instance may run at once.
+    permits: Arc<Semaphore>,
 }
 
 impl KeyValueGrant {
     pub(super) fn new(database: Option<KeyValueDatabase>, labels: &[String]) -> Self {
-        Self { database, labels: labels.into() }
+        let permits = Arc::new(Semaphore::new(MAX_OPERATIONS));
+        Self { database, labels: labels.into(), permits }
+    }
+
+    /// The same for a new instance, which runs no operation yet.
+    pub(super) fn of_instance(&self) -> Self {
+        Self { permits: Arc::new(Semaphore::new(MAX_OPERATIONS)), ..self.clone() }
+    }
+
+    /// Waits until another operation may run.
+    pub(super) fn permit(
+        &self,
+    ) -> impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + use<> {
+        Arc::clone(&self.permits).acquire_owned()
     }
 }
 
-/// What both interfaces need of an instance's state.
+/// What the interfaces need of an instance's state.
 pub(super) struct KeyValueView<'a> {
     pub(super) table: &'a mut ResourceTable,
     pub(super) grant: &'a KeyValueGrant,
 }
 
-struct KeyValue;
+pub(super) struct KeyValue;
 
 impl HasData for KeyValue {
     type Data<'a> = KeyValueView<'a>;
 }
 
-/// Adds both interfaces to the linker. `of` finds what they need in an instance's state.
+/// Adds these interfaces to the linker. `of` finds what they need in an instance's state.
 pub(super) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     of: fn(&mut T) -> KeyValueView<'_>,
 ) -> anyhow::Result<()> {
     spin_store::add_to_linker::<T, KeyValue>(linker, of)?;
     wasi_store::add_to_linker::<T, KeyValue>(linker, of)?;
+    batch::add_to_linker::<T, KeyValue>(linker, of)?;
+    atomics::add_to_linker::<T, KeyValue>(linker, of)?;
     Ok(())
 }
 
 /// Why a store cannot be opened.
-enum OpenError {
+pub(super) enum OpenError {
     NotGranted,
     NoDatabase,
 }
 
 impl KeyValueView<'_> {
-    fn open_store(
+    pub(super) fn open_store(
         &mut self,
         label: &str,
     ) -> wasmtime::Result<Result<Resource<OpenStore>, OpenError>> {
@@ -114,7 +158,7 @@ impl KeyValueView<'_> {
     }
 
     /// Runs an operation on a store in another thread: it may wait for the disk, or for another's transaction.
-    async fn run<R: Send + 'static>(
+    pub(super) async fn run<R: Send + 'static>(
         &mut self,
         store: &Resource<OpenStore>,
         operation: impl FnOnce(&OpenStore) -> anyhow::Result<R> + Send + 'static,

@@ -12,6 +12,8 @@ use super::handler::Handler;
 use super::key_value::{KeyValueDatabase, KeyValueGrant};
 use super::neural_network::NnGrant;
 use super::outbound::{BodyMemory, Outbound, Siblings};
+use super::outbound_tcp::{self, OutboundTcp};
+use super::sqlite::{SqliteDatabases, SqliteGrant};
 use super::state::{self, Grants, InstanceState, MemoryLimit};
 use super::usage::Usage;
 use super::variables::Variables;
@@ -24,6 +26,9 @@ use spotter_config::Limits;
 /// The most random bytes that a guest gets in one call.
 const MAX_RANDOM_BYTES: u64 = 16 << 20;
 
+/// How many connections to servers other than HTTP's one instance may have at once.
+const MAX_CONNECTIONS: usize = 8;
+
 /// The server through which guests reach other components, set once it exists.
 pub(super) type SiblingsCell = Arc<OnceLock<Weak<dyn Siblings>>>;
 
@@ -31,6 +36,8 @@ pub(super) type SiblingsCell = Arc<OnceLock<Weak<dyn Siblings>>>;
 pub(super) struct Shared {
     /// `None` if no component uses a key-value store.
     pub(super) database: Option<KeyValueDatabase>,
+    /// `None` if no component uses a SQLite database.
+    pub(super) sqlite: Option<SqliteDatabases>,
     pub(super) siblings: SiblingsCell,
     pub(super) connections: Arc<Semaphore>,
     /// The networks that this component may use.
@@ -47,6 +54,7 @@ pub struct Loaded {
     variables: Variables,
     allowed_hosts: Arc<AllowedHosts>,
     key_value: KeyValueGrant,
+    sqlite: SqliteGrant,
     nn: NnGrant,
     siblings: SiblingsCell,
     connections: Arc<Semaphore>,
@@ -72,6 +80,7 @@ impl Loaded {
             variables: Variables::new(component.variables.clone()),
             allowed_hosts: Arc::new(component.allowed_hosts.clone()),
             key_value: KeyValueGrant::new(shared.database, &component.key_value_stores),
+            sqlite: SqliteGrant::new(shared.sqlite, &component.sqlite_databases),
             nn: shared.nn,
             siblings: shared.siblings,
             connections: shared.connections,
@@ -106,7 +115,9 @@ impl Loaded {
         let grants = Grants {
             outbound: self.outbound(hops),
             variables: self.variables.clone(),
-            key_value: self.key_value.clone(),
+            key_value: self.key_value.of_instance(),
+            sqlite: self.sqlite.of_instance(),
+            outbound_tcp: self.outbound_tcp(),
             nn: self.nn.clone(),
         };
         let memory = MemoryLimit::new(limits.instance_memory, Arc::clone(&usage));
@@ -130,11 +141,33 @@ impl Loaded {
         }
     }
 
+    /// The connections of an instance to servers other than HTTP's.
+    fn outbound_tcp(&self) -> OutboundTcp {
+        OutboundTcp {
+            allowed: Arc::clone(&self.allowed_hosts),
+            component: self.id.clone(),
+            connections: Arc::clone(&self.connections),
+            own_connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        }
+    }
+
     /// The WASI context of an instance: its environment, its read-only files and its log.
     fn wasi(&self) -> anyhow::Result<WasiCtx> {
         let mut wasi = WasiCtx::builder();
         wasi.max_random_size(MAX_RANDOM_BYTES);
         wasi.stdout(GuestLog::new(&self.id, "stdout")).stderr(GuestLog::new(&self.id, "stderr"));
+        wasi.allow_udp(false);
+        wasi.allow_tcp(self.allowed_hosts.permits_scheme(outbound_tcp::TCP));
+        if self.allowed_hosts.permits_scheme(outbound_tcp::TCP) {
+            let allowed = Arc::clone(&self.allowed_hosts);
+            wasi.allow_ip_name_lookup(true);
+            wasi.socket_addr_check(move |address, usage| {
+                let allowed = Arc::clone(&allowed);
+                Box::pin(
+                    async move { outbound_tcp::permits_socket(&allowed, address, usage).await },
+                )
+            });
+        }
         for (name, value) in &self.environment {
             wasi.env(name, value);
         }

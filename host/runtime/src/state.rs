@@ -11,6 +11,9 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::key_value::{KeyValueGrant, KeyValueView};
 use super::neural_network::{NnGrant, NnView};
 use super::outbound::Outbound;
+use super::outbound_tcp::OutboundTcp;
+use super::redis::RedisView;
+use super::sqlite::{SqliteGrant, SqliteView};
 use super::usage::Usage;
 use super::variables::Variables;
 
@@ -22,6 +25,8 @@ pub struct InstanceState {
     outbound: Outbound,
     variables: Variables,
     key_value: KeyValueGrant,
+    sqlite: SqliteGrant,
+    outbound_tcp: OutboundTcp,
     nn: NnGrant,
     memory: MemoryLimit,
     request_cpu: Duration,
@@ -32,6 +37,8 @@ pub(super) struct Grants {
     pub(super) outbound: Outbound,
     pub(super) variables: Variables,
     pub(super) key_value: KeyValueGrant,
+    pub(super) sqlite: SqliteGrant,
+    pub(super) outbound_tcp: OutboundTcp,
     pub(super) nn: NnGrant,
 }
 
@@ -87,8 +94,20 @@ impl InstanceState {
         table.set_max_capacity(MAX_RESOURCES);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_FIELD_BYTES);
-        let Grants { outbound, variables, key_value, nn } = grants;
-        Self { wasi, http, table, outbound, variables, key_value, nn, memory, request_cpu }
+        let Grants { outbound, variables, key_value, sqlite, outbound_tcp, nn } = grants;
+        Self {
+            wasi,
+            http,
+            table,
+            outbound,
+            variables,
+            key_value,
+            sqlite,
+            outbound_tcp,
+            nn,
+            memory,
+            request_cpu,
+        }
     }
 
     /// Moves the state into a store that enforces its limits on memory.
@@ -104,6 +123,14 @@ impl InstanceState {
 
     pub(super) fn key_value(&mut self) -> KeyValueView<'_> {
         KeyValueView { table: &mut self.table, grant: &self.key_value }
+    }
+
+    pub(super) fn sqlite(&mut self) -> SqliteView<'_> {
+        SqliteView { table: &mut self.table, grant: &self.sqlite }
+    }
+
+    pub(super) fn redis(&mut self) -> RedisView<'_> {
+        RedisView { table: &mut self.table, outbound: &self.outbound_tcp }
     }
 
     pub(super) fn nn(&mut self) -> NnView<'_> {

@@ -1,9 +1,9 @@
-//! Provides a component's variables through `fermyon:spin/variables` and `wasi:config/store`.
+//! Provides a component's variables through `fermyon:spin/variables`, `spin:variables` and `wasi:config/store`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::{Accessor, HasSelf, Linker};
 
 mod spin {
     wasmtime::component::bindgen!({
@@ -11,6 +11,25 @@ mod spin {
             package fermyon:spin@2.0.0;
             interface variables {
                 get: func(name: string) -> result<string, error>;
+                variant error {
+                    invalid-name(string),
+                    undefined(string),
+                    provider(string),
+                    other(string),
+                }
+            }
+            world imports { import variables; }
+        ",
+    });
+}
+
+/// The interface of Spin 4, as in the WIT of its Rust SDK 7.0.0.
+mod spin_3 {
+    wasmtime::component::bindgen!({
+        inline: "
+            package spin:variables@3.0.0;
+            interface variables {
+                get: async func(name: string) -> result<string, error>;
                 variant error {
                     invalid-name(string),
                     undefined(string),
@@ -37,8 +56,25 @@ mod wasi {
     });
 }
 
+/// The same interface, as Spin 3 and 4 name it.
+mod wasi_draft {
+    wasmtime::component::bindgen!({
+        inline: "
+            package wasi:config@0.2.0-draft-2024-09-27;
+            interface store {
+                variant error { upstream(string), io(string) }
+                get: func(key: string) -> result<option<string>, error>;
+                get-all: func() -> result<list<tuple<string, string>>, error>;
+            }
+            world imports { import store; }
+        ",
+    });
+}
+
 use spin::fermyon::spin::variables::{self, Error as SpinError};
-use wasi::wasi::config::store::{self, Error as ConfigError};
+use spin_3::spin::variables::variables::{self as variables_3, Error as Spin3Error};
+use wasi::wasi::config::store;
+use wasi_draft::wasi::config::store as draft_store;
 
 use spotter_app::variables::{VALID_NAME, is_valid_name};
 
@@ -50,37 +86,71 @@ impl Variables {
     pub(super) fn new(values: BTreeMap<String, String>) -> Self {
         Self(Arc::new(values))
     }
+
+    fn get(&self, name: &str) -> Result<String, Missing> {
+        match self.0.get(name) {
+            Some(value) => Ok(value.clone()),
+            None if is_valid_name(name) => Err(Missing::Undefined(name.to_owned())),
+            None => Err(Missing::InvalidName(format!("{name:?}: use {VALID_NAME}"))),
+        }
+    }
 }
 
-/// Adds both interfaces to the linker. `of` finds the variables in an instance's state.
+/// Why there is no value.
+enum Missing {
+    InvalidName(String),
+    Undefined(String),
+}
+
+/// Adds the interfaces to the linker. `of` finds the variables in an instance's state.
 ///
 /// # Errors
 /// If the linker already has them.
-pub(super) fn add_to_linker<T: 'static>(
+pub(super) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     of: fn(&mut T) -> &mut Variables,
 ) -> anyhow::Result<()> {
     variables::add_to_linker::<T, HasSelf<Variables>>(linker, of)?;
+    variables_3::add_to_linker::<T, HasSelf<Variables>>(linker, of)?;
     store::add_to_linker::<T, HasSelf<Variables>>(linker, of)?;
+    draft_store::add_to_linker::<T, HasSelf<Variables>>(linker, of)?;
     Ok(())
 }
 
 impl variables::Host for Variables {
     fn get(&mut self, name: String) -> Result<String, SpinError> {
-        match self.0.get(&name) {
-            Some(value) => Ok(value.clone()),
-            None if is_valid_name(&name) => Err(SpinError::Undefined(name)),
-            None => Err(SpinError::InvalidName(format!("{name:?}: use {VALID_NAME}"))),
+        Variables::get(self, &name).map_err(|missing| match missing {
+            Missing::InvalidName(text) => SpinError::InvalidName(text),
+            Missing::Undefined(name) => SpinError::Undefined(name),
+        })
+    }
+}
+
+impl variables_3::Host for Variables {}
+
+impl<T> variables_3::HostWithStore<T> for HasSelf<Variables> {
+    async fn get(store: &Accessor<T, Self>, name: String) -> Result<String, Spin3Error> {
+        store.with(|mut view| view.get().get(&name)).map_err(|missing| match missing {
+            Missing::InvalidName(text) => Spin3Error::InvalidName(text),
+            Missing::Undefined(name) => Spin3Error::Undefined(name),
+        })
+    }
+}
+
+/// The same functions for each version of `wasi:config/store`.
+macro_rules! config_store {
+    ($interface:ident) => {
+        impl $interface::Host for Variables {
+            fn get(&mut self, key: String) -> Result<Option<String>, $interface::Error> {
+                Ok(self.0.get(&key).cloned())
+            }
+
+            fn get_all(&mut self) -> Result<Vec<(String, String)>, $interface::Error> {
+                Ok(self.0.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+            }
         }
-    }
+    };
 }
 
-impl store::Host for Variables {
-    fn get(&mut self, key: String) -> Result<Option<String>, ConfigError> {
-        Ok(self.0.get(&key).cloned())
-    }
-
-    fn get_all(&mut self) -> Result<Vec<(String, String)>, ConfigError> {
-        Ok(self.0.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
-    }
-}
+config_store!(store);
+config_store!(draft_store);

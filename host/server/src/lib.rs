@@ -121,6 +121,9 @@ impl Server {
         if app.has_state() {
             runtime.open_database(&app.state.join("key_value.redb"), limits.key_value_size)?;
         }
+        if app.has_sqlite() {
+            runtime.use_sqlite(&app.state.join("sqlite"))?;
+        }
         for component in app.components.values() {
             runtime.load(component, &app.nn_engine)?;
         }

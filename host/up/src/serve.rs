@@ -66,6 +66,9 @@ pub struct Serve {
     /// Set a value in the application's default key-value store; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     key_value: Vec<String>,
+    /// Run SQL statements on the application's default SQLite database first, or those in a file; can be repeated
+    #[arg(long, value_name = "STATEMENT|@FILE")]
+    sqlite: Vec<String>,
     /// Do not log what components write to their standard streams
     #[arg(long, short)]
     quiet: bool,
@@ -138,6 +141,9 @@ impl Serve {
             let (key, value) = pair("--key-value", entry)?;
             server.runtime().set_key_value(key, value)?;
         }
+        for entry in &self.sqlite {
+            server.runtime().run_sql(&statements(entry)?)?;
+        }
         // Guests can occupy one thread per instance. Two more serve the sockets.
         let threads = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(limits.instances + 2)
@@ -188,6 +194,12 @@ impl Serve {
         );
         Ok(())
     }
+}
+
+/// The SQL statements that a flag gives, or the file that it names.
+fn statements(entry: &str) -> anyhow::Result<String> {
+    let Some(file) = entry.strip_prefix('@') else { return Ok(entry.to_owned()) };
+    std::fs::read_to_string(file).with_context(|| format!("--sqlite {entry}: cannot read {file}"))
 }
 
 fn add_environment(app: &mut App, variables: &[String]) -> anyhow::Result<()> {

@@ -1,0 +1,205 @@
+//! Persistent key-value stores for components of Spin 4: `spin:key-value@3`, whose functions do not block the guest.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{
+    Accessor, Destination, FutureReader, Linker, Resource, StreamProducer, StreamReader,
+    StreamResult, VecBuffer,
+};
+
+use super::database::OpenStore;
+use super::key_value::{KeyValue, KeyValueView, OpenError};
+
+// As in the WIT of Spin's Rust SDK 7.0.0.
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "
+            package spin:key-value@3.0.0;
+            interface key-value {
+                resource store {
+                    open: static async func(label: string) -> result<store, error>;
+                    get: async func(key: string) -> result<option<list<u8>>, error>;
+                    set: async func(key: string, value: list<u8>) -> result<_, error>;
+                    delete: async func(key: string) -> result<_, error>;
+                    exists: async func(key: string) -> result<bool, error>;
+                    get-keys: async func() -> tuple<stream<string>, future<result<_, error>>>;
+                }
+                variant error { store-table-full, no-such-store, access-denied, other(string) }
+            }
+            world imports { import key-value; }
+        ",
+        with: { "spin:key-value/key-value.store": crate::database::OpenStore },
+        imports: { default: trappable },
+    });
+}
+
+use bindings::spin::key_value::key_value::{self, Error};
+
+/// The most keys that are read from the database at once.
+const KEYS_PER_READ: usize = 128;
+
+/// Adds the interface to the linker. `of` finds what it needs in an instance's state.
+pub(super) fn add_to_linker<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    of: fn(&mut T) -> KeyValueView<'_>,
+) -> anyhow::Result<()> {
+    Ok(key_value::add_to_linker::<T, KeyValue>(linker, of)?)
+}
+
+impl key_value::Host for KeyValueView<'_> {}
+
+impl key_value::HostStore for KeyValueView<'_> {
+    fn drop(&mut self, store: Resource<OpenStore>) -> wasmtime::Result<()> {
+        self.table.delete(store)?;
+        Ok(())
+    }
+}
+
+/// The store that a handle stands for.
+fn opened<T>(
+    accessor: &Accessor<T, KeyValue>,
+    store: &Resource<OpenStore>,
+) -> wasmtime::Result<OpenStore> {
+    accessor.with(|mut view| Ok(view.get().table.get(store)?.clone()))
+}
+
+/// Runs an operation on a store in another thread: it may wait for the disk, or for another's transaction.
+async fn run<T, R: Send + 'static>(
+    accessor: &Accessor<T, KeyValue>,
+    store: &Resource<OpenStore>,
+    operation: impl FnOnce(&OpenStore) -> anyhow::Result<R> + Send + 'static,
+) -> wasmtime::Result<Result<R, Error>> {
+    let store = opened(accessor, store)?;
+    let permit = accessor.with(|mut view| view.get().grant.permit()).await;
+    let done = tokio::task::spawn_blocking(move || operation(&store)).await?;
+    drop(permit);
+    Ok(done.map_err(failure))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
+fn failure(error: anyhow::Error) -> Error {
+    Error::Other(format!("{error:#}"))
+}
+
+impl<T> key_value::HostStoreWithStore<T> for KeyValue {
+    async fn open(
+        accessor: &Accessor<T, Self>,
+        label: String,
+    ) -> wasmtime::Result<Result<Resource<OpenStore>, Error>> {
+        let opened = accessor.with(|mut view| view.get().open_store(&label))?;
+        Ok(opened.map_err(|error| match error {
+            OpenError::NotGranted => Error::AccessDenied,
+            OpenError::NoDatabase => Error::NoSuchStore,
+        }))
+    }
+
+    async fn get(
+        accessor: &Accessor<T, Self>,
+        store: Resource<OpenStore>,
+        key: String,
+    ) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
+        run(accessor, &store, move |store| store.get(&key)).await
+    }
+
+    async fn set(
+        accessor: &Accessor<T, Self>,
+        store: Resource<OpenStore>,
+        key: String,
+        value: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        run(accessor, &store, move |store| store.set(&key, Some(&value))).await
+    }
+
+    async fn delete(
+        accessor: &Accessor<T, Self>,
+        store: Resource<OpenStore>,
+        key: String,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        run(accessor, &store, move |store| store.set(&key, None)).await
+    }
+
+    async fn exists(
+        accessor: &Accessor<T, Self>,
+        store: Resource<OpenStore>,
+        key: String,
+    ) -> wasmtime::Result<Result<bool, Error>> {
+        run(accessor, &store, move |store| Ok(store.get(&key)?.is_some())).await
+    }
+
+    async fn get_keys(
+        accessor: &Accessor<T, Self>,
+        store: Resource<OpenStore>,
+    ) -> wasmtime::Result<(StreamReader<String>, FutureReader<Result<(), Error>>)> {
+        let store = opened(accessor, &store)?;
+        let (result, ended) = oneshot::channel();
+        // A guest that has read enough drops the stream, and is told of no error.
+        let ended = async { wasmtime::error::Ok(ended.await.unwrap_or(Ok(()))) };
+        accessor.with(|mut view| {
+            let keys = Keys { store, last: None, read: None, result: Some(result) };
+            let keys = StreamReader::new(&mut view, keys)?;
+            Ok((keys, FutureReader::new(&mut view, ended)?))
+        })
+    }
+}
+
+/// A store's keys, read in steps, so that a store of any size can be listed.
+struct Keys {
+    store: OpenStore,
+    /// The last key that was read.
+    last: Option<String>,
+    read: Option<JoinHandle<anyhow::Result<Vec<String>>>>,
+    /// Told how it ended.
+    result: Option<oneshot::Sender<Result<(), Error>>>,
+}
+
+impl Keys {
+    fn end(&mut self, result: Result<(), Error>) -> Poll<wasmtime::Result<StreamResult>> {
+        if let Some(receiver) = self.result.take() {
+            // The guest may have dropped the other end.
+            let _ = receiver.send(result);
+        }
+        Poll::Ready(Ok(StreamResult::Dropped))
+    }
+}
+
+impl<D> StreamProducer<D> for Keys {
+    type Item = String;
+    type Buffer = VecBuffer<String>;
+
+    fn poll_produce<'a>(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        mut store: StoreContextMut<'a, D>,
+        mut destination: Destination<'a, String, VecBuffer<String>>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        // The guest asks whether it can read: keys are only produced for a read.
+        if destination.remaining(&mut store) == Some(0) {
+            return Poll::Ready(Ok(StreamResult::Completed));
+        }
+        let this = &mut *self;
+        let reading = this.read.get_or_insert_with(|| {
+            let (store, last) = (this.store.clone(), this.last.clone());
+            tokio::task::spawn_blocking(move || store.keys(last.as_deref(), KEYS_PER_READ))
+        });
+        let keys = match Pin::new(reading).poll(context) {
+            Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(keys) => keys?,
+        };
+        this.read = None;
+        match keys {
+            Ok(keys) if keys.is_empty() => this.end(Ok(())),
+            Ok(keys) => {
+                this.last = keys.last().cloned();
+                destination.set_buffer(keys.into());
+                Poll::Ready(Ok(StreamResult::Completed))
+            }
+            Err(error) => this.end(Err(failure(error))),
+        }
+    }
+}

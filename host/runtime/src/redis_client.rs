@@ -1,0 +1,189 @@
+//! Connections of components to Redis and Valkey, with limits on how long a server may take and how much it may send.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo,
+    ProtocolVersion, RedisError, Value,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use tokio::task::AbortHandle;
+
+use super::outbound_tcp::{NoConnection, OutboundTcp};
+
+/// How long a server may take for a reply.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest reply, in bytes.
+const MAX_REPLY_BYTES: usize = 8 << 20;
+/// The scheme of servers in `allowed_outbound_hosts`.
+const SCHEME: &str = "redis";
+
+/// Why a connection cannot be opened, or a command fails.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The address is malformed, or the manifest does not allow it.
+    InvalidAddress,
+    TooManyConnections,
+    /// What a key holds is not of the command's type.
+    WrongType,
+    Other(String),
+}
+
+impl From<RedisError> for Failure {
+    fn from(error: RedisError) -> Self {
+        let is_number_expected = || error.to_string().contains("not an integer");
+        if error.kind() == ErrorKind::UnexpectedReturnType
+            || error.code() == Some("WRONGTYPE")
+            || is_number_expected()
+        {
+            return Self::WrongType;
+        }
+        if error.is_timeout() {
+            return Self::Other(format!("the server has not replied within {RESPONSE_TIMEOUT:?}"));
+        }
+        Self::Other(error.to_string())
+    }
+}
+
+impl From<NoConnection> for Failure {
+    fn from(reason: NoConnection) -> Self {
+        match reason {
+            NoConnection::Denied => Self::InvalidAddress,
+            NoConnection::TooMany => Self::TooManyConnections,
+            NoConnection::Failed(text) => Self::Other(text),
+        }
+    }
+}
+
+/// One item of a reply.
+pub(super) enum Item {
+    Nil,
+    Status(String),
+    Int64(i64),
+    Binary(Vec<u8>),
+}
+
+/// A connection that an instance has opened.
+#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
+#[derive(Clone)]
+pub struct OpenRedis(Arc<Opened>);
+
+struct Opened {
+    /// One command at a time, so that there is one reply at a time to limit.
+    connection: Mutex<MultiplexedConnection>,
+    /// How much the server may still send.
+    remaining: Arc<AtomicUsize>,
+    driver: AbortHandle,
+    _permits: [OwnedSemaphorePermit; 2],
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl OpenRedis {
+    /// Connects to the server at a URL such as `redis://user:password@host:6379/0`.
+    pub(super) async fn open(outbound: &OutboundTcp, url: &str) -> Result<Self, Failure> {
+        let server = url.into_connection_info().map_err(|_| Failure::InvalidAddress)?;
+        let ConnectionAddr::Tcp(host, port) = server.addr() else {
+            return Err(Failure::InvalidAddress);
+        };
+        let connected = outbound.connect(SCHEME, host, *port).await?;
+        let remaining = Arc::new(AtomicUsize::new(MAX_REPLY_BYTES));
+        let stream = Limited { stream: connected.stream, remaining: Arc::clone(&remaining) };
+        let settings = server.redis_settings().clone();
+        let settings = settings.set_protocol(ProtocolVersion::RESP2).set_skip_set_lib_name();
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let opening = MultiplexedConnection::new_with_config(&settings, stream, config);
+        let (connection, driver) =
+            tokio::time::timeout(RESPONSE_TIMEOUT, opening).await.map_err(|_| {
+                Failure::Other(format!("the server has not replied within {RESPONSE_TIMEOUT:?}"))
+            })??;
+        let driver = tokio::spawn(driver).abort_handle();
+        let connection = Mutex::new(connection);
+        let opened = Opened { connection, remaining, driver, _permits: connected.permits };
+        Ok(Self(Arc::new(opened)))
+    }
+
+    /// Runs a command whose reply is of this type.
+    pub(super) async fn run<R: FromRedisValue>(&self, command: &Cmd) -> Result<R, Failure> {
+        let mut connection = self.0.connection.lock().await;
+        self.0.remaining.store(MAX_REPLY_BYTES, Ordering::Relaxed);
+        Ok(command.query_async(&mut *connection).await?)
+    }
+
+    /// Runs any command. Nested replies become one list.
+    pub(super) async fn execute(&self, command: &Cmd) -> Result<Vec<Item>, Failure> {
+        let mut items = Vec::new();
+        flatten(self.run(command).await?, &mut items)?;
+        Ok(items)
+    }
+}
+
+fn flatten(value: Value, items: &mut Vec<Item>) -> Result<(), Failure> {
+    items.push(match value {
+        Value::Nil => Item::Nil,
+        Value::Int(number) => Item::Int64(number),
+        Value::BulkString(bytes) => Item::Binary(bytes),
+        Value::SimpleString(text) => Item::Status(text),
+        Value::Okay => Item::Status("OK".to_owned()),
+        Value::Array(values) => {
+            return values.into_iter().try_for_each(|value| flatten(value, items));
+        }
+        other => return Err(Failure::Other(format!("a reply of another type: {other:?}"))),
+    });
+    Ok(())
+}
+
+/// A stream that fails once it has received as much as it may.
+struct Limited {
+    stream: TcpStream,
+    remaining: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Limited {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let received = buffer.filled().len() - before;
+        let remaining = self.remaining.load(Ordering::Relaxed);
+        if received > remaining {
+            let text = format!("the server's reply has more than {MAX_REPLY_BYTES} bytes");
+            return Poll::Ready(Err(io::Error::other(text)));
+        }
+        self.remaining.store(remaining - received, Ordering::Relaxed);
+        read
+    }
+}
+
+impl AsyncWrite for Limited {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,125 @@
+//! Interfaces of Spin that the host does not implement. They are linked, so that a component which imports them
+//! starts, and each of their functions returns the interface's own error.
+
+use wasmtime::component::types::{self, ComponentItem};
+use wasmtime::component::{
+    Component, Linker, LinkerInstance, Resource, ResourceAny, ResourceType, Type, Val,
+};
+use wasmtime::{Engine, StoreContextMut, bail};
+use wasmtime_wasi::WasiView;
+
+/// Interfaces without their versions, and what their errors say.
+const REFUSED: [(&str, &str); 7] = [
+    ("fermyon:spin/llm", NO_LLM),
+    ("fermyon:spin/mqtt", NO_MQTT),
+    ("fermyon:spin/mysql", NO_MYSQL),
+    ("fermyon:spin/postgres", NO_POSTGRES),
+    ("spin:mqtt/mqtt", NO_MQTT),
+    ("spin:mysql/mysql", NO_MYSQL),
+    ("spin:postgres/postgres", NO_POSTGRES),
+];
+
+const NO_LLM: &str = "this host runs no large language models; call a server of models over HTTP, or run the \
+                      application with Spin";
+const NO_MQTT: &str = "this host has no MQTT client; publish through a server's HTTP interface, or run the \
+                       application with Spin";
+const NO_MYSQL: &str = "this host has no MySQL client; use SQLite or a key-value store, or run the application \
+                        with Spin";
+const NO_POSTGRES: &str = "this host has no PostgreSQL client; use SQLite or a key-value store, or run the \
+                           application with Spin";
+
+/// The cases of the interfaces' errors that hold a text, the most fitting first.
+const CASES: [&str; 3] = ["connection-failed", "runtime-error", "other"];
+
+/// A resource of a refused interface, which can do nothing.
+struct Refused;
+
+/// Adds those of a component's imports that the host does not implement.
+///
+/// # Errors
+/// If the linker already has one of them.
+pub(super) fn add_to_linker<T: WasiView + 'static>(
+    linker: &mut Linker<T>,
+    engine: &Engine,
+    component: &Component,
+) -> anyhow::Result<()> {
+    for (name, import) in component.component_type().imports(engine) {
+        let interface = name.split('@').next().unwrap_or(name);
+        let refused = REFUSED.iter().find(|(own, _)| *own == interface);
+        let (Some((_, reason)), ComponentItem::ComponentInstance(instance)) = (refused, import.ty)
+        else {
+            continue;
+        };
+        let mut linked = linker.instance(name)?;
+        for (item, export) in instance.exports(engine) {
+            match export.ty {
+                ComponentItem::ComponentFunc(function) => {
+                    refuse(&mut linked, item, &function, reason)?;
+                }
+                ComponentItem::Resource(_) => add_resource(&mut linked, item)?,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn add_resource<T: WasiView + 'static>(
+    linked: &mut LinkerInstance<'_, T>,
+    name: &str,
+) -> wasmtime::Result<()> {
+    linked.resource(name, ResourceType::host::<Refused>(), |mut store, handle| {
+        store.data_mut().ctx().table.delete(Resource::<Refused>::new_own(handle))?;
+        Ok(())
+    })
+}
+
+/// Defines a function that fails.
+fn refuse<T: WasiView + 'static>(
+    linked: &mut LinkerInstance<'_, T>,
+    name: &str,
+    function: &types::ComponentFunc,
+    reason: &'static str,
+) -> wasmtime::Result<()> {
+    if function.async_() {
+        return linked.func_new_concurrent(name, move |_, function, _, results| {
+            Box::pin(async move { fail(&function, results, reason) })
+        });
+    }
+    let is_constructor = name.starts_with("[constructor]");
+    linked.func_new(name, move |store, function, _, results| {
+        if is_constructor {
+            results[0] = Val::Resource(resource(store)?);
+            return Ok(());
+        }
+        fail(&function, results, reason)
+    })
+}
+
+/// A new resource, of which an instance can have as many as of others.
+fn resource<T: WasiView>(mut store: StoreContextMut<'_, T>) -> wasmtime::Result<ResourceAny> {
+    let resource = store.data_mut().ctx().table.push(Refused)?;
+    resource.try_into_resource_any(&mut store)
+}
+
+/// Sets a function's result to the error that says why it fails.
+fn fail(
+    function: &types::ComponentFunc,
+    results: &mut [Val],
+    reason: &str,
+) -> wasmtime::Result<()> {
+    let Some(case) = error_case(function) else { bail!("{reason}") };
+    let error = Val::Variant(case.to_owned(), Some(Box::new(Val::String(reason.to_owned()))));
+    results[0] = Val::Result(Err(Some(Box::new(error))));
+    Ok(())
+}
+
+/// The case of a function's error that holds a text.
+fn error_case(function: &types::ComponentFunc) -> Option<&'static str> {
+    let Type::Result(result) = function.results().next()? else { return None };
+    let Type::Variant(error) = result.err()? else { return None };
+    let holds_text = |case: &&str| {
+        error.cases().any(|own| own.name == *case && matches!(own.ty, Some(Type::String)))
+    };
+    CASES.into_iter().find(holds_text)
+}

@@ -1,0 +1,92 @@
+//! Components of a release candidate whose interfaces are those of the release: their imports and exports get the
+//! release's names.
+
+use std::ops::Range;
+
+use anyhow::{Context, bail};
+use wasm_encoder::Encode;
+use wasmparser::{BinaryReader, Encoding, Parser, Payload};
+
+/// The release candidates, and their releases. The interfaces differ only in their names.
+const RENAMED: [(&str, &str); 1] = [
+    // Spin 4.0 and its Rust SDK 6.
+    ("@0.3.0-rc-2026-03-15", "@0.3.0"),
+];
+
+/// The bytes before the first section: magic number and version.
+const PREAMBLE_BYTES: usize = 8;
+
+/// The component with its release's names; `None` if it has them already.
+///
+/// # Errors
+/// If the bytes are not a component.
+pub(super) fn to_release(component: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
+    let mut renamed = component.get(..PREAMBLE_BYTES).context("it is not WebAssembly")?.to_vec();
+    let (mut depth, mut is_changed) = (0_usize, false);
+    for payload in Parser::new(0).parse_all(component) {
+        let payload = payload.context("it is not WebAssembly")?;
+        if depth > 0 {
+            match payload {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth -= 1,
+                _ => {}
+            }
+            continue;
+        }
+        let Some((id, range)) = payload.as_section() else {
+            if let Payload::Version { encoding: Encoding::Module, .. } = payload {
+                bail!("it is a core module, not a component");
+            }
+            continue;
+        };
+        let body = match &payload {
+            Payload::ComponentImportSection(section) => {
+                let offsets = section.clone().into_iter_with_offsets().map(|item| Ok(item?.0));
+                rename(component, &range, offsets.collect::<anyhow::Result<_>>()?)?
+            }
+            Payload::ComponentExportSection(section) => {
+                let offsets = section.clone().into_iter_with_offsets().map(|item| Ok(item?.0));
+                rename(component, &range, offsets.collect::<anyhow::Result<_>>()?)?
+            }
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
+                depth += 1;
+                None
+            }
+            _ => None,
+        };
+        is_changed |= body.is_some();
+        let body = body.as_deref().unwrap_or(&component[range]);
+        renamed.push(id);
+        body.encode(&mut renamed);
+    }
+    Ok(is_changed.then_some(renamed))
+}
+
+/// A section's body, each item of which begins with a name
+/// (<https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md>); `None` if there is nothing to
+/// rename.
+fn rename(
+    component: &[u8],
+    section: &Range<usize>,
+    offsets: Vec<usize>,
+) -> anyhow::Result<Option<Vec<u8>>> {
+    let mut body = Vec::new();
+    u32::try_from(offsets.len())?.encode(&mut body);
+    let mut is_changed = false;
+    let ends = offsets.iter().skip(1).copied().chain([section.end]);
+    for (start, end) in offsets.iter().copied().zip(ends) {
+        let item = component.get(start..end).context("a malformed section")?;
+        let mut reader = BinaryReader::new(item, start);
+        let kind = reader.read_u8()?;
+        let name = reader.read_string()?;
+        let rest = &item[reader.current_position()..];
+        let renamed = RENAMED.iter().find_map(|(candidate, release)| {
+            Some(format!("{}{release}", name.strip_suffix(candidate)?))
+        });
+        is_changed |= renamed.is_some();
+        body.push(kind);
+        renamed.as_deref().unwrap_or(name).encode(&mut body);
+        body.extend_from_slice(rest);
+    }
+    Ok(is_changed.then_some(body))
+}
