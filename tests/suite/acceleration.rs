@@ -141,6 +141,24 @@ fn tensors_count_against_the_instances_memory_until_they_are_dropped() {
 }
 
 #[test]
+fn memory_stays_small_when_several_pictures_are_detected_at_once() {
+    let server = start(&["--instances", "2"]);
+    let picture = pictures::photograph();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    assert_eq!(client::post_picture(&server.url("/detect"), &picture).status, 200);
+                }
+            });
+        }
+    });
+    let resident = server.resident() >> 20;
+    println!("{resident} MiB after 40 pictures");
+    assert!(resident < 140, "{resident} MiB");
+}
+
+#[test]
 fn a_model_that_is_missing_or_cut_short_is_named_before_anything_is_served() {
     build();
     let model = root().join("function/model/ssdlite_mobilenet_v2");

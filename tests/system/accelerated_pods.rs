@@ -8,6 +8,9 @@ use spotter_tests::{client, pictures, run, stderr};
 
 const IMAGE: &str = "localhost/detect:accelerated";
 
+/// The weights of its network, its tensors, and its share of what all pods map.
+const MAX_SHARE_KB: u64 = 50_000;
+
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn an_accelerated_pod_compiles_within_a_small_limit_and_detects() {
@@ -45,7 +48,9 @@ fn an_accelerated_pod_compiles_within_a_small_limit_and_detects() {
     let shares: Vec<u64> =
         containers.iter().filter_map(|id| containerd.pid_of_pod(id)).map(proportional).collect();
     assert_eq!(shares.len(), PODS);
-    println!("each of {PODS} pods: {} kB of its own share", shares.iter().sum::<u64>() / 10);
+    let share = shares.iter().sum::<u64>() / shares.len() as u64;
+    println!("each of {PODS} pods: {share} kB of its own share");
+    assert!(share < MAX_SHARE_KB, "each pod has {share} kB of its own share");
     for pod in &pods {
         kubelet.remove_pod(pod);
     }

@@ -71,3 +71,22 @@ fn a_deadline_stops_onnx_runtime_too_and_a_library_that_is_none_is_named() {
     assert!(stderr(&output).contains("/nowhere.so"), "{}", stderr(&output));
     assert_eq!(run(&["up", "--nn-engine", "magic"]).status.code(), Some(64));
 }
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian, with pip")]
+fn an_input_that_the_engine_does_not_take_is_refused_before_anything_is_served() {
+    build(&["--profile", "accelerated"]);
+    let model = root().join("function/model/ssdlite_mobilenet_v2");
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::copy(model.join("model.onnx"), folder.path().join("model.onnx")).expect("a copy");
+    let manifest = std::fs::read_to_string(model.join("model.toml")).expect("a manifest");
+    let half = manifest.replace("element = \"u8\"", "element = \"f16\"");
+    assert_ne!(half, manifest);
+    std::fs::write(folder.path().join("model.toml"), half).expect("a manifest");
+    let named = format!("ssdlite-mobilenet-v2={}", folder.path().display());
+    let engine = engine();
+    let up = ["up", "--profile", "accelerated", "--model", &named, "--nn-engine", &engine];
+    let output = run(&up);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("takes no input of f16"), "{}", stderr(&output));
+}

@@ -1,6 +1,7 @@
 //! A convolution over all channels of a channels-last image, by [`crate::gemm`].
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::gemm::{Epilogue, Packed, STEP, Windows};
@@ -39,10 +40,7 @@ impl Convolution {
         assert_eq!(input.len(), self.input.volume(), "input");
         assert_eq!(output.len(), self.output.volume(), "output");
         if self.is_pointwise() {
-            let count = self.output.height * self.output.width;
-            let windows =
-                Windows { start: 0, count, stride: self.input.channels, segment_stride: 0 };
-            return self.weights.multiply(input, windows, epilogue, output);
+            return self.run_rows(input, 0..self.output.height, epilogue, output);
         }
         let (image, row) = self.padded(input);
         let output_row = self.output.width * self.output.channels;
@@ -61,8 +59,25 @@ impl Convolution {
         }
     }
 
+    /// Computes some rows of the output of a pointwise convolution.
+    ///
+    /// # Panics
+    /// If a slice does not have the length of its rows.
+    pub(crate) fn run_rows(
+        &self,
+        input: &[f32],
+        rows: Range<usize>,
+        epilogue: Epilogue,
+        output: &mut [f32],
+    ) {
+        let Image { width, channels, .. } = self.input;
+        let (start, count) = (rows.start * width * channels, rows.len() * width);
+        let windows = Windows { start, count, stride: channels, segment_stride: 0 };
+        self.weights.multiply(input, windows, epilogue, output);
+    }
+
     /// Whether each output depends on one pixel, and all pixels follow each other.
-    fn is_pointwise(&self) -> bool {
+    pub(crate) fn is_pointwise(&self) -> bool {
         self.kernel == (1, 1)
             && self.strides == (1, 1)
             && self.padding == Padding::default()

@@ -3,6 +3,7 @@
 //! A window slides along each row, one vector of channels at a time. Each column of the input is loaded once and
 //! multiplied into the sums of all outputs that it belongs to, which stay in registers.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::activation::{Activation, ActivationVectors};
@@ -42,6 +43,15 @@ pub(crate) enum Margin {
     One = 1,
 }
 
+/// Consecutive rows of the input.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Band<'i> {
+    /// The first row's position in the image.
+    pub(crate) first: usize,
+    /// `[rows, input.width, channels]`
+    pub(crate) rows: &'i [f32],
+}
+
 /// The channels that a kernel computes, from `first` up to `end`.
 #[derive(Clone, Copy)]
 struct Block {
@@ -56,9 +66,26 @@ impl Depthwise {
     /// # Panics
     /// If a slice does not have its image's volume.
     pub(crate) fn run(&self, input: &[f32], activation: Activation, output: &mut [f32]) {
-        let channels = self.input.channels;
         assert_eq!(input.len(), self.input.volume(), "input");
-        assert_eq!(output.len(), self.output.volume(), "output");
+        let band = Band { first: 0, rows: input };
+        self.run_rows(band, 0..self.output.height, activation, output);
+    }
+
+    /// Computes some rows of the output, `[outputs.len(), width, channels]`, from the rows of the input that they
+    /// depend on.
+    ///
+    /// # Panics
+    /// If the band lacks a row, or a slice does not have the length of its rows.
+    pub(crate) fn run_rows(
+        &self,
+        band: Band,
+        outputs: Range<usize>,
+        activation: Activation,
+        output: &mut [f32],
+    ) {
+        let channels = self.input.channels;
+        assert_eq!(output.len(), outputs.len() * self.output.width * channels, "output");
+        assert_eq!(self.output.channels, channels, "channels");
         assert_eq!(self.weights.len(), 9 * channels, "weights");
         assert_eq!(self.bias.len(), channels, "bias");
         assert_eq!(self.zeros.len(), self.input.width * channels, "zeros");
@@ -66,14 +93,15 @@ impl Depthwise {
         for instructions in Instructions::available() {
             let end = channels - (channels - first) % instructions.lanes();
             let block = Block { first, end, activation };
+            let rows = Rows { convolution: self, band, first_output: outputs.start };
             // SAFETY: the lengths were checked above, and the processor has the instructions.
             unsafe {
                 match instructions {
-                    Instructions::Lanes4 => image::<Lanes4>(self, input, output, block),
+                    Instructions::Lanes4 => image::<Lanes4>(rows, output, block),
                     #[cfg(target_arch = "x86_64")]
-                    Instructions::Avx2 => avx2(self, input, output, block),
+                    Instructions::Avx2 => avx2(rows, output, block),
                     #[cfg(target_arch = "x86_64")]
-                    Instructions::Avx512 => avx512(self, input, output, block),
+                    Instructions::Avx512 => avx512(rows, output, block),
                 }
             }
             first = end;
@@ -81,29 +109,44 @@ impl Depthwise {
         assert_eq!(first, channels, "the channels are a multiple of four");
     }
 
+    /// The rows of the input that some rows of the output depend on.
+    pub(crate) fn inputs(&self, outputs: &Range<usize>) -> Range<usize> {
+        let (stride, top) = (self.stride as usize, self.top as usize);
+        let end = (outputs.end - 1) * stride + 3;
+        (outputs.start * stride).saturating_sub(top)..end.saturating_sub(top).min(self.input.height)
+    }
+}
+
+/// What a kernel reads: rows of the input, for the rows of the output from `first_output` on.
+#[derive(Clone, Copy)]
+struct Rows<'i> {
+    convolution: &'i Depthwise,
+    band: Band<'i>,
+    first_output: usize,
+}
+
+impl<'i> Rows<'i> {
     /// The input row that the window's row `tap` covers for the output row `y`, or zeros.
-    fn row<'a>(&'a self, input: &'a [f32], y: usize, tap: usize) -> &'a [f32] {
-        let row = (y * self.stride as usize + tap).checked_sub(self.top as usize);
-        match row.filter(|row| *row < self.input.height) {
-            Some(row) => &input[row * self.zeros.len()..][..self.zeros.len()],
-            None => &self.zeros,
+    fn row(&self, y: usize, tap: usize) -> &'i [f32] {
+        let Depthwise { stride, top, zeros, input, .. } = self.convolution;
+        let y = self.first_output + y;
+        let row = (y * *stride as usize + tap).checked_sub(*top as usize);
+        match row.filter(|row| *row < input.height) {
+            Some(row) => &self.band.rows[(row - self.band.first) * zeros.len()..][..zeros.len()],
+            None => zeros,
         }
     }
 }
 
 /// # Safety
-/// The slices have the lengths that [`Depthwise::run`] checks, the number of channels in the block is a multiple of
+/// The slices have the lengths that [`Depthwise::run_rows`] checks, the number of channels in the block is a multiple of
 /// the lanes, and the processor has the instruction set of `L`.
 #[inline(always)]
-unsafe fn image<L: Lanes>(
-    convolution: &Depthwise,
-    input: &[f32],
-    output: &mut [f32],
-    block: Block,
-) {
+unsafe fn image<L: Lanes>(source: Rows, output: &mut [f32], block: Block) {
+    let convolution = source.convolution;
     let row_length = convolution.output.width * convolution.output.channels;
     for (y, output) in output.chunks_exact_mut(row_length).enumerate() {
-        let rows = [0, 1, 2].map(|tap| convolution.row(input, y, tap));
+        let rows = [0, 1, 2].map(|tap| source.row(y, tap));
         for channel in (block.first..block.end).step_by(L::COUNT) {
             // SAFETY: the caller's promise; `channel` and the lanes after it are within the channels.
             unsafe {
@@ -122,18 +165,18 @@ unsafe fn image<L: Lanes>(
 /// As [`image`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2(convolution: &Depthwise, input: &[f32], output: &mut [f32], block: Block) {
+unsafe fn avx2(source: Rows, output: &mut [f32], block: Block) {
     // SAFETY: the caller's promise.
-    unsafe { image::<crate::lanes::x86::Avx2>(convolution, input, output, block) }
+    unsafe { image::<crate::lanes::x86::Avx2>(source, output, block) }
 }
 
 /// # Safety
 /// As [`image`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-unsafe fn avx512(convolution: &Depthwise, input: &[f32], output: &mut [f32], block: Block) {
+unsafe fn avx512(source: Rows, output: &mut [f32], block: Block) {
     // SAFETY: the caller's promise.
-    unsafe { image::<crate::lanes::x86::Avx512>(convolution, input, output, block) }
+    unsafe { image::<crate::lanes::x86::Avx512>(source, output, block) }
 }
 
 /// The weights of one vector of channels, and the three input rows that they slide along.

@@ -11,6 +11,7 @@
 mod activation;
 mod convolution;
 mod depthwise;
+mod expanded;
 mod gemm;
 mod image;
 mod instructions;

@@ -14,6 +14,7 @@ use tract_core::ops::nn::LeakyRelu;
 use crate::activation::Activation;
 use crate::convolution::Convolution;
 use crate::depthwise::Depthwise;
+use crate::expanded::Expanded;
 use crate::gemm::Epilogue;
 use crate::image::Image;
 
@@ -30,6 +31,7 @@ pub(crate) struct ChannelsLastConvolution {
 pub(crate) enum Kernel {
     Dense(Convolution),
     Depthwise(Depthwise),
+    Expanded(Expanded),
 }
 
 impl Kernel {
@@ -37,6 +39,7 @@ impl Kernel {
         match self {
             Self::Dense(convolution) => convolution.output,
             Self::Depthwise(convolution) => convolution.output,
+            Self::Expanded(convolution) => convolution.depthwise.output,
         }
     }
 
@@ -47,9 +50,16 @@ impl Kernel {
                 output.volume() * height * width * input.channels
             }
             Self::Depthwise(convolution) => convolution.output.volume() * 9,
+            Self::Expanded(convolution) => {
+                convolution.expansion_operations() + convolution.depthwise.output.volume() * 9
+            }
         }
     }
 }
+
+/// The alignment of outputs, in bytes: what an allocator gives anyway. For more, glibc before 2.38 leaves gaps between
+/// blocks that it seldom fills, and its heap grows to several times of what is in use.
+const ALIGNMENT: usize = 16;
 
 impl Eq for ChannelsLastConvolution {}
 
@@ -59,6 +69,7 @@ impl Op for ChannelsLastConvolution {
             Kernel::Dense(Convolution { kernel: (1, 1), .. }) => "PointwiseConvolution".into(),
             Kernel::Dense(_) => "DenseConvolution".into(),
             Kernel::Depthwise(_) => "DepthwiseConvolution".into(),
+            Kernel::Expanded(_) => "PointwiseAndDepthwiseConvolution".into(),
         }
     }
 
@@ -78,7 +89,9 @@ impl EvalOp for ChannelsLastConvolution {
         let residual = inputs.get(1).map(|residual| residual.try_as_plain_ram()).transpose()?;
         let residual = residual.as_ref().map(PlainView::as_slice::<f32>).transpose()?;
         // SAFETY: the kernels write every element.
-        let mut output = unsafe { Tensor::uninitialized::<f32>(&[1, height, width, channels])? };
+        let mut output = unsafe {
+            Tensor::uninitialized_aligned::<f32>(&[1, height, width, channels], ALIGNMENT)?
+        };
         let mut target = output.try_as_plain_ram_mut()?;
         let target = target.as_slice_mut::<f32>()?;
         match &self.kernel {
@@ -87,6 +100,9 @@ impl EvalOp for ChannelsLastConvolution {
                 convolution.run(input.as_slice()?, epilogue, target);
             }
             Kernel::Depthwise(convolution) => {
+                convolution.run(input.as_slice()?, self.activation, target);
+            }
+            Kernel::Expanded(convolution) => {
                 convolution.run(input.as_slice()?, self.activation, target);
             }
         }

@@ -5,6 +5,7 @@
     reason = "tract's macros need the names of its `internal` module"
 )]
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tract_core::internal::*;
@@ -17,6 +18,7 @@ use tract_core::optim::Optimizer;
 use crate::activation::Activation;
 use crate::convolution::{Convolution, Padding};
 use crate::depthwise::{Depthwise, Margin, Stride};
+use crate::expanded::Expanded;
 use crate::gemm::{Packed, Weights};
 use crate::image::Image;
 use crate::instructions::Instructions;
@@ -29,7 +31,38 @@ use crate::operator::{ChannelsLastConvolution, Kernel};
 pub fn optimise(mut model: TypedModel) -> TractResult<TypedModel> {
     Optimizer::prop_consts().optimize(&mut model)?;
     Rewriter::<()>::default().with_rule_for("channels-last", replace).rewrite(&(), &mut model)?;
-    model.into_optimized()
+    let mut model = model.into_optimized()?;
+    // Last, since each convolution has absorbed its activation by now.
+    Rewriter::<()>::default().with_rule_for("in-bands", join).rewrite(&(), &mut model)?;
+    Ok(model)
+}
+
+/// Joins a depthwise convolution with the pointwise one before it, if nothing else uses the image between them and the
+/// image is large.
+fn join(
+    _: &(),
+    model: &TypedModel,
+    node: &TypedNode,
+    name: &str,
+    op: &ChannelsLastConvolution,
+) -> TractResult<Option<TypedModelPatch>> {
+    let Kernel::Depthwise(depthwise) = &op.kernel else { return Ok(None) };
+    let before = model.node(node.inputs[0].node);
+    let Some(ChannelsLastConvolution { kernel: Kernel::Dense(expansion), activation }) =
+        before.op_as::<ChannelsLastConvolution>()
+    else {
+        return Ok(None);
+    };
+    if before.inputs.len() > 1 || model.single_succ(before.id)?.is_none() {
+        return Ok(None);
+    }
+    let Some(expanded) = Expanded::of(expansion, *activation, depthwise) else { return Ok(None) };
+    let mut patch = TypedModelPatch::new("the image between two convolutions is never whole");
+    let input = patch.tap_model(model, before.inputs[0])?;
+    let joined = ChannelsLastConvolution { kernel: Kernel::Expanded(expanded), ..op.clone() };
+    let output = patch.wire_node(name, joined, &[input])?;
+    patch.shunt_outside(model, node.id.into(), output[0])?;
+    Ok(Some(patch))
 }
 
 /// Replaces one convolution, if a kernel fits. Its input is moved to channels-last, and its output back; tract cancels
@@ -145,9 +178,11 @@ impl Geometry {
 
     fn dense(&self) -> Option<Convolution> {
         let weights = self.weights.to_plain_array_view::<f32>().ok()?;
-        // Along a row of the image, the channels follow each other.
-        let weights = weights.permuted_axes(vec![0, 2, 3, 1]);
-        let values: Vec<f32> = weights.iter().copied().collect();
+        // Along a row of the image, the channels follow each other. Of a single pixel, they do so already.
+        let values: Cow<[f32]> = match weights.to_slice() {
+            Some(values) if self.kernel == (1, 1) => values.into(),
+            _ => weights.permuted_axes(vec![0, 2, 3, 1]).iter().copied().collect(),
+        };
         let packed = Packed::new(
             Weights {
                 values: &values,

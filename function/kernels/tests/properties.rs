@@ -122,6 +122,40 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    /// A depthwise convolution of an image that is computed in bands.
+    fn large_depthwise()(
+        size in (46_usize..60, 46_usize..60),
+        channels in 31_usize..36,
+        stride in 1_usize..3,
+        padding in paddings(),
+        follower in prop_oneof![Just(Follower::None), Just(Follower::Clip), Just(Follower::LeakyRelu)],
+        format in formats(),
+    ) -> Case {
+        let channels = channels * 4;
+        Case {
+            height: size.0, width: size.1, input_channels: channels, output_channels: channels, group: channels,
+            kernel: (3, 3), stride: (stride, stride), padding, means: Means::None, follower, format,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+
+    #[test]
+    fn a_large_image_between_two_convolutions_is_computed_in_bands(
+        case in large_depthwise(),
+        input_channels in 1_usize..9,
+    ) {
+        let input_channels = input_channels * 4;
+        let expansion = Case {
+            input_channels, group: 1, kernel: (1, 1), stride: (1, 1), padding: PaddingSpec::Valid, ..case.clone()
+        };
+        compare_chain(&[expansion, case], "PointwiseAndDepthwiseConvolution").unwrap();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
@@ -142,29 +176,50 @@ proptest! {
 }
 
 fn compare(case: &Case) -> TractResult<()> {
-    let model = model(case)?;
+    let expected = if case.group > 1 { "" } else { "Convolution" };
+    compare_chain(std::slice::from_ref(case), expected)
+}
+
+/// Compares convolutions that follow each other. One must be run by a kernel whose name ends so.
+fn compare_chain(cases: &[Case], kernel: &str) -> TractResult<()> {
+    let model = model(cases)?;
     let input = numbers(model.outlet_fact(OutletId::new(0, 0))?.shape.as_concrete().unwrap(), 1);
     let expected =
         model.clone().into_optimized()?.into_runnable()?.run(tvec!(input.clone().into()))?;
     let optimised = kernels::optimise(model)?;
-    let ours = optimised.nodes.iter().any(|node| node.op().name().ends_with("Convolution"));
-    ensure!(ours || case.group > 1, "no kernel took the convolution");
+    let ours = optimised.nodes.iter().any(|node| node.op().name().ends_with(kernel));
+    ensure!(ours, "no kernel took the convolution");
     let found = optimised.into_runnable()?.run(tvec!(input.into()))?;
     found[0].close_enough(&expected[0], Approximation::Approximate)
 }
 
-fn model(case: &Case) -> TractResult<TypedModel> {
+fn model(cases: &[Case]) -> TractResult<TypedModel> {
     let mut model = TypedModel::default();
-    let shape = case.format.from_n_c_hw(1, case.input_channels, [case.height, case.width])?;
-    let mut input = model.add_source("input", f32::fact(&shape.shape))?;
+    let first = &cases[0];
+    let shape = first.format.from_n_c_hw(1, first.input_channels, [first.height, first.width])?;
+    let mut wire = model.add_source("input", f32::fact(&shape.shape))?;
+    for (index, case) in cases.iter().enumerate() {
+        wire = step(&mut model, case, &index.to_string(), wire)?;
+    }
+    model.select_output_outlets(&[wire])?;
+    Ok(model)
+}
+
+/// A convolution, with what precedes and follows it.
+fn step(
+    model: &mut TypedModel,
+    case: &Case,
+    prefix: &str,
+    mut input: OutletId,
+) -> TractResult<OutletId> {
     if let Means::Subtracted = case.means {
         let mut shape = vec![1; 4];
         shape[if case.format.c_is_last() { 3 } else { 1 }] = case.input_channels;
-        let means = model.add_const("means", numbers(&shape, 5))?;
-        input =
-            model.wire_node("subtraction", TypedBinOp(Box::new(Sub), None), &[input, means])?[0];
+        let means = model.add_const(format!("{prefix}.means"), numbers(&shape, 5))?;
+        let subtraction = TypedBinOp(Box::new(Sub), None);
+        input = model.wire_node(format!("{prefix}.subtraction"), subtraction, &[input, means])?[0];
     }
-    let mut wire = convolution(&mut model, case, "convolution", input)?;
+    let mut wire = convolution(model, case, &format!("{prefix}.convolution"), input)?;
     match case.follower {
         Follower::None => {}
         Follower::Clip => {
@@ -172,20 +227,22 @@ fn model(case: &Case) -> TractResult<TypedModel> {
                 ("low", TypedBinOp(Box::new(Max), None), 0.0_f32),
                 ("high", TypedBinOp(Box::new(Min), None), 0.5),
             ] {
+                let name = format!("{prefix}.{name}");
                 let bound = model.add_const(format!("{name}.bound"), tensor4(&[[[[bound]]]]))?;
                 wire = model.wire_node(name, op, &[wire, bound])?[0];
             }
         }
         Follower::LeakyRelu => {
-            wire = model.wire_node("leaky", tract_core::ops::nn::leaky_relu(0.1), &[wire])?[0];
+            let leaky = tract_core::ops::nn::leaky_relu(0.1);
+            wire = model.wire_node(format!("{prefix}.leaky"), leaky, &[wire])?[0];
         }
         Follower::Residual => {
-            let other = convolution(&mut model, case, "other", input)?;
-            wire = model.wire_node("sum", TypedBinOp(Box::new(Add), None), &[wire, other])?[0];
+            let other = convolution(model, case, &format!("{prefix}.other"), input)?;
+            let sum = TypedBinOp(Box::new(Add), None);
+            wire = model.wire_node(format!("{prefix}.sum"), sum, &[wire, other])?[0];
         }
     }
-    model.select_output_outlets(&[wire])?;
-    Ok(model)
+    Ok(wire)
 }
 
 fn convolution(

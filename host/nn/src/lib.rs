@@ -3,6 +3,8 @@
 //! Guests reach them through `wasi:nn`: see [`spotter_runtime`].
 
 mod folder;
+mod half_weights;
+pub mod heap;
 mod metrics;
 #[cfg(feature = "onnxruntime")]
 mod onnxruntime;
@@ -52,17 +54,21 @@ pub enum ComputeError {
 /// If a file is missing or invalid, or the engine is not there. The error names the file.
 pub fn load(folder: &Path, engine: &NnEngine) -> anyhow::Result<Arc<dyn Graph>> {
     let model = folder::Model::read(folder)?;
-    match engine {
-        NnEngine::Tract => Ok(Arc::new(tract::TractGraph::load(&model)?)),
+    let graph: Arc<dyn Graph> = match engine {
+        NnEngine::Tract => Arc::new(tract::TractGraph::load(&model)?),
         #[cfg(feature = "onnxruntime")]
         NnEngine::OnnxRuntime(library) => {
-            Ok(Arc::new(onnxruntime::OnnxRuntimeGraph::load(&model, library)?))
+            Arc::new(onnxruntime::OnnxRuntimeGraph::load(&model, library)?)
         }
         #[cfg(not(feature = "onnxruntime"))]
         NnEngine::OnnxRuntime(_) => anyhow::bail!(
             "this `spotter` has no ONNX Runtime engine; build it with `--features onnxruntime`"
         ),
-    }
+    };
+    drop(model);
+    // Loading takes several times the memory of what it leaves.
+    heap::give_back();
+    Ok(graph)
 }
 
 /// The time of all operators of one kind in one run of a network.

@@ -34,8 +34,15 @@ impl OnnxRuntimeGraph {
     /// Loads the library and the network.
     ///
     /// # Errors
-    /// If the library is not ONNX Runtime 1.17 or later, or does not take the network.
+    /// If the library is not ONNX Runtime 1.17 or later, or does not take the network, or the input's type is not
+    /// supported.
     pub(super) fn load(model: &Model, library: &Path) -> anyhow::Result<Self> {
+        let element = model.input.element;
+        ensure!(
+            matches!(element, ElementType::U8 | ElementType::F32),
+            "model.toml: the ONNX Runtime engine takes no input of {element}; export the network with an input of \
+             u8 or f32, or use the engine `tract`"
+        );
         let environment = ort::init_from(library)
             .map_err(|error| anyhow!("{}: {error}", library.display()))?
             .with_name("spotter")

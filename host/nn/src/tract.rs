@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use prost::Message;
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::plan;
 
 use super::folder::{Input, Model};
+use super::half_weights;
 use super::tensor::{ElementType, NamedTensor, Tensor as HostTensor};
 use super::{ComputeError, Graph, OperatorTime};
 
@@ -28,7 +31,12 @@ impl TractGraph {
     pub(super) fn load(model: &Model) -> anyhow::Result<Self> {
         let Model { input, onnx } = model;
         let fact = InferenceFact::dt_shape(datum_type(input.element)?, input.shape);
-        let network = tract_onnx::onnx().model_for_read(&mut std::io::Cursor::new(onnx));
+        let framework = tract_onnx::onnx();
+        let proto = ModelProto::decode(onnx.as_slice()).map_err(TractError::from);
+        let network = proto.and_then(|mut proto| {
+            half_weights::widen(&mut proto);
+            framework.model_for_proto_model(&proto)
+        });
         let network = network.context("model.onnx is not a valid ONNX file")?;
         let outputs = network.output_outlets()?.iter();
         let outputs = outputs

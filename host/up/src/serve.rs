@@ -112,6 +112,7 @@ impl Serve {
         compiled: &Compiled,
         prepare: impl FnOnce(&App) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
+        spotter_nn::heap::share();
         let is_inherited = self.listen == ListenAddress::Inherited;
         let inherited = is_inherited.then(Inherited::take).transpose()?;
         ensure!(

@@ -68,11 +68,12 @@ impl Packed {
         let panel = form::panel_columns(instructions);
         let padded_columns = columns.next_multiple_of(panel);
         let mut packed = vec![0.0; padded_columns * window];
-        for (index, &value) in weights.values.iter().enumerate() {
-            let (rest, k) = (index / weights.segment_length, index % weights.segment_length);
-            let (column, segment) = (rest / weights.segments, rest % weights.segments);
-            let step = segment * segment_length + k;
-            packed[form::position(column, step, window, panel)] = value;
+        for (index, values) in weights.values.chunks_exact(weights.segment_length).enumerate() {
+            let (column, segment) = (index / weights.segments, index % weights.segments);
+            for (k, &value) in values.iter().enumerate() {
+                let step = segment * segment_length + k;
+                packed[form::position(column, step, window, panel)] = value;
+            }
         }
         let mut bias = weights.bias.to_vec();
         bias.resize(padded_columns, 0.0);

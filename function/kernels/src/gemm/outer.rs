@@ -1,6 +1,6 @@
 //! Products by outer products, for processors of the host: each number of a window is multiplied with one row of a panel of weights.
 
-use super::Product;
+use super::{Product, STEP};
 use crate::lanes::Lanes;
 
 use crate::instructions::Instructions;
@@ -117,14 +117,48 @@ unsafe fn tiles<L: Lanes, const R: usize, const V: usize>(
 
 /// # Safety
 /// As [`product`]; the rows and the panel are within the product.
-// Loops over arrays, rather than closures: a closure would not be compiled for the instruction set.
 #[inline(always)]
-#[allow(clippy::needless_range_loop, reason = "the loops are unrolled into registers")]
+#[allow(
+    clippy::needless_range_loop,
+    reason = "a closure would not be compiled for the instructions"
+)]
 unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
     product: &Product,
     row: usize,
     panel: usize,
 ) {
+    let (first, columns) = (panel * V * L::COUNT, product.packed.columns);
+    // SAFETY: the caller's promise; the tile is whole where it is stored as one.
+    unsafe {
+        let sums = sums::<L, R, V>(product, row, panel);
+        if first + V * L::COUNT <= columns {
+            return store(product, row * columns + first, sums);
+        }
+        // Copied, so that only the copy is in memory: this loop is too long to be unrolled.
+        let sums = std::hint::black_box(sums);
+        for index in 0..R {
+            for vector in 0..V {
+                let column = first + vector * L::COUNT;
+                if column < columns {
+                    product.store(row + index, column, sums[index][vector]);
+                }
+            }
+        }
+    }
+}
+
+/// The sums of a tile, with the bias.
+///
+/// # Safety
+/// As [`tile`].
+// Loops over arrays, rather than closures: a closure would not be compiled for the instruction set.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "the loops are unrolled into registers")]
+unsafe fn sums<L: Lanes, const R: usize, const V: usize>(
+    product: &Product,
+    row: usize,
+    panel: usize,
+) -> [[L; V]; R] {
     let columns = V * L::COUNT;
     let packed = product.packed;
     // SAFETY: the caller's promise.
@@ -138,33 +172,76 @@ unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
                 sums[row][vector] = bias;
             }
         }
-        let stride = product.windows.stride;
-        let mut window = product.row(row);
+        let mut rows = [std::ptr::null(); R];
+        for index in 0..R {
+            rows[index] = opaque(product.row(row + index));
+        }
         for _ in 0..packed.segments {
-            for step in 0..packed.segment_length {
-                let mut weight = [L::splat(0.0); V];
-                for vector in 0..V {
-                    weight[vector] = L::load(weights.add(vector * L::COUNT));
-                }
-                for row in 0..R {
-                    let number = L::splat(*window.add(row * stride + step));
+            for step in (0..packed.segment_length).step_by(STEP) {
+                for offset in 0..STEP {
+                    let mut weight = [L::splat(0.0); V];
                     for vector in 0..V {
-                        sums[row][vector] = number.mul_add(weight[vector], sums[row][vector]);
+                        weight[vector] = L::load(weights.add(offset * columns + vector * L::COUNT));
+                    }
+                    for row in 0..R {
+                        let number = L::splat(*rows[row].add(step + offset));
+                        for vector in 0..V {
+                            sums[row][vector] = number.mul_add(weight[vector], sums[row][vector]);
+                        }
                     }
                 }
-                weights = weights.add(columns);
+                weights = weights.add(STEP * columns);
             }
-            window = window.wrapping_add(product.windows.segment_stride);
+            for row in 0..R {
+                rows[row] = rows[row].wrapping_add(product.windows.segment_stride);
+            }
         }
-        // Copied, so that only the copy is in memory: this loop is too long to be unrolled.
-        let sums = std::hint::black_box(sums);
-        for index in 0..R {
-            for vector in 0..V {
-                let column = panel * columns + vector * L::COUNT;
-                if column < packed.columns {
-                    product.store(row + index, column, sums[index][vector]);
+        sums
+    }
+}
+
+/// Adds the residual and applies the activation to the sums of a tile without missing columns, and stores them from
+/// `start` on.
+///
+/// # Safety
+/// As [`tile`]; all columns of the tile are within the output.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "the loops are unrolled into registers")]
+unsafe fn store<L: Lanes, const R: usize, const V: usize>(
+    product: &Product,
+    start: usize,
+    mut sums: [[L; V]; R],
+) {
+    let columns = product.packed.columns;
+    // SAFETY: the caller's promise.
+    unsafe {
+        if !product.residual.is_null() {
+            for row in 0..R {
+                let residual = product.residual.add(start + row * columns);
+                for vector in 0..V {
+                    let residual = L::load(residual.add(vector * L::COUNT));
+                    sums[row][vector] = sums[row][vector].add(residual);
                 }
+            }
+        }
+        let activation = product.activation.vectors::<L>();
+        for row in 0..R {
+            let target = product.output.add(start + row * columns);
+            for vector in 0..V {
+                activation.apply(sums[row][vector]).store(target.add(vector * L::COUNT));
             }
         }
     }
+}
+
+/// The pointer, in a register of its own: otherwise the compiler computes each row's address from the one before, and
+/// that takes as long as the arithmetic.
+#[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read through it here")]
+fn opaque(mut pointer: *const f32) -> *const f32 {
+    // SAFETY: there are no instructions.
+    unsafe {
+        std::arch::asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags));
+    }
+    pointer
 }

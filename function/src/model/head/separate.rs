@@ -13,9 +13,14 @@ pub(super) struct Separate<'o> {
 
 impl Decoder for Separate<'_> {
     fn candidates(&self, filter: &Filter, found: &mut dyn FnMut(Candidate)) {
-        for (index, &confidence) in self.scores.iter().enumerate() {
-            if confidence >= filter.min_confidence {
-                let (anchor, column) = (index / self.columns, index % self.columns);
+        for (anchor, scores) in self.scores.chunks_exact(self.columns.max(1)).enumerate() {
+            // Few boxes have any such score. A sum without a branch is computed in vectors.
+            let above =
+                scores.iter().map(|score| u32::from(*score >= filter.min_confidence)).sum::<u32>();
+            if above == 0 {
+                continue;
+            }
+            for (column, &confidence) in scores.iter().enumerate() {
                 if filter.accepts(confidence, column) {
                     found(Candidate { confidence, anchor, column });
                 }

@@ -118,8 +118,32 @@ impl Outputs {
 struct OutputTensor {
     element: &'static str,
     shape: Vec<usize>,
-    /// Whole numbers (labels) are converted.
-    values: Vec<f32>,
+    values: Values,
+}
+
+/// The elements of an output.
+enum Values {
+    /// As the host sent them, aligned as f32.
+    Sent(Vec<u8>),
+    /// Whole numbers (labels), or numbers that were not aligned.
+    Converted(Vec<f32>),
+}
+
+impl Values {
+    /// Does not copy the bytes if they are aligned: scores can be a megabyte.
+    fn of_f32(bytes: Vec<u8>) -> Self {
+        match bytemuck::try_cast_slice::<u8, f32>(&bytes) {
+            Ok(_) => Self::Sent(bytes),
+            Err(_) => Self::Converted(elements(&bytes, f32::from_le_bytes)),
+        }
+    }
+
+    fn as_slice(&self) -> &[f32] {
+        match self {
+            Self::Sent(bytes) => bytemuck::try_cast_slice(bytes).unwrap_or_default(),
+            Self::Converted(values) => values,
+        }
+    }
 }
 
 impl OutputTensor {
@@ -127,9 +151,15 @@ impl OutputTensor {
         let data = tensor.data();
         #[allow(clippy::cast_precision_loss, reason = "labels are small")]
         let (element, values) = match tensor.ty() {
-            TensorType::Fp32 => ("f32", elements(&data, f32::from_le_bytes)),
-            TensorType::I32 => ("i32", elements(&data, |bytes| i32::from_le_bytes(bytes) as f32)),
-            TensorType::I64 => ("i64", elements(&data, |bytes| i64::from_le_bytes(bytes) as f32)),
+            TensorType::Fp32 => ("f32", Values::of_f32(data)),
+            TensorType::I32 => {
+                let labels = elements(&data, |bytes| i32::from_le_bytes(bytes) as f32);
+                ("i32", Values::Converted(labels))
+            }
+            TensorType::I64 => {
+                let labels = elements(&data, |bytes| i64::from_le_bytes(bytes) as f32);
+                ("i64", Values::Converted(labels))
+            }
             other => anyhow::bail!("an output is {other:?}; cast it before you export the network"),
         };
         let shape = tensor.dimensions().into_iter().map(|axis| axis as usize).collect();

@@ -1,0 +1,78 @@
+//! A pointwise convolution and the depthwise convolution that follows it, as one: together they begin each block of
+//! MobileNet v2.
+//!
+//! The image between them is the largest of the network, far larger than the processor's caches. So only as many rows
+//! of it as fit into a cache are computed at a time, and used at once. The whole image is never in memory.
+
+use crate::activation::Activation;
+use crate::convolution::Convolution;
+use crate::depthwise::{Band, Depthwise};
+use crate::gemm::Epilogue;
+
+/// A pointwise convolution followed by a depthwise one of 3×3.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Expanded {
+    expansion: Convolution,
+    /// What follows the first convolution.
+    expansion_activation: Activation,
+    pub(crate) depthwise: Depthwise,
+}
+
+/// A larger image between the convolutions is worth computing in bands, in bytes: a smaller one stays in the cache.
+const MIN_BYTES: usize = 1 << 20;
+
+/// The bytes of a band: it shares the second-level cache, of which most processors have 256 KiB or more for each core,
+/// with the weights.
+const BAND_BYTES: usize = 128 << 10;
+
+impl Expanded {
+    /// `None` if the first convolution is not pointwise, or the image between them is small.
+    pub(crate) fn of(
+        expansion: &Convolution,
+        expansion_activation: Activation,
+        depthwise: &Depthwise,
+    ) -> Option<Self> {
+        let bytes = expansion.output.volume() * size_of::<f32>();
+        let fits = expansion.is_pointwise() && bytes >= MIN_BYTES;
+        let (expansion, depthwise) = (expansion.clone(), depthwise.clone());
+        fits.then_some(Self { expansion, expansion_activation, depthwise })
+    }
+
+    /// Multiply-accumulates of the first convolution.
+    pub(crate) fn expansion_operations(&self) -> usize {
+        self.expansion.output.volume() * self.expansion.input.channels
+    }
+
+    /// Computes `output`, `[height, width, channels]`, from `input`.
+    ///
+    /// # Panics
+    /// If a slice does not have its image's volume.
+    pub(crate) fn run(&self, input: &[f32], activation: Activation, output: &mut [f32]) {
+        let Self { expansion, depthwise, .. } = self;
+        let row = expansion.output.width * expansion.output.channels;
+        let output_row = depthwise.output.width * depthwise.output.channels;
+        let outputs_at_once = self.outputs_at_once(row);
+        let epilogue = Epilogue { residual: None, activation: self.expansion_activation };
+        let most_rows = (outputs_at_once - 1) * depthwise.stride as usize + 3;
+        let mut band = vec![0.0; most_rows * row];
+        // The rows that the band begins with.
+        let mut held = 0..0;
+        for (index, output) in output.chunks_mut(outputs_at_once * output_row).enumerate() {
+            let start = index * outputs_at_once;
+            let outputs = start..start + output.len() / output_row;
+            let needed = depthwise.inputs(&outputs);
+            let kept = held.end - needed.start;
+            band.copy_within((needed.start - held.start) * row..held.len() * row, 0);
+            let rows = &mut band[..needed.len() * row];
+            expansion.run_rows(input, held.end..needed.end, epilogue, &mut rows[kept * row..]);
+            depthwise.run_rows(Band { first: needed.start, rows }, outputs, activation, output);
+            held = needed;
+        }
+    }
+
+    /// As many rows of the output as a band is enough for.
+    fn outputs_at_once(&self, row: usize) -> usize {
+        let rows = BAND_BYTES / (row * size_of::<f32>());
+        (rows / self.depthwise.stride as usize).max(1)
+    }
+}

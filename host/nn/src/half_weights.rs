@@ -1,0 +1,110 @@
+//! Converts weights that are stored as f16 to f32 before tract reads them: tract would convert them one by one.
+
+use std::collections::HashSet;
+
+use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
+
+/// Converts each f16 initialiser that is only ever cast to f32.
+pub(super) fn widen(model: &mut ModelProto) {
+    let Some(graph) = &mut model.graph else { return };
+    // The bodies of loops and conditions may use the weights too.
+    if graph.node.iter().any(has_body) {
+        return;
+    }
+    let kept = used_otherwise(graph);
+    for tensor in &mut graph.initializer {
+        if !kept.contains(&tensor.name) {
+            widen_tensor(tensor);
+        }
+    }
+}
+
+fn has_body(node: &NodeProto) -> bool {
+    node.attribute.iter().any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty())
+}
+
+/// The names of all tensors that have another use than to be cast to f32.
+fn used_otherwise(graph: &GraphProto) -> HashSet<String> {
+    let nodes = graph.node.iter().filter(|node| !casts_to_f32(node));
+    let inputs = nodes.flat_map(|node| &node.input).cloned();
+    let ends = graph.input.iter().chain(&graph.output).map(|value| value.name.clone());
+    inputs.chain(ends).collect()
+}
+
+fn casts_to_f32(node: &NodeProto) -> bool {
+    let is_f32 = |to: i64| to == DataType::Float as i64;
+    node.op_type == "Cast"
+        && node.attribute.iter().any(|attribute| attribute.name == "to" && is_f32(attribute.i))
+}
+
+fn widen_tensor(tensor: &mut TensorProto) {
+    let is_f16 = tensor.data_type == DataType::Float16 as i32;
+    if !is_f16 || tensor.raw_data.is_empty() || cfg!(target_endian = "big") {
+        return;
+    }
+    let mut wide = vec![0; 2 * tensor.raw_data.len()];
+    // Whatever is not aligned is left to tract.
+    let (Ok(bits), Ok(numbers)) = (
+        bytemuck::try_cast_slice::<u8, u16>(&tensor.raw_data),
+        bytemuck::try_cast_slice_mut::<u8, f32>(&mut wide),
+    ) else {
+        return;
+    };
+    let halves: &[f16] = bits.reinterpret_cast();
+    halves.convert_to_f32_slice(numbers);
+    tensor.raw_data = wide;
+    tensor.data_type = DataType::Float as i32;
+}
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+    use tract_onnx::pb::tensor_proto::DataType;
+    use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
+
+    use super::widen;
+
+    fn node(op: &str, input: &str, to: DataType) -> NodeProto {
+        let to = AttributeProto { name: "to".to_owned(), i: to as i64, ..Default::default() };
+        NodeProto {
+            op_type: op.to_owned(),
+            input: vec![input.to_owned()],
+            attribute: vec![to],
+            ..Default::default()
+        }
+    }
+
+    fn weights(name: &str) -> TensorProto {
+        let raw_data = [1.5, -0.25].iter().flat_map(|number| f16::from_f32(*number).to_le_bytes());
+        TensorProto {
+            name: name.to_owned(),
+            dims: vec![2],
+            data_type: DataType::Float16 as i32,
+            raw_data: raw_data.collect(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn only_weights_that_become_f32_anyway_are_converted() {
+        let graph = GraphProto {
+            node: vec![
+                node("Cast", "cast", DataType::Float),
+                node("Cast", "added", DataType::Float),
+                node("Add", "added", DataType::Float),
+                node("Cast", "doubled", DataType::Double),
+            ],
+            initializer: ["cast", "added", "doubled"].map(weights).to_vec(),
+            ..Default::default()
+        };
+        let mut model = ModelProto { graph: Some(graph), ..Default::default() };
+        widen(&mut model);
+        let [cast, added, doubled] = model.graph.unwrap().initializer.try_into().unwrap();
+        let wide = [1.5_f32, -0.25].map(f32::to_le_bytes).concat();
+        assert_eq!((cast.data_type, cast.raw_data), (DataType::Float as i32, wide));
+        assert_eq!((added, doubled), (weights("added"), weights("doubled")));
+    }
+}
