@@ -6,7 +6,10 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=SPOTTER_SHARED");
-    println!("cargo::rustc-check-cfg=cfg(shared_pictures, root_on_debian, debian_without_wasm)");
+    println!(
+        "cargo::rustc-check-cfg=cfg(shared_pictures, root_on_debian, debian_without_wasm, static_binary)"
+    );
+    println!("cargo::rerun-if-env-changed=SPOTTER_STATIC_BINARY");
     if let Some(folder) = std::env::var_os("SPOTTER_SHARED") {
         assert!(
             Path::new(&folder).join("coco").is_dir(),
@@ -15,6 +18,9 @@ fn main() {
         );
         println!("cargo::rustc-cfg=shared_pictures");
         println!("cargo::rustc-env=SPOTTER_SHARED={}", folder.display());
+    }
+    if std::env::var_os("SPOTTER_STATIC_BINARY").is_some() {
+        println!("cargo::rustc-cfg=static_binary");
     }
     let id = Command::new("id").arg("-u").output();
     let is_root = id.is_ok_and(|output| output.stdout.trim_ascii() == b"0");

@@ -2,6 +2,7 @@
 
 pub mod application;
 pub mod baked;
+pub mod batch;
 pub mod client;
 #[cfg(feature = "system")]
 pub mod cluster;
@@ -9,6 +10,7 @@ pub mod cluster;
 pub mod containerd;
 #[cfg(feature = "system")]
 mod containers;
+pub mod elf;
 pub mod energy;
 pub mod found;
 #[cfg(feature = "system")]
@@ -16,6 +18,8 @@ pub mod front;
 pub mod home;
 #[cfg(feature = "system")]
 pub mod kubelet;
+#[cfg(feature = "system")]
+pub mod kubernetes_tools;
 #[cfg(feature = "system")]
 pub mod leftovers;
 pub mod load;
@@ -41,6 +45,8 @@ pub mod registry;
 pub mod server;
 #[cfg(feature = "system")]
 pub mod stand_ins;
+#[cfg(feature = "system")]
+pub mod standalone;
 #[cfg(feature = "system")]
 pub mod switch;
 pub mod system;

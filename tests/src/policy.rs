@@ -2,6 +2,7 @@
 //! are set, and images have a version.
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,11 +13,25 @@ pub fn faults(object: &Value) -> Vec<String> {
         Some("Deployment") => {
             let deployment = Deployment::deserialize(object).expect("a Deployment");
             let spec = deployment.spec.and_then(|spec| spec.template.spec);
-            of_pod(&spec.expect("a pod's specification"))
+            of_pod(&spec.expect("a pod's specification"), Purpose::Serves)
+        }
+        Some("Job") => {
+            let job = Job::deserialize(object).expect("a Job");
+            let spec = job.spec.and_then(|spec| spec.template.spec);
+            of_pod(&spec.expect("a pod's specification"), Purpose::Ends)
         }
         Some("SpinApp") => of_spin_app(&object["spec"]),
         _ => Vec::new(),
     }
+}
+
+/// What a pod is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Requests, so that it is probed.
+    Serves,
+    /// Work that ends.
+    Ends,
 }
 
 /// Records conditions that do not hold.
@@ -24,7 +39,7 @@ fn unmet(rules: Vec<(bool, String)>) -> Vec<String> {
     rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
 }
 
-fn of_pod(pod: &PodSpec) -> Vec<String> {
+fn of_pod(pod: &PodSpec, purpose: Purpose) -> Vec<String> {
     let context = pod.security_context.as_ref();
     let seccomp = context.and_then(|context| context.seccomp_profile.as_ref());
     let volumes = pod.volumes.iter().flatten();
@@ -47,13 +62,12 @@ fn of_pod(pod: &PodSpec) -> Vec<String> {
         (context.and_then(|context| context.run_as_user) != Some(0), "runs as root".into()),
         (pod.service_account_name.is_some(), "runs as the default service account".into()),
     ]);
-    faults.extend(
-        pod.containers.iter().chain(pod.init_containers.iter().flatten()).flat_map(of_container),
-    );
+    let containers = pod.containers.iter().chain(pod.init_containers.iter().flatten());
+    faults.extend(containers.flat_map(|container| of_container(container, purpose)));
     faults
 }
 
-fn of_container(container: &Container) -> Vec<String> {
+fn of_container(container: &Container, purpose: Purpose) -> Vec<String> {
     let name = &container.name;
     let context = container.security_context.as_ref();
     let capabilities = context.and_then(|context| context.capabilities.as_ref());
@@ -84,9 +98,6 @@ fn of_container(container: &Container) -> Vec<String> {
             ports.clone().all(|port| port.host_port.is_none()),
             format!("{name} takes a port of its host"),
         ),
-        (container.readiness_probe.is_some(), format!("{name} has no readiness probe")),
-        (container.liveness_probe.is_some(), format!("{name} has no liveness probe")),
-        (container.startup_probe.is_some(), format!("{name} has no startup probe")),
         (is_pinned(container.image.as_deref()), format!("{name} has no version of its image")),
         (
             has_registry(container.image.as_deref()),
@@ -98,6 +109,14 @@ fn of_container(container: &Container) -> Vec<String> {
             format!("{name} pulls an image that only its node has"),
         ),
     ];
+    for (kind, probe) in [
+        ("readiness", &container.readiness_probe),
+        ("liveness", &container.liveness_probe),
+        ("startup", &container.startup_probe),
+    ] {
+        let is_probed = probe.is_some() || purpose == Purpose::Ends;
+        rules.push((is_probed, format!("{name} has no {kind} probe")));
+    }
     for resource in ["cpu", "memory"] {
         for (kind, set) in [("request", requests), ("limit", limits)] {
             let is_set = set.is_some_and(|set| set.contains_key(resource));

@@ -17,6 +17,7 @@ fn needs(object: &Value) -> Vec<(&'static str, &Value)> {
     needs.push(("ServiceAccount", &pod["serviceAccountName"]));
     for volume in pod["volumes"].as_array().into_iter().flatten() {
         needs.push(("ConfigMap", &volume["configMap"]["name"]));
+        needs.push(("PersistentVolumeClaim", &volume["persistentVolumeClaim"]["claimName"]));
     }
     needs
 }
@@ -33,7 +34,7 @@ fn what_a_pod_needs_is_applied_before_it() {
         };
         let mut compared = 0;
         for (at, object) in objects.iter().enumerate() {
-            if !["Deployment", "SpinApp", "SpinAppExecutor"]
+            if !["Deployment", "Job", "SpinApp", "SpinAppExecutor"]
                 .iter()
                 .any(|kind| object["kind"] == *kind)
             {

@@ -18,6 +18,12 @@ fn shows(component: &str, objects: &[Value]) -> bool {
         }),
         "pack" => pod["schedulerName"] == "spotter-pack",
         "registry" => pod["containers"][0]["command"] == json!(["/"]),
+        "standalone" => {
+            pod["runtimeClassName"].is_null()
+                && pod["containers"][0]["command"].is_null()
+                && pod["volumes"][0]["emptyDir"].is_object()
+                && !has("RuntimeClass")
+        }
         "scale-to-zero" => has("ScaledObject") && !has("HorizontalPodAutoscaler"),
         _ => panic!("{component}"),
     }
@@ -37,7 +43,9 @@ fn components_combine_in_any_order() {
         for component in COMPONENTS {
             // Without pods there is no queue: scaling to zero has its own measure.
             let has_scaler = component != "queue" || !components.contains(&"scale-to-zero");
-            let wanted = components.contains(&component) && has_scaler;
+            // An image with a program in it has an entry point of its own.
+            let has_place = component != "registry" || !components.contains(&"standalone");
+            let wanted = components.contains(&component) && has_scaler && has_place;
             assert_eq!(shows(component, &objects), wanted, "{component} in {components:?}");
         }
         for object in &objects {

@@ -3,8 +3,10 @@
 
 mod accelerated_pods;
 mod apply;
+mod batch;
 mod bond;
 mod capacity;
+mod chart;
 mod clients;
 mod compile;
 mod components;
@@ -22,4 +24,5 @@ mod registry;
 mod scheduler;
 mod shim;
 mod smuggling;
+mod standalone;
 mod wasmtime;

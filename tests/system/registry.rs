@@ -6,7 +6,7 @@ use std::process::Stdio;
 use spotter_tests::home::{assert_ran, command_in, run_in};
 use spotter_tests::registry::Registry;
 use spotter_tests::server::Server;
-use spotter_tests::{client, guests, stderr, stdout};
+use spotter_tests::{client, elf, guests, stderr, stdout};
 
 /// The user `user` with the password `a secret`, as htpasswd writes them.
 const LOGIN: &str = "user:$2b$04$nw3Ku4vZ2CWQEEBT0BUc7OyAiLmkMgNCP99vqR6bNCRs9Tn585lR.";
@@ -139,4 +139,50 @@ fn what_cannot_be_pulled_says_why() {
     assert!(stderr(&output).contains("is not an image reference"), "{}", stderr(&output));
     let output = run_in(home.path(), &["push", &missing, "--artifact", "-f", "tests/guests"]);
     assert!(stderr(&output).contains("an artifact has one"), "{}", stderr(&output));
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn a_standalone_image_is_pushed_with_an_index_of_its_platforms() {
+    guests();
+    let registry = Registry::start(None);
+    let home = tempfile::tempdir().expect("a folder");
+    let binary = |name: &str, bytes: Vec<u8>| {
+        let path = home.path().join(name);
+        fs::write(&path, bytes).expect("a file");
+        path.display().to_string()
+    };
+    let (amd64, arm64) = (binary("amd64", elf::amd64()), binary("arm64", elf::arm64()));
+    let push = |name: &str, binaries: &[&str]| {
+        let reference = registry.reference(name);
+        let mut arguments =
+            vec!["push", &reference, "--standalone", "-f", "target/spotter/hello.wasm"];
+        arguments.extend(binaries.iter().flat_map(|path| ["--binary", path]));
+        let pushed = run_in(home.path(), &arguments);
+        assert_ran(&pushed);
+        stdout(&pushed).trim().to_owned()
+    };
+    let manifest = |reference: &str, kind: &str| {
+        let url = format!("http://{}/v2/hello/manifests/{reference}", registry.address);
+        client::send("GET", &url, &[("accept", kind)], b"")
+    };
+    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    let digest = push("hello:both", &[&amd64, &arm64]);
+    let index = manifest("both", INDEX);
+    assert_eq!(index.header("docker-content-digest"), digest);
+    let variants = index.json()["manifests"].as_array().expect("an index").clone();
+    assert_eq!(variants.len(), 2);
+    for variant in variants {
+        let found = manifest(variant["digest"].as_str().expect("a digest"), MANIFEST);
+        assert_eq!(found.status, 200, "{variant}");
+        let layer = found.json()["layers"][0]["digest"].as_str().expect("a layer").to_owned();
+        assert!(registry.blob(&layer).is_file());
+    }
+    // One platform needs no index.
+    let digest = push("hello:one", &[&amd64]);
+    assert_eq!(manifest("one", MANIFEST).header("docker-content-digest"), digest);
+    let reference = registry.reference("hello:one");
+    let both = run_in(home.path(), &["push", &reference, "--standalone", "--artifact"]);
+    assert_eq!(both.status.code(), Some(64), "{}", stderr(&both));
 }

@@ -23,9 +23,9 @@ use spotter_cache::write_whole;
 /// names it in its error, so its name says what is wrong.
 const ENTRY_POINT: &str = "needs-runtimeClassName-spotter.toml";
 
-const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
-const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-const TAR_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+pub(super) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+pub(super) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const TAR_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// Writes the archive, and returns the digest of the image's manifest. The archive is reproducible.
 ///
@@ -33,6 +33,8 @@ const TAR_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// If a component is not built, or a file cannot be read or written.
 pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow::Result<String> {
     let folder = folder(manifest, app)?;
+    let manifest = folder.path().join("spin.toml");
+    std::fs::copy(manifest, folder.path().join(ENTRY_POINT)).context("cannot copy the manifest")?;
     let tar = layer(folder.path())?;
     let mut zipped = GzEncoder::new(Vec::new(), Compression::default());
     zipped.write_all(&tar)?;
@@ -69,15 +71,13 @@ pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow
 }
 
 /// The application as `pull` writes it: its manifest, components and files.
-fn folder(manifest: Manifest, app: &App) -> anyhow::Result<TempDir> {
+pub(super) fn folder(manifest: Manifest, app: &App) -> anyhow::Result<TempDir> {
     let package = pack::application(manifest, app)?;
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     let written = tempfile::tempdir().context("cannot create a temporary folder")?;
     let write = |layer: &ImageLayer| Layer::write(written.path(), &layer.media_type, &layer.data);
     let layers: Vec<Layer> = package.layers.iter().map(write).collect::<anyhow::Result<_>>()?;
     unpack::unpack(&layers, folder.path())?;
-    let manifest = folder.path().join("spin.toml");
-    std::fs::copy(manifest, folder.path().join(ENTRY_POINT)).context("cannot copy the manifest")?;
     Ok(folder)
 }
 
@@ -94,7 +94,11 @@ fn layer(folder: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Appends a file without an owner or a time, so that the archive depends only on the content.
-fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
+pub(super) fn append(
+    tar: &mut tar::Builder<Vec<u8>>,
+    path: &str,
+    bytes: &[u8],
+) -> anyhow::Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(bytes.len() as u64);
     header.set_mode(0o644);
@@ -102,12 +106,12 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8]) -> anyhow::
     tar.append_data(&mut header, path, bytes).with_context(|| format!("cannot archive {path}"))
 }
 
-fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
+pub(super) fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
     json!({"mediaType": media_type, "digest": digest(bytes), "size": bytes.len()})
 }
 
 /// The image's name with a registry, as containerd requires.
-fn fully_qualified(name: &str) -> String {
+pub(super) fn fully_qualified(name: &str) -> String {
     let registry = name.split_once('/').map_or("", |(registry, _)| registry);
     if registry == "localhost" || registry.contains(['.', ':']) {
         name.to_owned()

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -50,6 +51,30 @@ pub fn find(engine: &Engine, source: &Path) -> anyhow::Result<Option<PathBuf>> {
 /// If the file cannot be read, or was compiled for an engine with other settings.
 pub fn open(engine: &Engine, compiled: &Path) -> anyhow::Result<Component> {
     deserialize(engine, compiled).context("cannot use the compiled code")
+}
+
+/// The name of a file of compiled code outside of the cache, by the content of the component in the file `source`.
+///
+/// # Errors
+/// If the component cannot be read.
+pub fn file_name(source: &Path) -> anyhow::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_mmap(source).with_context(|| format!("cannot read {}", source.display()))?;
+    Ok(format!("{}.cwasm", hasher.finalize().to_hex()))
+}
+
+/// Checks that a folder of compiled code outside of the cache belongs to this user or to root, as in an image, and that
+/// nobody else can write to it.
+///
+/// # Errors
+/// If it does not exist, or others could have changed the code.
+pub fn ensure_trusted(folder: &Path) -> anyhow::Result<()> {
+    let metadata =
+        fs::metadata(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    if metadata.uid() == 0 && metadata.permissions().mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    ensure_private(folder)
 }
 
 /// The path of the cache's entry for a component, whether or not it exists.

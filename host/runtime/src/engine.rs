@@ -21,7 +21,7 @@ use super::redis;
 use super::sqlite::{self, SqliteDatabases};
 use super::state::InstanceState;
 use super::variables;
-use super::{checked, compiled, refused};
+use super::{checked, compiled, portable, refused};
 use spotter_app::manifest::Interruption;
 use spotter_app::models::NnEngine;
 use spotter_app::{Component, check};
@@ -149,7 +149,10 @@ impl Runtime {
             }
         };
         let compiled = match &component.compiled {
-            Some(file) => compiled::open(&executor.engine, file)?,
+            Some(file) => match compiled::open(&executor.engine, file) {
+                Ok(compiled) => compiled,
+                Err(reason) => portable::compile_here(&executor.engine, component, &reason)?,
+            },
             None => match compiled::get(&executor.engine, &component.source) {
                 // It was checked before it was compiled.
                 Ok(Some(compiled)) => compiled,
@@ -236,12 +239,16 @@ fn engine(limits: &Limits, interruption: Interruption) -> anyhow::Result<Engine>
 }
 
 #[derive(Clone, Copy)]
-enum Allocation {
+pub(super) enum Allocation {
     Pooled,
     OnDemand,
 }
 
-fn config(limits: &Limits, interruption: Interruption, allocation: Allocation) -> Config {
+pub(super) fn config(
+    limits: &Limits,
+    interruption: Interruption,
+    allocation: Allocation,
+) -> Config {
     let mut config = Config::new();
     config.epoch_interruption(interruption == Interruption::Epoch);
     config.wasm_component_model_async(true);

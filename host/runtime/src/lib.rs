@@ -13,6 +13,7 @@ pub mod loaded;
 mod neural_network;
 pub mod outbound;
 mod outbound_tcp;
+pub mod portable;
 mod redis;
 mod redis_client;
 mod refused;

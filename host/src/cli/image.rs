@@ -1,9 +1,10 @@
-//! `spotter image`: writes an application as a container image without a Linux system.
+//! `spotter image`: writes an application as a container image without a Linux system, with or without this program.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
+use super::standalone::StandaloneArguments;
 use spotter_progress::print;
 use spotter_registry::archive;
 use spotter_runtime::checked;
@@ -20,6 +21,8 @@ pub(super) struct Image {
     /// The image's name [default: localhost/, the application's name and version]
     #[arg(long, value_name = "NAME:TAG")]
     name: Option<String>,
+    #[command(flatten)]
+    standalone: StandaloneArguments,
 }
 
 impl Image {
@@ -31,7 +34,11 @@ impl Image {
             // No registry's: a name without one is Docker Hub's, and may be someone else's there.
             format!("localhost/{}:{}", app.name, version.map_or("latest", String::as_str))
         });
-        let digest = archive::write(manifest, &app, &name, &self.output)?;
+        let digest = if self.standalone.standalone {
+            self.standalone.build(app, manifest)?.write(&name, &self.output)?
+        } else {
+            archive::write(manifest, &app, &name, &self.output)?
+        };
         print(&digest);
         Ok(())
     }

@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod check;
 mod detect;
+mod health;
 mod image;
 mod login;
 mod model;
@@ -13,6 +14,7 @@ mod node;
 mod pull;
 mod push;
 mod shim;
+mod standalone;
 mod terminal;
 mod up;
 mod watch;
@@ -39,6 +41,7 @@ enum Command {
     Build(build::Build),
     Bake(bake::Bake),
     Detect(detect::Detect),
+    Health(health::Health),
     Bench(bench::Bench),
     Model(model::Model),
     Check(check::Check),
@@ -70,6 +73,7 @@ pub fn run() -> ExitCode {
         Command::Build(command) => command.run(),
         Command::Bake(command) => command.run(),
         Command::Detect(command) => command.run(),
+        Command::Health(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Model(command) => command.run(),
         Command::Check(command) => command.run(),

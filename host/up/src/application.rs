@@ -31,6 +31,9 @@ pub struct AppArguments {
     /// What runs these models: `tract`, or `onnxruntime=PATH` of its shared library
     #[arg(long, env = "SPOTTER_NN_ENGINE", default_value = "tract", value_name = "ENGINE")]
     pub nn_engine: NnEngine,
+    /// The folder of the compiled code that came with the application; trusted like this program
+    #[arg(long, env = "SPOTTER_COMPILED", value_name = "FOLDER", hide = true)]
+    compiled: Option<PathBuf>,
 }
 
 impl AppArguments {
@@ -41,7 +44,19 @@ impl AppArguments {
 
     /// The same with the triggers of these components only, or of all if there are none.
     pub fn load_only(&self, components: &[String]) -> anyhow::Result<App> {
-        self.load_with(self.variables()?, components)
+        let mut app = self.load_with(self.variables()?, components)?;
+        if let Some(folder) = &self.compiled {
+            // The variant of an image for another architecture has no such folder.
+            if folder.exists() {
+                spotter_runtime::compiled::ensure_trusted(folder)?;
+            }
+            for component in app.components.values_mut() {
+                // A component that cannot be read is reported when it is loaded.
+                let name = spotter_runtime::compiled::file_name(&component.source).ok();
+                component.compiled = name.map(|name| folder.join(name));
+            }
+        }
+        Ok(app)
     }
 
     /// Loads the application to run it in a pod with this environment.

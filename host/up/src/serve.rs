@@ -126,7 +126,9 @@ impl Serve {
         let mut app = self.app.load_only(&self.component_id)?;
         app.notes.iter().for_each(|note| tracing::warn!("{note}"));
         for (id, component) in &mut app.components {
-            component.compiled = compiled.get(id).cloned();
+            if let Some(code) = compiled.get(id) {
+                component.compiled = Some(code.clone());
+            }
         }
         add_environment(&mut app, &self.env)?;
         if let Some(folder) = &self.state_dir {

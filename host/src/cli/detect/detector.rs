@@ -18,6 +18,14 @@ use spotter_server::{Connection, Scheme, Server};
 /// The largest picture that is read from a URL, in bytes.
 const MAX_DOWNLOAD_BYTES: usize = 64 << 20;
 
+/// The statuses that say something about the server's load, not about the picture.
+const MAY_SUCCEED_LATER: [StatusCode; 4] = [
+    StatusCode::REQUEST_TIMEOUT,
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
+
 /// Detects objects in pictures.
 pub(in crate::cli) enum Detector {
     /// In this process, without a socket.
@@ -32,11 +40,13 @@ pub(in crate::cli) struct Failure {
     /// The API's error code, if the picture reached the API.
     pub(in crate::cli) code: Option<String>,
     pub(in crate::cli) message: String,
+    /// Whether the picture may succeed another time.
+    pub(in crate::cli) retry: bool,
 }
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self { code: None, message: format!("{error:#}") }
+        Self { code: None, message: format!("{error:#}"), retry: true }
     }
 }
 
@@ -84,7 +94,8 @@ impl Detector {
         let error: Value = serde_json::from_slice(&body).unwrap_or_default();
         let text = |key: &str| error["error"][key].as_str().map(str::to_owned);
         let message = text("message").unwrap_or_else(|| format!("the detector replied {status}"));
-        Err(Failure { code: text("code"), message })
+        let retry = MAY_SUCCEED_LATER.contains(&status);
+        Err(Failure { code: text("code"), message, retry })
     }
 }
 

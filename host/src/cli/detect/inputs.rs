@@ -25,6 +25,15 @@ pub(super) enum Input {
 }
 
 impl Input {
+    /// The name under which its result is reported, unless it is a stream.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Url(url) => url.clone(),
+            Self::Stdin => "-".to_owned(),
+        }
+    }
+
     /// The path of an existing file, without symbolic links.
     pub(super) fn file(&self) -> Option<PathBuf> {
         match self {
@@ -69,7 +78,7 @@ pub(super) fn expand(arguments: &[String], depth: Depth) -> anyhow::Result<Vec<I
         if argument == "-" {
             ensure!(!inputs.contains(&Input::Stdin), "standard input can be read only once");
             inputs.push(Input::Stdin);
-        } else if argument.starts_with("http://") || argument.starts_with("https://") {
+        } else if is_url(argument) {
             inputs.push(Input::Url(argument.clone()));
         } else if path.is_dir() {
             let found = pictures_in(path, depth)?;
@@ -85,6 +94,23 @@ pub(super) fn expand(arguments: &[String], depth: Depth) -> anyhow::Result<Vec<I
         }
     }
     Ok(inputs)
+}
+
+/// The pictures that the lines of a file name.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(super) fn listed(list: &Path) -> anyhow::Result<Vec<Input>> {
+    let text = std::fs::read_to_string(list)
+        .with_context(|| format!("cannot read the list {}", list.display()))?;
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    Ok(lines
+        .map(|line| if is_url(line) { Input::Url(line.into()) } else { Input::File(line.into()) })
+        .collect())
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
 }
 
 fn hint(depth: Depth) -> &'static str {

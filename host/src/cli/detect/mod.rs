@@ -1,5 +1,6 @@
 //! `spotter detect`: detects objects in pictures, in process and without a socket, or through a running server.
 
+mod batch;
 mod detector;
 mod export;
 mod inputs;
@@ -12,11 +13,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, ValueEnum};
 use futures_util::{Stream, StreamExt, stream};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use batch::{Results, Shard};
 pub(super) use detector::Detector;
 use export::{Coco, Csv, Yolo};
 use inputs::{Content, Depth, Input, Picture};
@@ -28,8 +31,11 @@ use spotter_up::AppArguments;
 #[derive(Args)]
 pub(super) struct Detect {
     /// Pictures (JPEG, PNG, WebP, GIF, BMP), folders, patterns, URLs, or - for standard input
-    #[arg(required = true, value_name = "PICTURE")]
+    #[arg(required_unless_present = "list", value_name = "PICTURE")]
     pictures: Vec<String>,
+    /// A file with the path or URL of a picture in each line
+    #[arg(long, value_name = "FILE")]
+    list: Option<PathBuf>,
     #[command(flatten)]
     app: AppArguments,
     /// Read the folders in folders too
@@ -59,6 +65,12 @@ pub(super) struct Detect {
     /// How many pictures to work on at once [default: one for each core]
     #[arg(long, short, value_name = "NUMBER")]
     jobs: Option<NonZeroUsize>,
+    /// Detect only in this part of the pictures: I of N, from 0/N to N-1/N
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Append results to this file as JSON lines, and skip pictures that it has a result for
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "json"])]
+    resume: Option<PathBuf>,
 }
 
 /// How results are printed.
@@ -81,27 +93,59 @@ enum Format {
 impl Detect {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let depth = if self.recursive { Depth::Recursive } else { Depth::Folder };
-        let inputs = inputs::expand(&self.pictures, depth)?;
-        let mut writer = self.writer()?;
+        let mut inputs = inputs::expand(&self.pictures, depth)?;
+        if let Some(list) = &self.list {
+            inputs.extend(inputs::listed(list)?);
+        }
+        let results = self.resume.as_deref().map(Results::open).transpose()?;
+        let remaining = self.remaining(inputs, results.as_ref())?;
+        let Some(inputs) = remaining else { return Ok(()) };
+        let mut writer = self.writer(results.as_ref())?;
         let threads = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .context("cannot start the async runtime")?;
-        let client = reqwest::Client::builder().build().context("cannot start the HTTP client")?;
+        let client = client()?;
         let run = Arc::new(Run {
             detector: self.detector(&client)?,
             client,
             query: self.query(),
             output: self.output.clone(),
-            read: inputs.iter().filter_map(Input::file).collect(),
+            read: self.output.iter().flat_map(|_| inputs.iter().filter_map(Input::file)).collect(),
             written: Mutex::default(),
             has_one_picture: matches!(inputs.as_slice(), [Input::File(_) | Input::Url(_)]),
         });
-        match threads.block_on(self.detect_all(run, inputs, writer.as_mut())) {
+        let tally = match threads.block_on(self.detect_all(run, inputs, writer.as_mut())) {
             // Whoever reads the results has seen enough.
-            Err(error) if is_broken_pipe(&error) => Ok(()),
-            result => result,
+            Err(error) if is_broken_pipe(&error) => return Ok(()),
+            tally => tally?,
+        };
+        match results {
+            Some(results) => results.sync().and_then(|()| tally.of_batch()),
+            None => tally.of_command(),
         }
+    }
+
+    /// The pictures that are this process's and not done yet; `None` if there were some and all are done.
+    fn remaining(
+        &self,
+        mut inputs: Vec<Input>,
+        results: Option<&Results>,
+    ) -> anyhow::Result<Option<Vec<Input>>> {
+        if self.shard.is_none() && results.is_none() {
+            return Ok(Some(inputs));
+        }
+        ensure!(
+            !inputs.contains(&Input::Stdin),
+            "standard input is one stream, which can be neither shared nor resumed: name files or URLs"
+        );
+        inputs.retain(|input| self.shard.is_none_or(|shard| shard.has(&input.name())));
+        let all = inputs.len();
+        inputs.retain(|input| results.is_none_or(|results| !results.has(&input.name())));
+        let done = all - inputs.len();
+        let part = self.shard.map(|shard| format!("Shard {shard}: ")).unwrap_or_default();
+        say(&format!("{part}{} of {all} pictures to do, {done} are done", inputs.len()));
+        Ok((!inputs.is_empty()).then_some(inputs))
     }
 
     fn detector(&self, client: &reqwest::Client) -> anyhow::Result<Detector> {
@@ -111,7 +155,10 @@ impl Detect {
         Detector::local(self.app.load()?, self.jobs())
     }
 
-    fn writer(&self) -> anyhow::Result<Box<dyn Writer>> {
+    fn writer(&self, results: Option<&Results>) -> anyhow::Result<Box<dyn Writer>> {
+        if let Some(results) = results {
+            return Ok(Box::new(JsonLines(results.writer()?)));
+        }
         let format = if self.json { Format::Json } else { self.format };
         Ok(match format {
             Format::Table => Box::new(Table(stdout())),
@@ -139,19 +186,28 @@ impl Detect {
         run: Arc<Run>,
         inputs: Vec<Input>,
         writer: &mut dyn Writer,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Tally> {
         let progress = self.progress(&inputs);
-        let (mut done, mut failed) = (0_usize, 0_usize);
+        let mut tally = Tally::default();
+        let mut stopped = std::pin::pin!(self.stopped());
         let results = pictures(inputs, self.jobs()).map(|picture| {
             let run = Arc::clone(&run);
             tokio::spawn(async move { run.picture(picture).await })
         });
         let mut results = std::pin::pin!(results.buffered(self.jobs()));
-        while let Some(result) = results.next().await {
+        loop {
+            let result = tokio::select! {
+                result = results.next() => result,
+                stopped = &mut stopped => return stopped.and(Err(anyhow!(
+                    "stopped by a signal after {} pictures; start it again to go on", tally.done
+                ))),
+            };
+            let Some(result) = result else { break };
             let (name, outcome) = result?;
-            done += 1;
+            tally.done += 1;
             if let Err(failure) = &outcome {
-                failed += 1;
+                tally.failed += 1;
+                tally.to_retry += usize::from(failure.retry);
                 say(&format!("{name}: {}", failure.message));
             }
             writer.write(&name, outcome)?;
@@ -161,9 +217,19 @@ impl Detect {
         }
         writer.finish()?;
         if let Some(step) = progress {
-            step.done(format!("{done} pictures"));
+            step.done(format!("{} pictures", tally.done));
         }
-        ensure!(failed == 0, "{failed} of {done} pictures failed");
+        Ok(tally)
+    }
+
+    /// Waits for the signal to stop, which in a container is ignored unless it is waited for. Only a batch waits for
+    /// it: all its results so far are written.
+    async fn stopped(&self) -> anyhow::Result<()> {
+        if self.resume.is_none() {
+            std::future::pending::<()>().await;
+        }
+        let mut signal = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+        signal.recv().await;
         Ok(())
     }
 
@@ -183,6 +249,33 @@ impl Detect {
             query.append_pair("classes", classes);
         }
         query.finish()
+    }
+}
+
+/// How many pictures were tried, and failed.
+#[derive(Default)]
+struct Tally {
+    done: usize,
+    failed: usize,
+    /// Of those that failed: the ones that may succeed another time.
+    to_retry: usize,
+}
+
+impl Tally {
+    fn of_command(&self) -> anyhow::Result<()> {
+        ensure!(self.failed == 0, "{} of {} pictures failed", self.failed, self.done);
+        Ok(())
+    }
+
+    /// A picture that is at fault itself has its line in the results, and would fail again.
+    fn of_batch(&self) -> anyhow::Result<()> {
+        let Self { done, failed, to_retry } = self;
+        say(&format!("{done} pictures, of which {failed} failed"));
+        ensure!(
+            *to_retry == 0,
+            "{to_retry} of {done} pictures failed and may succeed another time: start it again"
+        );
+        Ok(())
     }
 }
 
@@ -249,6 +342,14 @@ impl Run {
         }
         Ok(target)
     }
+}
+
+/// An HTTP client. In an image without a system there are no certificates, so it trusts no server's there: only plain
+/// HTTP works, and pictures in files.
+fn client() -> anyhow::Result<reqwest::Client> {
+    let without_certificates = |_| reqwest::Client::builder().tls_certs_only([]).build();
+    let client = reqwest::Client::builder().build().or_else(without_certificates);
+    client.context("cannot start the HTTP client")
 }
 
 /// The pictures of all inputs, read ahead by as many as are worked on at once.

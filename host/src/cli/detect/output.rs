@@ -127,8 +127,12 @@ impl<W: Write> Writer for JsonLines<W> {
         match outcome {
             Ok(Reply { json: Value::Object(reply), .. }) => line.extend(reply),
             Ok(Reply { json, .. }) => drop(line.insert("reply".to_owned(), json)),
-            Err(Failure { code, message }) => {
-                line.insert("error".to_owned(), json!({"code": code, "message": message}));
+            Err(Failure { code, message, retry }) => {
+                let mut error = json!({"code": code, "message": message});
+                if retry {
+                    error["retry"] = true.into();
+                }
+                line.insert("error".to_owned(), error);
             }
         }
         writeln!(self.0, "{}", Value::Object(line))?;

@@ -1,0 +1,163 @@
+//! The program in a standalone image: a static ELF binary, and the platform that it is for.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, bail, ensure};
+use object::Endianness;
+use object::elf::{EM_AARCH64, EM_X86_64, FileHeader64, PT_INTERP};
+use object::read::elf::{FileHeader, ProgramHeader};
+
+/// A platform in OCI notation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Platform {
+    Amd64,
+    Arm64,
+}
+
+impl Platform {
+    /// The architecture in OCI notation.
+    pub fn architecture(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    /// Whether this program can compile components for it.
+    pub fn is_this_machines(self) -> bool {
+        self.architecture() == crate::pack::architecture()
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "linux/{}", self.architecture())
+    }
+}
+
+/// A binary as the command line names it: `PATH`, or `PLATFORM=PATH`.
+#[derive(Clone, Debug)]
+pub struct BinaryPath {
+    platform: Option<Platform>,
+    path: PathBuf,
+}
+
+impl FromStr for BinaryPath {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let (platform, path) = match text.split_once('=') {
+            Some(("linux/amd64", path)) => (Some(Platform::Amd64), path),
+            Some(("linux/arm64", path)) => (Some(Platform::Arm64), path),
+            Some((platform, _)) if platform.starts_with("linux/") => {
+                bail!("{platform:?} is not a platform of Spotter's: use linux/amd64 or linux/arm64")
+            }
+            _ => (None, text),
+        };
+        Ok(Self { platform, path: path.into() })
+    }
+}
+
+/// A static binary.
+pub struct Binary {
+    pub platform: Platform,
+    pub bytes: Vec<u8>,
+}
+
+impl Binary {
+    /// Reads the binaries, or this program's own if none are named: one for each platform.
+    ///
+    /// # Errors
+    /// If a file is not a static binary for Linux, is not for the platform before its path, or two are for the same one.
+    pub fn read_all(paths: &[BinaryPath]) -> anyhow::Result<Vec<Self>> {
+        if paths.is_empty() {
+            let own = std::env::current_exe().context("cannot find this program's own file")?;
+            return Ok(vec![Self::read(&own)?]);
+        }
+        let mut binaries: Vec<Self> = Vec::new();
+        for BinaryPath { platform, path } in paths {
+            let binary = Self::read(path)?;
+            let (found, path) = (binary.platform, path.display());
+            if let Some(wanted) = platform {
+                ensure!(found == *wanted, "{path} is a binary for {found}, not for {wanted}");
+            }
+            let is_new = binaries.iter().all(|other| other.platform != found);
+            ensure!(is_new, "{path} is the second binary for {found}: name one for each platform");
+            binaries.push(binary);
+        }
+        binaries.sort_by_key(|binary| binary.platform);
+        Ok(binaries)
+    }
+
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+        let (platform, linkage) =
+            inspect(&bytes).with_context(|| format!("{shown} is not a program for Linux"))?;
+        ensure!(
+            linkage == Linkage::Static,
+            "{shown} needs shared libraries, which the image would lack: name a static binary with \
+             `--binary PATH`; a release of Spotter has them, and `cargo build --release --package spotter --target \
+             x86_64-unknown-linux-musl` builds one"
+        );
+        Ok(Self { platform, bytes })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Linkage {
+    Static,
+    /// A loader of the system's loads its libraries.
+    Dynamic,
+}
+
+fn inspect(bytes: &[u8]) -> anyhow::Result<(Platform, Linkage)> {
+    let header = FileHeader64::<Endianness>::parse(bytes)?;
+    let endian = header.endian()?;
+    let platform = match header.e_machine(endian) {
+        EM_X86_64 => Platform::Amd64,
+        EM_AARCH64 => Platform::Arm64,
+        other => bail!("its machine has the number {other}; only amd64 and arm64 are supported"),
+    };
+    let has_loader = header
+        .program_headers(endian, bytes)?
+        .iter()
+        .any(|segment| segment.p_type(endian) == PT_INTERP);
+    Ok((platform, if has_loader { Linkage::Dynamic } else { Linkage::Static }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BinaryPath, Linkage, Platform, inspect};
+
+    #[test]
+    fn a_program_that_needs_a_loader_is_told_from_a_static_one() {
+        // The header of a 64-bit little-endian ELF file for x86-64, with one program header.
+        let elf = |kind: u8| {
+            let mut bytes = vec![0_u8; 120];
+            bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+            (bytes[16], bytes[18], bytes[20]) = (3, 62, 1);
+            (bytes[32], bytes[52], bytes[54], bytes[56]) = (64, 64, 56, 1);
+            bytes[64] = kind;
+            bytes
+        };
+        assert_eq!(inspect(&elf(1)).unwrap(), (Platform::Amd64, Linkage::Static));
+        assert_eq!(inspect(&elf(3)).unwrap(), (Platform::Amd64, Linkage::Dynamic));
+        assert!(inspect(b"#!/bin/sh\n").is_err());
+        let mut other = elf(1);
+        other[18] = 243;
+        assert!(inspect(&other).unwrap_err().to_string().contains("243"));
+    }
+
+    #[test]
+    fn a_platform_may_stand_before_the_path() {
+        let parsed: BinaryPath = "linux/arm64=bin/spotter".parse().unwrap();
+        assert_eq!(parsed.platform, Some(Platform::Arm64));
+        assert_eq!(parsed.path.to_str(), Some("bin/spotter"));
+        let parsed: BinaryPath = "a=b/spotter".parse().unwrap();
+        assert_eq!((parsed.platform, parsed.path.to_str()), (None, Some("a=b/spotter")));
+        assert!("linux/riscv64=a".parse::<BinaryPath>().is_err());
+    }
+}

@@ -1,0 +1,244 @@
+//! An image with this program beside the application, which any container runtime runs: `FROM scratch`, without a
+//! shell, as a user that is not root, and with a root file system that nothing writes
+//! (<https://github.com/opencontainers/image-spec/blob/main/config.md>).
+
+pub mod binary;
+pub mod publish;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use walkdir::WalkDir;
+
+use super::CONFIG_TYPE;
+use super::archive::{MANIFEST_TYPE, TAR_TYPE, append, descriptor, folder};
+use super::pack::digest;
+use binary::{Binary, Platform};
+use spotter_app::App;
+use spotter_app::manifest::{Interruption, Manifest};
+use spotter_progress::Step;
+use spotter_runtime::compiled;
+use spotter_runtime::portable::{self, CpuLevel};
+
+/// The user and group that distributions without a shell use for "not root".
+const USER: &str = "65532:65532";
+/// Where the image has the application, and its compiled code.
+const APPLICATION: &str = "app";
+const COMPILED: &str = "app/compiled";
+/// The defaults of `spotter up` in the image, which the container's own environment and arguments override. The admin
+/// listener and the grace period are those of a pod under the shim.
+const ENVIRONMENT: [(&str, &str); 7] = [
+    ("SPIN_HTTP_LISTEN_ADDR", "0.0.0.0:3000"),
+    ("SPOTTER_ADMIN", "0.0.0.0:3001"),
+    ("SPOTTER_LOG_FORMAT", "json"),
+    ("SPOTTER_GRACE", "25s"),
+    ("SPOTTER_STATE_DIR", "/var/lib/spotter"),
+    ("SPOTTER_COMPILED", "/app/compiled"),
+    ("XDG_CACHE_HOME", "/tmp"),
+];
+
+/// What goes into the image.
+pub struct Contents {
+    pub manifest: Manifest,
+    pub app: App,
+    /// One for each platform.
+    pub binaries: Vec<Binary>,
+    pub level: CpuLevel,
+}
+
+/// An image for one platform or several.
+pub struct StandaloneImage {
+    /// Layers and configurations by digest.
+    blobs: BTreeMap<String, Bytes>,
+    variants: Vec<Variant>,
+}
+
+/// The image's manifest for one platform.
+struct Variant {
+    platform: Platform,
+    manifest: Bytes,
+}
+
+/// A layer: the digests of its archive before and after compression, and the descriptor of the latter.
+struct Layer {
+    diff_id: String,
+    descriptor: Value,
+    made_of: &'static str,
+}
+
+/// Builds the image. It is reproducible.
+///
+/// # Errors
+/// If a component is not built or invalid, or a file cannot be read.
+pub fn build(contents: Contents) -> anyhow::Result<StandaloneImage> {
+    let Contents { manifest, app, binaries, level } = contents;
+    let labels = labels(&manifest);
+    let mut image = StandaloneImage { blobs: BTreeMap::new(), variants: Vec::new() };
+    let code = compiled(&app, &binaries, level)?;
+    let application = image.layer("the application", application(manifest, &app)?)?;
+    let code = code.map(|tar| image.layer("its compiled code", tar)).transpose()?;
+    for binary in binaries {
+        let program = image.layer("spotter", program(&binary)?)?;
+        let code = code.as_ref().filter(|_| binary.platform.is_this_machines());
+        let layers: Vec<&Layer> = [&program, &application].into_iter().chain(code).collect();
+        image.add(binary.platform, &layers, &labels);
+    }
+    Ok(image)
+}
+
+impl StandaloneImage {
+    /// Compresses an archive and adds it.
+    fn layer(&mut self, made_of: &'static str, tar: Vec<u8>) -> anyhow::Result<Layer> {
+        let mut zipped = GzEncoder::new(Vec::new(), Compression::best());
+        zipped.write_all(&tar)?;
+        let zipped = zipped.finish()?;
+        let layer =
+            Layer { diff_id: digest(&tar), descriptor: descriptor(TAR_TYPE, &zipped), made_of };
+        self.blobs.insert(digest(&zipped), zipped.into());
+        Ok(layer)
+    }
+
+    /// Adds the variant for a platform.
+    fn add(&mut self, platform: Platform, layers: &[&Layer], labels: &Value) {
+        let config = config(platform, layers, labels).to_string();
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": descriptor(CONFIG_TYPE, config.as_bytes()),
+            "layers": layers.iter().map(|layer| &layer.descriptor).collect::<Vec<_>>(),
+            "annotations": labels,
+        });
+        self.blobs.insert(digest(config.as_bytes()), config.into());
+        self.variants.push(Variant { platform, manifest: manifest.to_string().into() });
+    }
+}
+
+fn config(platform: Platform, layers: &[&Layer], labels: &Value) -> Value {
+    let environment: Vec<String> =
+        ENVIRONMENT.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let seconds = |number: u64| number * 1_000_000_000;
+    json!({
+        "architecture": platform.architecture(),
+        "os": "linux",
+        "config": {
+            "User": USER,
+            "ExposedPorts": {"3000/tcp": {}, "3001/tcp": {}},
+            "Env": environment,
+            "Entrypoint": ["/spotter", "up"],
+            "WorkingDir": format!("/{APPLICATION}"),
+            "Labels": labels,
+            "StopSignal": "SIGTERM",
+            // Docker's extension of the format; others ignore it.
+            "Healthcheck": {
+                "Test": ["CMD", "/spotter", "health"],
+                "Interval": seconds(10),
+                "Timeout": seconds(3),
+                "StartPeriod": seconds(30),
+                "Retries": 3,
+            },
+        },
+        "rootfs": {
+            "type": "layers",
+            "diff_ids": layers.iter().map(|layer| &layer.diff_id).collect::<Vec<_>>(),
+        },
+        "history": layers
+            .iter()
+            .map(|layer| json!({"created_by": "spotter image --standalone", "comment": layer.made_of}))
+            .collect::<Vec<_>>(),
+    })
+}
+
+/// <https://github.com/opencontainers/image-spec/blob/main/annotations.md>.
+fn labels(manifest: &Manifest) -> Value {
+    let application = &manifest.application;
+    let mut labels = json!({"org.opencontainers.image.title": application.name});
+    for (key, value) in
+        [("version", &application.version), ("description", &application.description)]
+    {
+        if !value.is_empty() {
+            labels[format!("org.opencontainers.image.{key}")] = value.as_str().into();
+        }
+    }
+    labels
+}
+
+/// The binary, and an empty `/tmp`, which a runtime can mount over.
+fn program(binary: &Binary) -> anyhow::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = header_of(0o755, binary.bytes.len());
+    tar.append_data(&mut header, "spotter", binary.bytes.as_slice())?;
+    append_folder(&mut tar, Path::new("tmp"), 0o1777)?;
+    Ok(tar.into_inner()?)
+}
+
+/// Appends a folder, which a runtime would otherwise create with a mode of its own choice.
+fn append_folder(tar: &mut tar::Builder<Vec<u8>>, path: &Path, mode: u32) -> anyhow::Result<()> {
+    let mut header = header_of(mode, 0);
+    header.set_entry_type(tar::EntryType::Directory);
+    tar.append_data(&mut header, path, std::io::empty())?;
+    Ok(())
+}
+
+/// A header without an owner or a time, so that the archive depends only on the content.
+fn header_of(mode: u32, length: usize) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(length as u64);
+    header.set_mode(mode);
+    header.set_mtime(0);
+    header
+}
+
+/// The application as `spotter pull` writes it, and how its components are interrupted: who writes an image with its
+/// own runtime is also the one who operates it.
+fn application(manifest: Manifest, app: &App) -> anyhow::Result<Vec<u8>> {
+    let folder = folder(manifest, app)?;
+    let mut tar = tar::Builder::new(Vec::new());
+    for entry in WalkDir::new(folder.path()).sort_by_file_name() {
+        let entry = entry?;
+        let inside = Path::new(APPLICATION).join(entry.path().strip_prefix(folder.path())?);
+        if entry.file_type().is_dir() {
+            append_folder(&mut tar, &inside, 0o755)?;
+            continue;
+        }
+        let mut bytes = std::fs::read(entry.path())?;
+        if inside == Path::new(APPLICATION).join("spin.toml") {
+            bytes = with_interruption(&String::from_utf8(bytes)?, app)?.into_bytes();
+        }
+        append(&mut tar, &inside.to_string_lossy(), &bytes)?;
+    }
+    Ok(tar.into_inner()?)
+}
+
+fn with_interruption(manifest: &str, app: &App) -> anyhow::Result<String> {
+    let mut manifest: toml_edit::DocumentMut = manifest.parse()?;
+    for (id, component) in &app.components {
+        if component.interruption == Interruption::Watchdog {
+            manifest["component"][id]["tool"]["spotter"]["interruption"] =
+                toml_edit::value("watchdog");
+        }
+    }
+    Ok(manifest.to_string())
+}
+
+/// The compiled code of every component for this machine's architecture; `None` if no binary is for it.
+fn compiled(app: &App, binaries: &[Binary], level: CpuLevel) -> anyhow::Result<Option<Vec<u8>>> {
+    if !binaries.iter().any(|binary| binary.platform.is_this_machines()) {
+        return Ok(None);
+    }
+    let mut tar = tar::Builder::new(Vec::new());
+    append_folder(&mut tar, Path::new(COMPILED), 0o755)?;
+    for (id, component) in &app.components {
+        let step = Step::start(format!("Compiling `{id}` for the image"));
+        let code = portable::compile(component, level)?;
+        let name = compiled::file_name(&component.source).with_context(|| format!("`{id}`"))?;
+        append(&mut tar, &format!("{COMPILED}/{name}"), &code)?;
+        step.done(format!("Compiled `{id}` for the image"));
+    }
+    Ok(Some(tar.into_inner()?))
+}

@@ -1,0 +1,40 @@
+//! The flags of `spotter image` and `spotter push` for an image that holds this program too.
+
+use clap::Args;
+
+use spotter_app::App;
+use spotter_app::manifest::Manifest;
+use spotter_registry::standalone::binary::{Binary, BinaryPath};
+use spotter_registry::standalone::{self, Contents, StandaloneImage};
+use spotter_runtime::portable::CpuLevel;
+
+/// Whether and how this program is part of the image.
+#[derive(Args)]
+pub(super) struct StandaloneArguments {
+    /// Add this program, so that any container runtime runs the image
+    #[arg(long)]
+    pub(super) standalone: bool,
+    /// The static binary to add, instead of this program's own; repeat it for an image for several platforms
+    #[arg(long, value_name = "[PLATFORM=]PATH", requires = "standalone")]
+    binary: Vec<BinaryPath>,
+    /// The processors that the compiled code in the image is for; on others, the container compiles it at each start
+    #[arg(
+        long,
+        value_enum,
+        value_name = "LEVEL",
+        default_value = "x86-64-v3",
+        requires = "standalone"
+    )]
+    cpu_level: CpuLevel,
+}
+
+impl StandaloneArguments {
+    /// Builds the image.
+    ///
+    /// # Errors
+    /// If a binary is not static, or the application cannot be packed or compiled.
+    pub(super) fn build(&self, app: App, manifest: Manifest) -> anyhow::Result<StandaloneImage> {
+        let binaries = Binary::read_all(&self.binary)?;
+        standalone::build(Contents { manifest, app, binaries, level: self.cpu_level })
+    }
+}
