@@ -3,7 +3,9 @@
 #![allow(unsafe_code, reason = "the macro that exports the handler writes unsafe code")]
 
 use futures_util::{SinkExt, StreamExt};
-use spin_sdk::http::{Fields, IncomingRequest, Method, OutgoingResponse, ResponseOutparam};
+use spin_sdk::http::{
+    Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam,
+};
 use spin_sdk::http_component;
 
 use crate::api::{MAX_BODY_BYTES, Reply, Request, Route};
@@ -69,23 +71,44 @@ async fn read_body(request: IncomingRequest) -> Result<Vec<u8>, Error> {
 }
 
 async fn send(reply: Reply, method: &str, out: ResponseOutparam) {
-    let mut headers = vec![
-        ("content-type".to_owned(), reply.content_type.as_bytes().to_vec()),
-        ("content-length".to_owned(), reply.body.len().to_string().into_bytes()),
-    ];
-    for (name, value) in reply.headers {
-        headers.push((name.to_owned(), value.into_bytes()));
+    let mut headers = vec![("content-type", reply.content_type.to_owned())];
+    if reply.trailers.is_empty() {
+        headers.push(("content-length", reply.body.len().to_string()));
     }
-    let fields = Fields::from_list(&headers).unwrap_or_else(|_| Fields::new());
-    let response = OutgoingResponse::new(fields);
+    headers.extend(reply.headers);
+    let response = OutgoingResponse::new(fields(headers));
     // All statuses in `Error::status` are valid.
     let _ = response.set_status_code(reply.status);
+    if !reply.trailers.is_empty() {
+        let Ok(body) = response.body() else { return };
+        out.set(response);
+        return send_with_trailers(body, &reply.body, reply.trailers);
+    }
     let mut body = response.take_body();
     out.set(response);
     if method != "HEAD" {
         // If the client has disconnected, there is nothing left to do.
         let _ = body.send(reply.body).await;
     }
+}
+
+/// The SDK's stream cannot end with trailers.
+fn send_with_trailers(body: OutgoingBody, content: &[u8], trailers: Vec<(&str, String)>) {
+    /// The most that wasi:io takes at once.
+    const MAX_WRITE_BYTES: usize = 4096;
+    if let Ok(stream) = body.write() {
+        for piece in content.chunks(MAX_WRITE_BYTES) {
+            // If the client has disconnected, there is nothing left to do.
+            let _ = stream.blocking_write_and_flush(piece);
+        }
+    }
+    let _ = OutgoingBody::finish(body, Some(fields(trailers)));
+}
+
+fn fields(entries: Vec<(&str, String)>) -> Fields {
+    let entries: Vec<_> =
+        entries.into_iter().map(|(name, value)| (name.to_owned(), value.into_bytes())).collect();
+    Fields::from_list(&entries).unwrap_or_else(|_| Fields::new())
 }
 
 fn method_name(method: &Method) -> &str {

@@ -59,6 +59,10 @@ pub enum Error {
     BadJson { reason: String },
     #[error("the picture is not valid base64: {reason}")]
     BadBase64 { reason: String },
+    #[error("cannot read the message: {reason}")]
+    BadMessage { reason: String },
+    #[error("the message is compressed, which is not supported: send it as it is")]
+    CompressedMessage,
     #[error("cannot read the tensor: {reason}")]
     BadTensor { reason: String },
     #[error("picture {number} of {count}: {error}")]
@@ -99,6 +103,8 @@ impl Error {
             Self::BadForm { .. } => "bad_form",
             Self::BadJson { .. } => "bad_json",
             Self::BadBase64 { .. } => "bad_base64",
+            Self::BadMessage { .. } => "bad_message",
+            Self::CompressedMessage => "compressed_message",
             Self::BadTensor { .. } => "bad_tensor",
             Self::InPicture { error, .. } => error.code(),
             Self::NotFound { .. } => "not_found",
@@ -120,6 +126,7 @@ impl Error {
             | Self::BadForm { .. }
             | Self::BadJson { .. }
             | Self::BadBase64 { .. }
+            | Self::BadMessage { .. }
             | Self::BadTensor { .. } => 400,
             Self::InPicture { error, .. } => error.status(),
             Self::NotFound { .. } | Self::UnknownModel { .. } | Self::UnknownVersion { .. } => 404,
@@ -129,7 +136,7 @@ impl Error {
             | Self::PictureNeedsTooMuchMemory { .. }
             | Self::MetadataTooLarge { .. }
             | Self::TooManyPixels { .. } => 413,
-            Self::UnsupportedMediaType { .. } => 415,
+            Self::UnsupportedMediaType { .. } | Self::CompressedMessage => 415,
             Self::NotAPicture { .. } | Self::TruncatedPicture { .. } => 422,
             Self::NotBaked | Self::Internal(_) => 500,
         }

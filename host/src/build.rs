@@ -74,7 +74,10 @@ fn bake_to(bake: &Bake, target: &Path) -> anyhow::Result<()> {
     let module = std::fs::read(&bake.module)
         .with_context(|| format!("cannot read {}", bake.module.display()))?;
     let component = match &bake.model {
-        Some(folder) => baked(&module, &ModelFolder::read(folder)?)?,
+        Some(folder) => {
+            let cached = baked(&module, &ModelFolder::read(folder)?)?;
+            std::fs::read(&cached).with_context(|| format!("cannot read {}", cached.display()))?
+        }
         None => wrap(&module, Adapter::Reactor)?,
     };
     if std::fs::read(target).is_ok_and(|present| present == component) {
@@ -87,16 +90,18 @@ fn bake_to(bake: &Bake, target: &Path) -> anyhow::Result<()> {
     cache::write_whole(target, &component)
 }
 
-/// Bakes a model into a module, or reads the result from the cache.
-fn baked(module: &[u8], model: &ModelFolder) -> anyhow::Result<Vec<u8>> {
+/// Bakes a model into a module, or finds the result in the cache. Returns the component's path there.
+///
+/// # Errors
+/// If the model or the module is invalid, or the cache cannot be written.
+pub fn baked(module: &[u8], model: &ModelFolder) -> anyhow::Result<PathBuf> {
     let key = bake::key(module, model);
     let cached = cache::folder("baked")?.join(format!("{key}.wasm"));
-    if let Ok(component) = std::fs::read(&cached) {
-        return Ok(component);
+    if !cached.is_file() {
+        let component = bake::bake_with_progress(module, model)?;
+        cache::write_whole(&cached, &component)?;
     }
-    let component = bake::bake_with_progress(module, model)?;
-    cache::write_whole(&cached, &component)?;
-    Ok(component)
+    Ok(cached)
 }
 
 fn absolute(folder: &Path) -> anyhow::Result<PathBuf> {

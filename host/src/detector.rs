@@ -1,22 +1,37 @@
-//! The detector that comes with `spotter`: a baked component in the binary, or else the one of the checkout in which
-//! the binary was compiled.
+//! The detector that comes with `spotter`: in the binary, or else the one of the checkout in which the binary was
+//! compiled.
+
+use crate::toolchain::Request;
 
 /// The bytes of the baked component.
 ///
 /// # Errors
 /// If the detector in the binary cannot be decompressed.
 #[cfg(embedded_detector)]
-pub fn component(_: crate::toolchain::Request) -> anyhow::Result<Vec<u8>> {
+pub fn component(_: Request) -> anyhow::Result<Vec<u8>> {
+    decompressed(include_bytes!(concat!(env!("OUT_DIR"), "/detector.wasm.gz")))
+}
+
+/// The bytes of the core module, before a model is baked into it.
+///
+/// # Errors
+/// If the module in the binary cannot be decompressed.
+#[cfg(embedded_detector)]
+pub fn module(_: Request) -> anyhow::Result<Vec<u8>> {
+    decompressed(include_bytes!(concat!(env!("OUT_DIR"), "/module.wasm.gz")))
+}
+
+#[cfg(embedded_detector)]
+fn decompressed(compressed: &[u8]) -> anyhow::Result<Vec<u8>> {
     use std::io::Read;
 
     use anyhow::Context;
 
-    const COMPRESSED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/detector.wasm.gz"));
-    let mut component = Vec::new();
-    flate2::read::GzDecoder::new(COMPRESSED)
-        .read_to_end(&mut component)
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(compressed)
+        .read_to_end(&mut bytes)
         .context("the detector in this binary is damaged")?;
-    Ok(component)
+    Ok(bytes)
 }
 
 /// The bytes of the checkout's component. Builds it first if necessary.
@@ -24,7 +39,23 @@ pub fn component(_: crate::toolchain::Request) -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// If the checkout no longer exists, or the build fails.
 #[cfg(not(embedded_detector))]
-pub fn component(toolchain: crate::toolchain::Request) -> anyhow::Result<Vec<u8>> {
+pub fn component(toolchain: Request) -> anyhow::Result<Vec<u8>> {
+    read(&built(toolchain)?.source)
+}
+
+/// The bytes of the checkout's core module, before a model is baked into it. Builds it first if necessary.
+///
+/// # Errors
+/// If the checkout no longer exists, or the build fails.
+#[cfg(not(embedded_detector))]
+pub fn module(toolchain: Request) -> anyhow::Result<Vec<u8>> {
+    use anyhow::Context;
+
+    read(&built(toolchain)?.bake.context("the checkout's detector has no module")?.module)
+}
+
+#[cfg(not(embedded_detector))]
+fn built(toolchain: Request) -> anyhow::Result<spotter_app::Component> {
     use std::path::Path;
 
     use anyhow::{Context, ensure};
@@ -38,9 +69,14 @@ pub fn component(toolchain: crate::toolchain::Request) -> anyhow::Result<Vec<u8>
         "this `spotter` carries no detector, and the checkout it was compiled in no longer exists \
          ({MANIFEST}); install it again, or use a release"
     );
-    let app = App::load(manifest, &Choices::default())?;
+    let mut app = App::load(manifest, &Choices::default())?;
     crate::build::build(&app, toolchain)?;
-    let detector = app.components.get("detector").context("the checkout has no detector")?;
-    std::fs::read(&detector.source)
-        .with_context(|| format!("cannot read {}", detector.source.display()))
+    app.components.remove("detector").context("the checkout has no detector")
+}
+
+#[cfg(not(embedded_detector))]
+fn read(file: &std::path::Path) -> anyhow::Result<Vec<u8>> {
+    use anyhow::Context;
+
+    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }

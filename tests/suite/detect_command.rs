@@ -122,6 +122,61 @@ fn standard_input_is_one_picture_or_a_stream_of_jpegs() {
 }
 
 #[test]
+fn what_follows_the_only_picture_of_standard_input_is_ignored_with_a_warning() {
+    let mut cat = pictures::jpeg(&pictures::cat());
+    cat.extend(b"\0\0a camera's own data");
+    let output = detect_from(&cat, &["-", "--format", "jsonl"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("ignoring what follows the picture"), "{}", stderr(&output));
+    let found = lines(&output);
+    assert_eq!((found.len(), found[0]["file"].as_str(), label(&found[0])), (1, Some("-"), "cat"));
+}
+
+#[test]
+fn the_only_picture_of_standard_input_is_drawn_into_the_file_and_a_stream_needs_a_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("boxes.png");
+    let cat = pictures::jpeg(&pictures::cat());
+    let output = detect_from(&cat, &["-", "-o", path(&file)]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(image::image_dimensions(&file).expect("a picture"), (451, 300));
+
+    let stream = [cat.as_slice(), &cat].concat();
+    let other = folder.path().join("other.png");
+    let refused = detect_from(&stream, &["-", "-o", path(&other)]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("name a folder"), "{}", stderr(&refused));
+    assert!(!other.exists());
+    let frames = folder.path().join("frames");
+    let drawn = detect_from(&stream, &["-", "-o", path(&frames)]);
+    assert!(drawn.status.success(), "{}", stderr(&drawn));
+    assert!(frames.join("frame-000002.jpg").is_file());
+}
+
+#[test]
+fn a_pattern_reads_no_deeper_than_it_matches() {
+    // Somewhere below, there is always a folder that cannot be read.
+    let output = run(&["detect", "/proc/*.png"]);
+    assert!(stderr(&output).contains("no file matches /proc/*.png"), "{}", stderr(&output));
+}
+
+#[test]
+fn colours_are_for_a_terminal_and_no_color_turns_them_off() {
+    component();
+    let printed = |environment: &[(&str, &str)]| {
+        let mut command = Command::new(spotter());
+        command.args(["detect", CAT]).current_dir(root());
+        command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
+        stdout(&command.envs(environment.iter().copied()).output().expect("spotter starts"))
+    };
+    let plain = printed(&[]);
+    assert!(plain.contains("  cat  ") && !plain.contains('\x1b'), "{plain:?}");
+    let coloured = printed(&[("CLICOLOR_FORCE", "1")]);
+    assert!(coloured.contains("\x1b[36mcat"), "{coloured:?}");
+    assert_eq!(printed(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]), plain);
+}
+
+#[test]
 fn a_server_elsewhere_and_a_picture_elsewhere_give_the_same_result() {
     let server = Server::shared();
     let remote = run(&["detect", CAT, "--json", "--server", &server.url("")]);

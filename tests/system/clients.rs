@@ -25,15 +25,24 @@ fn packages() -> PathBuf {
     )
 }
 
+/// Triton's client for gRPC, which brings a large package.
+fn grpc_packages() -> PathBuf {
+    peer::python_packages("grpc-client", &["tritonclient[grpc]==2.73.0"])
+}
+
 /// Runs `tests/clients/SCRIPT`, which prints what its client found with a threshold of 0.3.
 fn finds_the_same(script: &str) {
+    finds_the_same_with(script, packages());
+}
+
+fn finds_the_same_with(script: &str, packages: PathBuf) {
     let server = Server::shared();
     let output = Command::new("python3")
         .arg(root().join("tests/clients").join(script))
         .arg(server.address())
         .arg(root().join("tests/pictures").join(PICTURE))
         .arg(MODEL)
-        .env("PYTHONPATH", packages())
+        .env("PYTHONPATH", packages)
         .env("HF_HUB_DISABLE_TELEMETRY", "1")
         .output()
         .expect("python3 starts");
@@ -61,6 +70,12 @@ fn deepstacks_clients_find_what_detect_finds() {
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn tritons_client_finds_what_detect_finds() {
     finds_the_same("triton_client.py");
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn tritons_client_over_grpc_finds_what_detect_finds() {
+    finds_the_same_with("triton_grpc_client.py", grpc_packages());
 }
 
 #[test]

@@ -50,6 +50,7 @@ pub struct Request<'r> {
 enum Api {
     Native,
     DeepStack,
+    Grpc,
     HuggingFace,
     OpenInference,
     Roboflow,
@@ -61,6 +62,7 @@ impl Api {
         match path.split('/').nth(1) {
             Some("v1") => Self::DeepStack,
             Some("v2") => Self::OpenInference,
+            Some(service) if service.starts_with("inference.") => Self::Grpc,
             Some("models") => Self::HuggingFace,
             Some("infer" | "model") => Self::Roboflow,
             _ => Self::Native,
@@ -72,6 +74,7 @@ impl Api {
         let reply = match self {
             Self::Native => Reply::error(error),
             Self::DeepStack => deepstack::error(error),
+            Self::Grpc => open_inference::grpc::error(error),
             Self::HuggingFace | Self::OpenInference => open_inference::error(error),
             Self::Roboflow => roboflow::error(error),
         };

@@ -19,12 +19,14 @@ pub struct Reply {
     /// Headers other than `content-type` and `content-length`.
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
+    /// Fields that follow the body.
+    pub trailers: Vec<(&'static str, String)>,
 }
 
 impl Reply {
     /// A reply without further headers.
     pub(super) fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
-        Self { status, content_type, headers: Vec::new(), body }
+        Self { status, content_type, headers: Vec::new(), body, trailers: Vec::new() }
     }
 
     /// A JSON reply.
@@ -42,6 +44,12 @@ impl Reply {
     /// Adds a header.
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Adds a trailer.
+    pub(super) fn trailing(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.trailers.push((name, value.into()));
         self
     }
 

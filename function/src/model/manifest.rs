@@ -11,6 +11,8 @@ use super::head::Output;
 pub struct Manifest {
     /// The model's name in replies.
     pub name: String,
+    /// The licence of the weights, as an SPDX expression; for a reader.
+    pub license: Option<String>,
     pub input: Input,
     pub output: Output,
     pub thresholds: Thresholds,

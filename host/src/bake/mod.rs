@@ -2,6 +2,7 @@
 //! memory.
 
 pub mod density;
+pub mod description;
 mod snapshot;
 
 use std::path::{Path, PathBuf};
@@ -9,11 +10,12 @@ use std::path::{Path, PathBuf};
 use crate::toolchain::TARGET;
 use anyhow::{Context, ensure};
 use density::Density;
+use description::Description;
 use spotter_progress::{Step, say};
 use spotter_runtime::wrap::{Adapter, wrap};
 
 /// Change it whenever baking the same files would produce different bytes.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/3");
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/4");
 
 /// The files of a model, in their folder.
 pub struct ModelFolder {
@@ -52,6 +54,16 @@ impl ModelFolder {
         Ok(Self { path: path.to_owned(), contents })
     }
 
+    /// The contents of `model.toml`, `labels.txt` and `model.onnx`.
+    pub fn files(&self) -> [&[u8]; 3] {
+        std::array::from_fn(|index| self.contents[index].as_slice())
+    }
+
+    /// The path of a file in the folder, for an error.
+    fn path_of(&self, file: &str) -> String {
+        self.path.join(file).display().to_string()
+    }
+
     /// The folder's name.
     pub fn name(&self) -> String {
         self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
@@ -83,7 +95,9 @@ pub fn bake(module: &[u8], model: &ModelFolder) -> anyhow::Result<Baked> {
     let snapshot = snapshot::take(module, &model.contents)?;
     let density = Density::of_module(&snapshot)?;
     ensure!(density.is_mapped(), "{density}");
-    Ok(Baked { component: wrap(&snapshot, Adapter::Proxy)?, density })
+    let mut component = wrap(&snapshot, Adapter::Proxy)?;
+    Description::of(model)?.append_to(&mut component)?;
+    Ok(Baked { component, density })
 }
 
 /// Bakes, and reports the progress and the snapshot's density on standard error.

@@ -4,10 +4,12 @@ mod bake;
 mod bench;
 mod build;
 mod check;
+mod completions;
 mod detect;
 mod health;
 mod image;
 mod login;
+mod manual;
 mod model;
 mod new;
 mod node;
@@ -26,9 +28,18 @@ use spotter_progress::say;
 use spotter_server::tls::choose_cryptography;
 use spotter_up::EX_USAGE;
 
+/// What `--help` says last.
+const EXIT_STATUS: &str = "\
+Exit status:
+  0   success
+  1   an error, or a picture that failed
+  64  wrong usage
+
+With NO_COLOR set, nothing is printed in colour.";
+
 /// Runs WebAssembly functions: reads spin.toml, builds, bakes and serves.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version, about, after_help = EXIT_STATUS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -52,6 +63,8 @@ enum Command {
     Image(image::Image),
     Shim(shim::Shim),
     Node(node::Node),
+    Completions(completions::Completions),
+    Man(manual::Man),
 }
 
 /// Parses the command line and runs the subcommand. Exits with 0 on success, 64 on wrong usage, and 1 on any
@@ -83,6 +96,8 @@ pub fn run() -> ExitCode {
         Command::Login(command) => command.run(),
         Command::Image(command) => command.run(),
         Command::Shim(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
         // Its result is its exit status.
         Command::Node(command) => return command.run(),
     };

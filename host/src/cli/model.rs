@@ -1,5 +1,11 @@
 //! `spotter model`: what helps to prepare a model.
 
+mod add;
+mod check;
+mod export;
+mod manifest;
+mod show;
+
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -8,7 +14,7 @@ use clap::{Args, Subcommand};
 use crate::onnx::{Network, guess};
 use spotter_progress::{print, say};
 
-/// Prepare a model
+/// Prepare a model, and manage those of an application
 #[derive(Args)]
 pub(super) struct Model {
     #[command(subcommand)]
@@ -18,6 +24,10 @@ pub(super) struct Model {
 #[derive(Subcommand)]
 enum ModelCommand {
     Inspect(Inspect),
+    Check(check::Check),
+    Add(Box<add::Add>),
+    List(show::List),
+    Show(show::Show),
 }
 
 /// Describe an ONNX file, and print a first model.toml for it
@@ -30,7 +40,11 @@ struct Inspect {
 impl Model {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match self.command {
-            ModelCommand::Inspect(inspect) => inspect.run(),
+            ModelCommand::Inspect(command) => command.run(),
+            ModelCommand::Check(command) => command.run(),
+            ModelCommand::Add(command) => command.run(),
+            ModelCommand::List(command) => command.run(),
+            ModelCommand::Show(command) => command.run(),
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Network {
     pub outputs: Vec<Value>,
     /// How often each operator is used.
     pub operators: BTreeMap<String, usize>,
+    /// What the exporter says of the model.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// An input or an output.
@@ -60,6 +62,7 @@ impl Network {
             inputs: graph.input.iter().filter(is_input).map(Value::of).collect(),
             outputs: graph.output.iter().map(Value::of).collect(),
             operators,
+            metadata: model.metadata.into_iter().map(|entry| (entry.key, entry.value)).collect(),
         })
     }
 }
@@ -111,6 +114,16 @@ impl std::fmt::Display for Element {
 struct Model {
     #[prost(message, optional, tag = "7")]
     graph: Option<Graph>,
+    #[prost(message, repeated, tag = "14")]
+    metadata: Vec<Entry>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Entry {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(string, tag = "2")]
+    value: String,
 }
 
 #[derive(Clone, PartialEq, Message)]

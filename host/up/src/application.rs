@@ -114,12 +114,7 @@ impl AppArguments {
 
     /// What `--from` names, or the nearest manifest.
     pub fn source(&self) -> PathBuf {
-        const MANIFEST: &str = "spin.toml";
-        const MAX_FOLDERS: usize = 20;
-        let above = |path: &PathBuf| Some(Path::new("..").join(path));
-        let manifests = std::iter::successors(Some(PathBuf::from(MANIFEST)), above);
-        let nearest = || manifests.take(MAX_FOLDERS).find(|manifest| manifest.is_file());
-        self.from.clone().or_else(nearest).unwrap_or_else(|| MANIFEST.into())
+        self.from.clone().unwrap_or_else(nearest_manifest)
     }
 
     /// The path of the application. An image is pulled first, unless it is in the cache.
@@ -131,6 +126,17 @@ impl AppArguments {
         let reference = spotter_registry::reference(&source.to_string_lossy())?;
         Ok(block_on(spotter_registry::pull(&reference))?.0)
     }
+}
+
+/// The manifest in this folder or the nearest one above; the one in this folder, if there is none.
+#[must_use]
+pub fn nearest_manifest() -> PathBuf {
+    const MANIFEST: &str = "spin.toml";
+    const MAX_FOLDERS: usize = 20;
+    let above = |path: &PathBuf| Some(Path::new("..").join(path));
+    let mut manifests = std::iter::successors(Some(PathBuf::from(MANIFEST)), above);
+    let nearest = manifests.by_ref().take(MAX_FOLDERS).find(|manifest| manifest.is_file());
+    nearest.unwrap_or_else(|| MANIFEST.into())
 }
 
 /// Splits a flag's `NAME=VALUE`.

@@ -9,7 +9,7 @@ mod variables;
 
 use anyhow::Context;
 
-pub use application::AppArguments;
+pub use application::{AppArguments, nearest_manifest};
 pub use serve::{Compiled, Serve};
 
 /// The exit status for wrong usage (`EX_USAGE` in sysexits.h).

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -36,7 +37,6 @@ pub(crate) struct Log {
 impl LogFormat {
     /// Starts logging all targets but `silent`. `RUST_LOG` sets the level, `info` by default.
     pub(crate) fn start(self, silent: Option<&str>) -> anyhow::Result<Log> {
-        use std::io::IsTerminal;
         let mut filter =
             EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         if let Some(target) = silent {
@@ -51,7 +51,7 @@ impl LogFormat {
         let lines = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(writer)
-            .with_ansi(std::io::stderr().is_terminal());
+            .with_ansi(AutoStream::choice(&std::io::stderr()) != ColorChoice::Never);
         // If logging has already been started in this process, that stays in effect.
         let _ = match self {
             Self::Pretty => lines.try_init(),

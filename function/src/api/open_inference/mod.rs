@@ -1,8 +1,9 @@
-//! The Open Inference Protocol, version 2, over HTTP: `/v2`, as KServe and Triton serve it.
+//! The Open Inference Protocol, version 2, as KServe and Triton serve it: over HTTP at `/v2`, and over gRPC.
 //!
 //! Sources: `inference_rest.md` of kserve/open-inference-protocol; Triton's `extension_binary_data.md`.
 
 pub(super) mod data;
+pub(super) mod grpc;
 pub(super) mod request;
 pub(super) mod tensors;
 
@@ -13,6 +14,10 @@ use super::{Reply, Request, detection};
 use crate::error::Error;
 use crate::model::Model;
 use request::Inference;
+
+const SERVER_NAME: &str = "spotter";
+
+const PLATFORM: &str = "tract_onnx";
 
 /// The name of the only input.
 const INPUT: &str = "image";
@@ -75,7 +80,7 @@ pub(super) struct Failure {
 /// `GET /v2`.
 pub(super) fn server(_: &Model, _: &Request) -> Result<Reply, Error> {
     let version = env!("CARGO_PKG_VERSION");
-    Ok(Reply::json(200, &Server { name: "spotter", version, extensions: ["binary_tensor_data"] }))
+    Ok(Reply::json(200, &Server { name: SERVER_NAME, version, extensions: ["binary_tensor_data"] }))
 }
 
 /// `GET /v2/health/live`.
@@ -98,7 +103,7 @@ pub(super) fn metadata(model: &Model, _: &Request) -> Result<Reply, Error> {
     let metadata = Metadata {
         name: &model.manifest().name,
         versions: [MODEL_VERSION],
-        platform: "tract_onnx",
+        platform: PLATFORM,
         inputs: [TensorMetadata { name: INPUT, datatype: "BYTES", shape: &[-1] }],
         outputs: tensors::METADATA,
     };

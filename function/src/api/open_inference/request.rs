@@ -148,32 +148,68 @@ fn split<'r>(request: &Request<'r>) -> Result<(&'r [u8], &'r [u8]), Error> {
 
 impl Input {
     fn pictures<'r>(self, binary: &'r [u8]) -> Result<Vec<Source<'r>>, Error> {
-        if self.name != INPUT {
-            let name = shortened(&self.name);
+        let content = match (self.parameters.binary_data_size, self.data) {
+            (Some(size), _) if size != binary.len() => {
+                return Err(bad(format!(
+                    "binary_data_size is {size}, but {} bytes follow the JSON",
+                    binary.len()
+                )));
+            }
+            (Some(_), _) => Content::Binary(binary),
+            (None, Some(Data::Texts(texts))) => Content::Texts(texts),
+            (None, Some(Data::Numbers(numbers))) => Content::Numbers(numbers),
+            (None, None) => {
+                return Err(bad("it has neither `data` nor `binary_data_size`".into()));
+            }
+        };
+        let (name, datatype, shape) = (&self.name, &self.datatype, &self.shape.0);
+        Tensor { name, datatype, shape, content }.pictures()
+    }
+}
+
+/// An input tensor, whichever way it came.
+pub(super) struct Tensor<'t, 'r> {
+    pub(super) name: &'t str,
+    pub(super) datatype: &'t str,
+    pub(super) shape: &'t [usize],
+    pub(super) content: Content<'r>,
+}
+
+/// A tensor's elements.
+pub(super) enum Content<'r> {
+    /// In the protocol's binary form.
+    Binary(&'r [u8]),
+    /// Files in base64.
+    Texts(Vec<String>),
+    Numbers(Vec<u8>),
+    Files(Vec<&'r [u8]>),
+}
+
+impl<'r> Tensor<'_, 'r> {
+    /// The pictures in the tensor.
+    ///
+    /// # Errors
+    /// If its name, type or shape is not the input's, or its elements are malformed.
+    pub(super) fn pictures(self) -> Result<Vec<Source<'r>>, Error> {
+        let Self { name, datatype, shape, content } = self;
+        if name != INPUT {
+            let name = shortened(name);
             return Err(bad(format!("there is no input {name:?}: send one named `{INPUT}`")));
         }
-        let shape = self.shape.0.as_slice();
         let batch = shape.first().copied().unwrap_or(1);
         if batch > MAX_PICTURES {
             return Err(Error::TooManyPictures { count: batch, limit: MAX_PICTURES });
         }
-        let data = match (self.parameters.binary_data_size, self.data) {
-            (Some(size), _) if size != binary.len() => Err(bad(format!(
-                "binary_data_size is {size}, but {} bytes follow the JSON",
-                binary.len()
-            ))),
-            (Some(_), _) => Ok(None),
-            (None, Some(data)) => Ok(Some(data)),
-            (None, None) => Err(bad("it has neither `data` nor `binary_data_size`".into())),
-        }?;
-        let pictures = match (self.datatype.as_str(), data) {
-            ("BYTES", None) => {
-                elements(binary)?.into_iter().map(Cow::Borrowed).map(Source::File).collect()
-            }
-            ("BYTES", Some(Data::Texts(texts))) => files(&texts)?,
-            ("UINT8", None) => return frames(shape, binary),
-            ("UINT8", Some(Data::Numbers(numbers))) => return frames(shape, &numbers),
-            ("BYTES" | "UINT8", Some(_)) => {
+        let borrowed = |files: Vec<&'r [u8]>| -> Vec<Source<'r>> {
+            files.into_iter().map(Cow::Borrowed).map(Source::File).collect()
+        };
+        let pictures = match (datatype, content) {
+            ("BYTES", Content::Binary(binary)) => borrowed(elements(binary)?),
+            ("BYTES", Content::Files(elements)) => borrowed(elements),
+            ("BYTES", Content::Texts(texts)) => files(&texts)?,
+            ("UINT8", Content::Binary(binary)) => return frames(shape, binary),
+            ("UINT8", Content::Numbers(numbers)) => return frames(shape, &numbers),
+            ("BYTES" | "UINT8", _) => {
                 return Err(bad(
                     "`data` must be base64 strings for BYTES, and numbers for UINT8".into()
                 ));

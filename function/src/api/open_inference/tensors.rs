@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::TensorMetadata;
-use super::request::Outputs;
+use super::request::{Outputs, RequestedOutput};
 use crate::Report;
 use crate::api::Reply;
 use crate::api::routes::MODEL_VERSION;
@@ -60,7 +60,7 @@ struct BinaryData {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
-enum Data {
+pub(super) enum Data {
     Fp32(Vec<f32>),
     Int32(Vec<i32>),
 }
@@ -106,30 +106,37 @@ pub(super) fn reply(
 
 /// The outputs that the client wants, and whether it wants each as binary data.
 fn selected(wanted: &Outputs) -> Result<Vec<(TensorMetadata, bool)>, Error> {
-    if wanted.named.is_empty() {
-        return Ok(METADATA.into_iter().map(|output| (output, wanted.binary_by_default)).collect());
+    let is_binary = |index: usize| {
+        let own = wanted.named.get(index).and_then(|output| output.parameters.binary_data);
+        own.unwrap_or(wanted.binary_by_default)
+    };
+    let outputs = named(&wanted.named)?.into_iter().enumerate();
+    Ok(outputs.map(|(index, metadata)| (metadata, is_binary(index))).collect())
+}
+
+/// The outputs of these names; all, if there is no name.
+///
+/// # Errors
+/// If there is no output of a name.
+pub(super) fn named(wanted: &[RequestedOutput]) -> Result<Vec<TensorMetadata>, Error> {
+    if wanted.is_empty() {
+        return Ok(METADATA.into());
     }
     let find = |name: &str| METADATA.into_iter().find(|output| output.name == name);
-    wanted
-        .named
-        .iter()
-        .map(|output| {
-            let is_binary = output.parameters.binary_data.unwrap_or(wanted.binary_by_default);
-            find(&output.name).map(|metadata| (metadata, is_binary)).ok_or_else(|| {
-                Error::BadTensor {
-                    reason: format!(
-                        "there is no output {:?}; there are {}",
-                        shortened(&output.name),
-                        METADATA.map(|output| output.name).join(", ")
-                    ),
-                }
-            })
+    let found = |output: &RequestedOutput| {
+        find(&output.name).ok_or_else(|| Error::BadTensor {
+            reason: format!(
+                "there is no output {:?}; there are {}",
+                shortened(&output.name),
+                METADATA.map(|output| output.name).join(", ")
+            ),
         })
-        .collect()
+    };
+    wanted.iter().map(found).collect()
 }
 
 /// The shape and the elements of an output.
-fn tensor(name: &str, reports: &[Report]) -> (Vec<usize>, Data) {
+pub(super) fn tensor(name: &str, reports: &[Report]) -> (Vec<usize>, Data) {
     let longest = reports.iter().map(|report| report.detections.len()).max().unwrap_or(0);
     let rows =
         || reports.iter().flat_map(|report| (0..longest).map(|row| report.detections.get(row)));
@@ -163,7 +170,7 @@ fn tensor(name: &str, reports: &[Report]) -> (Vec<usize>, Data) {
 }
 
 impl Data {
-    fn to_bytes(&self) -> Vec<u8> {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Fp32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             Self::Int32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),

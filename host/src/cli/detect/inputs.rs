@@ -9,12 +9,16 @@ use tokio::sync::mpsc::Sender;
 use walkdir::WalkDir;
 
 use super::jpeg_stream;
+use spotter_progress::say;
 
 /// The extensions of files in a folder that count as pictures.
 const EXTENSIONS: [&str; 7] = ["bmp", "gif", "jpe", "jpeg", "jpg", "png", "webp"];
 
 /// The most that standard input may have, unless it is a stream of JPEGs, in bytes.
 const MAX_INPUT_BYTES: u64 = 64 << 20;
+
+/// The argument for standard input, and the name of its only picture.
+pub(super) const STDIN: &str = "-";
 
 /// One argument.
 #[derive(Debug, PartialEq)]
@@ -75,7 +79,7 @@ pub(super) fn expand(arguments: &[String], depth: Depth) -> anyhow::Result<Vec<I
     let mut inputs = Vec::new();
     for argument in arguments {
         let path = Path::new(argument);
-        if argument == "-" {
+        if argument == STDIN {
             ensure!(!inputs.contains(&Input::Stdin), "standard input can be read only once");
             inputs.push(Input::Stdin);
         } else if is_url(argument) {
@@ -142,8 +146,11 @@ fn matching(pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
     let wild = pattern.find(['*', '?', '[']).unwrap_or(pattern.len());
     let folder = pattern[..wild].rfind('/').map_or("", |slash| &pattern[..=slash]);
     let start = if folder.is_empty() { "." } else { folder };
+    // Only `**` matches at any depth.
+    let wild = &pattern[folder.len()..];
+    let levels = if wild.contains("**") { usize::MAX } else { wild.split('/').count() };
     let mut found = Vec::new();
-    for entry in WalkDir::new(start).sort_by_file_name() {
+    for entry in WalkDir::new(start).max_depth(levels).sort_by_file_name() {
         let path = entry.with_context(|| format!("cannot read {start}"))?.into_path();
         let path = if folder.is_empty() { path.strip_prefix(".").unwrap_or(&path) } else { &path };
         if glob.is_match(path) && path.is_file() {
@@ -163,7 +170,7 @@ pub(super) fn send(inputs: Vec<Input>, pictures: &Sender<Picture>) {
                 let input = BufReader::new(std::io::stdin());
                 if let Err(error) = send_stream(input, pictures) {
                     let content = Content::Unreadable(error.context("standard input"));
-                    let _ = pictures.blocking_send(Picture { name: "-".to_owned(), content });
+                    let _ = pictures.blocking_send(Picture { name: STDIN.to_owned(), content });
                 }
                 continue;
             }
@@ -185,14 +192,22 @@ fn send_stream(mut input: impl BufRead, pictures: &Sender<Picture>) -> anyhow::R
             bail!("it is empty");
         }
         ensure!(bytes.len() as u64 <= MAX_INPUT_BYTES, "it has more than {MAX_INPUT_BYTES} bytes");
-        let _ = send("-".to_owned(), bytes);
+        let _ = send(STDIN.to_owned(), bytes);
         return Ok(());
     }
     let mut number = 0;
     while let Some(bytes) = jpeg_stream::next(&mut input)? {
         number += 1;
-        let is_only = number == 1 && input.fill_buf()?.is_empty();
-        let name = if is_only { "-".to_owned() } else { format!("frame-{number:06}") };
+        // Cameras and editors append data of their own to a picture.
+        let is_only = number == 1 && !jpeg_stream::may_be_jpeg(input.fill_buf()?);
+        if is_only {
+            if !input.fill_buf()?.is_empty() {
+                say("-: ignoring what follows the picture: it is not another JPEG");
+            }
+            let _ = send(STDIN.to_owned(), bytes);
+            break;
+        }
+        let name = format!("frame-{number:06}");
         if send(name, bytes).is_err() {
             break;
         }

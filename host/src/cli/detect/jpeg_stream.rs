@@ -14,6 +14,11 @@ pub(super) fn is_jpeg(bytes: &[u8]) -> bool {
     bytes.starts_with(&START_OF_IMAGE)
 }
 
+/// Whether these bytes, of which there may be only one, can begin a JPEG.
+pub(super) fn may_be_jpeg(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && START_OF_IMAGE.iter().zip(bytes).all(|(expected, byte)| expected == byte)
+}
+
 /// Reads the next picture; `None` at the end of the stream.
 ///
 /// # Errors

@@ -30,14 +30,24 @@ use spotter_up::AppArguments;
 /// Detect objects in pictures
 #[derive(Args)]
 pub(super) struct Detect {
+    #[command(flatten)]
+    pictures: Pictures,
+    #[command(flatten)]
+    app: AppArguments,
+    /// Send the pictures to this server instead of running the application here
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+}
+
+/// The pictures, and what becomes of the results.
+#[derive(Args)]
+pub(in crate::cli) struct Pictures {
     /// Pictures (JPEG, PNG, WebP, GIF, BMP), folders, patterns, URLs, or - for standard input
     #[arg(required_unless_present = "list", value_name = "PICTURE")]
     pictures: Vec<String>,
     /// A file with the path or URL of a picture in each line
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
-    #[command(flatten)]
-    app: AppArguments,
     /// Read the folders in folders too
     #[arg(long, short)]
     recursive: bool,
@@ -59,9 +69,6 @@ pub(super) struct Detect {
     /// Detect only these classes, separated by commas
     #[arg(long, value_name = "NAMES")]
     classes: Option<String>,
-    /// Send the pictures to this server instead of running the application here
-    #[arg(long, value_name = "URL")]
-    server: Option<String>,
     /// How many pictures to work on at once [default: one for each core]
     #[arg(long, short, value_name = "NUMBER")]
     jobs: Option<NonZeroUsize>,
@@ -92,6 +99,20 @@ enum Format {
 
 impl Detect {
     pub(super) fn run(self) -> anyhow::Result<()> {
+        let Self { pictures, app, server } = self;
+        pictures.run(|client, jobs| match &server {
+            Some(url) => Detector::remote(client.clone(), url),
+            None => Detector::local(app.load()?, jobs),
+        })
+    }
+}
+
+impl Pictures {
+    /// Detects in all pictures, by the detector that `detector` makes of a client and the number of pictures at once.
+    pub(in crate::cli) fn run(
+        self,
+        detector: impl FnOnce(&reqwest::Client, usize) -> anyhow::Result<Detector>,
+    ) -> anyhow::Result<()> {
         let depth = if self.recursive { Depth::Recursive } else { Depth::Folder };
         let mut inputs = inputs::expand(&self.pictures, depth)?;
         if let Some(list) = &self.list {
@@ -107,13 +128,17 @@ impl Detect {
             .context("cannot start the async runtime")?;
         let client = client()?;
         let run = Arc::new(Run {
-            detector: self.detector(&client)?,
+            detector: detector(&client, self.jobs())?,
             client,
             query: self.query(),
             output: self.output.clone(),
             read: self.output.iter().flat_map(|_| inputs.iter().filter_map(Input::file)).collect(),
             written: Mutex::default(),
-            has_one_picture: matches!(inputs.as_slice(), [Input::File(_) | Input::Url(_)]),
+            inputs: match inputs.as_slice() {
+                [Input::Stdin] => Inputs::Stdin,
+                [_] => Inputs::OnePicture,
+                _ => Inputs::Several,
+            },
         });
         let tally = match threads.block_on(self.detect_all(run, inputs, writer.as_mut())) {
             // Whoever reads the results has seen enough.
@@ -148,20 +173,13 @@ impl Detect {
         Ok((!inputs.is_empty()).then_some(inputs))
     }
 
-    fn detector(&self, client: &reqwest::Client) -> anyhow::Result<Detector> {
-        if let Some(url) = &self.server {
-            return Detector::remote(client.clone(), url);
-        }
-        Detector::local(self.app.load()?, self.jobs())
-    }
-
     fn writer(&self, results: Option<&Results>) -> anyhow::Result<Box<dyn Writer>> {
         if let Some(results) = results {
             return Ok(Box::new(JsonLines(results.writer()?)));
         }
         let format = if self.json { Format::Json } else { self.format };
         Ok(match format {
-            Format::Table => Box::new(Table(stdout())),
+            Format::Table => Box::new(Table(anstream::stdout())),
             Format::Json => Box::new(Json { out: stdout(), results: Vec::new() }),
             Format::Jsonl => Box::new(JsonLines(stdout())),
             Format::Csv => Box::new(Csv::new(stdout())?),
@@ -279,6 +297,15 @@ impl Tally {
     }
 }
 
+/// What the pictures of one run are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inputs {
+    OnePicture,
+    /// One picture, or a stream.
+    Stdin,
+    Several,
+}
+
 /// What every picture of one run needs.
 struct Run {
     detector: Detector,
@@ -286,7 +313,7 @@ struct Run {
     query: String,
     /// Where annotated pictures go.
     output: Option<PathBuf>,
-    has_one_picture: bool,
+    inputs: Inputs,
     /// The pictures themselves, which no copy may overwrite.
     read: BTreeSet<PathBuf>,
     /// The copies in a folder so far.
@@ -322,9 +349,20 @@ impl Run {
 
     /// The path of a picture's annotated copy, which must not be the picture itself.
     fn target(&self, output: &Path, picture: &Path) -> anyhow::Result<PathBuf> {
-        let target = if self.has_one_picture && !output.is_dir() {
+        let is_only = match self.inputs {
+            Inputs::OnePicture => true,
+            // The pictures of a stream are numbered.
+            Inputs::Stdin => picture.as_os_str() == inputs::STDIN,
+            Inputs::Several => false,
+        };
+        let target = if is_only && !output.is_dir() {
             output.to_owned()
         } else {
+            ensure!(
+                drawn_as(output).is_none() || output.is_dir(),
+                "-o {} names one file, but there are several pictures; name a folder",
+                output.display()
+            );
             std::fs::create_dir_all(output)
                 .with_context(|| format!("cannot create the folder {}", output.display()))?;
             let name = picture.file_name().context("the picture has no name")?;

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use anstyle::{AnsiColor, Style};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -67,20 +68,26 @@ pub(super) trait Writer {
     }
 }
 
-/// A table for a reader.
+/// The style of a picture's name.
+const NAME: Style = Style::new().bold();
+
+/// The style of a label.
+const LABEL: Style = AnsiColor::Cyan.on_default();
+
+/// A table for a reader. The writer removes styles where they are not wanted.
 pub(super) struct Table<W>(pub(super) W);
 
 impl<W: Write> Writer for Table<W> {
     fn write(&mut self, picture: &str, outcome: Outcome) -> anyhow::Result<()> {
         let Ok(reply) = outcome else { return Ok(()) };
-        writeln!(self.0, "{picture}")?;
+        writeln!(self.0, "{NAME}{picture}{NAME:#}")?;
         if reply.report.detections.is_empty() {
             writeln!(self.0, "  nothing found")?;
         }
         for Detection { label, confidence, bounding_box: frame, .. } in reply.report.detections {
             writeln!(
                 self.0,
-                "  {label:<16} {:>5.1} %   x {:>6.1} to {:>6.1}   y {:>6.1} to {:>6.1}",
+                "  {LABEL}{label:<16}{LABEL:#} {:>5.1} %   x {:>6.1} to {:>6.1}   y {:>6.1} to {:>6.1}",
                 confidence * 100.0,
                 frame.x_min,
                 frame.x_max,

@@ -1,0 +1,85 @@
+//! Limits on a message's repeated fields, checked before it is decoded: an empty element takes two bytes encoded, and a
+//! hundred in memory.
+
+use prost::encoding::{DecodeContext, decode_key, decode_varint, skip_field};
+
+use crate::error::Error;
+
+/// A field that may repeat.
+pub(super) struct Limit {
+    pub(super) field: &'static str,
+    pub(super) tag: u32,
+    /// How often it may occur.
+    pub(super) most: usize,
+    /// How long it may be in all, encoded, in bytes.
+    pub(super) bytes: usize,
+}
+
+/// Checks the fields of an encoded message.
+///
+/// # Errors
+/// If the message is malformed, or a field exceeds its limit.
+pub(super) fn check(message: &[u8], limits: &[Limit]) -> Result<(), Error> {
+    let malformed = |error: prost::DecodeError| Error::BadMessage { reason: error.to_string() };
+    let mut found = vec![(0_usize, 0_usize); limits.len()];
+    let mut rest = message;
+    while !rest.is_empty() {
+        let before = rest.len();
+        let (tag, wire_type) = decode_key(&mut rest).map_err(malformed)?;
+        skip_field(wire_type, tag, &mut rest, DecodeContext::default()).map_err(malformed)?;
+        for (limit, (count, bytes)) in limits.iter().zip(&mut found) {
+            if limit.tag != tag {
+                continue;
+            }
+            *count += 1;
+            *bytes += before - rest.len();
+            if *count > limit.most || *bytes > limit.bytes {
+                let Limit { field, most, bytes, .. } = limit;
+                let reason =
+                    format!("`{field}` is too long: send at most {most}, in {bytes} bytes");
+                return Err(Error::BadMessage { reason });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Decodes packed numbers that must be bytes.
+///
+/// # Errors
+/// If they are malformed, or one exceeds 255.
+pub(super) fn bytes_of(mut packed: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    while !packed.is_empty() {
+        let number = decode_varint(&mut packed)
+            .map_err(|error| Error::BadMessage { reason: error.to_string() })?;
+        let byte = u8::try_from(number).map_err(|_| Error::BadTensor {
+            reason: format!("{number} is not a number from 0 to 255"),
+        })?;
+        bytes.push(byte);
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Limit, bytes_of, check};
+
+    #[test]
+    fn a_field_that_repeats_too_often_is_refused_before_it_is_decoded() {
+        let limits = [Limit { field: "inputs", tag: 5, most: 2, bytes: 100 }];
+        assert!(check(&[0x2a, 0].repeat(2), &limits).is_ok());
+        let error = check(&[0x2a, 0].repeat(3), &limits).unwrap_err().to_string();
+        assert!(error.contains("`inputs` is too long"), "{error}");
+        let long = [&[0x2a, 100][..], &[0; 100]].concat();
+        assert!(check(&long, &limits).is_err());
+        assert!(check(&[0x2a, 9, 0], &limits).is_err(), "cut short");
+    }
+
+    #[test]
+    fn packed_numbers_are_bytes() {
+        assert_eq!(bytes_of(&[1, 0xff, 1, 0]).unwrap(), [1, 255, 0]);
+        assert!(bytes_of(&[0x80, 2]).is_err(), "256");
+        assert!(bytes_of(&[0x80]).is_err(), "cut short");
+    }
+}
