@@ -115,7 +115,7 @@ fn a_body_that_pauses_is_answered_with_408() {
 #[test]
 fn a_full_queue_and_a_long_wait_are_answered_with_503() {
     let server = Server::guests(&[
-        "--instances",
+        "--max-instances",
         "1",
         "--queue-length",
         "1",
@@ -207,7 +207,7 @@ fn clients_that_trickle_their_bodies_hold_up_nobody() {
 
 #[test]
 fn a_body_that_takes_too_long_is_told_so_with_408() {
-    let server = Server::guests(&["--body-timeout", "400ms"]);
+    let server = Server::guests(&["--body-timeout", "400ms", "--body-wait", "1m"]);
     let mut stream = raw::connect(server.address());
     raw::send(&mut stream, &post_head("content-length: 100\r\n"));
     for _ in 0..10 {
@@ -223,7 +223,8 @@ fn a_body_that_takes_too_long_is_told_so_with_408() {
 
 #[test]
 fn bodies_that_stall_make_room_for_those_that_do_not() {
-    let server = Server::guests(&["--upload-memory", "300KiB", "--body-size", "100KiB"]);
+    let limits = ["--upload-memory", "300KiB", "--body-size", "100KiB", "--body-wait", "1m"];
+    let server = Server::guests(&limits);
     let mut holders: Vec<_> = (0..2).map(|_| raw::connect(server.address())).collect();
     for holder in &mut holders {
         raw::send(holder, &post_head("content-length: 80001\r\n"));

@@ -76,3 +76,17 @@ fn a_guest_without_checks_that_waits_is_stopped_when_its_time_is_over() {
     server.wait_for_metric("spotter_instances", 0.0);
     assert_eq!(server.metric("spotter_instances_abandoned"), 0.0);
 }
+
+#[test]
+fn guests_without_checks_that_wait_take_no_place_from_others_either() {
+    let Unchecked { server, _folder } = Unchecked::start(&["--instances", "2"]);
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(get(&server, "/guest/wait/2000").body, b"waited"));
+        }
+        server.wait_for_metric("spotter_instances_waiting", 8.0);
+        assert_eq!(get(&server, "/guest/hello").body, b"hello");
+    });
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}

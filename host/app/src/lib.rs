@@ -11,6 +11,7 @@ pub mod triggers;
 pub mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -80,6 +81,8 @@ pub struct Component {
     pub files: Vec<FileEntry>,
     pub exclude_files: Vec<String>,
     pub interruption: Interruption,
+    /// How many of its instances may exist at once, if it has a limit of its own.
+    pub max_instances: Option<usize>,
     pub build: Option<Build>,
     pub bake: Option<Bake>,
 }
@@ -333,6 +336,7 @@ impl Component {
             files: raw.files,
             exclude_files: raw.exclude_files,
             interruption: tool.interruption,
+            max_instances: tool.max_instances.map(NonZeroUsize::get),
             build,
             bake,
         })

@@ -2,6 +2,7 @@
 //! (<https://spinframework.dev/manifest-reference>).
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
@@ -137,7 +138,7 @@ pub struct Tool {
     pub spotter: Option<SpotterTool>,
 }
 
-/// `[component.ID.tool.spotter]`: how the core module becomes the component, and how a running instance is stopped.
+/// `[component.ID.tool.spotter]`: how the core module becomes the component, and how its instances are limited.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpotterTool {
@@ -145,6 +146,8 @@ pub struct SpotterTool {
     pub module: Option<PathBuf>,
     #[serde(default)]
     pub interruption: Interruption,
+    /// How many of its instances may exist at once.
+    pub max_instances: Option<NonZeroUsize>,
     /// The folder of the model to bake in: `model.toml`, `model.onnx`, `labels.txt`. Without a model, the module
     /// is only wrapped.
     pub model: Option<PathBuf>,

@@ -62,16 +62,22 @@ macro_rules! limits {
 limits! {
     /// Linear memory of one instance [default: 256MiB]
     instance_memory: Size = 256 << 20, "SPOTTER_INSTANCE_MEMORY", "SIZE", alias "max-instance-memory";
-    /// Instances that may run at once [default: the number of cores]
-    instances: usize = std::thread::available_parallelism().map_or(2, usize::from), "SPOTTER_INSTANCES", "NUMBER";
-    /// Requests that may wait for an instance [default: 64]
+    /// Instances that may compute at once; one that waits does not count [default: the number of cores]
+    instances: usize = cores(), "SPOTTER_INSTANCES", "NUMBER";
+    /// Instances that may exist at once, those that wait included; further requests wait in the queue
+    /// [default: 64, or four times `instances`]
+    max_instances: usize = max_instances(cores()), "SPOTTER_MAX_INSTANCES", "NUMBER";
+    /// Memory of the instances that wait; if they hold more, fewer instances compute at once
+    /// [default: 256MiB]
+    waiting_memory: Size = 256 << 20, "SPOTTER_WAITING_MEMORY", "SIZE";
+    /// Requests that may wait for an instance of one component [default: 64]
     queue_length: usize = 64, "SPOTTER_QUEUE_LENGTH", "NUMBER";
     /// How long a request may wait for an instance; then 503 [default: 1s]
     queue_timeout: Time = Duration::from_secs(1), "SPOTTER_QUEUE_TIMEOUT", "TIME";
     /// Processor time of one request; then 504 [default: 10s]
     request_cpu: Time = Duration::from_secs(10), "SPOTTER_REQUEST_CPU", "TIME";
-    /// Time from the start of a request's instance until its reply is sent or buffered; then 504
-    /// [default: 60s]
+    /// How long a request's instance may take until its reply begins, and between parts of it; then 504, or
+    /// the reply is cut off [default: 60s]
     request_timeout: Time = Duration::from_secs(60), "SPOTTER_REQUEST_TIMEOUT", "TIME";
     /// How long a client may take to send a header; then 408 [default: 10s]
     header_timeout: Time = Duration::from_secs(10), "SPOTTER_HEADER_TIMEOUT", "TIME";
@@ -82,6 +88,9 @@ limits! {
     body_idle_timeout: Time = Duration::from_secs(10), "SPOTTER_BODY_IDLE_TIMEOUT", "TIME";
     /// How long a client may take to send a body; then 408 [default: 2m]
     body_timeout: Time = Duration::from_secs(120), "SPOTTER_BODY_TIMEOUT", "TIME";
+    /// How long a body is received before an instance starts early and reads the rest as it arrives, if there is
+    /// plenty of room for one [default: 250ms]
+    body_wait: Time = Duration::from_millis(250), "SPOTTER_BODY_WAIT", "TIME";
     /// How much of a body is received before an instance starts; the rest streams to the instance
     /// [default: 10MiB]
     body_buffer: Size = 10 << 20, "SPOTTER_BODY_BUFFER", "SIZE";
@@ -106,11 +115,25 @@ limits! {
     grace: Time = Duration::from_secs(30), "SPOTTER_GRACE", "TIME";
 }
 
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+/// The default of [`Limits::max_instances`].
+fn max_instances(instances: usize) -> usize {
+    instances.saturating_mul(4).max(64)
+}
+
 impl Limits {
-    /// Instances that other instances may call at once, in addition to [`Limits::instances`]: as many again for
-    /// each depth of calls.
+    /// Instances that other instances may call at once at each depth of calls, in addition to
+    /// [`Limits::max_instances`].
+    pub fn called_instances(&self) -> usize {
+        self.instances.max(self.max_instances / MAX_HOPS as usize)
+    }
+
+    /// The same, at all depths together.
     pub fn nested_instances(&self) -> usize {
-        self.instances * MAX_HOPS as usize
+        self.called_instances() * MAX_HOPS as usize
     }
 }
 
@@ -122,11 +145,18 @@ impl LimitSettings {
     /// If a limit is 0, so that nothing could be served, or is too large.
     pub fn resolve(self, file: Self, memory: Option<u64>) -> anyhow::Result<Limits> {
         const MAX_BYTES: u64 = 1 << 40;
+        const MAX_INSTANCES: usize = 10_000;
+        // A hundred years or so: the end of a longer time may be no time at all.
+        const MAX_TIME: Duration = Duration::from_secs(3_000_000_000);
         let set = self.or(file);
-        let limits = set.limits();
+        let mut limits = set.limits();
+        if set.max_instances.is_none() {
+            limits.max_instances = max_instances(limits.instances).min(MAX_INSTANCES);
+        }
         for (name, value) in [
             ("instance_memory", limits.instance_memory),
             ("instances", limits.instances as u64),
+            ("max_instances", limits.max_instances as u64),
             ("connections", limits.connections as u64),
             ("body_size", limits.body_size),
         ] {
@@ -138,8 +168,10 @@ impl LimitSettings {
             ("header_timeout", limits.header_timeout),
             ("body_idle_timeout", limits.body_idle_timeout),
             ("body_timeout", limits.body_timeout),
+            ("body_wait", limits.body_wait),
         ] {
             ensure!(!value.is_zero(), "`{name}` is 0: nothing could be served; give it some time");
+            ensure!(value <= MAX_TIME, "`{name}` is {value:?}; the maximum is {MAX_TIME:?}");
         }
         let max_buffered = limits.body_size.min(limits.body_buffer);
         ensure!(
@@ -152,14 +184,15 @@ impl LimitSettings {
             ("instance_memory", limits.instance_memory),
             ("upload_memory", limits.upload_memory),
             ("reply_memory", limits.reply_memory),
+            ("waiting_memory", limits.waiting_memory),
         ] {
             ensure!(value <= MAX_BYTES, "`{name}` is {value}; the maximum is {MAX_BYTES} (1 TiB)");
         }
-        ensure!(
-            limits.instances <= 10_000,
-            "`instances` is {}; the maximum is 10000",
-            limits.instances
-        );
+        for (name, value) in
+            [("instances", limits.instances), ("max_instances", limits.max_instances)]
+        {
+            ensure!(value <= MAX_INSTANCES, "`{name}` is {value}; the maximum is {MAX_INSTANCES}");
+        }
         let Some(available) = memory else { return Ok(limits) };
         let fitted = limits.fit(&set, available);
         memory::report(&fitted, &limits, available);
@@ -190,6 +223,8 @@ mod tests {
             ("instances = 0", "`instances` is 0"),
             ("request_timeout = \"0s\"", "`request_timeout` is 0"),
             ("upload_memory = \"1MiB\"", "`upload_memory` is 1048576"),
+            ("max_instances = 0", "`max_instances` is 0"),
+            ("body_wait = \"18446744073709551615s\"", "the maximum is 3000000000s"),
         ] {
             let settings: LimitSettings = toml::from_str(text).unwrap();
             let refused = settings.resolve(LimitSettings::default(), None).unwrap_err().to_string();

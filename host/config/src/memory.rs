@@ -29,11 +29,12 @@ impl Limits {
             .saturating_add(instances)
             .saturating_add(self.upload_memory)
             .saturating_add(self.reply_memory)
+            .saturating_add(self.waiting_memory)
     }
 
     /// Lowers the limits that `set` leaves open, until all of them together fit into `available` bytes: first the
-    /// connections and the buffers, which only take load off the instances, then the number of instances. An instance
-    /// keeps its memory, because functions rely on it; so one instance may be too many.
+    /// connections and the memory of buffers and of instances that wait, then the number of instances that compute. An
+    /// instance keeps its memory, because functions rely on it; so one instance may be too many.
     pub(super) fn fit(mut self, set: &LimitSettings, available: u64) -> Self {
         if self.memory() <= available {
             return self;
@@ -44,6 +45,7 @@ impl Limits {
         ];
         let fixed: u64 = buffers.iter().filter(|(_, is_set)| *is_set).map(|(size, _)| **size).sum();
         let open = buffers.iter().filter(|(_, is_set)| !is_set).count() as u64;
+        let fixed = fixed + set.waiting_memory.map_or(0, |_| self.waiting_memory);
         let least = MIN_BUFFERS.max(self.body_size.min(self.body_buffer));
         let room = available.saturating_sub(HOST_MEMORY).saturating_sub(fixed);
         if set.connections.is_none() {
@@ -62,7 +64,13 @@ impl Limits {
                 usize::try_from(for_instances / self.instance_memory).unwrap_or(usize::MAX);
             self.instances = self.instances.min(fitting).max(1);
         }
-        let left = room.saturating_sub(self.instance_memory.saturating_mul(self.instances as u64));
+        let computing = self.instance_memory.saturating_mul(self.instances as u64);
+        let mut left = room.saturating_sub(computing);
+        if set.waiting_memory.is_none() {
+            let share = left.saturating_sub(open * least) / (open + 1);
+            self.waiting_memory = self.waiting_memory.min(share);
+            left -= self.waiting_memory;
+        }
         for (size, is_set) in buffers {
             if !is_set {
                 *size = (*size).min((left / open).max(least));
@@ -80,7 +88,7 @@ pub(super) fn report(limits: &Limits, wanted: &Limits, available: u64) {
             needed,
             available,
             "the limits allow more memory than this process may use, so that it may be killed: raise its memory limit, \
-             or lower `instances`, `instance_memory`, `connections`, `upload_memory` or `reply_memory`"
+             or lower `instances`, `instance_memory`, `waiting_memory`, `connections`, `upload_memory` or `reply_memory`"
         );
     }
     if limits.instances < wanted.instances {
@@ -143,7 +151,7 @@ mod tests {
         // A GiB: only the buffers are smaller.
         let limits = fitted(open, 2, 1 << 30);
         assert_eq!((limits.instances, limits.instance_memory), (2, defaults.instance_memory));
-        assert!(limits.upload_memory == limits.reply_memory && limits.upload_memory > 160 << 20);
+        assert!(limits.upload_memory == limits.reply_memory && limits.upload_memory > 100 << 20);
         // Connections, whose headers can take 64 KiB each, have an eighth of it.
         assert!((1000..2000).contains(&limits.connections), "{}", limits.connections);
         // Many cores: fewer instances, of the same memory.
@@ -173,7 +181,7 @@ mod tests {
         };
         let limits = fitted(set, 3, 1 << 30);
         assert_eq!((limits.instances, limits.upload_memory), (3, 100 << 20));
-        assert!(limits.memory() <= 1 << 30 && limits.reply_memory > 60 << 20);
+        assert!(limits.memory() <= 1 << 30 && limits.reply_memory >= 16 << 20);
         let set = LimitSettings { reply_memory: Some(Size(200 << 20)), ..set };
         let limits = fitted(set, 3, 1 << 30);
         assert_eq!((limits.instances, limits.reply_memory), (3, 200 << 20));

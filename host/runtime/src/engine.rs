@@ -261,10 +261,11 @@ pub(super) fn config(
 /// How much of an instance's memory the pool keeps and zeroes for the next one, in bytes.
 const KEEP_RESIDENT_BYTES: usize = 256 << 10;
 
-/// A pool for all instances that may run at once, and for as many that are being torn down.
+/// A pool for all instances that may exist at once, and for those without checks that have been given up.
 fn pool(limits: &Limits) -> PoolingAllocationConfig {
-    let instances = limits.instances * 2 + limits.nested_instances();
+    let instances = limits.max_instances + limits.instances + limits.nested_instances();
     let slots = u32::try_from(instances).unwrap_or(u32::MAX).max(8);
+    let warm = u32::try_from(limits.instances * 2).unwrap_or(u32::MAX).max(8);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(slots)
         // A component may consist of several core modules: the adapter is one.
@@ -272,6 +273,8 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
         .total_memories(slots * 2)
         .total_tables(slots * 8)
         .total_stacks(slots)
+        // After a time when many instances waited, their slots go back to the system.
+        .max_unused_warm_slots(warm)
         // Zeroing a small amount costs less than returning it to the system, which interrupts every core.
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES)

@@ -30,9 +30,14 @@ impl Usage {
     }
 
     /// The guest's peak linear memory, in bytes.
+    pub fn memory_peak_bytes(&self) -> u64 {
+        self.memory_peak.load(Ordering::Relaxed)
+    }
+
+    /// The guest's peak linear memory, in bytes, as metrics have it.
     #[allow(clippy::cast_precision_loss, reason = "memories are far below 2^53 bytes")]
     pub fn memory_peak(&self) -> f64 {
-        self.memory_peak.load(Ordering::Relaxed) as f64
+        self.memory_peak_bytes() as f64
     }
 
     /// The processor time so far. If the guest runs on another thread, up to a tick of the scheduler may be missing.

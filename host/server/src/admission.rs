@@ -1,125 +1,103 @@
-//! Admission control: limits how many instances run and how many requests wait for one.
+//! Admission control: limits how many requests wait for an instance, and for how long.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::fault::Fault;
-use super::metrics::{Metrics, seconds};
+use super::metrics::{GaugeGuard, Metrics, seconds};
+use super::permit::{Permit, Starting};
+use super::scheduler::{Claim, Scheduler};
 use spotter_config::Limits;
-use spotter_config::limits::MAX_HOPS;
 
-/// A fixed number of permits with a short queue. Each depth of calls between guests has its own, so an
-/// instance never waits for one that is waiting for it.
+/// A short queue for each component, and for each depth of calls between instances.
 pub struct Admission {
-    queues: Vec<Queue>,
+    scheduler: Arc<Scheduler>,
     queue_length: usize,
     queue_timeout: Duration,
+    /// Instances that may exist before their requests' bodies have arrived.
+    early: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
-struct Queue {
-    permits: Arc<Semaphore>,
-    waiting: AtomicUsize,
-}
-
-/// Permission to run one instance, released when dropped.
-pub struct Permit {
-    _permit: OwnedSemaphorePermit,
-    metrics: Arc<Metrics>,
+/// The start of an instance before its request's body has arrived.
+pub struct EarlyStart {
+    pub permit: Permit,
+    /// To be dropped at the end of the body.
+    pub slot: OwnedSemaphorePermit,
 }
 
 impl Admission {
-    pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
-        let queue = |_| Queue {
-            permits: Arc::new(Semaphore::new(limits.instances)),
-            waiting: AtomicUsize::new(0),
-        };
+    /// `components` are the ids, each with the number of instances that its manifest allows.
+    pub fn new(
+        limits: &Limits,
+        components: &BTreeMap<String, Option<usize>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
-            queues: (0..=MAX_HOPS).map(queue).collect(),
+            scheduler: Arc::new(Scheduler::new(limits, components)),
             queue_length: limits.queue_length,
             queue_timeout: limits.queue_timeout,
+            early: Arc::new(Semaphore::new((limits.max_instances / 4).max(1))),
             metrics,
         }
     }
 
-    /// Checks for space in the queue before the body is read. `hops` is the depth of calls between guests,
-    /// 0 for a client's request.
+    /// Checks for space in the component's queue before the body is read. `hops` is the depth of calls between
+    /// instances, 0 for a client's request.
     ///
     /// # Errors
     /// [`Fault::QueueFull`].
-    pub fn check(&self, hops: u32) -> Result<(), Fault> {
-        let queue = self.queue(hops)?;
-        let is_full = queue.waiting.load(Ordering::Relaxed) >= self.queue_length;
-        if is_full && queue.permits.available_permits() == 0 {
-            return Err(self.full());
-        }
-        Ok(())
+    pub fn check(&self, component: &str, hops: u32) -> Result<(), Fault> {
+        let claim = self.claim(component, hops)?;
+        if self.scheduler.could_start(claim) { Ok(()) } else { self.check_queue(claim) }
     }
 
-    /// Waits for a permit.
+    /// Waits until an instance of the component may start.
     ///
     /// # Errors
     /// [`Fault::QueueFull`] immediately, [`Fault::QueueTimeout`] after [`Limits::queue_timeout`].
-    pub async fn acquire(&self, hops: u32) -> Result<Permit, Fault> {
+    pub async fn acquire(&self, component: &str, hops: u32) -> Result<Permit, Fault> {
         let arrived = Instant::now();
-        let queue = self.queue(hops)?;
-        let permit = match Arc::clone(&queue.permits).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => self.wait(queue).await?,
+        let claim = self.claim(component, hops)?;
+        let permit = match Permit::try_new(&self.scheduler, &self.metrics, claim) {
+            Some(permit) => permit,
+            None => self.wait(claim).await?,
         };
         self.metrics.queue.observe(seconds(arrived.elapsed()));
-        self.metrics.instances.inc();
-        Ok(Permit { _permit: permit, metrics: Arc::clone(&self.metrics) })
+        Ok(permit)
     }
 
-    async fn wait(&self, queue: &Queue) -> Result<OwnedSemaphorePermit, Fault> {
-        let waiting = Waiting::begin(queue, &self.metrics);
-        if waiting.before >= self.queue_length {
-            return Err(self.full());
-        }
-        let permit = Arc::clone(&queue.permits).acquire_owned();
-        match tokio::time::timeout(self.queue_timeout, permit).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(Fault::QueueTimeout { waited: self.queue_timeout }),
-        }
+    /// Starts an instance before its request's body has arrived. `None` unless there is plenty of room, so that clients
+    /// that send slowly keep nobody from an instance.
+    pub fn acquire_early(&self, component: &str, hops: u32) -> Option<EarlyStart> {
+        let slot = Arc::clone(&self.early).try_acquire_owned().ok()?;
+        let claim = self.scheduler.claim(component, hops)?;
+        let permit = Permit::try_new_early(&self.scheduler, &self.metrics, claim)?;
+        self.metrics.queue.observe(0.0);
+        Some(EarlyStart { permit, slot })
     }
 
-    fn queue(&self, hops: u32) -> Result<&Queue, Fault> {
-        self.queues.get(hops as usize).ok_or_else(|| self.full())
+    async fn wait(&self, claim: Claim) -> Result<Permit, Fault> {
+        self.check_queue(claim)?;
+        let _queued = GaugeGuard::of(&self.metrics.queued);
+        let starting = Starting::new(&self.scheduler, &self.metrics, claim);
+        let timeout = || Fault::QueueTimeout { waited: self.queue_timeout };
+        tokio::time::timeout(self.queue_timeout, starting).await.map_err(|_| timeout())
+    }
+
+    fn check_queue(&self, claim: Claim) -> Result<(), Fault> {
+        let is_full = self.scheduler.lined_up(claim) >= self.queue_length;
+        if is_full { Err(self.full()) } else { Ok(()) }
+    }
+
+    fn claim(&self, component: &str, hops: u32) -> Result<Claim, Fault> {
+        self.scheduler.claim(component, hops).ok_or_else(|| self.full())
     }
 
     fn full(&self) -> Fault {
         Fault::QueueFull { length: self.queue_length }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.metrics.instances.dec();
-    }
-}
-
-/// Counts a waiting request until dropped, whether it gets a permit, times out or is cancelled.
-struct Waiting<'a> {
-    queue: &'a Queue,
-    metrics: &'a Metrics,
-    /// How many requests were already waiting.
-    before: usize,
-}
-
-impl<'a> Waiting<'a> {
-    fn begin(queue: &'a Queue, metrics: &'a Metrics) -> Self {
-        metrics.queued.inc();
-        Self { queue, metrics, before: queue.waiting.fetch_add(1, Ordering::Relaxed) }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.metrics.queued.dec();
-        self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -10,7 +10,7 @@ const RESERVE: u64 = 64 + MAX_OUTBOUND_CONNECTIONS as u64;
 
 /// Raises this process's limit on open files as far as possible, and returns how many of the wanted
 /// connections it allows.
-pub(super) fn connections(wanted: usize, instances: usize) -> usize {
+pub(super) fn connections(wanted: usize, max_instances: usize) -> usize {
     let allowed = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(allowed) => allowed,
         Err(error) => {
@@ -18,8 +18,8 @@ pub(super) fn connections(wanted: usize, instances: usize) -> usize {
             rlimit::getrlimit(Resource::NOFILE).map_or(1024, |(soft, _)| soft)
         }
     };
-    // Guests may open files.
-    let kept = RESERVE + 4 * instances as u64;
+    // Each instance may have a file open.
+    let kept = RESERVE + max_instances as u64;
     // At a very low limit, clients get half of it, so that both clients and guests can work.
     let room = allowed.saturating_sub(kept).max(allowed / 2);
     let room = usize::try_from(room).unwrap_or(usize::MAX);

@@ -31,13 +31,13 @@ pub enum Fault {
     UploadMemory { limit: u64 },
     /// The component cannot be instantiated, or there is no component of this name.
     NotLoaded,
-    /// All instances are busy and the queue is full.
+    /// No instance may start, and the queue is full.
     QueueFull { length: usize },
-    /// All instances stayed busy for as long as a request may wait.
+    /// No instance might start for as long as a request may wait.
     QueueTimeout { waited: Duration },
     /// The guest exceeded its limit on processor time.
     CpuLimit { limit: Duration },
-    /// The request exceeded its time limit, counted from the start of its instance.
+    /// The reply did not begin in time after the start of its instance, or did not go on in time.
     RequestTimeout { limit: Duration },
     /// The guest failed after it was refused memory beyond its limit.
     MemoryLimit { limit: u64 },
@@ -108,15 +108,15 @@ impl Fault {
             ),
             Self::NotLoaded => "the route's component is not loaded".into(),
             Self::QueueFull { length } => {
-                format!("all instances are busy and {length} requests are waiting: try again soon")
+                format!("no instance is free and {length} requests are waiting: try again soon")
             }
             Self::QueueTimeout { waited } => {
-                format!("all instances stayed busy for {waited:?}: try again soon")
+                format!("no instance became free within {waited:?}: try again soon")
             }
             Self::CpuLimit { limit } => {
                 format!("the request exceeded its limit of {limit:?} of processor time")
             }
-            Self::RequestTimeout { limit } => format!("the request took longer than {limit:?}"),
+            Self::RequestTimeout { limit } => format!("the request made no progress for {limit:?}"),
             Self::MemoryLimit { limit } => {
                 format!("the request exceeded its memory limit of {} MiB", limit >> 20)
             }

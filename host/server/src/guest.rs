@@ -10,10 +10,12 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use wasmtime::component::ResourceTableError;
 use wasmtime_wasi_http::WasiBody;
 
-use super::admission::Permit;
+use super::deadline::Deadline;
 use super::fault::Fault;
 use super::metrics::{Metrics, seconds};
+use super::permit::Permit;
 use super::relay::{self, RelayEnd, ReplyMemory};
+use super::seated::Seated;
 use super::watchdog::{Overrun, Watchdog};
 use spotter_app::manifest::Interruption;
 use spotter_config::Limits;
@@ -100,16 +102,25 @@ impl Guests {
             drop(store);
         };
         let guest = Metered::new(guest, Arc::clone(&usage));
+        let permit = Arc::new(permit);
+        let guest = Seated::new(guest, Arc::clone(&permit), Arc::clone(&usage));
         let guest = self.until_end(interruption, guest, usage, permit, Arc::clone(&failure));
         let (response_tx, response_rx) = oneshot::channel();
-        let relay = Arc::clone(self).relay(method, reply_rx, response_tx, Arc::clone(&failure));
+        let deadline = Arc::new(Deadline::new(limits.request_timeout));
+        let relay = Arc::clone(self).relay(
+            method,
+            reply_rx,
+            response_tx,
+            Arc::clone(&failure),
+            Arc::clone(&deadline),
+        );
         let task = AbortOnDropHandle::new(self.running.spawn(async move {
-            let guest_and_relay = run_both(guest, relay);
-            let mut guest_and_relay =
-                std::pin::pin!(tokio::time::timeout(limits.request_timeout, guest_and_relay));
-            match guest_and_relay.as_mut().await {
-                Ok(end) => guard.complete(end),
-                Err(_) => {
+            // Dropped last, so that the failure is set before the reply's body ends.
+            let mut guest_and_relay = std::pin::pin!(run_both(guest, relay));
+            tokio::select! {
+                biased;
+                end = guest_and_relay.as_mut() => guard.complete(end),
+                () = deadline.passed() => {
                     let fault = Fault::RequestTimeout { limit: limits.request_timeout };
                     let _ = guard.failure.set(fault);
                 }
@@ -132,15 +143,15 @@ impl Guests {
     fn until_end(
         &self,
         interruption: Interruption,
-        guest: Metered<impl Future<Output = ()> + Send + 'static>,
+        guest: impl Future<Output = ()> + Send + 'static,
         usage: Arc<Usage>,
-        permit: Permit,
+        permit: Arc<Permit>,
         failure: Failure,
     ) -> Pin<Box<dyn Future<Output = Result<(), Overrun>> + Send>> {
         match interruption {
             Interruption::Epoch => Box::pin(async move {
                 guest.await;
-                drop(permit);
+                permit.end();
                 Ok(())
             }),
             Interruption::Watchdog => {
@@ -164,6 +175,7 @@ impl Guests {
         reply_rx: oneshot::Receiver<GuestReply>,
         response_tx: oneshot::Sender<GuestReply>,
         failure: Failure,
+        deadline: Arc<Deadline>,
     ) -> RelayEnd {
         let response = match reply_rx.await {
             Ok(Ok(response)) => response,
@@ -174,8 +186,9 @@ impl Guests {
             Err(_) => return RelayEnd::Complete,
         };
         let (response, relay) = relay::split(response, &method, &self.replies);
+        deadline.extend();
         match response_tx.send(Ok(response)) {
-            Ok(()) => relay.run(|| failure.get().is_some()).await,
+            Ok(()) => relay.run(&deadline, || failure.get().is_some()).await,
             Err(_) => RelayEnd::ClientGone,
         }
     }

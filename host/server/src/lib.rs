@@ -8,6 +8,7 @@ pub mod admission;
 pub mod blocks;
 pub mod body;
 mod connection;
+pub mod deadline;
 mod descriptors;
 pub mod fault;
 pub mod forwarded;
@@ -18,10 +19,13 @@ pub mod listener;
 pub mod metrics;
 pub mod min_rate;
 pub mod observe;
+pub mod permit;
 pub mod protocol;
 pub mod proxies;
 pub mod proxy_protocol;
 pub mod relay;
+mod scheduler;
+mod seated;
 pub mod socket;
 pub mod spin_headers;
 pub mod stalled_reply;
@@ -128,7 +132,9 @@ impl Server {
             runtime.load(component, &app.nn_engine)?;
         }
         let metrics = Arc::new(Metrics::new(collectors, runtime.nn_metrics()));
-        let admission = Admission::new(&limits, Arc::clone(&metrics));
+        let shares = app.components.iter();
+        let shares = shares.map(|(id, component)| (id.clone(), component.max_instances)).collect();
+        let admission = Admission::new(&limits, &shares, Arc::clone(&metrics));
         let shutting_down = AtomicBool::new(false);
         let uploads = UploadMemory::new(&limits);
         let guests = Arc::new(Guests::new(&limits, Arc::clone(&metrics)));
@@ -261,15 +267,19 @@ impl Server {
     ) -> Result<Response<WasiBody>, Fault> {
         let component = self.runtime.component(id).ok_or(Fault::NotLoaded)?;
         body::check_length(request.headers(), &self.limits)?;
-        self.admission.check(hops)?;
+        self.admission.check(id, hops)?;
         spin_headers::add(&mut request, found, connection)?;
         let exceeded = ExceededLimit::default();
         let (parts, body) = request.into_parts();
         let body = LimitedBody::new(body, &self.limits, Arc::clone(&exceeded));
         let memory = self.uploads.with_header(&parts.headers);
-        let body = upload::receive(body, &self.limits, &memory).await?;
-        let request = Request::from_parts(parts, body);
-        let permit = self.admission.acquire(hops).await?;
+        let start_early = || self.admission.acquire_early(id, hops);
+        let received = upload::receive(body, &self.limits, &memory, start_early).await?;
+        let request = Request::from_parts(parts, received.body);
+        let permit = match received.permit {
+            Some(permit) => permit,
+            None => self.admission.acquire(id, hops).await?,
+        };
         let call = Call { component, permit, hops };
         let reply = self.guests.run(call, request).await;
         // If the body exceeded a limit, report that, whatever the guest replied to the truncated body.

@@ -114,7 +114,7 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals
     let (stop, stopping) = watch::channel(false);
     let tasks = TaskTracker::new();
     let limits = server.limits();
-    let connections = descriptors::connections(limits.connections, limits.instances);
+    let connections = descriptors::connections(limits.connections, limits.max_instances);
     let permits = Arc::new(Semaphore::new(connections));
     let Listener { socket, certificate, proxies } = listener;
     if let Some(certificate) = &certificate {

@@ -62,6 +62,7 @@ pub struct Metrics {
     pub total: Histogram,
     pub memory_peak: Histogram,
     pub instances: Gauge,
+    pub waiting: Gauge,
     abandoned: Gauge,
     connections: Gauge,
     detections: Family<DetectionLabels, Counter<u64, AtomicU64>>,
@@ -91,6 +92,7 @@ impl Metrics {
             total: seconds(),
             memory_peak: Histogram::new(exponential_buckets(f64::from(1 << 20), 2.0, 12)),
             instances: Gauge::default(),
+            waiting: Gauge::default(),
             abandoned: Gauge::default(),
             connections: Gauge::default(),
             detections: Family::default(),
@@ -125,7 +127,12 @@ impl Metrics {
             "Guests that failed or were stopped",
             self.guest_failures.clone(),
         );
-        registry.register("instances", "Running instances", self.instances.clone());
+        registry.register("instances", "Instances that exist", self.instances.clone());
+        registry.register(
+            "instances_waiting",
+            "Instances that wait, and have no place at the processor",
+            self.waiting.clone(),
+        );
         registry.register(
             "instances_abandoned",
             "Instances without checks that exceeded their limit on processor time and still run",
@@ -172,14 +179,12 @@ impl Metrics {
 
     /// Counts an instance as given up until the guard is dropped.
     pub fn track_abandoned(&self) -> GaugeGuard {
-        self.abandoned.inc();
-        GaugeGuard(self.abandoned.clone())
+        GaugeGuard::of(&self.abandoned)
     }
 
     /// Counts a connection as open until the guard is dropped.
     pub fn track_connection(&self) -> GaugeGuard {
-        self.connections.inc();
-        GaugeGuard(self.connections.clone())
+        GaugeGuard::of(&self.connections)
     }
 
     /// Removes the detections header from a reply and counts its detections.
@@ -216,6 +221,14 @@ impl Metrics {
 
 /// Decrements a gauge when dropped.
 pub struct GaugeGuard(Gauge);
+
+impl GaugeGuard {
+    /// Increments a gauge.
+    pub fn of(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
 
 impl Drop for GaugeGuard {
     fn drop(&mut self) {

@@ -1,5 +1,5 @@
 //! Relays a reply from its guest to its client. Buffers what a slow client has not yet read, up to a limit, so
-//! that the guest can end and free its permit.
+//! that the guest can end and give its memory back.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::body::PolledFrame;
+use super::deadline::Deadline;
 use spotter_config::Limits;
 
 /// The memory budget for buffered replies: in all, and for each.
@@ -135,11 +136,12 @@ pub fn split(
 
 impl Relay {
     /// Relays the body as the guest writes it. At its end, `is_truncated` tells whether the guest was stopped
-    /// there. The client then gets an error, so that it cannot take the body for complete.
-    pub async fn run(mut self, is_truncated: impl Fn() -> bool) -> RelayEnd {
+    /// there. The client then gets an error, so that it cannot take the body for complete. Each chunk that is passed on
+    /// extends the deadline.
+    pub async fn run(mut self, deadline: &Deadline, is_truncated: impl Fn() -> bool) -> RelayEnd {
         loop {
             let end = match self.next().await {
-                Next::Frame(Ok(frame)) => self.pass(frame).await,
+                Next::Frame(Ok(frame)) => self.pass(frame, deadline).await,
                 Next::Frame(Err(error)) => {
                     let _ = self.to.send(Chunk { frame: Some(Err(error)), _permit: None });
                     return RelayEnd::Complete;
@@ -170,7 +172,7 @@ impl Relay {
     }
 
     /// Relays a frame in chunks.
-    async fn pass(&mut self, frame: Frame<Bytes>) -> RelayEnd {
+    async fn pass(&mut self, frame: Frame<Bytes>, deadline: &Deadline) -> RelayEnd {
         if self.policy == BodyPolicy::Discard {
             return RelayEnd::Complete;
         }
@@ -184,6 +186,7 @@ impl Relay {
             if self.send(Frame::data(chunk), length).await == RelayEnd::ClientGone {
                 return RelayEnd::ClientGone;
             }
+            deadline.extend();
         }
         RelayEnd::Complete
     }

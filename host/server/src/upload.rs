@@ -1,5 +1,6 @@
-//! Receives a request's body before an instance starts, so that a slow client does not occupy one. All bodies
-//! share a limited amount of memory.
+//! Receives a request's body before an instance starts, so that a slow client does not occupy one. If it takes longer
+//! and there is plenty of room, the instance starts, and the rest streams to it. All bodies share a limited amount of
+//! memory.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -10,15 +11,26 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use super::admission::EarlyStart;
 use super::blocks::Blocks;
 use super::body::{LimitedBody, PolledFrame};
 use super::fault::Fault;
+use super::permit::Permit;
 use super::upload_memory::{Upload, UploadMemory, UploadPermit};
 use spotter_config::Limits;
 
-/// Receives a body up to [`Limits::body_buffer`]. The rest streams to the guest as it arrives.
+/// A body that a guest may read, and the permit of the guest, if it has one already.
+pub struct Received {
+    pub body: WasiBody,
+    pub permit: Option<Permit>,
+}
+
+/// Receives a body up to [`Limits::body_buffer`], or until `start_early` starts the guest, which is tried every
+/// [`Limits::body_wait`]. The rest streams to the guest as it arrives.
 ///
 /// # Errors
 /// If the body exceeds a limit, or its client disconnects.
@@ -26,23 +38,26 @@ pub async fn receive(
     body: LimitedBody,
     limits: &Limits,
     memory: &Arc<UploadMemory>,
-) -> Result<WasiBody, Fault> {
+    start_early: impl Fn() -> Option<EarlyStart>,
+) -> Result<Received, Fault> {
     if body.is_end_stream() {
-        return Ok(body.boxed_unsync());
+        return Ok(Received { body: body.boxed_unsync(), permit: None });
     }
-    let received = tokio::time::timeout(limits.body_timeout, collect(body, limits, memory));
-    match received.await {
-        Ok(received) => Ok(received?.boxed_unsync()),
-        Err(_) => Err(Fault::BodyTimeout { limit: limits.body_timeout }),
-    }
+    let received = collect(body, limits, memory, start_early);
+    let received = tokio::time::timeout(limits.body_timeout, received).await;
+    let (body, permit) =
+        received.map_err(|_| Fault::BodyTimeout { limit: limits.body_timeout })??;
+    Ok(Received { body: body.boxed_unsync(), permit })
 }
 
 async fn collect(
     mut body: LimitedBody,
     limits: &Limits,
     memory: &Arc<UploadMemory>,
-) -> Result<ReceivedBody, Fault> {
+    start_early: impl Fn() -> Option<EarlyStart>,
+) -> Result<(ReceivedBody, Option<Permit>), Fault> {
     let upload = Upload::begin(memory);
+    let mut wait = tokio::time::interval_at(Instant::now() + limits.body_wait, limits.body_wait);
     let mut blocks = Blocks::default();
     let mut trailers = None;
     while limits.body_buffer > 0 && blocks.length() <= limits.body_buffer {
@@ -50,9 +65,17 @@ async fn collect(
             biased;
             fault = upload.evicted() => return Err(fault),
             frame = body.frame() => frame,
+            _ = wait.tick() => match start_early() {
+                Some(EarlyStart { permit, slot }) => {
+                    let mut body = ReceivedBody::of(blocks, None, Some(body), upload);
+                    body.early = Some(slot);
+                    return Ok((body, Some(permit)));
+                }
+                None => continue,
+            },
         };
         let frame = match frame {
-            None => return Ok(ReceivedBody::of(blocks, trailers, None, upload)),
+            None => return Ok((ReceivedBody::of(blocks, trailers, None, upload), None)),
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 let aborted =
@@ -65,7 +88,7 @@ async fn collect(
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
     }
-    Ok(ReceivedBody::of(blocks, None, Some(body), upload))
+    Ok((ReceivedBody::of(blocks, None, Some(body), upload), None))
 }
 
 /// A body whose beginning, or all of it, is in memory.
@@ -73,7 +96,9 @@ struct ReceivedBody {
     beginning: VecDeque<Bytes>,
     rest: Option<LimitedBody>,
     trailers: Option<HeaderMap>,
-    _permit: UploadPermit,
+    memory: UploadPermit,
+    /// Held until the end, if the guest started before it.
+    early: Option<OwnedSemaphorePermit>,
 }
 
 impl ReceivedBody {
@@ -83,7 +108,8 @@ impl ReceivedBody {
         rest: Option<LimitedBody>,
         upload: Upload,
     ) -> Self {
-        Self { beginning: blocks.into_queue(), rest, trailers, _permit: upload.complete() }
+        let (beginning, memory) = (blocks.into_queue(), upload.complete());
+        Self { beginning, rest, trailers, memory, early: None }
     }
 }
 
@@ -93,10 +119,18 @@ impl Body for ReceivedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> PolledFrame {
         if let Some(bytes) = self.beginning.pop_front() {
+            if self.rest.is_some() {
+                // The guest reads while the body arrives, maybe for long.
+                self.memory.release(bytes.len() as u64);
+            }
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         if let Some(rest) = &mut self.rest {
-            return Pin::new(rest).poll_frame(context);
+            let polled = Pin::new(&mut *rest).poll_frame(context);
+            if matches!(polled, Poll::Ready(None)) || rest.is_end_stream() {
+                self.early = None;
+            }
+            return polled;
         }
         Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
     }
@@ -117,7 +151,7 @@ impl Body for ReceivedBody {
 
 #[cfg(test)]
 mod tests {
-    use super::{UploadMemory, receive};
+    use super::{Arc, UploadMemory, WasiBody, receive};
     use crate::body::{ExceededLimit, LimitedBody};
     use crate::fault::{Fault, full};
     use http_body_util::BodyExt;
@@ -133,15 +167,22 @@ mod tests {
         LimitedBody::new(full(vec![7; bytes]), &limits(), ExceededLimit::default())
     }
 
+    async fn receive_whole(
+        body: LimitedBody,
+        memory: &Arc<UploadMemory>,
+    ) -> Result<WasiBody, Fault> {
+        Ok(receive(body, &limits(), memory, || None).await?.body)
+    }
+
     #[tokio::test]
     async fn bodies_share_one_memory_and_give_it_back() {
         let memory = UploadMemory::new(&limits());
-        let first = receive(body(60 << 10), &limits(), &memory).await.unwrap();
+        let first = receive_whole(body(60 << 10), &memory).await.unwrap();
         // The first body is complete and only waits for its guest, so it is not evicted.
-        let second = receive(body(60 << 10), &limits(), &memory).await;
+        let second = receive_whole(body(60 << 10), &memory).await;
         assert_eq!(second.err(), Some(Fault::UploadMemory { limit: UPLOAD_MEMORY_BYTES }));
         assert_eq!(first.collect().await.unwrap().to_bytes(), vec![7; 60 << 10]);
-        assert!(receive(body(60 << 10), &limits(), &memory).await.is_ok());
+        assert!(receive_whole(body(60 << 10), &memory).await.is_ok());
     }
 
     #[tokio::test]
@@ -149,7 +190,7 @@ mod tests {
         let limits = Limits { body_buffer: 0, ..Limits::default() };
         let memory = UploadMemory::new(&limits);
         let body = LimitedBody::new(full("a body"), &limits, ExceededLimit::default());
-        let received = receive(body, &limits, &memory).await.unwrap();
-        assert_eq!(received.collect().await.unwrap().to_bytes(), "a body");
+        let received = receive(body, &limits, &memory, || None).await.unwrap();
+        assert_eq!(received.body.collect().await.unwrap().to_bytes(), "a body");
     }
 }

@@ -159,6 +159,15 @@ impl Upload {
     }
 }
 
+impl UploadPermit {
+    /// Gives a part of the memory back.
+    pub fn release(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.memory.ledger().used -= bytes;
+    }
+}
+
 impl Drop for Upload {
     fn drop(&mut self) {
         let mut ledger = self.memory.ledger();

@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::admission::Permit;
 use super::metrics::Metrics;
+use super::permit::Permit;
 use spotter_config::Limits;
 use spotter_runtime::usage::Usage;
 
@@ -64,7 +64,7 @@ impl Watchdog {
         tracker: &TaskTracker,
         guest: impl Future<Output = ()> + Send + 'static,
         usage: Arc<Usage>,
-        permit: Permit,
+        permit: Arc<Permit>,
     ) -> Watched {
         let cancelled = CancellationToken::new();
         let ended = start(guest, cancelled.clone());
@@ -72,7 +72,7 @@ impl Watchdog {
         let stop = cancelled.clone();
         let outcome = tracker.spawn(async move {
             let outcome = watchdog.watch(ended, &usage, &stop).await;
-            drop(permit);
+            permit.end();
             outcome
         });
         Watched { _cancel: cancelled.drop_guard(), outcome }

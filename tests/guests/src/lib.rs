@@ -3,8 +3,9 @@
 #![cfg(target_arch = "wasm32")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{Sink, SinkExt, StreamExt};
 use spin_sdk::http::{
     Fields, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse, Request, Response,
     ResponseOutparam, SendError,
@@ -76,7 +77,7 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
             let hoard: Vec<_> = (0..300).map(|_| unsent_body()).collect();
             let bytes: u64 = hoard.iter().map(|(bytes, ..)| bytes).sum();
             reply(out, &bytes.to_string()).await;
-            std::thread::sleep(std::time::Duration::from_secs(2));
+            std::thread::sleep(Duration::from_secs(2));
         }
         "/hoard-handles" => {
             let hoard: Vec<_> = (0..2000).map(|_| Fields::new()).collect();
@@ -98,17 +99,13 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
         "/panic" => panic!("a guest's panic"),
         "/no-reply" => {}
         "/never-end" => {
-            let response = OutgoingResponse::new(Fields::new());
-            let mut body = response.take_body();
-            out.set(response);
+            let mut body = begin(out);
             let _ = body.send(b"a beginning".to_vec()).await;
             wait_for_ever();
         }
         "/never-reply" => wait_for_ever(),
         "/large" => {
-            let response = OutgoingResponse::new(Fields::new());
-            let mut body = response.take_body();
-            out.set(response);
+            let mut body = begin(out);
             for _ in 0..256 {
                 // The host stops it once the client has disconnected.
                 let Ok(()) = body.send(vec![b'x'; 64 << 10]).await else { return };
@@ -116,11 +113,67 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
         }
         "/work-on" => {
             reply(out, "replied").await;
-            std::thread::sleep(std::time::Duration::from_millis(600));
+            std::thread::sleep(Duration::from_millis(600));
             eprintln!("worked on after its reply");
         }
-        _ => reply(out, "unknown").await,
+        "/echo" => echo(request, out).await,
+        _ => match numbers(&path) {
+            Some(("wait", [milliseconds, _])) => {
+                std::thread::sleep(Duration::from_millis(milliseconds));
+                reply(out, "waited").await;
+            }
+            Some(("hold", [mebibytes, milliseconds])) => {
+                let held = std::hint::black_box(vec![1_u8; (mebibytes as usize) << 20]);
+                std::thread::sleep(Duration::from_millis(milliseconds));
+                reply(out, &held.len().to_string()).await;
+            }
+            Some(("compute", [rounds, _])) => reply(out, &compute(rounds).to_string()).await,
+            Some(("events", [number, milliseconds])) => {
+                events(out, number, Duration::from_millis(milliseconds)).await;
+            }
+            _ => reply(out, "unknown").await,
+        },
     }
+}
+
+/// The name and the numbers of a path such as `/events/10/200`; a number that is missing is 0.
+fn numbers(path: &str) -> Option<(&str, [u64; 2])> {
+    let mut parts = path.strip_prefix('/')?.split('/');
+    let name = parts.next()?;
+    let mut number = || parts.next().map_or(Some(0), |text| text.parse().ok());
+    Some((name, [number()?, number()?]))
+}
+
+/// Arithmetic for a while, without a pause.
+fn compute(rounds: u64) -> u64 {
+    (0..rounds << 20)
+        .fold(1, |sum, round| std::hint::black_box(sum ^ round).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// Server-sent events, with a pause before each.
+async fn events(out: ResponseOutparam, number: u64, pause: Duration) {
+    let mut body = begin(out);
+    for index in 0..number {
+        std::thread::sleep(pause);
+        let Ok(()) = body.send(format!("data: {index}\n\n").into_bytes()).await else { return };
+    }
+}
+
+/// Sends each part of the body back as it arrives.
+async fn echo(request: IncomingRequest, out: ResponseOutparam) {
+    let mut stream = request.into_body_stream();
+    let mut body = begin(out);
+    while let Some(Ok(chunk)) = stream.next().await {
+        let Ok(()) = body.send(chunk).await else { return };
+    }
+}
+
+/// Begins a reply whose body follows.
+fn begin(out: ResponseOutparam) -> impl Sink<Vec<u8>, Error = impl Sized> + Unpin {
+    let response = OutgoingResponse::new(Fields::new());
+    let body = response.take_body();
+    out.set(response);
+    body
 }
 
 /// Header fields, one a line.
@@ -131,7 +184,7 @@ fn lines(fields: &[(String, Vec<u8>)]) -> String {
 }
 
 fn wait_for_ever() {
-    std::thread::sleep(std::time::Duration::from_secs(1 << 30));
+    std::thread::sleep(Duration::from_secs(1 << 30));
 }
 
 async fn body_of(request: IncomingRequest) -> Vec<u8> {

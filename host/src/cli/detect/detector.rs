@@ -57,7 +57,9 @@ impl Detector {
     /// If the application cannot be loaded.
     pub(in crate::cli) fn local(app: App, at_once: usize) -> anyhow::Result<Self> {
         let limits = Limits::default();
-        let limits = Limits { instances: at_once.max(limits.instances), ..limits };
+        let (instances, max_instances) =
+            (at_once.max(limits.instances), at_once.max(limits.max_instances));
+        let limits = Limits { instances, max_instances, ..limits };
         let server = Server::new(app, limits, None, Vec::new())
             .context("cannot load the application; have you run `spotter build`?")?;
         Ok(Self::Local(server))

@@ -1,0 +1,133 @@
+//! Tests of the scheduler's rules, without instances.
+
+use super::{Arc, BTreeMap, Claim, Ordering, Scheduler, Turn};
+use spotter_config::Limits;
+
+const MIB: u64 = 1 << 20;
+
+fn scheduler(instances: usize, max_instances: usize, waiting_memory: u64) -> Scheduler {
+    let memory = Limits { instance_memory: 100 * MIB, waiting_memory, ..Limits::default() };
+    let components = [("one", None), ("two", None), ("small", Some(1))];
+    let components = components.map(|(id, share)| (id.to_owned(), share));
+    let limits = Limits { instances, max_instances, ..memory };
+    Scheduler::new(&limits, &BTreeMap::from(components))
+}
+
+fn has_come(turn: &Arc<Turn>) -> bool {
+    turn.has_come.load(Ordering::Relaxed)
+}
+
+fn claims(scheduler: &Scheduler) -> (Claim, Claim) {
+    (scheduler.claim("one", 0).unwrap(), scheduler.claim("two", 0).unwrap())
+}
+
+#[test]
+fn an_instance_that_waits_makes_room_for_one_that_computes() {
+    let scheduler = scheduler(1, 8, 1000 * MIB);
+    let (one, _) = claims(&scheduler);
+    assert!(scheduler.try_start(one) && !scheduler.try_start(one));
+    let second = scheduler.start(one);
+    assert!(!has_come(&second));
+    scheduler.pause(one, MIB);
+    assert!(has_come(&second));
+    let first = scheduler.resume(one, MIB);
+    assert!(!has_come(&first));
+    scheduler.end_computing(one);
+    assert!(has_come(&first));
+    scheduler.end_computing(one);
+    let state = scheduler.state();
+    assert_eq!((state.computing, state.instances[0], state.waiting_memory), (0, 0, 0));
+}
+
+#[test]
+fn those_that_resume_and_those_that_start_take_turns() {
+    let scheduler = scheduler(1, 8, 1000 * MIB);
+    let (one, _) = claims(&scheduler);
+    for _ in 0..2 {
+        assert!(scheduler.try_start(one));
+        scheduler.pause(one, MIB);
+    }
+    assert!(scheduler.try_start(one));
+    let starts = [(); 2].map(|()| scheduler.start(one));
+    let resumes = [(); 2].map(|()| scheduler.resume(one, MIB));
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        scheduler.end_computing(one);
+        let come = |turns: &[Arc<Turn>]| turns.iter().filter(|turn| has_come(turn)).count();
+        order.push((come(&starts), come(&resumes)));
+    }
+    assert_eq!(order, [(0, 1), (1, 1), (1, 2), (2, 2)]);
+}
+
+#[test]
+fn no_component_takes_all_and_the_manifest_may_say_less() {
+    let scheduler = scheduler(8, 4, 1000 * MIB);
+    let (one, two) = claims(&scheduler);
+    let small = scheduler.claim("small", 0).unwrap();
+    assert!(scheduler.try_start(one) && scheduler.try_start(one) && !scheduler.try_start(one));
+    assert!(scheduler.try_start(small) && !scheduler.try_start(small));
+    assert!(scheduler.try_start(two) && !scheduler.try_start(two));
+    // Those that instances call are not among the four.
+    assert!(scheduler.try_start(scheduler.claim("small", 1).unwrap()));
+    assert_eq!(scheduler.claim("three", 0), None);
+    assert_eq!(scheduler.claim("one", 9), None);
+}
+
+#[test]
+fn what_waits_and_what_computes_stay_within_the_memory() {
+    // Two that compute, and 150 MiB beside them: 350 MiB.
+    let scheduler = scheduler(2, 8, 150 * MIB);
+    let (one, two) = claims(&scheduler);
+    assert!(scheduler.try_start(one) && scheduler.try_start(one));
+    scheduler.pause(one, 80 * MIB);
+    scheduler.pause(one, 80 * MIB);
+    // More than half of what may wait is the first component's.
+    assert!(!scheduler.could_start(one));
+    assert!(scheduler.try_start(two));
+    // 160 MiB wait and one computes: a second would not fit.
+    assert!(!scheduler.could_start(two));
+    let start = scheduler.start(two);
+    // But one of those that wait may resume.
+    assert!(has_come(&scheduler.resume(one, 80 * MIB)));
+    scheduler.end_computing(one);
+    assert!(has_come(&start));
+}
+
+#[test]
+fn instances_whose_bodies_have_not_arrived_leave_memory_to_others() {
+    let scheduler = scheduler(2, 64, 150 * MIB);
+    let (one, _) = claims(&scheduler);
+    let mut early = 0;
+    while scheduler.try_start_early(one) {
+        early += 1;
+        scheduler.pause(one, 30 * MIB);
+    }
+    assert_eq!(early, 2);
+    assert!(scheduler.could_start(one));
+}
+
+#[test]
+fn a_request_that_gives_up_leaves_nothing_behind() {
+    let scheduler = scheduler(1, 8, 1000 * MIB);
+    let (one, two) = claims(&scheduler);
+    assert!(scheduler.try_start(one));
+    let (given_up, other) = (scheduler.start(one), scheduler.start(two));
+    assert_eq!(scheduler.lined_up(one), 1);
+    scheduler.abandon_start(one, &given_up);
+    assert_eq!(scheduler.lined_up(one), 0);
+    scheduler.end_computing(one);
+    assert!(has_come(&other));
+    // It was allowed to start, and gives up all the same.
+    scheduler.abandon_start(two, &other);
+    assert_eq!(scheduler.state().computing, 0);
+    // One that waits and wants to resume ends.
+    assert!(scheduler.try_start(one));
+    scheduler.pause(one, MIB);
+    assert!(scheduler.try_start(two));
+    let resumed = scheduler.resume(one, MIB);
+    scheduler.end_waiting(one, MIB, Some(&resumed));
+    scheduler.end_computing(two);
+    let state = scheduler.state();
+    assert_eq!((state.computing, state.instances[0], state.waiting_memory), (0, 0, 0));
+    assert!(state.fresh.is_empty() && state.begun.is_empty());
+}
