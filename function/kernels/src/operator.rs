@@ -57,10 +57,6 @@ impl Kernel {
     }
 }
 
-/// The alignment of outputs, in bytes: what an allocator gives anyway. For more, glibc before 2.38 leaves gaps between
-/// blocks that it seldom fills, and its heap grows to several times of what is in use.
-const ALIGNMENT: usize = 16;
-
 impl Eq for ChannelsLastConvolution {}
 
 impl Op for ChannelsLastConvolution {
@@ -89,9 +85,7 @@ impl EvalOp for ChannelsLastConvolution {
         let residual = inputs.get(1).map(|residual| residual.try_as_plain_ram()).transpose()?;
         let residual = residual.as_ref().map(PlainView::as_slice::<f32>).transpose()?;
         // SAFETY: the kernels write every element.
-        let mut output = unsafe {
-            Tensor::uninitialized_aligned::<f32>(&[1, height, width, channels], ALIGNMENT)?
-        };
+        let mut output = unsafe { Tensor::uninitialized::<f32>(&[1, height, width, channels])? };
         let mut target = output.try_as_plain_ram_mut()?;
         let target = target.as_slice_mut::<f32>()?;
         match &self.kernel {
