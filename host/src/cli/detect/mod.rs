@@ -6,6 +6,7 @@ mod export;
 mod inputs;
 mod jpeg_stream;
 mod output;
+mod tally;
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, IsTerminal, stdout};
@@ -26,6 +27,7 @@ use inputs::{Content, Depth, Input, Picture};
 use output::{Json, JsonLines, Outcome, Reply, Table, Writer};
 use spotter_progress::{Step, say};
 use spotter_up::AppArguments;
+use tally::Tally;
 
 /// Detect objects in pictures
 #[derive(Args)]
@@ -267,33 +269,6 @@ impl Pictures {
             query.append_pair("classes", classes);
         }
         query.finish()
-    }
-}
-
-/// How many pictures were tried, and failed.
-#[derive(Default)]
-struct Tally {
-    done: usize,
-    failed: usize,
-    /// Of those that failed: the ones that may succeed another time.
-    to_retry: usize,
-}
-
-impl Tally {
-    fn of_command(&self) -> anyhow::Result<()> {
-        ensure!(self.failed == 0, "{} of {} pictures failed", self.failed, self.done);
-        Ok(())
-    }
-
-    /// A picture that is at fault itself has its line in the results, and would fail again.
-    fn of_batch(&self) -> anyhow::Result<()> {
-        let Self { done, failed, to_retry } = self;
-        say(&format!("{done} pictures, of which {failed} failed"));
-        ensure!(
-            *to_retry == 0,
-            "{to_retry} of {done} pictures failed and may succeed another time: start it again"
-        );
-        Ok(())
     }
 }
 
