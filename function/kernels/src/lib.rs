@@ -1,7 +1,7 @@
 //! Convolutions of mobile detection networks, as operators of tract with kernels of their own.
 //!
 //! [`optimise`] rewrites a network so that its convolutions run on channels-last images, with the activation and the
-//! residual that follow each one fused into it. Convolutions that no kernel fits stay tract's.
+//! residual that follow each one fused into it. Convolutions that no kernel fits still run on tract's own operators.
 //!
 //! The kernels are generic over the width of vectors: 128 bits in WebAssembly, and the widest that the processor has
 //! elsewhere.

@@ -1,5 +1,5 @@
-//! The page at `GET /` on which a picture can be tried. It consists of a few files, makes no request to any other
-//! host, and the browser is told to allow nothing else.
+//! The page at `GET /` for trying a picture. It consists of a few files and makes no request to any other host, and its
+//! policy tells the browser to allow nothing else.
 
 use super::{Reply, Request};
 use crate::error::Error;

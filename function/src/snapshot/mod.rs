@@ -1,11 +1,12 @@
 //! The function that `spotter bake` calls before it takes the snapshot. It loads the model that the host sends,
 //! so that instances start with it in memory.
 //!
-//! It is called in two fresh instances, one after the other: see [`heaps`]. Standard input has four blocks, each
-//! preceded by its length (8 bytes, little-endian): the survivors that the first instance recorded, then
-//! `model.toml`, `labels.txt` and `model.onnx`, which is left unread if the host runs the network. For the first instance, the first block is empty, and it writes
-//! the survivors to standard output. No files are used, so the snapshot contains nothing of a file system (times,
-//! inodes), and the same model gives the same bytes everywhere.
+//! `spotter bake` calls it in two fresh instances, one after the other: see [`heaps`]. Standard input has four blocks,
+//! each preceded by its length (8 bytes, little-endian): the survivors that the first instance recorded, then
+//! `model.toml`, `labels.txt` and `model.onnx`. If the host runs the network, the function does not read `model.onnx`.
+//! In the first instance, the first block is empty, and the function writes the survivors to standard output. The
+//! function uses no files, so the snapshot contains nothing of a file system (times, inodes), and the same model gives
+//! the same bytes everywhere.
 
 mod heaps;
 

@@ -139,7 +139,7 @@ impl App {
         let reachable = reachable(&manifest, &values);
         let others = manifest.trigger.other;
         let unserved =
-            |kind| format!("its triggers of the type `{kind}` never fire: only http is supported");
+            |kind| format!("triggers of the type `{kind}` never fire: only http is supported");
         let mut notes: Vec<String> = others.iter().map(unserved).collect();
         let (mut components, mut idle) = (BTreeMap::new(), BTreeMap::new());
         for (id, raw) in manifest.component {

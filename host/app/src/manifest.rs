@@ -263,7 +263,7 @@ fn check_version(text: &str) -> anyhow::Result<()> {
     };
     ensure!(
         written.trim_matches('"') != "1",
-        "the manifest is of version 1; only version 2 is supported, to which `spin doctor` converts it"
+        "the manifest is of version 1; only version 2 is supported: convert it with `spin doctor`"
     );
     bail!(
         "`spin_manifest_version` is {written}; write `spin_manifest_version = 2`, the only one supported"

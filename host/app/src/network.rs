@@ -25,7 +25,7 @@ impl Network {
             .parse()
             .with_context(|| format!("{prefix_length:?} is not a number of bits"))?;
         let most = if address.is_ipv4() { 32 } else { 128 };
-        ensure!(length <= most, "{length} bits are more than the {most} of {address}");
+        ensure!(length <= most, "the prefix has {length} bits, but {address} has only {most}");
         Ok(Self { address, prefix_length: length })
     }
 

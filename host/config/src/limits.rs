@@ -170,7 +170,7 @@ impl LimitSettings {
             ("body_timeout", limits.body_timeout),
             ("body_wait", limits.body_wait),
         ] {
-            ensure!(!value.is_zero(), "`{name}` is 0: nothing could be served; give it some time");
+            ensure!(!value.is_zero(), "`{name}` is 0: nothing could be served; set a longer time");
             ensure!(value <= MAX_TIME, "`{name}` is {value:?}; the maximum is {MAX_TIME:?}");
         }
         let max_buffered = limits.body_size.min(limits.body_buffer);

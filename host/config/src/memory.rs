@@ -87,7 +87,7 @@ pub(super) fn report(limits: &Limits, wanted: &Limits, available: u64) {
         tracing::warn!(
             needed,
             available,
-            "the limits allow more memory than this process may use, so that it may be killed: raise its memory limit, \
+            "the limits allow more memory than this process may use, so it may be killed: raise its memory limit, \
              or lower `instances`, `instance_memory`, `waiting_memory`, `connections`, `upload_memory` or `reply_memory`"
         );
     }
@@ -96,7 +96,7 @@ pub(super) fn report(limits: &Limits, wanted: &Limits, available: u64) {
             instances = limits.instances,
             cores = wanted.instances,
             available,
-            "this process may not use enough memory for an instance on each core: raise its memory limit, or lower \
+            "this process's memory limit has no room for an instance on each core: raise the limit, or lower \
              `instance_memory`"
         );
     }

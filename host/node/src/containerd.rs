@@ -35,8 +35,8 @@ pub fn edit(text: &str, runtime: RuntimeEntry) -> anyhow::Result<String> {
         Some(2) => "io.containerd.grpc.v1.cri",
         Some(3) => "io.containerd.cri.v1.runtime",
         version => bail!(
-            "containerd's configuration has version {}; supported are 2 (containerd 1.6, 1.7) and 3 \
-             (containerd 2): write a new one with `containerd config default`",
+            "containerd's configuration has version {}, but only 2 (containerd 1.6, 1.7) and 3 (containerd 2) are \
+             supported: write a new one with `containerd config default`",
             version.map_or("1".to_owned(), |version| version.to_string())
         ),
     };

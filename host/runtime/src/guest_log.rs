@@ -56,7 +56,7 @@ impl Lines {
             self.emit(&line);
         }
         if self.written > MAX_LOG_BYTES {
-            self.emit(b"(the rest of this request's log is dropped: it has written 64 KiB)");
+            self.emit(b"(this request has logged 64 KiB: the rest of its log is dropped)");
         }
     }
 

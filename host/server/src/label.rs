@@ -1,4 +1,4 @@
-//! The value of a metric's label, escaped where it is written: `prometheus-client` does not escape any.
+//! The value of a metric's label. It is escaped when it is written, because `prometheus-client` escapes no labels.
 
 use std::fmt::Write;
 

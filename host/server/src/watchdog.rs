@@ -1,9 +1,9 @@
-//! Watches guests whose code has no checks, and gives up those that exceed their limit on processor time.
+//! Watches guests whose code has no checks, and abandons those that exceed their limit on processor time.
 //!
-//! Such a guest cannot be stopped while it computes. The client gets its error in time all the same, and the guest's
-//! permit is free for others: the guest goes on at the lowest priority, on a thread of its own, and ends when its work
-//! does. If as many have been given up as may run at once, the server ends, so that
-//! its supervisor starts a fresh one: see [`Watchdog::exhausted`].
+//! Such a guest cannot be stopped while it computes. The client still gets its error in time, and the guest's permit is
+//! free for others. The guest itself goes on at the lowest priority, on a thread of its own, until its work is done.
+//! When as many abandoned guests are running as may run at once, the server ends, so that its supervisor starts a fresh
+//! one: see [`Watchdog::exhausted`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

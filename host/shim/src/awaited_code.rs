@@ -1,5 +1,5 @@
-//! Compiled code that a container waits for. Its process starts at once, so that compiling, which takes longer than the
-//! kubelet waits for a container to start, is covered by the startup probe instead.
+//! Compiled code that a container waits for. The container's process starts at once, so that the startup probe covers
+//! the compilation, which takes longer than the kubelet waits for a container to start.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,5 @@
-//! Compiles a component in a process that ends, and so gives its memory back, in the cgroup of the pod that needs it.
+//! Compiles a component in a process of its own, which gives its memory back when it ends, in the cgroup of the pod
+//! that needs the component.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -69,7 +70,7 @@ impl Compilation {
         // Forked from the process with one thread, which is small. It is killed when it goes out of scope.
         let process = Zygote::global().spawn();
         let failed =
-            || format!("the process that compiled `{id}` was killed, perhaps for want of memory");
+            || format!("the process that compiled `{id}` was killed, perhaps for lack of memory");
         let pid = process.try_run(|()| std::process::id(), ());
         on_start(pid.map_err(|error| anyhow!("{error}")).with_context(failed)?);
         let done = process.try_run(compile, self);

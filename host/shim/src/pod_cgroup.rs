@@ -1,4 +1,4 @@
-//! The cgroup of a pod, and a part of it for a process that works for the pod but is none of its containers.
+//! The cgroup of a pod, and one below it for a process that works for the pod but is not one of its containers.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! Runs a core module's initialiser and stores the resulting memory in the module.
 //!
 //! The initialiser runs in two fresh instances. The first finds out which memory blocks the model keeps. The second
-//! places those blocks together, and the snapshot is taken of it.
+//! places those blocks together, and its memory becomes the snapshot.
 
 use anyhow::{Context, anyhow, ensure};
 use wasmparser::ValType;

@@ -64,7 +64,7 @@ impl Inspect {
         let operators = network.operators.iter().map(|(name, count)| format!("{name} {count}"));
         say(&format!("uses    {}", operators.collect::<Vec<_>>().join(", ")));
         let guess = guess::head(&network).with_context(|| {
-            format!("the outputs of {path} are those of no head that `spotter` knows; docs/models.md lists them")
+            format!("the outputs of {path} match no head that `spotter` knows; docs/models.md lists the heads")
         })?;
         say(&format!("head    {}", guess.why));
         if let Some(labels) = guess.labels {

@@ -1,4 +1,4 @@
-//! `spotter node`: checks a machine that is to be a node, and prints the metrics of its bonds.
+//! `spotter node`: checks whether a machine can be a node, and prints the metrics of its bonds.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use spotter_node::check::{Finding, Role, Verdict, findings};
 use spotter_node::metrics;
 use spotter_node::state::MachineState;
 
-/// Check a machine that is to be a node: its bond, containerd, cgroups and MTUs
+/// Check whether a machine can be a node: its bond, containerd, cgroups and MTUs
 #[derive(Args)]
 pub(super) struct Node {
     #[command(subcommand)]

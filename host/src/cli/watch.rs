@@ -26,7 +26,7 @@ pub(super) struct Watch {
     app: AppArguments,
     #[command(flatten)]
     toolchain: ToolchainArguments,
-    /// How long the sources must be quiet before a change counts, in milliseconds
+    /// How long the sources must stay unchanged before they are built again, in milliseconds
     #[arg(long, default_value_t = 100, value_name = "MILLISECONDS")]
     debounce: u64,
     /// Further arguments for `spotter up`

@@ -48,12 +48,12 @@ fn single(output: &Value, side: Option<(u64, u64)>) -> Option<Guess> {
     match (first, second) {
         (boxes, Some(6)) if boxes.is_none_or(|boxes| boxes <= MAX_BEST) => Some(Guess {
             output: format!("head = \"end_to_end\"\noutput = \"{name}\"\n"),
-            why: format!("`{name}` has six numbers for each of few boxes: corners, score, class"),
+            why: format!("`{name}` has few boxes, each with six numbers: corners, score, class"),
             labels: None,
         }),
         (Some(rows), boxes) if rows > 4 && boxes.is_none_or(|boxes| boxes > rows) => {
             let why =
-                format!("`{name}` has a row for each of four corners and {} classes", rows - 4);
+                format!("`{name}` has four rows for the box, and {} for the classes", rows - 4);
             guess("yolov8", rows - 4, why)
         }
         (boxes, Some(columns)) if columns > 5 && boxes.is_some() && boxes == cells => {
@@ -84,7 +84,7 @@ fn pair(outputs: &[Value]) -> Option<Guess> {
                 "head = \"detr\"\nboxes = \"{boxes}\"\nlogits = \"{scores}\"\n# DETR and YOLOS: \"softmax\", with one \
                  label fewer.\nactivation = \"sigmoid\"\n"
             ),
-            why: format!("`{boxes}` has boxes, and `{scores}` is named as logits are"),
+            why: format!("`{boxes}` has boxes, and the name of `{scores}` says logits"),
             labels: columns,
         });
     }
@@ -117,7 +117,7 @@ fn after_suppression(outputs: &[Value]) -> Option<Guess> {
             "head = \"ssd\"\nboxes = \"{boxes}\"\nlabels = \"{labels}\"\nscores = \"{scores}\"\n{tensorflow}\
              first_class_id = 1\n"
         ),
-        why: format!("`{boxes}`, `{labels}` and `{scores}` are named as after suppression"),
+        why: format!("`{boxes}`, `{labels}` and `{scores}` are the usual names after suppression"),
         labels: None,
     })
 }
@@ -142,7 +142,7 @@ pub fn manifest(network: &Network, name: &str, guess: &Guess) -> Option<String> 
     let (width, height) = image_side(network).unwrap_or((640, 640));
     let mut text = format!("name = \"{name}\"\n\n[input]\nname = \"{}\"\n", input.name);
     if image_side(network).is_none() {
-        text.push_str("# The network leaves its size open.\n");
+        text.push_str("# The network does not fix the input's size.\n");
     }
     let element = match input.element {
         Element::U8 => "u8",

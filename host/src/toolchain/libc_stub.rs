@@ -1,5 +1,5 @@
-//! An object file that defines `realpath`. Rust's standard library refers to it, but Debian's C library for WASI (of
-//! 2022) lacks it. A function has no files to resolve, so it always fails.
+//! An object file that defines `realpath`. Rust's standard library refers to `realpath`, but Debian's C library for
+//! WASI (of 2022) lacks it. A function has no files to resolve, so this `realpath` always fails.
 
 use wasm_encoder::{
     CodeSection, Function, FunctionSection, Instruction, LinkingSection, Module, SymbolTable,

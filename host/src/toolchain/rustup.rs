@@ -38,7 +38,7 @@ pub(super) fn add_target() -> bool {
             false
         }
         Err(_) => {
-            step.done("Searched for rustup, which is not installed,");
+            step.done("Looked for rustup (not installed)");
             false
         }
     }

@@ -40,7 +40,7 @@ pub struct Serve {
         value_name = "ADDRESS"
     )]
     listen: ListenAddress,
-    /// If the port is in use, take one of the next
+    /// If the port is in use, take one of the next nine
     #[arg(long)]
     find_free_port: bool,
     /// Serve HTTPS with this certificate chain, in PEM format
@@ -192,8 +192,8 @@ impl Serve {
         let end = listener::serve(server, listener, signals).await;
         ensure!(
             end == End::Stopped,
-            "as many instances without checks as may run at once exceeded `request_cpu` and still run; start \
-             the server again, and report the pictures to the component's author"
+            "as many instances as may run at once exceeded `request_cpu` and still run, because their code has no \
+             checks that could stop them; restart the server, and report the pictures to the component's author"
         );
         Ok(())
     }

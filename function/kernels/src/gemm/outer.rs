@@ -1,4 +1,5 @@
-//! Products by outer products, for processors of the host: each number of a window is multiplied with one row of a panel of weights.
+//! Computes products as outer products, on the host's processors: multiplies each number of a window by one row of a
+//! panel of weights.
 
 use super::{Product, STEP};
 use crate::lanes::Lanes;

@@ -1,5 +1,5 @@
-//! Makes the OpenAPI 3.1 document from the route table and from the types that serve. Only this test does: the
-//! component holds the result, `function/page/openapi.json`.
+//! Makes the OpenAPI 3.1 document from the route table and from the types that serve requests. Only the test here makes
+//! it: the component holds the result, `function/page/openapi.json`.
 
 mod bodies;
 mod operations;

@@ -1,4 +1,5 @@
-//! YOLOv10, YOLO26 and other exports that end in the best boxes: a row for each, with nothing left to suppress.
+//! YOLOv10, YOLO26 and other exports whose output is only the best boxes: one row for each, with nothing left to
+//! suppress.
 //!
 //! Source: Ultralytics, `nn/modules/head.py`, `Detect.postprocess`.
 

@@ -1,5 +1,5 @@
 //! The component's allocator. It uses two heaps, so that the snapshot contains the model in one dense region, and
-//! nothing else of what loading it allocated.
+//! none of the other memory that loading it allocated.
 //!
 //! Loading a model allocates several times the memory that the model finally occupies. With one heap, the model
 //! would be scattered over all of it, and the snapshot would be three times as large, or too sparse for wasmtime

@@ -8,7 +8,7 @@ pub(super) fn findings(kubelet: &Kubelet) -> Vec<Finding> {
         return vec![warn(
             "kubelet",
             "kubelet",
-            "there is no kubelet: this machine runs pods, but is no node of a cluster",
+            "there is no kubelet: this machine runs pods, but is not a node of a cluster",
             "make-node --kubelet FILE --bootstrap FILE, or your distribution's package (k3s brings its own)",
         )];
     };
@@ -33,12 +33,12 @@ fn certificate(kubelet: &Kubelet) -> Finding {
             "rm /etc/kubernetes/kubelet.conf; systemctl restart kubelet, which asks for another with a new bootstrap token",
         ),
         (Some(config), _) => {
-            pass(code, subject, format!("it has joined, by {}", config.path.display()))
+            pass(code, subject, format!("it has joined with {}", config.path.display()))
         }
         (None, Some(config)) => warn(
             code,
             subject,
-            format!("it asks to join, by {}, but has no certificate yet", config.path.display()),
+            format!("it asks to join with {}, but has no certificate yet", config.path.display()),
             "kubectl get csr; kubectl certificate approve NAME; then journalctl -u kubelet",
         ),
         (None, None) => fail(

@@ -1,5 +1,5 @@
-//! Checks that the links which carry a machine's traffic have a carrier, by sysfs: a bond without `miimon`, or a driver
-//! that reports nothing to it, takes a dead link for a live one.
+//! Checks in sysfs that the links which carry a machine's traffic have a carrier: a bond without `miimon`, or one whose
+//! driver reports nothing to it, takes a dead link for a live one.
 
 use super::{Finding, fail, pass};
 use crate::state::Link;

@@ -50,7 +50,7 @@ pub(in crate::cli) struct Pictures {
     /// A file with the path or URL of a picture in each line
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
-    /// Read the folders in folders too
+    /// Also read the folders inside folders
     #[arg(long, short)]
     recursive: bool,
     /// How to print the results
@@ -85,7 +85,7 @@ pub(in crate::cli) struct Pictures {
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For a reader
+    /// A table for people to read
     Table,
     /// The API's reply, or a list of replies with their files
     Json,
@@ -347,7 +347,7 @@ impl Run {
                 if drawn_as(&target).is_some() { target } else { target.with_extension("jpg") };
             let is_new =
                 self.written.lock().is_ok_and(|mut written| written.insert(target.clone()));
-            ensure!(is_new, "{} is the copy of another picture already", target.display());
+            ensure!(is_new, "{} is already the copy of another picture", target.display());
             target
         };
         if target.canonicalize().is_ok_and(|target| self.read.contains(&target)) {
