@@ -64,7 +64,7 @@ const MAX_CANDIDATES: usize = 10_000;
 
 /// Selects the detections that are confident enough, of a wanted class, and do not overlap a more confident one as
 /// far as the model's suppression says. Sorted by confidence, highest first.
-pub fn select<'m>(
+pub fn non_maximum_suppression<'m>(
     outputs: &Outputs,
     placement: &Placement,
     model: &'m Model,

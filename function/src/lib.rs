@@ -1,7 +1,7 @@
 //! Object detection as a pure pipeline, from the bytes of a picture to labelled boxes.
 //!
 //! ```text
-//! bytes ▸ picture::decode ▸ tensor::fit ▸ Model::run ▸ detections::select ▸ reply
+//! bytes ▸ picture::decode ▸ tensor::fit ▸ Model::run ▸ detections::non_maximum_suppression ▸ reply
 //! ```
 //!
 //! Only [`component`], a thin shell that is compiled for wasm, deals with WebAssembly and HTTP. All other
@@ -98,7 +98,7 @@ fn detect_in<'m>(
     let resize = watch.lap();
     let outputs = model.run(tensor)?;
     let inference = watch.lap();
-    let detections = detections::select(&outputs, &placement, model, options);
+    let detections = detections::non_maximum_suppression(&outputs, &placement, model, options);
     let postprocess = watch.lap();
     let report = Report {
         model: &model.manifest().name,

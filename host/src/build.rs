@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 
 use crate::bake::{self, ModelFolder};
-use crate::toolchain::{self, Request};
+use crate::toolchain::{self, ToolchainOptions};
 use spotter_app::{App, Bake, Build, Component};
 use spotter_cache as cache;
 use spotter_progress::say;
@@ -17,7 +17,7 @@ use spotter_runtime::wrap::{Adapter, wrap};
 ///
 /// # Errors
 /// If a step fails. The error names the component.
-pub fn build(app: &App, toolchain: Request) -> anyhow::Result<()> {
+pub fn build(app: &App, toolchain: ToolchainOptions) -> anyhow::Result<()> {
     for component in app.components.values().chain(app.idle.values()) {
         build_component(component, toolchain)
             .with_context(|| format!("building `{}`", component.id))?;
@@ -25,7 +25,7 @@ pub fn build(app: &App, toolchain: Request) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn build_component(component: &Component, toolchain: Request) -> anyhow::Result<()> {
+fn build_component(component: &Component, toolchain: ToolchainOptions) -> anyhow::Result<()> {
     if let Some(build) = &component.build {
         compile(&component.id, build, toolchain)?;
     }
@@ -35,13 +35,13 @@ fn build_component(component: &Component, toolchain: Request) -> anyhow::Result<
     Ok(())
 }
 
-fn compile(id: &str, build: &Build, toolchain: Request) -> anyhow::Result<()> {
+fn compile(id: &str, build: &Build, toolchain: ToolchainOptions) -> anyhow::Result<()> {
     for command in &build.commands {
         say(&format!("Building component {id} with `{command}`"));
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(command).current_dir(absolute(&build.working_directory)?);
-        forget_outer_cargo(&mut shell);
-        if command.contains(toolchain::TARGET) {
+        clear_cargo_environment(&mut shell);
+        if command.contains(toolchain::WASM_TARGET_TRIPLE) {
             toolchain::find(toolchain)?.apply(&mut shell)?;
         }
         let status = shell.status().context("cannot start a shell (sh)")?;
@@ -52,8 +52,8 @@ fn compile(id: &str, build: &Build, toolchain: Request) -> anyhow::Result<()> {
 
 /// Removes the variables in which `cargo run` passes its own toolchain, package and target folder to its children:
 /// they do not apply to a build command.
-fn forget_outer_cargo(command: &mut Command) {
-    const KEPT: [&str; 5] = [
+fn clear_cargo_environment(command: &mut Command) {
+    const KEPT_CARGO_VARIABLES: [&str; 5] = [
         "CARGO_BUILD_JOBS",
         "CARGO_HOME",
         "CARGO_NET_OFFLINE",
@@ -63,7 +63,8 @@ fn forget_outer_cargo(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let inherited = text.starts_with("CARGO") && !text.starts_with("CARGO_REGISTRIES");
-        if inherited && !KEPT.contains(&text.as_ref()) || text == "RUSTUP_TOOLCHAIN" {
+        if inherited && !KEPT_CARGO_VARIABLES.contains(&text.as_ref()) || text == "RUSTUP_TOOLCHAIN"
+        {
             command.env_remove(&name);
         }
     }
@@ -87,7 +88,7 @@ fn bake_to(bake: &Bake, target: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
     }
-    cache::write_whole(target, &component)
+    cache::write_atomically(target, &component)
 }
 
 /// Bakes a model into a module, or finds the result in the cache. Returns the component's path there.
@@ -99,7 +100,7 @@ pub fn baked(module: &[u8], model: &ModelFolder) -> anyhow::Result<PathBuf> {
     let cached = cache::folder("baked")?.join(format!("{key}.wasm"));
     if !cached.is_file() {
         let component = bake::bake_with_progress(module, model)?;
-        cache::write_whole(&cached, &component)?;
+        cache::write_atomically(&cached, &component)?;
     }
     Ok(cached)
 }

@@ -1,14 +1,14 @@
 //! The detector that comes with `spotter`: in the binary, or else the one of the checkout in which the binary was
 //! compiled.
 
-use crate::toolchain::Request;
+use crate::toolchain::ToolchainOptions;
 
 /// The bytes of the baked component.
 ///
 /// # Errors
 /// If the detector in the binary cannot be decompressed.
 #[cfg(embedded_detector)]
-pub fn component(_: Request) -> anyhow::Result<Vec<u8>> {
+pub fn component(_: ToolchainOptions) -> anyhow::Result<Vec<u8>> {
     decompressed(include_bytes!(concat!(env!("OUT_DIR"), "/detector.wasm.gz")))
 }
 
@@ -17,7 +17,7 @@ pub fn component(_: Request) -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// If the module in the binary cannot be decompressed.
 #[cfg(embedded_detector)]
-pub fn module(_: Request) -> anyhow::Result<Vec<u8>> {
+pub fn module(_: ToolchainOptions) -> anyhow::Result<Vec<u8>> {
     decompressed(include_bytes!(concat!(env!("OUT_DIR"), "/module.wasm.gz")))
 }
 
@@ -39,7 +39,7 @@ fn decompressed(compressed: &[u8]) -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// If the checkout no longer exists, or the build fails.
 #[cfg(not(embedded_detector))]
-pub fn component(toolchain: Request) -> anyhow::Result<Vec<u8>> {
+pub fn component(toolchain: ToolchainOptions) -> anyhow::Result<Vec<u8>> {
     read(&built(toolchain)?.source)
 }
 
@@ -48,19 +48,19 @@ pub fn component(toolchain: Request) -> anyhow::Result<Vec<u8>> {
 /// # Errors
 /// If the checkout no longer exists, or the build fails.
 #[cfg(not(embedded_detector))]
-pub fn module(toolchain: Request) -> anyhow::Result<Vec<u8>> {
+pub fn module(toolchain: ToolchainOptions) -> anyhow::Result<Vec<u8>> {
     use anyhow::Context;
 
     read(&built(toolchain)?.bake.context("the checkout's detector has no module")?.module)
 }
 
 #[cfg(not(embedded_detector))]
-fn built(toolchain: Request) -> anyhow::Result<spotter_app::Component> {
+fn built(toolchain: ToolchainOptions) -> anyhow::Result<spotter_app::Component> {
     use std::path::Path;
 
     use anyhow::{Context, ensure};
 
-    use spotter_app::{App, Choices};
+    use spotter_app::{App, LoadOptions};
 
     const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../spin.toml");
     let manifest = Path::new(MANIFEST);
@@ -69,7 +69,7 @@ fn built(toolchain: Request) -> anyhow::Result<spotter_app::Component> {
         "this `spotter` carries no detector, and the checkout it was compiled in no longer exists \
          ({MANIFEST}); install it again, or use a release"
     );
-    let mut app = App::load(manifest, &Choices::default())?;
+    let mut app = App::load(manifest, &LoadOptions::default())?;
     crate::build::build(&app, toolchain)?;
     app.components.remove("detector").context("the checkout has no detector")
 }

@@ -16,18 +16,18 @@
 //! 24 (2012), table 2, interpolated linearly. An empty node is switched off, and draws nothing.
 
 /// Watts at 0 %, 10 % and so on up to 100 % of a node's load.
-const WATTS: [f64; 11] =
+const NODE_POWER_WATTS: [f64; 11] =
     [93.7, 97.0, 101.0, 105.0, 110.0, 116.0, 121.0, 125.0, 129.0, 133.0, 135.0];
 /// Pods that a node has room for.
-const ROOM: usize = 8;
+const PODS_PER_NODE: usize = 8;
 /// The number of nodes.
-const NODES: usize = 12;
+const NODE_COUNT: usize = 12;
 /// Pods that the day's peak needs: three quarters of all that fit.
-const PEAK: f64 = 72.0;
+const PEAK_PODS: f64 = 72.0;
 /// Steps of a day.
-const STEPS: usize = 288;
+const STEPS_PER_DAY: usize = 288;
 /// The load of a pod that the autoscaler aims at.
-const TARGET: f64 = 0.8;
+const TARGET_UTILIZATION: f64 = 0.8;
 
 /// Where a scheduler places pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,34 +53,36 @@ pub struct Day {
 /// The load at a time of the day, in pods at full load. It is lowest at four in the morning, at a fifth of the peak,
 /// and highest at four in the afternoon.
 fn load(step: usize) -> f64 {
-    let hour = step as f64 * 24.0 / STEPS as f64;
+    let hour = step as f64 * 24.0 / STEPS_PER_DAY as f64;
     let swing = (1.0 - ((hour - 4.0) / 24.0 * std::f64::consts::TAU).cos()) / 2.0;
-    PEAK * TARGET * (0.2 + 0.8 * swing)
+    PEAK_PODS * TARGET_UTILIZATION * (0.2 + 0.8 * swing)
 }
 
 /// Simulates a day.
 pub fn day(placement: Placement) -> Day {
-    let mut nodes = [0_usize; NODES];
+    let mut nodes = [0_usize; NODE_COUNT];
     let mut day = Day { nodes: 0.0, kilowatt_hours: 0.0, moved: 0 };
     // The first day only brings the nodes into the state in which a day ends.
-    for step in 0..2 * STEPS {
-        let load = load(step % STEPS);
-        let wanted = ((load / TARGET).ceil() as usize).clamp(2, NODES * ROOM);
+    for step in 0..2 * STEPS_PER_DAY {
+        let load = load(step % STEPS_PER_DAY);
+        let wanted =
+            ((load / TARGET_UTILIZATION).ceil() as usize).clamp(2, NODE_COUNT * PODS_PER_NODE);
         while nodes.iter().sum::<usize>() < wanted {
             nodes[choose(&nodes, placement).expect("room")] += 1;
         }
         while nodes.iter().sum::<usize>() > wanted {
             // The node with the most pods loses one.
-            let fullest = (0..NODES).max_by_key(|node| nodes[*node]).expect("a node");
+            let fullest = (0..NODE_COUNT).max_by_key(|node| nodes[*node]).expect("a node");
             nodes[fullest] -= 1;
         }
         let moved = if placement == Placement::PackAndMove { consolidate(&mut nodes) } else { 0 };
-        if step >= STEPS {
-            let busy = load / wanted as f64 / ROOM as f64;
+        if step >= STEPS_PER_DAY {
+            let busy = load / wanted as f64 / PODS_PER_NODE as f64;
             day.moved += moved;
-            day.nodes += nodes.iter().filter(|pods| **pods > 0).count() as f64 / STEPS as f64;
+            day.nodes +=
+                nodes.iter().filter(|pods| **pods > 0).count() as f64 / STEPS_PER_DAY as f64;
             let watts: f64 = nodes.iter().map(|pods| watts(*pods, busy)).sum();
-            day.kilowatt_hours += watts * 24.0 / STEPS as f64 / 1000.0;
+            day.kilowatt_hours += watts * 24.0 / STEPS_PER_DAY as f64 / 1000.0;
         }
     }
     day
@@ -88,7 +90,7 @@ pub fn day(placement: Placement) -> Day {
 
 /// The node for one more pod, if there is room.
 fn choose(nodes: &[usize], placement: Placement) -> Option<usize> {
-    let with_room = (0..nodes.len()).filter(|node| nodes[*node] < ROOM);
+    let with_room = (0..nodes.len()).filter(|node| nodes[*node] < PODS_PER_NODE);
     match placement {
         Placement::Spread => with_room.min_by_key(|node| nodes[*node]),
         Placement::Pack | Placement::PackAndMove => with_room.max_by_key(|node| nodes[*node]),
@@ -99,12 +101,15 @@ fn choose(nodes: &[usize], placement: Placement) -> Option<usize> {
 fn consolidate(nodes: &mut [usize]) -> usize {
     let mut moved = 0;
     loop {
-        let sparse = (0..nodes.len()).filter(|node| nodes[*node] > 0 && nodes[*node] < ROOM / 2);
+        let sparse =
+            (0..nodes.len()).filter(|node| nodes[*node] > 0 && nodes[*node] < PODS_PER_NODE / 2);
         let Some(from) = sparse.min_by_key(|node| nodes[*node]) else { return moved };
         let pods = nodes[from];
         let elsewhere = |node: usize| node != from && nodes[node] > 0;
-        let room: usize =
-            (0..nodes.len()).filter(|node| elsewhere(*node)).map(|node| ROOM - nodes[node]).sum();
+        let room: usize = (0..nodes.len())
+            .filter(|node| elsewhere(*node))
+            .map(|node| PODS_PER_NODE - nodes[node])
+            .sum();
         if room < pods {
             return moved;
         }
@@ -124,5 +129,6 @@ fn watts(pods: usize, busy: f64) -> f64 {
     }
     let tenths = (pods as f64 * busy * 10.0).clamp(0.0, 10.0);
     let below = (tenths.floor() as usize).min(9);
-    WATTS[below] + (WATTS[below + 1] - WATTS[below]) * (tenths - below as f64)
+    NODE_POWER_WATTS[below]
+        + (NODE_POWER_WATTS[below + 1] - NODE_POWER_WATTS[below]) * (tenths - below as f64)
 }

@@ -127,7 +127,7 @@ pub fn compare(
     {
         for detection in unpaired.iter().filter(|detection| is_above(detection)) {
             let line = format!("{name}: {detection:?}");
-            if is_coin_toss(detection, side, others, tolerance) {
+            if is_rounding_difference(detection, side, others, tolerance) {
                 comparison.tosses.push(line);
             } else {
                 comparison.differences.push(line);
@@ -170,10 +170,10 @@ fn unpaired(all: &[Detection], paired: impl Iterator<Item = usize>) -> Vec<&Dete
 }
 
 /// The overlap above which the less confident of two boxes of a class is suppressed.
-const SUPPRESSION: f64 = 0.5;
+const NMS_IOU_THRESHOLD: f64 = 0.5;
 
 /// How close to it an overlap must be for rounding to decide.
-const HAIR: f64 = 0.02;
+const IOU_TOLERANCE: f64 = 0.02;
 
 /// Whether rounding may explain why only one side has this box. There are two cases. Either a more confident box on
 /// the same side almost suppresses it. Or only the other side has a box that would suppress it and is at least about
@@ -181,7 +181,7 @@ const HAIR: f64 = 0.02;
 ///
 /// A box that is merely less confident than one on the other side may be explained in this way, but not one that is
 /// clearly more confident.
-fn is_coin_toss(
+fn is_rounding_difference(
     detection: &Detection,
     side: &[Detection],
     unpaired_others: &[&Detection],
@@ -191,12 +191,12 @@ fn is_coin_toss(
     let is_spared_by_a_hair = side.iter().any(|other| {
         other.is_of_class_of(detection)
             && other.confidence > detection.confidence
-            && (overlap(other) - SUPPRESSION).abs() <= HAIR
+            && (overlap(other) - NMS_IOU_THRESHOLD).abs() <= IOU_TOLERANCE
     });
     let has_a_rival = unpaired_others.iter().any(|other| {
         other.is_of_class_of(detection)
             && other.confidence >= detection.confidence - tolerance.confidence
-            && overlap(other) >= SUPPRESSION - HAIR
+            && overlap(other) >= NMS_IOU_THRESHOLD - IOU_TOLERANCE
     });
     is_spared_by_a_hair || has_a_rival
 }

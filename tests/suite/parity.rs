@@ -92,7 +92,7 @@ fn detect_in_pixels(model: &Model, pixels: &[u8], reference: &Reference) -> Vec<
     options.min_confidence = 0.05;
     options.max_detections = 1000;
     let (width, height) = (f64::from(reference.width) / 300.0, f64::from(reference.height) / 300.0);
-    detector::detections::select(&outputs, &placement, model, &options)
+    detector::detections::non_maximum_suppression(&outputs, &placement, model, &options)
         .into_iter()
         .map(|detection| {
             let frame = detection.bounding_box;

@@ -265,15 +265,12 @@ fn sockets_reach_the_addresses_that_the_manifest_allows_and_no_others() {
         (format!("*://localhost:{port}"), "greetings"),
         ("tcp://127.0.0.0/8:*".to_owned(), "greetings"),
         // A wildcard stands for public addresses only.
-        ("*://*:*".to_owned(), "ErrorCode::AccessDenied"),
-        (format!("http://127.0.0.1:{port}"), "ErrorCode::AccessDenied"),
-        ("tcp://127.0.0.1:1".to_owned(), "ErrorCode::AccessDenied"),
+        ("*://*:*".to_owned(), "access-denied"),
+        (format!("http://127.0.0.1:{port}"), "access-denied"),
+        ("tcp://127.0.0.1:1".to_owned(), "access-denied"),
     ] {
         let server = application(&format!("allowed_outbound_hosts = [\"{hosts}\"]")).up(&[]);
         let received = results(&server, "/5/tcp", &[&port]).join("\n");
-        assert!(
-            received.contains(expected.trim_start_matches("ErrorCode::")),
-            "{hosts}: {received}"
-        );
+        assert!(received.contains(expected), "{hosts}: {received}");
     }
 }

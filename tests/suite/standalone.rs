@@ -97,7 +97,7 @@ fn a_standalone_image_has_a_variant_for_each_binary_and_no_root() {
         assert_eq!(image["rootfs"]["diff_ids"].as_array().map(Vec::len), Some(layers.len()));
         // Only this machine's architecture has compiled code.
         assert_eq!(layers.len(), if architecture == NATIVE { 3 } else { 2 });
-        let root = folder.path().join(architecture);
+        let root = folder.path().join(format!("root-{architecture}"));
         untar(&layout.blob(&layers[0]), &root);
         let own = if architecture == "amd64" { elf::amd64() } else { elf::arm64() };
         assert_eq!(fs::read(root.join("spotter")).expect("the binary"), own);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::gemm::{Epilogue, Packed, STEP, Windows};
+use crate::gemm::{Epilogue, PackedWeights, STEP, Windows};
 use crate::image::Image;
 
 /// A convolution without groups or dilation.
@@ -17,7 +17,7 @@ pub(crate) struct Convolution {
     /// Rows and columns from one window to the next.
     pub(crate) strides: (usize, usize),
     pub(crate) padding: Padding,
-    pub(crate) weights: Arc<Packed>,
+    pub(crate) weights: Arc<PackedWeights>,
     /// What is subtracted from the channels of the input before it is padded; empty for nothing.
     pub(crate) means: Arc<[f32]>,
 }

@@ -18,9 +18,9 @@ pub(crate) struct Depthwise {
     pub(crate) output: Image,
     pub(crate) stride: Stride,
     /// Whether a row of zeros lies above the image.
-    pub(crate) top: Margin,
+    pub(crate) top: LeadingPadding,
     /// Whether a column of zeros lies to the left of the image.
-    pub(crate) left: Margin,
+    pub(crate) left: LeadingPadding,
     /// `[9, channels]`, the rows of the window in order.
     pub(crate) weights: Arc<[f32]>,
     /// `[channels]`
@@ -38,7 +38,7 @@ pub(crate) enum Stride {
 
 /// The zeros before the image's first row or column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Margin {
+pub(crate) enum LeadingPadding {
     None = 0,
     One = 1,
 }
@@ -263,13 +263,13 @@ impl<L: Lanes> Window<L> {
         unsafe {
             // The sums of the outputs whose last and second column come next.
             let (mut last, mut second) = match convolution.left {
-                Margin::One => (self.add(self.bias, self.column(0), 1), self.bias),
-                Margin::None => (self.add(self.bias, self.column(0), 0), self.bias),
+                LeadingPadding::One => (self.add(self.bias, self.column(0), 1), self.bias),
+                LeadingPadding::None => (self.add(self.bias, self.column(0), 0), self.bias),
             };
             let mut next = 1;
             match convolution.left {
-                Margin::One => second = self.add(second, self.column(0), 0),
-                Margin::None => {
+                LeadingPadding::One => second = self.add(second, self.column(0), 0),
+                LeadingPadding::None => {
                     last = self.add(last, self.column(1), 1);
                     second = self.add(second, self.column(1), 0);
                     next = 2;
@@ -298,8 +298,8 @@ impl<L: Lanes> Window<L> {
         unsafe {
             // The sum of the output whose second column comes next.
             let (mut sum, mut second) = match convolution.left {
-                Margin::One => (self.bias, 0),
-                Margin::None => (self.add(self.bias, self.column(0), 0), 1),
+                LeadingPadding::One => (self.bias, 0),
+                LeadingPadding::None => (self.add(self.bias, self.column(0), 0), 1),
             };
             while second + 1 < width {
                 let last = self.column(second + 1);

@@ -17,9 +17,9 @@ use tract_core::optim::Optimizer;
 
 use crate::activation::Activation;
 use crate::convolution::{Convolution, Padding};
-use crate::depthwise::{Depthwise, Margin, Stride};
+use crate::depthwise::{Depthwise, LeadingPadding, Stride};
 use crate::expanded::Expanded;
-use crate::gemm::{Packed, Weights};
+use crate::gemm::{PackedWeights, Weights};
 use crate::image::Image;
 use crate::instructions::Instructions;
 use crate::operator::{ChannelsLastConvolution, Kernel};
@@ -183,7 +183,7 @@ impl Geometry {
             Some(values) if self.kernel == (1, 1) => values.into(),
             _ => weights.permuted_axes(vec![0, 2, 3, 1]).iter().copied().collect(),
         };
-        let packed = Packed::new(
+        let packed = PackedWeights::new(
             Weights {
                 values: &values,
                 bias: &self.bias,
@@ -212,8 +212,8 @@ impl Geometry {
             _ => return None,
         };
         let margin = |size: usize| match size {
-            0 => Some(Margin::None),
-            1 => Some(Margin::One),
+            0 => Some(LeadingPadding::None),
+            1 => Some(LeadingPadding::One),
             _ => None,
         };
         let Padding { top, bottom, left, right } = self.padding;
@@ -223,7 +223,7 @@ impl Geometry {
         let channels = self.input.channels;
         if self.kernel != (3, 3)
             || !channels.is_multiple_of(4)
-            || self.input.width < 2 && left == Margin::None
+            || self.input.width < 2 && left == LeadingPadding::None
         {
             return None;
         }

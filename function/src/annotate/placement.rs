@@ -10,7 +10,7 @@ pub(super) struct Area {
 }
 
 /// How many rings of places around a box are tried. With 10, they are 440 places.
-const RINGS: i64 = 10;
+const MAX_PLACEMENT_RINGS: i64 = 10;
 
 impl Area {
     /// The number of pixels that two areas share.
@@ -66,7 +66,7 @@ fn candidates((width, height): (i64, i64), frame: Area) -> impl Iterator<Item = 
         (right, bottom - height),
         (left - width, bottom - height),
     ];
-    let further = (1..=RINGS).flat_map(move |ring| {
+    let further = (1..=MAX_PLACEMENT_RINGS).flat_map(move |ring| {
         let on_ring = move |&(x, y): &(i64, i64)| x.abs() == ring || y.abs() == ring;
         let offsets = (-ring..=ring).flat_map(move |y| (-ring..=ring).map(move |x| (x, y)));
         offsets.filter(on_ring).map(move |(x, y)| (left + x * width / 2, top + y * height))

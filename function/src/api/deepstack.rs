@@ -19,7 +19,7 @@ use crate::options::Options;
 const DEFAULT_MIN_CONFIDENCE: f32 = 0.4;
 
 /// The message of a reply names at most this many objects.
-const MAX_NAMED: usize = 3;
+const MAX_NAMED_OBJECTS: usize = 3;
 
 /// The reply to a picture.
 #[derive(Serialize)]
@@ -155,7 +155,7 @@ impl<'m> Prediction<'m> {
 }
 
 fn message(labels: &[&str]) -> String {
-    match labels.get(..MAX_NAMED) {
+    match labels.get(..MAX_NAMED_OBJECTS) {
         _ if labels.is_empty() => "No objects found".to_owned(),
         Some(first) if first.len() < labels.len() => format!("Found {}...", first.join(", ")),
         _ => format!("Found {}", labels.join(", ")),

@@ -19,7 +19,7 @@ pub(super) enum Source<'r> {
 }
 
 /// Detects objects in each picture. A failure concerns its own picture only.
-pub(super) fn in_each<'m, 'r>(
+pub(super) fn detect_each<'m, 'r>(
     model: &'m Model,
     sources: impl IntoIterator<Item = Source<'r>>,
     options: &Options,
@@ -44,13 +44,13 @@ pub(super) fn in_each<'m, 'r>(
 ///
 /// # Errors
 /// The first picture's that fails. Of several pictures, the error names it.
-pub(super) fn in_all<'m, 'r>(
+pub(super) fn detect_all<'m, 'r>(
     model: &'m Model,
     sources: Vec<Source<'r>>,
     options: &Options,
 ) -> Result<Vec<Report<'m>>, Error> {
     let count = sources.len();
-    in_each(model, sources, options)
+    detect_each(model, sources, options)
         .enumerate()
         .map(|(index, result)| match result {
             Err(error) if count > 1 => {

@@ -89,7 +89,7 @@ fn detect_many<'r>(
     sources: impl Iterator<Item = Source<'r>>,
     options: &Options,
 ) -> Reply {
-    let results: Vec<_> = detection::in_each(model, sources, options)
+    let results: Vec<_> = detection::detect_each(model, sources, options)
         .map(|result| match result {
             Ok(report) => PictureResult::Report(report),
             Err(error) => PictureResult::Error(error.body()),

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use image::error::ImageError;
 use image::{ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
-use super::header::{Details, Header};
+use super::header::{FormatDetails, Header};
 use super::{ImageSize, Picture, limits, pixels};
 use crate::error::Error;
 
@@ -47,7 +47,7 @@ fn open(bytes: &[u8]) -> Result<(Header, impl ImageDecoder), Error> {
     if let Ok(size) = imagesize::blob_size(bytes) {
         limits::check_size(ImageSize { width: to_u32(size.width), height: to_u32(size.height) })?;
     }
-    let details = Details::read(bytes, format)?;
+    let details = FormatDetails::read(bytes, format)?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits::of_decoder(format));
     let refused = |error| refused(error, bytes, format);
@@ -105,7 +105,7 @@ fn to_u32(length: usize) -> u32 {
 /// Whether the bytes ran out. Decoders report that as an I/O error, or only in the message.
 fn ended_early(error: &ImageError, reason: &str) -> bool {
     use std::error::Error as _;
-    const WORDS: [&str; 5] =
+    const TRUNCATION_MESSAGES: [&str; 5] =
         ["unexpected end", "unexpectedeof", "failed to fill whole buffer", "eof", "exhausted"];
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -117,7 +117,7 @@ fn ended_early(error: &ImageError, reason: &str) -> bool {
         cause = inner.source();
     }
     let reason = reason.to_lowercase();
-    WORDS.iter().any(|words| reason.contains(words))
+    TRUNCATION_MESSAGES.iter().any(|words| reason.contains(words))
 }
 
 /// The size of the smallest complete picture of a format.

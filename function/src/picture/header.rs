@@ -17,12 +17,12 @@ pub struct Header {
     /// The pixels that the decoder writes.
     pub colour: ColorType,
     /// What is specific to a format.
-    pub details: Details,
+    pub details: FormatDetails,
 }
 
 /// What only one format's header says.
 #[derive(Clone, Debug)]
-pub enum Details {
+pub enum FormatDetails {
     Jpeg(jpeg::Frame),
     WebP(webp::Frames),
     /// The size of the first frame, which may be smaller or larger than the canvas.
@@ -33,7 +33,7 @@ pub enum Details {
     Bmp,
 }
 
-impl Details {
+impl FormatDetails {
     /// Reads what the format's own decoder does not tell, or tells only after it has allocated memory.
     ///
     /// # Errors
@@ -68,13 +68,13 @@ impl Header {
     /// If the EXIF data cannot be read.
     pub(super) fn new(
         format: ImageFormat,
-        details: Details,
+        details: FormatDetails,
         decoder: &mut impl ImageDecoder,
     ) -> image::ImageResult<Self> {
         let (width, height) = decoder.dimensions();
         let orientation = match &details {
             // Its decoder would parse the whole header again.
-            Details::Jpeg(frame) => frame.orientation,
+            FormatDetails::Jpeg(frame) => frame.orientation,
             _ => orientation(&decoder.exif_metadata()?.unwrap_or_default()),
         };
         let size = ImageSize { width, height };

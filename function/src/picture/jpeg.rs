@@ -28,12 +28,12 @@ const START_OF_SCAN: u8 = 0xda;
 const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
 const EXIF_SEGMENT: u8 = 0xe1;
 /// SOF0 to SOF3, and the corresponding markers of the other processes, without DHT, JPG and DAC in between.
-const FRAMES: [u8; 13] =
+const SOF_MARKERS: [u8; 13] =
     [0xc0, 0xc1, 0xc2, 0xc3, 0xc5, 0xc6, 0xc7, 0xc9, 0xca, 0xcb, 0xcd, 0xce, 0xcf];
 /// SOF2, SOF6, SOF10, SOF14.
 const PROGRESSIVE_FRAMES: [u8; 4] = [0xc2, 0xc6, 0xca, 0xce];
 /// Start of image, restart markers and TEM: markers without a length.
-const BARE_MARKERS: [u8; 10] = [0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8, 0x01];
+const STANDALONE_MARKERS: [u8; 10] = [0xd0, 0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8, 0x01];
 
 impl Frame {
     /// Walks the segments up to the first scan, and then searches for the end marker. This skips the end marker
@@ -57,7 +57,7 @@ impl Frame {
                 rest = &rest[1..];
                 continue;
             }
-            if BARE_MARKERS.contains(marker) {
+            if STANDALONE_MARKERS.contains(marker) {
                 rest = tail;
                 continue;
             }
@@ -85,7 +85,7 @@ impl Frame {
         if marker == EXIF_SEGMENT && content.starts_with(b"Exif\0\0") {
             self.orientation = header::orientation(content);
         }
-        if !FRAMES.contains(&marker) {
+        if !SOF_MARKERS.contains(&marker) {
             return;
         }
         // Precision, height, width, number of components, then three bytes for each.
@@ -101,7 +101,7 @@ impl Frame {
     /// The bytes of all coefficients, 16 bits each, in whole units of the largest sampling factors; 0 if the decoder
     /// needs only some rows of them at a time.
     pub(super) fn coefficient_bytes(&self) -> u64 {
-        const BLOCK_BYTES: u64 = 64 * 2;
+        const COEFFICIENT_BLOCK_BYTES: u64 = 64 * 2;
         if !self.is_progressive && !self.is_in_several_scans {
             return 0;
         }
@@ -114,7 +114,7 @@ impl Frame {
         let across = self.width.div_ceil(8 * largest(|factors| factors.0));
         let down = self.height.div_ceil(8 * largest(|factors| factors.1));
         let blocks: u64 = factors.iter().map(|factors| u64::from(factors.0 * factors.1)).sum();
-        u64::from(across) * u64::from(down) * blocks * BLOCK_BYTES
+        u64::from(across) * u64::from(down) * blocks * COEFFICIENT_BLOCK_BYTES
     }
 }
 

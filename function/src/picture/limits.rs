@@ -2,7 +2,7 @@
 
 use image::ImageFormat;
 
-use super::header::{Details, Header};
+use super::header::{FormatDetails, Header};
 use super::{ImageSize, pixels};
 use crate::error::Error;
 
@@ -56,7 +56,7 @@ impl Header {
     /// [`Error::PictureTooLarge`], [`Error::PictureNeedsTooMuchMemory`].
     pub(super) fn check(&self, keeps_upright_copy: bool) -> Result<(), Error> {
         check_size(self.size)?;
-        if let Details::Gif { frame } = self.details {
+        if let FormatDetails::Gif { frame } = self.details {
             check_size(frame)?;
         }
         let needed = self.peak_bytes(keeps_upright_copy);
@@ -76,22 +76,25 @@ impl Header {
         let pixels = pixels_of(self.size);
         let decoded = pixels * pixels::bytes_per_pixel(self.colour) as u64;
         let buffers = match &self.details {
-            Details::Jpeg(frame) => frame.coefficient_bytes(),
+            FormatDetails::Jpeg(frame) => frame.coefficient_bytes(),
             // The canvas and the frame, in RGBA, or a frame with its planes.
-            Details::WebP(frames) if frames.is_animated => 9 * pixels,
+            FormatDetails::WebP(frames) if frames.is_animated => 9 * pixels,
             // The planes, and the alpha values, which are decoded as RGBA.
-            Details::WebP(frames) if frames.has_alpha_plane => 7 * pixels,
+            FormatDetails::WebP(frames) if frames.has_alpha_plane => 7 * pixels,
             // RGBA, unless it is decoded in place, and the transforms.
-            Details::WebP(frames) if frames.has_lossless && !self.colour.has_alpha() => 5 * pixels,
-            Details::WebP(frames) if frames.has_lossless => pixels,
+            FormatDetails::WebP(frames) if frames.has_lossless && !self.colour.has_alpha() => {
+                5 * pixels
+            }
+            FormatDetails::WebP(frames) if frames.has_lossless => pixels,
             // The planes of luma and of halved chroma.
-            Details::WebP(_) => 2 * pixels,
+            FormatDetails::WebP(_) => 2 * pixels,
             // The frame's indices; a frame that is not as large as the canvas is decoded beside it.
-            Details::Gif { frame } if *frame == self.size => pixels,
-            Details::Gif { frame } => 5 * pixels_of(*frame),
-            Details::Png | Details::Bmp => 0,
+            FormatDetails::Gif { frame } if *frame == self.size => pixels,
+            FormatDetails::Gif { frame } => 5 * pixels_of(*frame),
+            FormatDetails::Png | FormatDetails::Bmp => 0,
         };
-        let upright = if keeps_upright_copy { 2 * pixels * pixels::RGB_BYTES as u64 } else { 0 };
+        let upright =
+            if keeps_upright_copy { 2 * pixels * pixels::RGB_BYTES_PER_PIXEL as u64 } else { 0 };
         (decoded + buffers).max(upright)
     }
 }
@@ -106,13 +109,13 @@ mod tests {
     use image::{ColorType, ImageFormat};
 
     use super::super::{jpeg, webp};
-    use super::{Details, Header, ImageSize, MAX_DECODING_BYTES};
+    use super::{FormatDetails, Header, ImageSize, MAX_DECODING_BYTES};
 
     /// A side that is a multiple of every block's.
     const SIDE: u32 = 1024;
 
-    fn jpeg(is_progressive: bool, sampling: &[(u8, u8)]) -> Details {
-        Details::Jpeg(jpeg::Frame {
+    fn jpeg(is_progressive: bool, sampling: &[(u8, u8)]) -> FormatDetails {
+        FormatDetails::Jpeg(jpeg::Frame {
             width: SIDE,
             height: SIDE,
             sampling: sampling.to_vec(),
@@ -122,12 +125,12 @@ mod tests {
         })
     }
 
-    fn webp(is_animated: bool, has_lossless: bool, has_alpha_plane: bool) -> Details {
-        Details::WebP(webp::Frames { is_animated, has_lossless, has_alpha_plane })
+    fn webp(is_animated: bool, has_lossless: bool, has_alpha_plane: bool) -> FormatDetails {
+        FormatDetails::WebP(webp::Frames { is_animated, has_lossless, has_alpha_plane })
     }
 
     /// A row of the table in docs/api.md.
-    fn row(name: &str, details: Details, colour: ColorType) -> String {
+    fn row(name: &str, details: FormatDetails, colour: ColorType) -> String {
         let size = ImageSize { width: SIDE, height: SIDE };
         let orientation = Orientation::NoTransforms;
         let header = Header { format: ImageFormat::Png, size, orientation, colour, details };
@@ -144,7 +147,7 @@ mod tests {
     fn the_documented_limits_are_those_of_the_code() {
         const HALVED: &[(u8, u8)] = &[(2, 2), (1, 1), (1, 1)];
         let documented = include_str!("../../../docs/api.md");
-        let gif = Details::Gif { frame: ImageSize { width: SIDE, height: SIDE } };
+        let gif = FormatDetails::Gif { frame: ImageSize { width: SIDE, height: SIDE } };
         use ColorType::{L8, Rgb8, Rgb16, Rgba8, Rgba16};
         let rows = [
             row("JPEG, baseline", jpeg(false, HALVED), Rgb8),
@@ -152,14 +155,14 @@ mod tests {
             row("JPEG, progressive, colours halved both ways", jpeg(true, HALVED), Rgb8),
             row("JPEG, progressive, colours not halved", jpeg(true, &[(1, 1); 3]), Rgb8),
             row("JPEG, progressive, CMYK", jpeg(true, &[(1, 1); 4]), Rgb8),
-            row("PNG, 8-bit RGB, palette, or grey", Details::Png, Rgb8),
+            row("PNG, 8-bit RGB, palette, or grey", FormatDetails::Png, Rgb8),
             row(
                 "PNG, 8-bit RGBA, palette with transparency, or 16-bit grey with alpha",
-                Details::Png,
+                FormatDetails::Png,
                 Rgba8,
             ),
-            row("PNG, 16-bit RGB", Details::Png, Rgb16),
-            row("PNG, 16-bit RGBA", Details::Png, Rgba16),
+            row("PNG, 16-bit RGB", FormatDetails::Png, Rgb16),
+            row("PNG, 16-bit RGBA", FormatDetails::Png, Rgba16),
             row("WebP, lossy", webp(false, false, false), Rgb8),
             row("WebP, lossy, with alpha", webp(false, false, true), Rgba8),
             row("WebP, lossless", webp(false, true, false), Rgb8),
@@ -167,8 +170,8 @@ mod tests {
             row("WebP, animated", webp(true, false, false), Rgb8),
             row("WebP, animated, with alpha", webp(true, false, true), Rgba8),
             row("GIF", gif, Rgba8),
-            row("BMP", Details::Bmp, Rgb8),
-            row("BMP with alpha", Details::Bmp, Rgba8),
+            row("BMP", FormatDetails::Bmp, Rgb8),
+            row("BMP with alpha", FormatDetails::Bmp, Rgba8),
         ];
         for row in rows {
             assert!(documented.contains(&row), "docs/api.md lacks the row {row}");

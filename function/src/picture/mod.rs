@@ -13,7 +13,7 @@ use image::{DynamicImage, RgbImage};
 use serde::Serialize;
 
 pub use decode::{decode, header, megapixels};
-pub use header::{Details, Header};
+pub use header::{FormatDetails, Header};
 pub use limits::{MAX_DECODING_BYTES, MAX_MEGAPIXELS, MAX_SIDE_PIXELS};
 
 use crate::error::Error;

@@ -5,11 +5,11 @@
 use image::ColorType;
 
 /// The bytes of a pixel in RGB.
-pub(super) const RGB_BYTES: usize = 3;
+pub(super) const RGB_BYTES_PER_PIXEL: usize = 3;
 
 /// The bytes that each pixel takes in the buffer of [`to_rgb`].
 pub(super) fn bytes_per_pixel(colour: ColorType) -> usize {
-    usize::from(colour.bytes_per_pixel()).max(RGB_BYTES)
+    usize::from(colour.bytes_per_pixel()).max(RGB_BYTES_PER_PIXEL)
 }
 
 /// Converts pixels to 8-bit RGB. Transparent ones are blended with white.
@@ -36,30 +36,38 @@ pub(super) fn to_rgb(mut buffer: Vec<u8>, colour: ColorType) -> Vec<u8> {
         }),
         _ => {}
     }
-    buffer.truncate(pixels * RGB_BYTES);
+    buffer.truncate(pixels * RGB_BYTES_PER_PIXEL);
     buffer.shrink_to_fit();
     buffer
 }
 
 /// Converts pixels of fewer than three bytes, from the last to the first, so that none is overwritten unread.
-fn spread<const N: usize>(buffer: &mut [u8], convert: impl Fn([u8; N]) -> [u8; RGB_BYTES]) {
-    for index in (0..buffer.len() / RGB_BYTES).rev() {
+fn spread<const N: usize>(
+    buffer: &mut [u8],
+    convert: impl Fn([u8; N]) -> [u8; RGB_BYTES_PER_PIXEL],
+) {
+    for index in (0..buffer.len() / RGB_BYTES_PER_PIXEL).rev() {
         let mut pixel = [0; N];
         pixel.copy_from_slice(&buffer[index * N..][..N]);
-        buffer[index * RGB_BYTES..][..RGB_BYTES].copy_from_slice(&convert(pixel));
+        buffer[index * RGB_BYTES_PER_PIXEL..][..RGB_BYTES_PER_PIXEL]
+            .copy_from_slice(&convert(pixel));
     }
 }
 
 /// Converts pixels of more than three bytes, from the first to the last.
-fn gather<const N: usize>(buffer: &mut [u8], convert: impl Fn([u8; N]) -> [u8; RGB_BYTES]) {
+fn gather<const N: usize>(
+    buffer: &mut [u8],
+    convert: impl Fn([u8; N]) -> [u8; RGB_BYTES_PER_PIXEL],
+) {
     for index in 0..buffer.len() / N {
         let mut pixel = [0; N];
         pixel.copy_from_slice(&buffer[index * N..][..N]);
-        buffer[index * RGB_BYTES..][..RGB_BYTES].copy_from_slice(&convert(pixel));
+        buffer[index * RGB_BYTES_PER_PIXEL..][..RGB_BYTES_PER_PIXEL]
+            .copy_from_slice(&convert(pixel));
     }
 }
 
-fn on_white(pixel: [u8; RGB_BYTES], alpha: u8) -> [u8; RGB_BYTES] {
+fn on_white(pixel: [u8; RGB_BYTES_PER_PIXEL], alpha: u8) -> [u8; RGB_BYTES_PER_PIXEL] {
     pixel.map(|channel| {
         let (channel, alpha) = (u32::from(channel), u32::from(alpha));
         ((channel * alpha + 255 * (255 - alpha) + 127) / 255) as u8

@@ -15,7 +15,7 @@ pub struct Frames {
 }
 
 /// A flag of `VP8X`.
-const ANIMATION: u8 = 0x02;
+const VP8X_ANIMATION_FLAG: u8 = 0x02;
 
 /// The bytes of an `ANMF` chunk before its own chunks.
 const FRAME_HEADER_BYTES: usize = 16;
@@ -39,7 +39,7 @@ impl Frames {
         for chunk in Chunks(rest.get(4..).unwrap_or_default()) {
             match (chunk.name, chunk.rest) {
                 (b"VP8X", [flags, _, _, _, w0, w1, w2, h0, h1, h2, ..]) => {
-                    frames.is_animated = flags & ANIMATION != 0;
+                    frames.is_animated = flags & VP8X_ANIMATION_FLAG != 0;
                     canvas = Some(one_more([*w0, *w1, *w2], [*h0, *h1, *h2]));
                 }
                 // x, y, width, height, and more.

@@ -5,7 +5,7 @@ use anyhow::{Context, bail, ensure};
 use wasmparser::{Encoding, Parser, Payload};
 
 /// The HTTP handlers, of which a component must export one, and their versions.
-const HANDLERS: [(&str, &str); 2] =
+const HANDLER_EXPORTS: [(&str, &str); 2] =
     [("wasi:http/incoming-handler", "0.2"), ("wasi:http/handler", "0.3")];
 
 /// The package through which components use networks that the host runs.
@@ -13,7 +13,7 @@ const NN_PACKAGE: &str = "wasi:nn";
 
 /// What the host provides to every component: packages, their versions, and interfaces. A version stands for those
 /// that are compatible with it, a release candidate only for itself.
-const GRANTED: [(&str, &[&str], &[&str]); 26] = [
+const GRANTED_IMPORTS: [(&str, &[&str], &[&str]); 26] = [
     ("fermyon:spin", &["2"], &["key-value", "llm", "mqtt", "mysql", "postgres"]),
     ("fermyon:spin", &["2"], &["rdbms-types", "redis", "sqlite", "variables"]),
     ("spin:key-value", &["3"], &["key-value"]),
@@ -72,7 +72,7 @@ pub struct Interfaces {
 
 impl Interfaces {
     fn check(&self) -> anyhow::Result<()> {
-        let [(first, of_first), (second, of_second)] = HANDLERS;
+        let [(first, of_first), (second, of_second)] = HANDLER_EXPORTS;
         ensure!(
             self.exports.iter().any(|name| is_handler(name)),
             "it exports neither {first}@{of_first}.x nor {second}@{of_second}.x; its exports: {}",
@@ -121,13 +121,13 @@ pub fn interfaces(bytes: &[u8]) -> anyhow::Result<Interfaces> {
 
 fn is_handler(export: &str) -> bool {
     let Some((name, version)) = export.split_once('@') else { return false };
-    HANDLERS.iter().any(|(own, series)| name == *own && is_compatible(version, series))
+    HANDLER_EXPORTS.iter().any(|(own, series)| name == *own && is_compatible(version, series))
 }
 
 fn is_granted(import: &str) -> bool {
     let Some((name, version)) = import.split_once('@') else { return false };
     let Some((package, interface)) = name.split_once('/') else { return false };
-    GRANTED.iter().any(|(own, versions, interfaces)| {
+    GRANTED_IMPORTS.iter().any(|(own, versions, interfaces)| {
         package == *own
             && interfaces.contains(&interface)
             && versions.iter().any(|series| is_compatible(version, series))

@@ -14,13 +14,13 @@ use walkdir::WalkDir;
 #[serde(untagged)]
 pub enum FileEntry {
     Pattern(String),
-    Placement(Placement),
+    FileMount(FileMount),
 }
 
 /// `{ source = "…", destination = "…" }`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Placement {
+pub struct FileMount {
     pub source: PathBuf,
     pub destination: PathBuf,
 }
@@ -55,7 +55,7 @@ pub fn stage(
     if entries.is_empty() {
         return Ok(None);
     }
-    if let ([FileEntry::Placement(placement)], []) = (entries, excluded) {
+    if let ([FileEntry::FileMount(placement)], []) = (entries, excluded) {
         let folder = source(root, &placement.source)?;
         let is_root = inside(&placement.destination)?.as_os_str().is_empty();
         if is_root && holds_files_only(&folder) {
@@ -74,7 +74,7 @@ pub fn stage(
                         && !excluded.is_match(path)
                 })?;
             }
-            FileEntry::Placement(Placement { source, destination }) => {
+            FileEntry::FileMount(FileMount { source, destination }) => {
                 let from = self::source(root, source)?;
                 let target = staged.path().join(inside(destination)?);
                 copy_matches(&from, source, &target, &|path| !excluded.is_match(path))?;
@@ -164,7 +164,7 @@ fn inside(path: &Path) -> anyhow::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FileEntry, Placement, stage};
+    use super::{FileEntry, FileMount, stage};
     use std::path::PathBuf;
 
     fn application() -> tempfile::TempDir {
@@ -182,7 +182,7 @@ mod tests {
         let app = application();
         let entries = [
             FileEntry::Pattern("site/**/*".into()),
-            FileEntry::Placement(Placement { source: "data".into(), destination: "/texts".into() }),
+            FileEntry::FileMount(FileMount { source: "data".into(), destination: "/texts".into() }),
         ];
         let staged = stage(app.path(), &entries, &["**/*.css".into()]).unwrap().unwrap();
         assert_eq!(
@@ -198,8 +198,8 @@ mod tests {
     fn a_whole_folder_is_not_copied_unless_a_link_leads_out_of_it() {
         let app = application();
         let whole = |destination: &str| {
-            let placement = Placement { source: "data".into(), destination: destination.into() };
-            stage(app.path(), &[FileEntry::Placement(placement)], &[]).unwrap().unwrap()
+            let placement = FileMount { source: "data".into(), destination: destination.into() };
+            stage(app.path(), &[FileEntry::FileMount(placement)], &[]).unwrap().unwrap()
         };
         assert_eq!(whole("/").path(), app.path().join("data"));
         assert_ne!(whole("/data").path(), app.path().join("data"));
@@ -213,7 +213,7 @@ mod tests {
     fn no_path_leads_out() {
         let app = application();
         let out = |source: &str, destination: &str| {
-            FileEntry::Placement(Placement {
+            FileEntry::FileMount(FileMount {
                 source: PathBuf::from(source),
                 destination: PathBuf::from(destination),
             })

@@ -1,10 +1,10 @@
 //! An application: a manifest after validation.
 
 pub mod check;
+pub mod cidr;
 pub mod files;
 pub mod manifest;
 pub mod models;
-pub mod network;
 pub mod outbound;
 pub mod routes;
 pub mod triggers;
@@ -26,7 +26,7 @@ use variables::{MissingVariable, VariableSources};
 
 /// Settings from outside the manifest.
 #[derive(Clone, Debug, Default)]
-pub struct Choices {
+pub struct LoadOptions {
     pub variables: VariableSources,
     /// The profile to apply to each component that has it.
     pub profile: Option<String>,
@@ -112,7 +112,7 @@ impl App {
     ///
     /// # Errors
     /// If the manifest is invalid. The error names the key.
-    pub fn load(path: &Path, choices: &Choices) -> anyhow::Result<Self> {
+    pub fn load(path: &Path, choices: &LoadOptions) -> anyhow::Result<Self> {
         let (text, root) = read(path)?;
         Self::parse(&text, &root, choices).with_context(|| format!("in {}", path.display()))
     }
@@ -129,7 +129,7 @@ impl App {
     ///
     /// # Errors
     /// If the manifest is invalid. The error names the key.
-    pub fn parse(text: &str, root: &Path, choices: &Choices) -> anyhow::Result<Self> {
+    pub fn parse(text: &str, root: &Path, choices: &LoadOptions) -> anyhow::Result<Self> {
         let mut manifest = Manifest::parse(text)?;
         if let Some(profile) = &choices.profile {
             manifest.apply_profile(profile)?;
@@ -287,7 +287,7 @@ impl Component {
         raw: manifest::ComponentManifest,
         root: &Path,
         values: &BTreeMap<String, String>,
-        choices: &Choices,
+        choices: &LoadOptions,
     ) -> anyhow::Result<Self> {
         raw.refuse_unsupported()?;
         raw.sqlite_databases.iter().try_for_each(|label| check_database_label(label))?;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, bail, ensure};
 
-use super::network::Network;
+use super::cidr::Cidr;
 
 /// The hosts that one component may send requests to; none by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ enum Host {
     Below(String),
     Exactly(String),
     /// Any address of a network.
-    In(Network),
+    In(Cidr),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl AllowedHosts {
 
     /// Whether requests to the component `id` of the same application are allowed.
     pub fn permits_calling(&self, id: &str) -> bool {
-        let host = format!("{id}{SIBLINGS}");
+        let host = format!("{id}{SERVICE_CHAINING_SUFFIX}");
         ["http", "https"]
             .iter()
             .any(|scheme| self.permit(scheme, &host, default_port(scheme)).is_some())
@@ -123,12 +123,13 @@ impl HostPattern {
         let host = host.to_ascii_lowercase();
         match &self.host {
             Host::Exactly(own) => {
-                let is_itself = ITSELF.contains(&own.as_str()) && ITSELF.contains(&host.as_str());
+                let is_itself =
+                    SELF_HOSTS.contains(&own.as_str()) && SELF_HOSTS.contains(&host.as_str());
                 (*own == host || is_itself).then_some(Permission::ByName)
             }
             Host::In(network) => network.contains(&host).then_some(Permission::ByName),
             // A general wildcard does not include the application's own components.
-            Host::Any if is_sibling(&host) => None,
+            Host::Any if is_chained_host(&host) => None,
             Host::Below(suffix) => host.ends_with(suffix).then_some(Permission::ByWildcard),
             Host::Any => Some(Permission::ByWildcard),
         }
@@ -147,7 +148,7 @@ fn parse_ports(text: &str) -> anyhow::Result<Ports> {
 fn parse_host(text: &str) -> anyhow::Result<Host> {
     ensure!(!text.is_empty(), "it has no host");
     if let Some((address, prefix_length)) = text.split_once('/') {
-        let network = Network::parse(address, prefix_length);
+        let network = Cidr::parse(address, prefix_length);
         return network.map(Host::In).context(
             "it has a path; write only the scheme, host and port, or a network such as 10.0.0.0/8",
         );
@@ -167,19 +168,19 @@ fn parse_host(text: &str) -> anyhow::Result<Host> {
 
 /// Whether a host is the application itself (`self`) or one of its components (`ID.spin.internal`)
 /// (<https://spinframework.dev/http-outbound#intra-application-http-requests-by-name>).
-pub fn is_sibling(host: &str) -> bool {
-    ITSELF.contains(&host) || host.ends_with(SIBLINGS)
+pub fn is_chained_host(host: &str) -> bool {
+    SELF_HOSTS.contains(&host) || host.ends_with(SERVICE_CHAINING_SUFFIX)
 }
 
 /// The names of the application itself. Some libraries take no host without a dot.
-const ITSELF: [&str; 2] = ["self", "self.alt"];
+const SELF_HOSTS: [&str; 2] = ["self", "self.alt"];
 
 /// The component that a host names; `None` if it names the application itself.
 pub fn sibling_id(host: &str) -> Option<&str> {
-    host.strip_suffix(SIBLINGS)
+    host.strip_suffix(SERVICE_CHAINING_SUFFIX)
 }
 
-const SIBLINGS: &str = ".spin.internal";
+const SERVICE_CHAINING_SUFFIX: &str = ".spin.internal";
 
 /// The default port of a scheme of URLs that components send requests to.
 pub fn default_port(scheme: &str) -> u16 {

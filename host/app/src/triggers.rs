@@ -24,14 +24,14 @@ pub struct HttpTrigger {
     #[serde(default)]
     pub id: Option<String>,
     pub route: Route,
-    pub component: Option<Reference>,
+    pub component: Option<ComponentReference>,
     pub static_response: Option<StaticResponse>,
     pub executor: Option<Executor>,
 }
 
 /// A component: the id of a `[component.ID]`, or the component itself.
 #[derive(Debug)]
-pub struct Reference {
+pub struct ComponentReference {
     pub id: String,
     inline: Option<Box<ComponentManifest>>,
 }
@@ -123,11 +123,11 @@ impl<'de> Deserialize<'de> for Triggers {
     }
 }
 
-impl<'de> Deserialize<'de> for Reference {
+impl<'de> Deserialize<'de> for ComponentReference {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct IdOrTable;
         impl<'de> Visitor<'de> for IdOrTable {
-            type Value = Reference;
+            type Value = ComponentReference;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(
@@ -136,13 +136,13 @@ impl<'de> Deserialize<'de> for Reference {
                 )
             }
 
-            fn visit_str<E>(self, id: &str) -> Result<Reference, E> {
-                Ok(Reference { id: id.to_owned(), inline: None })
+            fn visit_str<E>(self, id: &str) -> Result<ComponentReference, E> {
+                Ok(ComponentReference { id: id.to_owned(), inline: None })
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Reference, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ComponentReference, A::Error> {
                 let component = Deserialize::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Reference { id: String::new(), inline: Some(component) })
+                Ok(ComponentReference { id: String::new(), inline: Some(component) })
             }
         }
         deserializer.deserialize_any(IdOrTable)

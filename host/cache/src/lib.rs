@@ -34,7 +34,7 @@ pub fn folder(name: &str) -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// If writing fails. The error names the path.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     write_with_mode(path, bytes, 0o600)
 }
 
@@ -56,7 +56,7 @@ pub fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<(
 ///
 /// # Errors
 /// If the folder cannot be written.
-pub fn turn() -> anyhow::Result<File> {
+pub fn lock_compilation() -> anyhow::Result<File> {
     let path = folder("compiled")?.join("turn.lock");
     let context = || format!("cannot lock {}", path.display());
     let turn = File::create(&path).with_context(context)?;
@@ -107,11 +107,11 @@ pub fn ensure_private(path: &Path) -> anyhow::Result<()> {
 mod tests {
     use std::fs::File;
 
-    use super::{folder, turn};
+    use super::{folder, lock_compilation};
 
     #[test]
     fn only_one_process_has_its_turn() {
-        let mine = turn().unwrap();
+        let mine = lock_compilation().unwrap();
         let other = File::open(folder("compiled").unwrap().join("turn.lock")).unwrap();
         assert!(other.try_lock().is_err());
         drop(mine);

@@ -194,7 +194,7 @@ impl LimitSettings {
             ensure!(value <= MAX_INSTANCES, "`{name}` is {value}; the maximum is {MAX_INSTANCES}");
         }
         let Some(available) = memory else { return Ok(limits) };
-        let fitted = limits.fit(&set, available);
+        let fitted = limits.fit_to_memory(&set, available);
         memory::report(&fitted, &limits, available);
         Ok(fitted)
     }

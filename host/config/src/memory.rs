@@ -7,7 +7,7 @@ use std::path::Path;
 use super::limits::{LimitSettings, Limits};
 
 /// What the server needs beside instances, connections and buffers: its code's own data and threads.
-const HOST_MEMORY: u64 = 32 << 20;
+const HOST_OVERHEAD_BYTES: u64 = 32 << 20;
 /// What a connection may take: the largest header of HTTP/1.1, or part of one of HTTP/2, and the buffers of its sockets
 /// and of TLS.
 const CONNECTION_MEMORY: u64 = 80 << 10;
@@ -16,7 +16,7 @@ const CONNECTIONS_SHARE: u64 = 8;
 /// The least number of connections.
 const MIN_CONNECTIONS: usize = 256;
 /// The least that is left for buffered bodies, and for buffered replies.
-const MIN_BUFFERS: u64 = 16 << 20;
+const MIN_BUFFER_BYTES: u64 = 16 << 20;
 
 impl Limits {
     /// The memory that the server may use at most, in bytes, while no instance calls another.
@@ -24,7 +24,7 @@ impl Limits {
     pub fn memory(&self) -> u64 {
         let instances = self.instance_memory.saturating_mul(self.instances as u64);
         let connections = CONNECTION_MEMORY.saturating_mul(self.connections as u64);
-        HOST_MEMORY
+        HOST_OVERHEAD_BYTES
             .saturating_add(connections)
             .saturating_add(instances)
             .saturating_add(self.upload_memory)
@@ -35,7 +35,7 @@ impl Limits {
     /// Lowers the limits that `set` leaves open, until all of them together fit into `available` bytes: first the
     /// connections and the memory of buffers and of instances that wait, then the number of instances that compute. An
     /// instance keeps its memory, because functions rely on it; so one instance may be too many.
-    pub(super) fn fit(mut self, set: &LimitSettings, available: u64) -> Self {
+    pub(super) fn fit_to_memory(mut self, set: &LimitSettings, available: u64) -> Self {
         if self.memory() <= available {
             return self;
         }
@@ -46,8 +46,8 @@ impl Limits {
         let fixed: u64 = buffers.iter().filter(|(_, is_set)| *is_set).map(|(size, _)| **size).sum();
         let open = buffers.iter().filter(|(_, is_set)| !is_set).count() as u64;
         let fixed = fixed + set.waiting_memory.map_or(0, |_| self.waiting_memory);
-        let least = MIN_BUFFERS.max(self.body_size.min(self.body_buffer));
-        let room = available.saturating_sub(HOST_MEMORY).saturating_sub(fixed);
+        let least = MIN_BUFFER_BYTES.max(self.body_size.min(self.body_buffer));
+        let room = available.saturating_sub(HOST_OVERHEAD_BYTES).saturating_sub(fixed);
         if set.connections.is_none() {
             let instances = if set.instances.is_some() { self.instances as u64 } else { 1 };
             let left = room
@@ -113,7 +113,7 @@ pub fn available(root: &Path) -> Option<u64> {
 /// The smallest limit by one line of `/proc/self/cgroup`: number, controllers, path. Version 2 has no controllers.
 fn smallest(root: &Path, line: &str) -> Option<u64> {
     /// Version 1 has no word for "no limit", but a number that no machine has.
-    const UNLIMITED: u64 = 1 << 50;
+    const CGROUP_V1_UNLIMITED_BYTES: u64 = 1 << 50;
     let mut fields = line.splitn(3, ':').skip(1);
     let (controllers, path) = (fields.next()?, fields.next()?);
     let (mount, file) = match controllers {
@@ -126,7 +126,7 @@ fn smallest(root: &Path, line: &str) -> Option<u64> {
     let limit = |cgroup: &Path| {
         let cgroup = cgroup.strip_prefix("/").unwrap_or(cgroup);
         let text = fs::read_to_string(root.join(mount).join(cgroup).join(file)).ok()?;
-        text.trim().parse().ok().filter(|limit| *limit < UNLIMITED)
+        text.trim().parse().ok().filter(|limit| *limit < CGROUP_V1_UNLIMITED_BYTES)
     };
     // In a container, the path may be that on the machine, of which only the last folder is mounted, as the root.
     Path::new(path).ancestors().filter_map(limit).min()
@@ -140,7 +140,7 @@ mod tests {
 
     fn fitted(settings: LimitSettings, instances: usize, available: u64) -> Limits {
         Limits { instances, ..settings.resolve(LimitSettings::default(), None).unwrap() }
-            .fit(&settings, available)
+            .fit_to_memory(&settings, available)
     }
 
     #[test]

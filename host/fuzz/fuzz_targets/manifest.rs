@@ -6,10 +6,10 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use spotter_app::{App, Choices};
+use spotter_app::{App, LoadOptions};
 
 fuzz_target!(|text: &str| {
-    if let Ok(app) = App::parse(text, Path::new("/nowhere"), &Choices::default()) {
+    if let Ok(app) = App::parse(text, Path::new("/nowhere"), &LoadOptions::default()) {
         for (pattern, _) in app.routes.entries() {
             app.routes.find(&pattern.base());
         }

@@ -61,14 +61,14 @@ pub struct LacpState(pub u8);
 impl LacpState {
     /// Whether it sends and accepts frames: synchronized, collecting and distributing.
     #[must_use]
-    pub fn is_carrying(self) -> bool {
+    pub fn is_collecting_distributing(self) -> bool {
         const SYNCHRONIZED_COLLECTING_DISTRIBUTING: u8 = 0b0011_1000;
         self.0 & SYNCHRONIZED_COLLECTING_DISTRIBUTING == SYNCHRONIZED_COLLECTING_DISTRIBUTING
     }
 
     /// Whether it has received no LACP frames for some time, or never: expired or defaulted.
     #[must_use]
-    pub fn hears_nothing(self) -> bool {
+    pub fn is_defaulted_or_expired(self) -> bool {
         const DEFAULTED_OR_EXPIRED: u8 = 0b1100_0000;
         self.0 & DEFAULTED_OR_EXPIRED != 0
     }

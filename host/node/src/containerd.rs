@@ -5,7 +5,7 @@ use anyhow::{Context, bail};
 use toml_edit::{DocumentMut, Item, Table, TableLike, value};
 
 /// The handler that the Kubernetes `RuntimeClass` names.
-pub const HANDLER: &str = "spotter";
+pub const RUNTIME_HANDLER: &str = "spotter";
 
 /// The type from which containerd derives the shim's name, `containerd-shim-spotter-v1`.
 pub const RUNTIME_TYPE: &str = "io.containerd.spotter.v1";
@@ -48,7 +48,7 @@ pub fn edit(text: &str, runtime: RuntimeEntry) -> anyhow::Result<String> {
                 // A table of runtimes replaces containerd's default one, so runc must be in it.
                 add(runtimes, "runc", "io.containerd.runc.v2")?;
             }
-            add(runtimes, HANDLER, RUNTIME_TYPE)?;
+            add(runtimes, RUNTIME_HANDLER, RUNTIME_TYPE)?;
         }
         RuntimeEntry::Absent => remove(document.as_table_mut(), &path),
     }
@@ -88,7 +88,7 @@ fn remove(mut table: &mut dyn TableLike, path: &[&str]) {
             None => return,
         }
     }
-    table.remove(HANDLER);
+    table.remove(RUNTIME_HANDLER);
 }
 
 #[cfg(test)]

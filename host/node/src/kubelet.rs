@@ -39,13 +39,14 @@ pub struct Kubeconfig {
 }
 
 /// Where kubeadm and `make-node` put a kubelet's kubeconfigs.
-const KUBECONFIG: &str = "etc/kubernetes/kubelet.conf";
-const BOOTSTRAP: [&str; 2] =
+const KUBECONFIG_PATH: &str = "etc/kubernetes/kubelet.conf";
+const BOOTSTRAP_KUBECONFIG_PATHS: [&str; 2] =
     ["etc/kubernetes/bootstrap.conf", "etc/kubernetes/bootstrap-kubelet.conf"];
 
 /// Processes that make Services' addresses work: kube-proxy, and network plugins that replace it. Linux cuts names
 /// after 15 characters.
-const PROXIES: [&str; 4] = ["kube-proxy", "cilium-agent", "kube-router", "calico-node"];
+const SERVICE_PROXY_PROCESSES: [&str; 4] =
+    ["kube-proxy", "cilium-agent", "kube-router", "calico-node"];
 
 /// How long the API server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -57,8 +58,10 @@ impl Kubelet {
         let filter = fs::read_to_string(root.join("proc/sys/net/bridge/bridge-nf-call-iptables"));
         Self {
             program: program(root, "kubelet"),
-            kubeconfig: Kubeconfig::read(root, KUBECONFIG),
-            bootstrap: BOOTSTRAP.iter().find_map(|path| Kubeconfig::read(root, path)),
+            kubeconfig: Kubeconfig::read(root, KUBECONFIG_PATH),
+            bootstrap: BOOTSTRAP_KUBECONFIG_PATHS
+                .iter()
+                .find_map(|path| Kubeconfig::read(root, path)),
             proxy: proxy(root),
             filters_bridges: filter.ok().map(|text| text.trim() == "1"),
             has_sandbox_image: has_sandbox_image(root),
@@ -111,7 +114,7 @@ fn proxy(root: &Path) -> Option<String> {
         let name = fs::read_to_string(process.path().join("comm")).ok()?;
         Some(name.trim().to_owned())
     });
-    names.find(|name| PROXIES.contains(&name.as_str()))
+    names.find(|name| SERVICE_PROXY_PROCESSES.contains(&name.as_str()))
 }
 
 /// Asks containerd on this machine, but not on another whose files are at `root`.

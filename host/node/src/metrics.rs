@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::bond::{Bond, NO_PARTNER, Port};
 use super::state::{self, Link};
-use spotter_server::label::Label;
+use spotter_server::label::LabelValue;
 
 /// Collects metrics of the bonds in this process's network namespace; none if there are no bonds.
 #[derive(Debug)]
@@ -100,8 +100,8 @@ impl Collector for BondCollector {
             let Metric { name, help, unit, kind, samples } = metric;
             let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), kind)?;
             for (labels, value) in bonds.iter().flat_map(|bond| samples(bond, &links)) {
-                let labels: Vec<(&str, Label<String>)> =
-                    labels.into_iter().map(|(key, value)| (key, Label(value))).collect();
+                let labels: Vec<(&str, LabelValue<String>)> =
+                    labels.into_iter().map(|(key, value)| (key, LabelValue(value))).collect();
                 let sample = family.encode_family(&labels)?;
                 match kind {
                     MetricType::Counter => ConstCounter::new(value).encode(sample)?,

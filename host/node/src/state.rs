@@ -80,7 +80,8 @@ pub struct Containerd {
 }
 
 /// The folders in which a service of systemd looks for programs.
-const PATH: [&str; 6] = ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"];
+const PROGRAM_FOLDERS: [&str; 6] =
+    ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"];
 
 impl MachineState {
     /// Reads the state of the machine whose root is `root`, with containerd's configuration at `config` below
@@ -200,7 +201,7 @@ pub(super) fn program(root: &Path, name: &str) -> Option<PathBuf> {
         path.metadata()
             .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
-    PATH.iter().map(|folder| root.join(folder).join(name)).find(is_runnable)
+    PROGRAM_FOLDERS.iter().map(|folder| root.join(folder).join(name)).find(is_runnable)
 }
 
 /// Whether the mount at `/` is shared (<https://docs.kernel.org/filesystems/sharedsubtree.html>).

@@ -17,15 +17,15 @@ use super::pack::{self, digest};
 use super::unpack;
 use spotter_app::App;
 use spotter_app::manifest::Manifest;
-use spotter_cache::write_whole;
+use spotter_cache::write_atomically;
 
 /// A copy of the manifest, which the shim reads as the container's entry point. Another runtime tries to execute it and
 /// names it in its error, so its name says what is wrong.
 const ENTRY_POINT: &str = "needs-runtimeClassName-spotter.toml";
 
-pub(super) const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
-pub(super) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-pub(super) const TAR_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+pub(super) const INDEX_MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+pub(super) const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const TAR_MEDIA_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// Writes the archive, and returns the digest of the image's manifest. The archive is reproducible.
 ///
@@ -48,25 +48,25 @@ pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow
     .to_string();
     let manifest = json!({
         "schemaVersion": 2,
-        "mediaType": MANIFEST_TYPE,
+        "mediaType": MANIFEST_MEDIA_TYPE,
         "config": descriptor("application/vnd.oci.image.config.v1+json", config.as_bytes()),
-        "layers": [descriptor(TAR_TYPE, &zipped)],
+        "layers": [descriptor(TAR_MEDIA_TYPE, &zipped)],
     })
     .to_string();
-    let mut entry = descriptor(MANIFEST_TYPE, manifest.as_bytes());
+    let mut entry = descriptor(MANIFEST_MEDIA_TYPE, manifest.as_bytes());
     entry["annotations"] = json!({
         "io.containerd.image.name": fully_qualified(name),
         "org.opencontainers.image.ref.name": name.rsplit_once(':').map_or("latest", |(_, tag)| tag),
     });
-    let index =
-        json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry]}).to_string();
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX_MEDIA_TYPE, "manifests": [entry]})
+        .to_string();
     let mut archive = tar::Builder::new(Vec::new());
     append(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     append(&mut archive, "index.json", index.as_bytes())?;
     for blob in [config.as_bytes(), manifest.as_bytes(), &zipped] {
         append(&mut archive, &format!("blobs/{}", digest(blob).replace(':', "/")), blob)?;
     }
-    write_whole(output, &archive.into_inner()?)?;
+    write_atomically(output, &archive.into_inner()?)?;
     Ok(digest(manifest.as_bytes()))
 }
 

@@ -46,7 +46,7 @@ impl Layer {
     pub fn write(folder: &Path, media_type: &str, bytes: &[u8]) -> anyhow::Result<Self> {
         let digest = pack::digest(bytes);
         let file = folder.join(digest.replace(':', "-"));
-        cache::write_whole(&file, bytes)?;
+        cache::write_atomically(&file, bytes)?;
         Ok(Self { media_type: media_type.to_owned(), digest, file })
     }
 }

@@ -8,7 +8,7 @@ use docker_credential::DockerCredential;
 use oci_client::secrets::RegistryAuth;
 use serde::{Deserialize, Serialize};
 
-use spotter_cache::write_whole;
+use spotter_cache::write_atomically;
 
 /// The file in which `spotter login` stores credentials, readable by its owner only.
 #[derive(Default, Deserialize, Serialize)]
@@ -56,7 +56,7 @@ pub fn store(registry: &str, user: &str, password: &str) -> anyhow::Result<PathB
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
     }
-    write_whole(&path, &serde_json::to_vec_pretty(&logins)?)?;
+    write_atomically(&path, &serde_json::to_vec_pretty(&logins)?)?;
     Ok(path)
 }
 

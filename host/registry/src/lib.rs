@@ -26,18 +26,18 @@ use pack::Package;
 use spotter_progress::{Step, say};
 
 /// The media type of an OCI image configuration.
-const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+const CONFIG_MEDIA_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 /// The media types of a Spin application's layers.
-const LOCKED_TYPE: &str = "application/vnd.fermyon.spin.application.v1+config";
-const WASM_LAYER_TYPE: &str = "application/vnd.wasm.content.layer.v1+wasm";
-const DATA_TYPE: &str = "application/vnd.wasm.content.layer.v1+data";
+const LOCKED_MEDIA_TYPE: &str = "application/vnd.fermyon.spin.application.v1+config";
+const WASM_LAYER_MEDIA_TYPE: &str = "application/vnd.wasm.content.layer.v1+wasm";
+const DATA_MEDIA_TYPE: &str = "application/vnd.wasm.content.layer.v1+data";
 /// The media types of a WebAssembly artifact's configuration and layer.
-const WASM_CONFIG_TYPE: &str = "application/vnd.wasm.config.v0+json";
-const WASM_TYPE: &str = "application/wasm";
+const WASM_CONFIG_MEDIA_TYPE: &str = "application/vnd.wasm.config.v0+json";
+const WASM_MEDIA_TYPE: &str = "application/wasm";
 
 /// Whether a layer of this media type is a component.
 pub fn is_component(media_type: &str) -> bool {
-    [WASM_TYPE, WASM_LAYER_TYPE].contains(&media_type)
+    [WASM_MEDIA_TYPE, WASM_LAYER_MEDIA_TYPE].contains(&media_type)
 }
 
 /// The largest image that is pulled, in bytes.

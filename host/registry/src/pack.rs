@@ -11,7 +11,10 @@ use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
 use super::locked::{ComponentContent, Content, LockedApp, LockedFile, LockedModels};
-use super::{CONFIG_TYPE, DATA_TYPE, LOCKED_TYPE, WASM_CONFIG_TYPE, WASM_LAYER_TYPE, WASM_TYPE};
+use super::{
+    CONFIG_MEDIA_TYPE, DATA_MEDIA_TYPE, LOCKED_MEDIA_TYPE, WASM_CONFIG_MEDIA_TYPE,
+    WASM_LAYER_MEDIA_TYPE, WASM_MEDIA_TYPE,
+};
 use spotter_app::manifest::Manifest;
 use spotter_app::{App, Component, check, files};
 use spotter_nn as nn;
@@ -30,20 +33,20 @@ pub fn application(manifest: Manifest, app: &App) -> anyhow::Result<Package> {
     let mut layers = Layers::default();
     let mut contents = BTreeMap::new();
     for (id, component) in app.components.iter().chain(&app.idle) {
-        let source = layers.add(read(component)?, WASM_LAYER_TYPE);
+        let source = layers.add(read(component)?, WASM_LAYER_MEDIA_TYPE);
         let files = add_files(component, &mut layers).with_context(|| format!("`{id}`"))?;
         let models = add_models(component, &mut layers).with_context(|| format!("`{id}`"))?;
         contents.insert(id.clone(), ComponentContent { source, files, models });
     }
     let locked = serde_json::to_vec(&LockedApp::of(manifest, contents)?)?;
-    layers.add(locked, LOCKED_TYPE);
+    layers.add(locked, LOCKED_MEDIA_TYPE);
     let config = json!({
         "architecture": "wasm",
         "os": "wasip1",
         "config": {},
         "rootfs": {"type": "layers", "diff_ids": layers.in_order()},
     });
-    let config = Config::new(config.to_string(), CONFIG_TYPE.to_owned(), None);
+    let config = Config::new(config.to_string(), CONFIG_MEDIA_TYPE.to_owned(), None);
     Ok(Package { config, layers: layers.layers })
 }
 
@@ -71,14 +74,14 @@ pub fn artifact(app: &App) -> anyhow::Result<Package> {
         component.id
     );
     let mut layers = Layers::default();
-    layers.add(read(component)?, WASM_TYPE);
+    layers.add(read(component)?, WASM_MEDIA_TYPE);
     let config = json!({
         "architecture": "wasm",
         "os": "wasip2",
         "layerDigests": layers.in_order(),
         "component": {"exports": [], "imports": []},
     });
-    let config = Config::new(config.to_string(), WASM_CONFIG_TYPE.to_owned(), None);
+    let config = Config::new(config.to_string(), WASM_CONFIG_MEDIA_TYPE.to_owned(), None);
     Ok(Package { config, layers: layers.layers })
 }
 
@@ -127,7 +130,7 @@ fn add_files(component: &Component, layers: &mut Layers) -> anyhow::Result<Vec<L
     for entry in WalkDir::new(staged.path()).sort_by_file_name() {
         let entry = entry?;
         if entry.file_type().is_file() {
-            let content = layers.add(std::fs::read(entry.path())?, DATA_TYPE);
+            let content = layers.add(std::fs::read(entry.path())?, DATA_MEDIA_TYPE);
             let path = entry.path().strip_prefix(staged.path()).unwrap_or(Path::new(""));
             locked.push(LockedFile { content, path: format!("/{}", path.display()) });
         }
@@ -149,7 +152,7 @@ fn add_models(component: &Component, layers: &mut Layers) -> anyhow::Result<Lock
             let path = folder.join(file);
             let bytes =
                 std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(LockedFile { content: layers.add(bytes, DATA_TYPE), path: format!("/{file}") })
+            Ok(LockedFile { content: layers.add(bytes, DATA_MEDIA_TYPE), path: format!("/{file}") })
         });
         models.insert(name.clone(), files.collect::<anyhow::Result<_>>()?);
     }

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::blobs::Layer;
 use super::locked::{Content, LockedApp, LockedFile, inner_path, model_folder};
-use super::{LOCKED_TYPE, MAX_IMAGE_BYTES, is_component};
-use spotter_cache::write_whole;
+use super::{LOCKED_MEDIA_TYPE, MAX_IMAGE_BYTES, is_component};
+use spotter_cache::write_atomically;
 
 /// The largest locked application that is read, in bytes: the files that it contains included.
 const MAX_LOCKED_BYTES: u64 = 64 << 20;
@@ -23,12 +23,12 @@ const MAX_LOCKED_BYTES: u64 = 64 << 20;
 pub fn unpack(layers: &[Layer], folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
-    let locked = layers.iter().find(|layer| layer.media_type == LOCKED_TYPE);
+    let locked = layers.iter().find(|layer| layer.media_type == LOCKED_MEDIA_TYPE);
     let manifest = match locked {
         Some(locked) => application(&locked.file, &mut Contents::of(layers), folder)?,
         None => component(layers, folder)?,
     };
-    write_whole(&folder.join("spin.toml"), manifest.as_bytes())
+    write_atomically(&folder.join("spin.toml"), manifest.as_bytes())
 }
 
 fn application(locked: &Path, contents: &mut Contents, folder: &Path) -> anyhow::Result<String> {
@@ -100,7 +100,7 @@ impl<'a> Contents<'a> {
         if let Some(inline) = &content.inline {
             let bytes = BASE64.decode(inline).context("its inline bytes are not base64")?;
             make_room(path)?;
-            return write_whole(path, &bytes);
+            return write_atomically(path, &bytes);
         }
         let digest = content.digest.as_ref().context("it has neither a digest nor inline bytes")?;
         // Spin omits the algorithm.

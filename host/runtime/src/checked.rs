@@ -53,7 +53,7 @@ fn prepared(source: PathBuf, bytes: Vec<u8>) -> anyhow::Result<PathBuf> {
 }
 
 /// Change it whenever the same file would become different bytes.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
+const CACHE_KEY_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
 
 /// What `make` makes of these bytes: its file in the cache, and its bytes.
 fn cached(
@@ -61,7 +61,7 @@ fn cached(
     make: impl FnOnce(&[u8]) -> anyhow::Result<Vec<u8>>,
 ) -> anyhow::Result<(PathBuf, Vec<u8>)> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(VERSION.as_bytes()).update(original);
+    hasher.update(CACHE_KEY_VERSION.as_bytes()).update(original);
     let folder = cache::folder("wrapped")?;
     let path = folder.join(format!("{}.wasm", hasher.finalize().to_hex()));
     if let Ok(component) = fs::read(&path) {
@@ -70,6 +70,6 @@ fn cached(
     }
     let component = make(original)?;
     cache::remove_unused(&folder);
-    cache::write_whole(&path, &component)?;
+    cache::write_atomically(&path, &component)?;
     Ok((path, component))
 }

@@ -15,16 +15,16 @@ const MAX_KEY_BYTES: usize = 1 << 10;
 const MAX_VALUE_BYTES: usize = 1 << 20;
 
 /// What an entry counts besides its key and value, in bytes: about what it takes on the disk.
-const ENTRY_BYTES: usize = 64;
+const ENTRY_OVERHEAD_BYTES: usize = 64;
 
 /// The most that the keys of one store may have together, in bytes, to be read at once.
-const MAX_KEYS_BYTES: usize = 4 << 20;
+const MAX_LISTED_KEYS_BYTES: usize = 4 << 20;
 
 /// The application's database.
 #[derive(Clone)]
-pub(super) struct KeyValueDatabase(Arc<Shared>);
+pub(super) struct KeyValueDatabase(Arc<DatabaseInner>);
 
-struct Shared {
+struct DatabaseInner {
     database: Database,
     max_store_bytes: u64,
     /// The size of each store that has been written to, by label. Changed only inside a write transaction, of which
@@ -57,7 +57,7 @@ impl KeyValueDatabase {
             .create(path)
             .with_context(context)?;
         let sizes = Mutex::default();
-        Ok(Self(Arc::new(Shared { database, max_store_bytes, sizes })))
+        Ok(Self(Arc::new(DatabaseInner { database, max_store_bytes, sizes })))
     }
 
     /// Sets a value in the store `default`.
@@ -83,7 +83,7 @@ impl KeyValueDatabase {
 
 /// What an entry counts, in bytes.
 fn size_of(key: &str, value: &[u8]) -> u64 {
-    (key.len() + value.len() + ENTRY_BYTES) as u64
+    (key.len() + value.len() + ENTRY_OVERHEAD_BYTES) as u64
 }
 
 impl OpenStore {
@@ -204,7 +204,7 @@ impl OpenStore {
     /// At most `limit` keys after `after`, in order.
     ///
     /// # Errors
-    /// If they have more than [`MAX_KEYS_BYTES`], or the database fails.
+    /// If they have more than [`MAX_LISTED_KEYS_BYTES`], or the database fails.
     pub(super) fn keys(&self, after: Option<&str>, limit: usize) -> anyhow::Result<Vec<String>> {
         let transaction = self.database.0.database.begin_read()?;
         let table = match transaction.open_table(self.table()) {
@@ -220,8 +220,8 @@ impl OpenStore {
             }
             bytes += key.len();
             ensure!(
-                bytes <= MAX_KEYS_BYTES,
-                "the keys of {:?} have more than {MAX_KEYS_BYTES} bytes: read them in steps, with `list-keys` \
+                bytes <= MAX_LISTED_KEYS_BYTES,
+                "the keys of {:?} have more than {MAX_LISTED_KEYS_BYTES} bytes: read them in steps, with `list-keys` \
                  of wasi:keyvalue",
                 self.label
             );
@@ -236,7 +236,7 @@ impl OpenStore {
 
 #[cfg(test)]
 mod tests {
-    use super::{KeyValueDatabase, MAX_KEY_BYTES, MAX_KEYS_BYTES, MAX_VALUE_BYTES};
+    use super::{KeyValueDatabase, MAX_KEY_BYTES, MAX_LISTED_KEYS_BYTES, MAX_VALUE_BYTES};
 
     const MAX_STORE_BYTES: u64 = 10 << 20;
 
@@ -280,7 +280,7 @@ mod tests {
         let store = database.store("a");
         let mut transaction = database.0.database.begin_write().unwrap();
         transaction.set_durability(redb::Durability::None).unwrap();
-        let count = MAX_KEYS_BYTES / MAX_KEY_BYTES;
+        let count = MAX_LISTED_KEYS_BYTES / MAX_KEY_BYTES;
         {
             let mut table = transaction.open_table(store.table()).unwrap();
             for index in 0..=count {

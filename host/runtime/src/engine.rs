@@ -14,9 +14,9 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use super::handler::Handler;
 use super::key_value::{self, KeyValueDatabase};
 use super::key_value_3;
-use super::loaded::{Loaded, Shared, SiblingsCell};
+use super::loaded::{LoadedComponent, ServiceChainingCell, SharedResources};
 use super::neural_network::{self, NnGrant};
-use super::outbound::{MAX_OUTBOUND_CONNECTIONS, Siblings};
+use super::outbound::{MAX_OUTBOUND_CONNECTIONS, ServiceChaining};
 use super::redis;
 use super::sqlite::{self, SqliteDatabases};
 use super::state::InstanceState;
@@ -35,13 +35,13 @@ pub const EPOCH_INTERVAL: Duration = Duration::from_millis(10);
 pub struct Runtime {
     limits: Limits,
     /// By how their code is interrupted; each is started when the first component needs it.
-    executors: BTreeMap<Interruption, Executor>,
-    components: BTreeMap<String, Arc<Loaded>>,
+    executors: BTreeMap<Interruption, EngineAndLinker>,
+    components: BTreeMap<String, Arc<LoadedComponent>>,
     /// `None` if no component uses a key-value store.
     database: Option<KeyValueDatabase>,
     /// `None` if no component uses a SQLite database.
     sqlite: Option<SqliteDatabases>,
-    siblings: SiblingsCell,
+    siblings: ServiceChainingCell,
     connections: Arc<Semaphore>,
     /// By the folders of their models.
     graphs: BTreeMap<PathBuf, Arc<dyn Graph>>,
@@ -49,12 +49,12 @@ pub struct Runtime {
 }
 
 /// An engine, and what components can import.
-struct Executor {
+struct EngineAndLinker {
     engine: Engine,
     linker: Linker<InstanceState>,
 }
 
-impl Executor {
+impl EngineAndLinker {
     /// Creates an engine. Starts its epoch clock, if its code is interrupted by epochs.
     fn new(limits: &Limits, interruption: Interruption) -> anyhow::Result<Self> {
         let engine = engine(limits, interruption)?;
@@ -145,7 +145,7 @@ impl Runtime {
         let executor = match self.executors.entry(component.interruption) {
             Entry::Occupied(started) => started.into_mut(),
             Entry::Vacant(vacant) => {
-                vacant.insert(Executor::new(&self.limits, component.interruption)?)
+                vacant.insert(EngineAndLinker::new(&self.limits, component.interruption)?)
             }
         };
         let compiled = match &component.compiled {
@@ -170,14 +170,14 @@ impl Runtime {
         let handler = Handler::of(linked).with_context(|| format!("component `{id}`"))?;
         let engine = executor.engine.clone();
         let graphs = if uses_nn { self.graphs(component, nn_engine)? } else { BTreeMap::new() };
-        let shared = Shared {
+        let shared = SharedResources {
             database: self.database.clone(),
             sqlite: self.sqlite.clone(),
             siblings: Arc::clone(&self.siblings),
             connections: Arc::clone(&self.connections),
             nn: NnGrant::new(graphs, self.nn_metrics.clone()),
         };
-        let loaded = Loaded::new(component, &engine, handler, shared)
+        let loaded = LoadedComponent::new(component, &engine, handler, shared)
             .with_context(|| format!("component `{id}`"))?;
         self.components.insert(id.clone(), Arc::new(loaded));
         Ok(())
@@ -209,12 +209,12 @@ impl Runtime {
     }
 
     /// Sets the server through which guests call each other. Only the first call has an effect.
-    pub fn connect(&self, siblings: Weak<dyn Siblings>) {
+    pub fn connect(&self, siblings: Weak<dyn ServiceChaining>) {
         let _ = self.siblings.set(siblings);
     }
 
     /// The loaded component `id`.
-    pub fn component(&self, id: &str) -> Option<&Arc<Loaded>> {
+    pub fn component(&self, id: &str) -> Option<&Arc<LoadedComponent>> {
         self.components.get(id)
     }
 }

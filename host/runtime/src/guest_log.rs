@@ -11,7 +11,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 /// The log target of guests' lines.
-pub const TARGET: &str = "guest";
+pub const LOG_TARGET: &str = "guest";
 
 /// The most that a request may log, in bytes. The rest is dropped, with a line that says so.
 const MAX_LOG_BYTES: usize = 64 << 10;
@@ -69,7 +69,7 @@ impl Lines {
         let text = String::from_utf8_lossy(line);
         let text = text.trim_end();
         if !text.is_empty() {
-            tracing::info!(target: TARGET, component = self.component, stream = self.stream, "{text}");
+            tracing::info!(target: LOG_TARGET, component = self.component, stream = self.stream, "{text}");
         }
     }
 }

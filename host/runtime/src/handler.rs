@@ -32,7 +32,7 @@ pub enum Handler {
 pub type GuestReply = Result<Response<WasiBody>, String>;
 
 /// Receives a guest's reply as soon as it begins.
-pub type Reply = oneshot::Sender<GuestReply>;
+pub type ReplySender = oneshot::Sender<GuestReply>;
 
 /// What a guest of WASI 0.3 sees of the requests that it receives: also `host`, which it must not set in its own.
 struct Incoming;
@@ -80,7 +80,7 @@ impl Handler {
         &self,
         store: &mut Store<InstanceState>,
         request: Request<WasiBody>,
-        reply: Reply,
+        reply: ReplySender,
         on_instantiated: impl FnOnce(),
     ) -> wasmtime::Result<()> {
         match self {

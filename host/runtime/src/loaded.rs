@@ -11,7 +11,7 @@ use super::guest_log::GuestLog;
 use super::handler::Handler;
 use super::key_value::{KeyValueDatabase, KeyValueGrant};
 use super::neural_network::NnGrant;
-use super::outbound::{BodyMemory, Outbound, Siblings};
+use super::outbound::{BodyMemory, Outbound, ServiceChaining};
 use super::outbound_tcp::{self, OutboundTcp};
 use super::sqlite::{SqliteDatabases, SqliteGrant};
 use super::state::{self, Grants, InstanceState, MemoryLimit};
@@ -30,22 +30,22 @@ const MAX_RANDOM_BYTES: u64 = 16 << 20;
 const MAX_CONNECTIONS: usize = 8;
 
 /// The server through which guests reach other components, set once it exists.
-pub(super) type SiblingsCell = Arc<OnceLock<Weak<dyn Siblings>>>;
+pub(super) type ServiceChainingCell = Arc<OnceLock<Weak<dyn ServiceChaining>>>;
 
 /// What a component has of the runtime.
-pub(super) struct Shared {
+pub(super) struct SharedResources {
     /// `None` if no component uses a key-value store.
     pub(super) database: Option<KeyValueDatabase>,
     /// `None` if no component uses a SQLite database.
     pub(super) sqlite: Option<SqliteDatabases>,
-    pub(super) siblings: SiblingsCell,
+    pub(super) siblings: ServiceChainingCell,
     pub(super) connections: Arc<Semaphore>,
     /// The networks that this component may use.
     pub(super) nn: NnGrant,
 }
 
 /// One loaded component.
-pub struct Loaded {
+pub struct LoadedComponent {
     id: String,
     engine: Engine,
     interruption: Interruption,
@@ -56,19 +56,19 @@ pub struct Loaded {
     key_value: KeyValueGrant,
     sqlite: SqliteGrant,
     nn: NnGrant,
-    siblings: SiblingsCell,
+    siblings: ServiceChainingCell,
     connections: Arc<Semaphore>,
     files: Option<Staged>,
 }
 
-impl Loaded {
+impl LoadedComponent {
     /// # Errors
     /// If the component's files cannot be copied.
     pub(super) fn new(
         component: &Component,
         engine: &Engine,
         handler: Handler,
-        shared: Shared,
+        shared: SharedResources,
     ) -> anyhow::Result<Self> {
         let files = files::stage(&component.root, &component.files, &component.exclude_files)?;
         Ok(Self {

@@ -140,16 +140,16 @@ pub(super) fn add_to_linker<T: Send + 'static>(
 }
 
 /// The most axes that a guest's tensor can have.
-const MAX_AXES: usize = 8;
+const MAX_TENSOR_RANK: usize = 8;
 
 /// The longest reason that is kept for a guest.
 const MAX_REASON_CHARACTERS: usize = 1000;
 
 /// A call's result: what it returns to the guest, or a trap.
-type Called<T> = wasmtime::Result<Result<T, Resource<NnError>>>;
+type HostResult<T> = wasmtime::Result<Result<T, Resource<NnError>>>;
 
 impl NnView<'_> {
-    fn refuse<T>(&mut self, code: ErrorCode, mut reason: String) -> Called<T> {
+    fn refuse<T>(&mut self, code: ErrorCode, mut reason: String) -> HostResult<T> {
         // It may repeat what the guest sent.
         if let Some((end, _)) = reason.char_indices().nth(MAX_REASON_CHARACTERS) {
             reason.truncate(end);
@@ -182,12 +182,12 @@ impl graph::Host for NnView<'_> {
         _: Vec<Vec<u8>>,
         _: GraphEncoding,
         _: ExecutionTarget,
-    ) -> Called<Resource<NamedGraph>> {
+    ) -> HostResult<Resource<NamedGraph>> {
         let reason = "this host loads networks by name only: see `ai_models` in spin.toml";
         self.refuse(ErrorCode::UnsupportedOperation, reason.to_owned())
     }
 
-    fn load_by_name(&mut self, name: String) -> Called<Resource<NamedGraph>> {
+    fn load_by_name(&mut self, name: String) -> HostResult<Resource<NamedGraph>> {
         match self.grant.graphs.iter().find(|graph| *graph.name == *name) {
             Some(graph) => Ok(Ok(self.table.push(graph.clone())?)),
             None => self.refuse(
@@ -202,7 +202,7 @@ impl graph::HostGraph for NnView<'_> {
     fn init_execution_context(
         &mut self,
         graph: Resource<NamedGraph>,
-    ) -> Called<Resource<NamedGraph>> {
+    ) -> HostResult<Resource<NamedGraph>> {
         let graph = self.table.get(&graph)?.clone();
         Ok(Ok(self.table.push(graph)?))
     }
@@ -220,7 +220,7 @@ impl inference::HostGraphExecutionContext for NnView<'_> {
         &mut self,
         context: Resource<NamedGraph>,
         inputs: Vec<(String, Resource<Tensor>)>,
-    ) -> Called<Vec<(String, Resource<Tensor>)>> {
+    ) -> HostResult<Vec<(String, Resource<Tensor>)>> {
         let graph = self.table.get(&context)?.clone();
         let mut taken = Vec::new();
         let mut input_bytes = 0;
@@ -271,9 +271,11 @@ impl tensor::HostTensor for NnView<'_> {
         data: Vec<u8>,
     ) -> wasmtime::Result<Resource<Tensor>> {
         // The constructor cannot return an error, so a guest beyond a limit ends here.
-        if dimensions.len() > MAX_AXES {
-            let text =
-                format!("a tensor has {} axes; at most {MAX_AXES} are allowed", dimensions.len());
+        if dimensions.len() > MAX_TENSOR_RANK {
+            let text = format!(
+                "a tensor has {} axes; at most {MAX_TENSOR_RANK} are allowed",
+                dimensions.len()
+            );
             return Err(wasmtime::Error::msg(text));
         }
         self.hold(data.len() as u64).map_err(wasmtime::Error::msg)?;

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
 
 use spotter_app::outbound::{
-    AllowedHosts, Permission, default_port, is_public, is_sibling, sibling_id,
+    AllowedHosts, Permission, default_port, is_chained_host, is_public, sibling_id,
 };
 use spotter_config::limits::MAX_HOPS;
 
@@ -20,7 +20,7 @@ pub(super) struct Outbound {
     pub(super) allowed: Arc<AllowedHosts>,
     pub(super) component: String,
     /// The server through which other components are reached, if there is one.
-    pub(super) siblings: Option<Weak<dyn Siblings>>,
+    pub(super) siblings: Option<Weak<dyn ServiceChaining>>,
     /// The depth of calls between guests that led to this one.
     pub(super) hops: u32,
     /// Permits for outgoing connections, shared by all guests.
@@ -60,7 +60,7 @@ impl BodyMemory {
 pub const MAX_OUTBOUND_CONNECTIONS: usize = 256;
 
 /// A request from a guest to its own application. It never leaves the process.
-pub struct Internal {
+pub struct ChainedRequest {
     pub request: Request<WasiBody>,
     /// The target component; `None` if the application's routes decide.
     pub to: Option<String>,
@@ -68,11 +68,11 @@ pub struct Internal {
 }
 
 /// The application as its own guests see it.
-pub trait Siblings: Send + Sync {
+pub trait ServiceChaining: Send + Sync {
     /// Handles a guest's request. A fault becomes an error reply.
     fn answer(
         self: Arc<Self>,
-        internal: Internal,
+        internal: ChainedRequest,
     ) -> Pin<Box<dyn Future<Output = Response<WasiBody>> + Send>>;
 }
 
@@ -137,7 +137,7 @@ impl WasiHttpHooks for Outbound {
             return Box::new(async { Err(Error::HttpRequestDenied) });
         };
         let host = request.uri().host().unwrap_or_default().to_ascii_lowercase();
-        if is_sibling(&host) {
+        if is_chained_host(&host) {
             let to = sibling_id(&host).map(str::to_owned);
             return Box::new(call_sibling(self.siblings.clone(), to, request, self.hops + 1));
         }
@@ -162,7 +162,7 @@ impl WasiHttpHooks for Outbound {
 }
 
 async fn call_sibling(
-    siblings: Option<Weak<dyn Siblings>>,
+    siblings: Option<Weak<dyn ServiceChaining>>,
     to: Option<String>,
     request: Request<WasiBody>,
     hops: u32,
@@ -172,7 +172,7 @@ async fn call_sibling(
     }
     let siblings = siblings.and_then(|siblings| siblings.upgrade());
     let siblings = siblings.ok_or(Error::DestinationUnavailable)?;
-    let response = siblings.answer(Internal { request, to, hops }).await;
+    let response = siblings.answer(ChainedRequest { request, to, hops }).await;
     Ok((response, Box::new(async { Ok(()) })))
 }
 

@@ -51,11 +51,12 @@ impl Usage {
 
     /// Gives the thread that the guest runs on the lowest priority. Without effect between polls.
     pub fn lower_priority(&self) {
-        const LOWEST: i32 = 19;
+        const LOWEST_PRIORITY_NICE: i32 = 19;
         let thread = self.thread.load(Ordering::Relaxed);
         if self.running_since.load(Ordering::Relaxed) != 0 {
             // A thread that has just ended needs no priority.
-            let _ = rustix::process::setpriority_process(Pid::from_raw(thread), LOWEST);
+            let _ =
+                rustix::process::setpriority_process(Pid::from_raw(thread), LOWEST_PRIORITY_NICE);
         }
     }
 

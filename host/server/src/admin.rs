@@ -19,9 +19,9 @@ use super::Server;
 use super::min_rate::MinRateStream;
 
 /// How many connections may be open at once.
-const MAX_CONNECTIONS: usize = 32;
+const MAX_ADMIN_CONNECTIONS: usize = 32;
 /// How long a connection may stay idle between requests.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+const ADMIN_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves until the process ends, on its own thread, because guests may occupy all others. It does not keep the
 /// server alive, whose files and database are closed only when it is dropped.
@@ -50,7 +50,7 @@ pub fn start(server: &Arc<Server>, listener: std::net::TcpListener) -> anyhow::R
 }
 
 async fn serve(server: Weak<Server>, listener: TcpListener, max_pause: Duration) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS));
     loop {
         let permit = Arc::clone(&permits).acquire_owned().await;
         let Ok((stream, _)) = listener.accept().await else {
@@ -69,7 +69,7 @@ async fn serve(server: Weak<Server>, listener: TcpListener, max_pause: Duration)
             // A probe that disconnects is not worth a log line.
             let _ = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(IDLE_TIMEOUT)
+                .header_read_timeout(ADMIN_IDLE_TIMEOUT)
                 .serve_connection(stream, service)
                 .await;
             drop(permit);

@@ -1,4 +1,4 @@
-//! Body wrappers: [`LimitedBody`] enforces limits on a request's size and pauses, [`WatchedBody`] shows each
+//! Body wrappers: [`LimitedBody`] enforces limits on a request's size and pauses, [`ObservedBody`] shows each
 //! frame to a callback.
 
 use std::pin::Pin;
@@ -101,19 +101,19 @@ pub enum BodyState {
 }
 
 /// A body that passes each polled frame through `watch`.
-pub struct WatchedBody<F> {
+pub struct ObservedBody<F> {
     body: WasiBody,
     watch: F,
 }
 
-impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Send + Unpin + 'static> WatchedBody<F> {
+impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Send + Unpin + 'static> ObservedBody<F> {
     /// Wraps a body.
     pub fn wrap(body: WasiBody, watch: F) -> WasiBody {
         Self { body, watch }.boxed_unsync()
     }
 }
 
-impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Unpin> Body for WatchedBody<F> {
+impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Unpin> Body for ObservedBody<F> {
     type Data = Bytes;
     type Error = Error;
 

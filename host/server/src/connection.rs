@@ -17,12 +17,12 @@ use tokio_rustls::server::TlsStream;
 
 use super::fault::Fault;
 use super::min_rate::MinRateStream;
-use super::protocol::{self, Protocol, Rewound};
+use super::protocol::{self, Protocol, Rewind};
 use super::proxies::Proxies;
 use super::socket::{self, Stream};
-use super::stalled_reply::WatchedBody;
+use super::stalled_reply::StallDetectingBody;
 use super::timed_stream::{ActiveRequest, Activity, DRAIN_TIMEOUT, TimedStream};
-use super::{Connection, Scheme, Server, forwarded, proxy_protocol};
+use super::{ConnectionInfo, Scheme, Server, forwarded, proxy_protocol};
 
 /// What a listener does with its connections.
 pub(super) struct Listened {
@@ -36,7 +36,7 @@ pub(super) struct Listened {
 pub(super) async fn serve(
     server: Arc<Server>,
     mut stream: Stream,
-    mut connection: Connection,
+    mut connection: ConnectionInfo,
     Listened { tls, proxies }: Listened,
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -49,7 +49,7 @@ pub(super) async fn serve(
         return serve_http(server, stream, connection, proxies, stopping).await;
     };
     if let Some(stream) = handshake(&server, stream, &tls, connection, &mut stopping).await {
-        let connection = Connection { scheme: Scheme::Https, ..connection };
+        let connection = ConnectionInfo { scheme: Scheme::Https, ..connection };
         serve_http(server, stream, connection, proxies, stopping).await;
     }
 }
@@ -59,9 +59,9 @@ pub(super) async fn serve(
 async fn proxied(
     server: &Server,
     stream: &mut Stream,
-    connection: Connection,
+    connection: ConnectionInfo,
     stopping: &mut watch::Receiver<bool>,
-) -> Option<Connection> {
+) -> Option<ConnectionInfo> {
     if !begins(server, stream, stopping).await {
         return None;
     }
@@ -97,7 +97,7 @@ async fn handshake(
     server: &Server,
     stream: Stream,
     tls: &TlsAcceptor,
-    connection: Connection,
+    connection: ConnectionInfo,
     stopping: &mut watch::Receiver<bool>,
 ) -> Option<TlsStream<Stream>> {
     if !begins(server, &stream, stopping).await {
@@ -116,7 +116,7 @@ async fn handshake(
 async fn serve_http<S>(
     server: Arc<Server>,
     stream: S,
-    connection: Connection,
+    connection: ConnectionInfo,
     proxies: Arc<Proxies>,
     mut stopping: watch::Receiver<bool>,
 ) where
@@ -173,7 +173,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
 
 /// Serves HTTP/2. When the server stops, it tells the client so, and the connection ends with its last request.
 async fn serve_http2<S, H, B>(
-    stream: Rewound<TimedStream<S>>,
+    stream: Rewind<TimedStream<S>>,
     service: H,
     activity: &Activity,
     stopping: &mut watch::Receiver<bool>,
@@ -233,8 +233,8 @@ async fn or_drain<T>(
 /// Closes a connection of HTTP/1.1, with a reply if its client's last header was late.
 async fn close<S: AsyncRead + AsyncWrite + Unpin>(
     server: &Server,
-    stream: Rewound<TimedStream<MinRateStream<S>>>,
-    connection: Connection,
+    stream: Rewind<TimedStream<MinRateStream<S>>>,
+    connection: ConnectionInfo,
     ended: Option<hyper::Error>,
 ) {
     let stream = stream.into_inner();
@@ -252,7 +252,7 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(
     lingering_close(server, stream).await;
 }
 
-fn log_early_end(connection: Connection, error: Option<hyper::Error>) {
+fn log_early_end(connection: ConnectionInfo, error: Option<hyper::Error>) {
     if let Some(error) = error {
         tracing::debug!(client = %connection.client, %error, "a connection ended early");
     }
@@ -263,7 +263,7 @@ fn log_early_end(connection: Connection, error: Option<hyper::Error>) {
 async fn answer(
     server: &Server,
     request: Request<Incoming>,
-    connection: Connection,
+    connection: ConnectionInfo,
     active: ActiveRequest,
 ) -> Response<impl Body<Data = bytes::Bytes, Error = wasmtime_wasi_http::Error> + use<>> {
     let received = active.clone();
@@ -281,7 +281,7 @@ async fn answer(
     }
     response.map(|body| {
         let activity = Arc::clone(active.activity());
-        let body = WatchedBody::new(body.inspect_frame(move |_| {
+        let body = StallDetectingBody::new(body.inspect_frame(move |_| {
             let _lives_as_long = &active;
         }));
         // In HTTP/1.1, a client that does not read blocks the socket, which `MinRateStream` notices.

@@ -6,11 +6,11 @@ use spotter_runtime::outbound::MAX_OUTBOUND_CONNECTIONS;
 
 /// File descriptors reserved for the log, the listeners, the database, admin connections, and outgoing
 /// connections of guests.
-const RESERVE: u64 = 64 + MAX_OUTBOUND_CONNECTIONS as u64;
+const RESERVED_DESCRIPTORS: u64 = 64 + MAX_OUTBOUND_CONNECTIONS as u64;
 
 /// Raises this process's limit on open files as far as possible, and returns how many of the wanted
 /// connections it allows.
-pub(super) fn connections(wanted: usize, max_instances: usize) -> usize {
+pub(super) fn max_connections(wanted: usize, max_instances: usize) -> usize {
     let allowed = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(allowed) => allowed,
         Err(error) => {
@@ -19,7 +19,7 @@ pub(super) fn connections(wanted: usize, max_instances: usize) -> usize {
         }
     };
     // Each instance may have a file open.
-    let kept = RESERVE + max_instances as u64;
+    let kept = RESERVED_DESCRIPTORS + max_instances as u64;
     // At a very low limit, clients get half of it, so that both clients and guests can work.
     let room = allowed.saturating_sub(kept).max(allowed / 2);
     let room = usize::try_from(room).unwrap_or(usize::MAX);

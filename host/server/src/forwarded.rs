@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
 
 use super::address::Address;
 use super::proxies::{ForwardedHeaders, Proxies};
-use super::{Connection, Scheme, host};
+use super::{ConnectionInfo, Scheme, host_header};
 
 const X_FORWARDED: &str = "x-forwarded-";
 
@@ -23,9 +23,9 @@ struct Hop {
 /// are removed, so that a guest may believe those that it sees. Without trusted proxies, nothing is changed.
 pub fn settle<B>(
     request: &mut Request<B>,
-    connection: Connection,
+    connection: ConnectionInfo,
     proxies: &Proxies,
-) -> Connection {
+) -> ConnectionInfo {
     if proxies.is_empty() {
         return connection;
     }
@@ -50,7 +50,7 @@ pub fn settle<B>(
         replace_host(request, &host);
     }
     let client = hop.client.unwrap_or(connection.client);
-    Connection { client, scheme: hop.scheme.unwrap_or(connection.scheme), ..connection }
+    ConnectionInfo { client, scheme: hop.scheme.unwrap_or(connection.scheme), ..connection }
 }
 
 fn remove(headers: &mut HeaderMap, is_removed: impl Fn(&HeaderName) -> bool) {
@@ -165,7 +165,7 @@ fn scheme(text: &str) -> Option<Scheme> {
 /// Replaces the host that the request is for. One that is none is refused later, as a client's own is.
 fn replace_host<B>(request: &mut Request<B>, host: &str) {
     // Not where the request itself is at fault: that is refused later too.
-    if host::settle(request).is_err() {
+    if host_header::settle(request).is_err() {
         return;
     }
     let Ok(value) = HeaderValue::try_from(host) else { return };
@@ -187,7 +187,7 @@ mod tests {
     use super::settle;
     use crate::address::Address;
     use crate::proxies::{ForwardedHeaders, Proxies};
-    use crate::{Connection, Scheme};
+    use crate::{ConnectionInfo, Scheme};
     use http::{Request, header};
 
     fn proxies(headers: ForwardedHeaders) -> Proxies {
@@ -195,9 +195,9 @@ mod tests {
         Proxies::new(trusted.to_vec(), headers)
     }
 
-    fn connection(client: &str) -> Connection {
+    fn connection(client: &str) -> ConnectionInfo {
         let client = Address::Inet(client.parse().unwrap());
-        Connection { client, local: client, scheme: Scheme::Http }
+        ConnectionInfo { client, local: client, scheme: Scheme::Http }
     }
 
     fn request(headers: &[(&str, &str)]) -> Request<()> {

@@ -20,7 +20,7 @@ use super::watchdog::{Overrun, Watchdog};
 use spotter_app::manifest::Interruption;
 use spotter_config::Limits;
 use spotter_runtime::handler::GuestReply;
-use spotter_runtime::loaded::Loaded;
+use spotter_runtime::loaded::LoadedComponent;
 use spotter_runtime::state::{CpuLimitExceeded, InstanceState, MAX_RESOURCES};
 use spotter_runtime::usage::{Metered, Usage};
 
@@ -36,14 +36,14 @@ pub struct Guests {
 
 /// One guest to run.
 pub struct Call<'a> {
-    pub component: &'a Arc<Loaded>,
+    pub component: &'a Arc<LoadedComponent>,
     pub permit: Permit,
     /// The depth of calls between guests that led to this one.
     pub hops: u32,
 }
 
 /// The fault that ended a guest early, if any. It is set before the reply's body ends.
-type Failure = Arc<OnceLock<Fault>>;
+type GuestFailure = Arc<OnceLock<Fault>>;
 
 impl Guests {
     pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
@@ -146,7 +146,7 @@ impl Guests {
         guest: impl Future<Output = ()> + Send + 'static,
         usage: Arc<Usage>,
         permit: Arc<Permit>,
-        failure: Failure,
+        failure: GuestFailure,
     ) -> Pin<Box<dyn Future<Output = Result<(), Overrun>> + Send>> {
         match interruption {
             Interruption::Epoch => Box::pin(async move {
@@ -174,7 +174,7 @@ impl Guests {
         method: Method,
         reply_rx: oneshot::Receiver<GuestReply>,
         response_tx: oneshot::Sender<GuestReply>,
-        failure: Failure,
+        failure: GuestFailure,
         deadline: Arc<Deadline>,
     ) -> RelayEnd {
         let response = match reply_rx.await {
@@ -221,7 +221,7 @@ async fn run_both(
 struct MetricsGuard {
     metrics: Arc<Metrics>,
     usage: Arc<Usage>,
-    failure: Failure,
+    failure: GuestFailure,
     end: RelayEnd,
 }
 
@@ -229,7 +229,7 @@ impl MetricsGuard {
     fn new(metrics: &Arc<Metrics>, usage: &Arc<Usage>) -> Self {
         let (metrics, usage) = (Arc::clone(metrics), Arc::clone(usage));
         // The default, unless `complete` is called.
-        Self { metrics, usage, failure: Failure::default(), end: RelayEnd::ClientGone }
+        Self { metrics, usage, failure: GuestFailure::default(), end: RelayEnd::ClientGone }
     }
 
     fn complete(&mut self, end: RelayEnd) {

@@ -7,9 +7,9 @@ use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 /// A label's value. Whatever it holds, a scrape can be parsed
 /// (<https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md#escaping>).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Label<T>(pub T);
+pub struct LabelValue<T>(pub T);
 
-impl<T: AsRef<str>> EncodeLabelValue for Label<T> {
+impl<T: AsRef<str>> EncodeLabelValue for LabelValue<T> {
     fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
         for character in self.0.as_ref().chars() {
             match character {

@@ -13,7 +13,7 @@ mod descriptors;
 pub mod fault;
 pub mod forwarded;
 pub mod guest;
-pub mod host;
+pub mod host_header;
 pub mod label;
 pub mod listener;
 pub mod metrics;
@@ -58,7 +58,7 @@ use spotter_app::App;
 use spotter_app::routes::{Match, Target};
 use spotter_config::Limits;
 use spotter_runtime::Runtime;
-use spotter_runtime::outbound::{Internal, Siblings};
+use spotter_runtime::outbound::{ChainedRequest, ServiceChaining};
 use traces::Traces;
 use upload_memory::UploadMemory;
 
@@ -78,7 +78,7 @@ pub struct Server {
 
 /// The addresses and the scheme of a client's connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Connection {
+pub struct ConnectionInfo {
     pub client: Address,
     pub local: Address,
     pub scheme: Scheme,
@@ -196,7 +196,7 @@ impl Server {
     pub async fn handle(
         &self,
         request: Request<WasiBody>,
-        connection: Connection,
+        connection: ConnectionInfo,
     ) -> Response<WasiBody> {
         self.handle_from(request, connection, Origin::Client).await
     }
@@ -204,7 +204,7 @@ impl Server {
     async fn handle_from(
         &self,
         mut request: Request<WasiBody>,
-        connection: Connection,
+        connection: ConnectionInfo,
         origin: Origin,
     ) -> Response<WasiBody> {
         let span = self.traces.as_ref().map(|traces| traces.begin(&mut request));
@@ -221,7 +221,7 @@ impl Server {
     async fn dispatch(
         &self,
         mut request: Request<WasiBody>,
-        connection: Connection,
+        connection: ConnectionInfo,
         origin: Origin,
         observation: &mut Observation,
     ) -> Result<Response<WasiBody>, Fault> {
@@ -236,7 +236,7 @@ impl Server {
             }
             Origin::Guest { to: None, hops } => hops,
             Origin::Client => {
-                host::settle(&mut request)?;
+                host_header::settle(&mut request)?;
                 0
             }
         };
@@ -262,7 +262,7 @@ impl Server {
         id: &str,
         mut request: Request<WasiBody>,
         found: &Match<'_>,
-        connection: Connection,
+        connection: ConnectionInfo,
         hops: u32,
     ) -> Result<Response<WasiBody>, Fault> {
         let component = self.runtime.component(id).ok_or(Fault::NotLoaded)?;
@@ -298,17 +298,17 @@ fn info(app: &App) -> Value {
     }
 }
 
-impl Siblings for Server {
+impl ServiceChaining for Server {
     fn answer(
         self: Arc<Self>,
-        internal: Internal,
+        internal: ChainedRequest,
     ) -> Pin<Box<dyn Future<Output = Response<WasiBody>> + Send>> {
-        let Internal { mut request, to, hops } = internal;
+        let ChainedRequest { mut request, to, hops } = internal;
         if let Some(host) = request.uri().host().and_then(|host| HeaderValue::try_from(host).ok()) {
             request.headers_mut().entry(header::HOST).or_insert(host);
         }
         let here = SocketAddr::from(([127, 0, 0, 1], 0)).into();
-        let connection = Connection { client: here, local: here, scheme: Scheme::Http };
+        let connection = ConnectionInfo { client: here, local: here, scheme: Scheme::Http };
         let origin = Origin::Guest { to, hops };
         Box::pin(async move { self.handle_from(request, connection, origin).await })
     }

@@ -30,14 +30,14 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// How many ports [`bind_free`] tries.
-const MAX_PORTS: u16 = 10;
+const MAX_PORTS_TRIED: u16 = 10;
 
 /// Binds an address. If its port is in use, binds one of the next.
 ///
 /// # Errors
 /// If all of them are in use, or the address does not belong to this machine.
 pub async fn bind_free(first: SocketAddr) -> anyhow::Result<TcpListener> {
-    for port in (first.port()..=u16::MAX).take(MAX_PORTS.into()) {
+    for port in (first.port()..=u16::MAX).take(MAX_PORTS_TRIED.into()) {
         let address = SocketAddr::new(first.ip(), port);
         match TcpListener::bind(address).await {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
@@ -55,7 +55,7 @@ pub struct Signals {
 }
 
 /// What a signal asks for.
-pub enum Demand {
+pub enum SignalAction {
     /// SIGTERM or SIGINT.
     Stop,
     /// SIGHUP: to read the certificate again.
@@ -76,17 +76,17 @@ impl Signals {
     }
 
     /// Waits for the next signal.
-    pub async fn next(&mut self) -> Demand {
+    pub async fn next(&mut self) -> SignalAction {
         tokio::select! {
-            _ = self.terminate.recv() => Demand::Stop,
-            _ = self.interrupt.recv() => Demand::Stop,
-            _ = self.hangup.recv() => Demand::Reload,
+            _ = self.terminate.recv() => SignalAction::Stop,
+            _ = self.interrupt.recv() => SignalAction::Stop,
+            _ = self.hangup.recv() => SignalAction::Reload,
         }
     }
 
     /// Waits for the next signal to stop.
     pub async fn stop(&mut self) {
-        while let Demand::Reload = self.next().await {}
+        while let SignalAction::Reload = self.next().await {}
     }
 }
 
@@ -100,7 +100,7 @@ pub struct Listener {
 
 /// Why the server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ServeOutcome {
     /// It was asked to.
     Stopped,
     /// Too many guests without checks exceeded their limit on processor time, and still run.
@@ -110,11 +110,11 @@ pub enum End {
 /// Serves until the first signal to stop, or until the server is [exhausted](Server::exhausted). Then it accepts no
 /// more connections, waits up to the grace period for requests in flight, and returns. A further signal makes it return
 /// immediately.
-pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals) -> End {
+pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals) -> ServeOutcome {
     let (stop, stopping) = watch::channel(false);
     let tasks = TaskTracker::new();
     let limits = server.limits();
-    let connections = descriptors::connections(limits.connections, limits.max_instances);
+    let connections = descriptors::max_connections(limits.connections, limits.max_instances);
     let permits = Arc::new(Semaphore::new(connections));
     let Listener { socket, certificate, proxies } = listener;
     if let Some(certificate) = &certificate {
@@ -145,13 +145,13 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals
                 }
             },
             demand = signals.next() => match demand {
-                Demand::Stop => break End::Stopped,
-                Demand::Reload => match &certificate {
+                SignalAction::Stop => break ServeOutcome::Stopped,
+                SignalAction::Reload => match &certificate {
                     Some(certificate) => certificate.reload_and_say(),
                     None => tracing::info!("SIGHUP is ignored: there is no certificate to read again"),
                 },
             },
-            () = server.exhausted() => break End::Exhausted,
+            () = server.exhausted() => break ServeOutcome::Exhausted,
         }
     };
     server.begin_shutdown();

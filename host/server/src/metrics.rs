@@ -17,7 +17,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::label::Label;
+use super::label::LabelValue;
 use spotter_nn::NnMetrics;
 
 /// The header in which a function reports its detections.
@@ -32,7 +32,7 @@ const MAX_LABEL_BYTES: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
     /// The route's pattern; empty if no route matched.
-    pub route: Label<String>,
+    pub route: LabelValue<String>,
     pub status: u16,
 }
 
@@ -44,8 +44,8 @@ pub struct ReasonLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DetectionLabels {
-    pub model: Label<String>,
-    pub label: Label<String>,
+    pub model: LabelValue<String>,
+    pub label: LabelValue<String>,
 }
 
 /// Every metric of one server.
@@ -199,8 +199,10 @@ impl Metrics {
             if model.len().max(label.len()) > MAX_LABEL_BYTES {
                 continue;
             }
-            let labels =
-                DetectionLabels { model: Label(model.to_owned()), label: Label(label.to_owned()) };
+            let labels = DetectionLabels {
+                model: LabelValue(model.to_owned()),
+                label: LabelValue(label.to_owned()),
+            };
             if let Some(counter) = self.detection_counter(&labels) {
                 counter.inc_by(u64::from(count));
             }

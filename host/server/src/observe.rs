@@ -9,9 +9,9 @@ use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Body;
 use wasmtime_wasi_http::WasiBody;
 
-use super::Connection;
-use super::body::{BodyState, PolledFrame, WatchedBody};
-use super::label::Label;
+use super::ConnectionInfo;
+use super::body::{BodyState, ObservedBody, PolledFrame};
+use super::label::LabelValue;
 use super::metrics::{Metrics, RequestLabels, seconds};
 use super::traces::RequestSpan;
 
@@ -40,7 +40,7 @@ impl Observation {
     pub fn begin<B>(
         metrics: &Arc<Metrics>,
         request: &mut Request<B>,
-        connection: Connection,
+        connection: ConnectionInfo,
         span: Option<RequestSpan>,
     ) -> Self {
         metrics.in_flight.inc();
@@ -77,7 +77,7 @@ impl Observation {
             self.observe_frame(&step, state);
             step
         };
-        response.map(|body| WatchedBody::wrap(body, watch))
+        response.map(|body| ObservedBody::wrap(body, watch))
     }
 
     fn observe_frame(&mut self, step: &PolledFrame, state: BodyState) {
@@ -93,7 +93,7 @@ impl Drop for Observation {
         let took = self.started.elapsed();
         self.metrics.in_flight.dec();
         self.metrics.total.observe(seconds(took));
-        let route = Label(std::mem::take(&mut self.route));
+        let route = LabelValue(std::mem::take(&mut self.route));
         let labels = RequestLabels { route, status: self.status };
         self.metrics.requests.get_or_create(&labels).inc();
         let route = labels.route.0;

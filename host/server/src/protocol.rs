@@ -20,7 +20,7 @@ pub enum Protocol {
 ///
 /// # Errors
 /// Those of the stream, which is returned all the same.
-pub async fn detect<S: AsyncRead + Unpin>(mut stream: S) -> (io::Result<Protocol>, Rewound<S>) {
+pub async fn detect<S: AsyncRead + Unpin>(mut stream: S) -> (io::Result<Protocol>, Rewind<S>) {
     let mut first = [0; PREFACE.len()];
     let mut read = 0;
     let detected = loop {
@@ -36,17 +36,17 @@ pub async fn detect<S: AsyncRead + Unpin>(mut stream: S) -> (io::Result<Protocol
             break Ok(Protocol::Http2);
         }
     };
-    (detected, Rewound { first, unread: 0..read, stream })
+    (detected, Rewind { first, unread: 0..read, stream })
 }
 
 /// A stream whose first bytes have been read, and are yielded again.
-pub struct Rewound<S> {
+pub struct Rewind<S> {
     first: [u8; PREFACE.len()],
     unread: std::ops::Range<usize>,
     stream: S,
 }
 
-impl<S> Rewound<S> {
+impl<S> Rewind<S> {
     pub fn into_inner(self) -> S {
         self.stream
     }
@@ -56,7 +56,7 @@ impl<S> Rewound<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Rewind<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -72,7 +72,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewind<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

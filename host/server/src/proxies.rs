@@ -5,13 +5,13 @@ use std::str::FromStr;
 use clap::ValueEnum;
 
 use super::address::Address;
-use spotter_app::network::Network;
+use spotter_app::cidr::Cidr;
 
 /// What a trusted proxy connects from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proxy {
     /// An address of this network.
-    Network(Network),
+    Network(Cidr),
     /// A process of this machine, through a Unix socket.
     Unix,
 }
@@ -29,7 +29,7 @@ impl FromStr for Proxy {
             None if text.contains(':') => (text, "128"),
             None => (text, "32"),
         };
-        let network = Network::parse(address, length);
+        let network = Cidr::parse(address, length);
         network.map(Self::Network).map_err(|error| format!("{error:#}"))
     }
 }

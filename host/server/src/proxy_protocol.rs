@@ -7,7 +7,7 @@ use ppp::v2::{Addresses, Command, Protocol};
 use ppp::{v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{Connection, Scheme};
+use super::{ConnectionInfo, Scheme};
 
 /// The longest line of version 1, in bytes.
 const MAX_LINE_BYTES: usize = 107;
@@ -37,8 +37,8 @@ pub enum ProxyHeaderError {
 /// If the header is malformed, too long or incomplete. The caller limits the time.
 pub async fn read<S: AsyncRead + Unpin>(
     stream: &mut S,
-    connection: Connection,
-) -> Result<Connection, ProxyHeaderError> {
+    connection: ConnectionInfo,
+) -> Result<ConnectionInfo, ProxyHeaderError> {
     let mut header = vec![0; MIN_BYTES];
     stream.read_exact(&mut header).await?;
     if header.starts_with(b"PROXY ") {
@@ -75,7 +75,7 @@ async fn read_line<S: AsyncRead + Unpin>(
     Ok(())
 }
 
-fn text(line: &[u8], connection: Connection) -> Result<Connection, ProxyHeaderError> {
+fn text(line: &[u8], connection: ConnectionInfo) -> Result<ConnectionInfo, ProxyHeaderError> {
     let malformed = ProxyHeaderError::Malformed;
     let header = v1::Header::try_from(line).map_err(|error| malformed(error.to_string()))?;
     if header.header.len() != line.len() {
@@ -92,10 +92,10 @@ fn text(line: &[u8], connection: Connection) -> Result<Connection, ProxyHeaderEr
             (found.destination_address, found.destination_port).into(),
         ),
     };
-    Ok(Connection { client: client.into(), local: local.into(), ..connection })
+    Ok(ConnectionInfo { client: client.into(), local: local.into(), ..connection })
 }
 
-fn binary(header: &[u8], connection: Connection) -> Result<Connection, ProxyHeaderError> {
+fn binary(header: &[u8], connection: ConnectionInfo) -> Result<ConnectionInfo, ProxyHeaderError> {
     let malformed = ProxyHeaderError::Malformed;
     let header = v2::Header::try_from(header).map_err(|error| malformed(error.to_string()))?;
     if header.command == Command::Local {
@@ -111,7 +111,7 @@ fn binary(header: &[u8], connection: Connection) -> Result<Connection, ProxyHead
     let scheme = if is_tls { Scheme::Https } else { connection.scheme };
     let (client, local): (SocketAddr, SocketAddr) = match header.addresses {
         Addresses::Unspecified | Addresses::Unix(_) => {
-            return Ok(Connection { scheme, ..connection });
+            return Ok(ConnectionInfo { scheme, ..connection });
         }
         Addresses::IPv4(found) => (
             (found.source_address, found.source_port).into(),
@@ -122,22 +122,22 @@ fn binary(header: &[u8], connection: Connection) -> Result<Connection, ProxyHead
             (found.destination_address, found.destination_port).into(),
         ),
     };
-    Ok(Connection { client: client.into(), local: local.into(), scheme })
+    Ok(ConnectionInfo { client: client.into(), local: local.into(), scheme })
 }
 
 #[cfg(test)]
 mod tests {
     use super::read;
     use crate::address::Address;
-    use crate::{Connection, Scheme};
+    use crate::{ConnectionInfo, Scheme};
     use tokio::io::AsyncReadExt;
 
     const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-    fn connection() -> Connection {
+    fn connection() -> ConnectionInfo {
         let address = |text: &str| Address::Inet(text.parse().unwrap());
         let (client, local) = (address("10.0.0.1:1"), address("10.0.0.2:2"));
-        Connection { client, local, scheme: Scheme::Http }
+        ConnectionInfo { client, local, scheme: Scheme::Http }
     }
 
     /// The client, or `None` if the header is refused. Whatever follows the header must still be there.

@@ -13,7 +13,7 @@ use tokio_util::either::Either;
 
 use super::address::Address;
 use super::unix_socket::SocketFile;
-use super::{Connection, Scheme, unix_socket};
+use super::{ConnectionInfo, Scheme, unix_socket};
 
 /// What `--listen` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl Socket {
         })
     }
 
-    pub(super) async fn accept(&self) -> io::Result<(Stream, Connection)> {
+    pub(super) async fn accept(&self) -> io::Result<(Stream, ConnectionInfo)> {
         match self {
             Self::Tcp(socket) => {
                 let (stream, client) = socket.accept().await?;
@@ -150,7 +150,7 @@ impl Socket {
 
     /// The connections in the kernel's backlog. Waits for no further ones; dropping the iterator closes the socket,
     /// and removes its file.
-    pub(super) fn into_pending(self) -> impl Iterator<Item = io::Result<(Stream, Connection)>> {
+    pub(super) fn into_pending(self) -> impl Iterator<Item = io::Result<(Stream, ConnectionInfo)>> {
         let (tcp_socket, unix_socket, file) = match self {
             Self::Tcp(socket) => (socket.into_std().ok(), None, None),
             Self::Unix(socket, file) => (None, socket.into_std().ok(), file),
@@ -170,17 +170,17 @@ impl Socket {
     }
 }
 
-fn tcp(stream: TcpStream, client: SocketAddr) -> io::Result<(Stream, Connection)> {
+fn tcp(stream: TcpStream, client: SocketAddr) -> io::Result<(Stream, ConnectionInfo)> {
     // Replies are written in one go, so Nagle's algorithm would only delay them.
     stream.set_nodelay(true)?;
     let local = stream.local_addr()?.into();
-    let connection = Connection { client: client.into(), local, scheme: Scheme::Http };
+    let connection = ConnectionInfo { client: client.into(), local, scheme: Scheme::Http };
     Ok((Either::Left(stream), connection))
 }
 
-fn unix(stream: UnixStream) -> (Stream, Connection) {
+fn unix(stream: UnixStream) -> (Stream, ConnectionInfo) {
     let connection =
-        Connection { client: Address::Unix, local: Address::Unix, scheme: Scheme::Http };
+        ConnectionInfo { client: Address::Unix, local: Address::Unix, scheme: Scheme::Http };
     (Either::Right(stream), connection)
 }
 

@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, Request, Uri};
 
 use super::address::Address;
 use super::fault::Fault;
-use super::{Connection, host};
+use super::{ConnectionInfo, host_header};
 use spotter_app::routes::Match;
 
 const PREFIX: &str = "spin-";
@@ -17,7 +17,7 @@ const PREFIX: &str = "spin-";
 pub fn add<B>(
     request: &mut Request<B>,
     found: &Match<'_>,
-    connection: Connection,
+    connection: ConnectionInfo,
 ) -> Result<(), Fault> {
     let full = full_url(request, connection)?;
     let headers = request.headers_mut();
@@ -48,8 +48,8 @@ pub fn add<B>(
     Ok(())
 }
 
-fn full_url<B>(request: &Request<B>, connection: Connection) -> Result<Uri, Fault> {
-    let authority = match host::of(request.headers())? {
+fn full_url<B>(request: &Request<B>, connection: ConnectionInfo) -> Result<Uri, Fault> {
+    let authority = match host_header::of(request.headers())? {
         Some(authority) => authority.to_string(),
         None => match connection.local {
             Address::Inet(local) => local.to_string(),
@@ -65,7 +65,7 @@ fn full_url<B>(request: &Request<B>, connection: Connection) -> Result<Uri, Faul
 #[cfg(test)]
 mod tests {
     use super::{Address, add};
-    use crate::{Connection, Scheme};
+    use crate::{ConnectionInfo, Scheme};
     use http::Request;
     use spotter_app::routes::{Pattern, RouteTable, Target};
 
@@ -80,7 +80,7 @@ mod tests {
             .header("spin-anything", "forged")
             .body(())
             .unwrap();
-        let connection = Connection {
+        let connection = ConnectionInfo {
             client: Address::Inet("10.0.0.9:5000".parse().unwrap()),
             local: Address::Inet("127.0.0.1:3000".parse().unwrap()),
             scheme: Scheme::Https,
@@ -109,7 +109,7 @@ mod tests {
         routes.insert(Pattern::parse("/public").unwrap(), Target::Component("a".into())).unwrap();
         let (_, found) = routes.find("/public").unwrap();
         let here = Address::Inet("127.0.0.1:3000".parse().unwrap());
-        let connection = Connection { client: here, local: here, scheme: Scheme::Http };
+        let connection = ConnectionInfo { client: here, local: here, scheme: Scheme::Http };
         for host in ["x/admin?", "x?y", "x#y", "a b", "user@x", "x:y:z/"] {
             let mut request = Request::get("/public").header("host", host).body(()).unwrap();
             assert!(add(&mut request, &found, connection).is_err(), "{host}");

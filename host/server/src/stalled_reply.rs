@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use hyper::body::{Body, Frame, SizeHint};
 
 /// When a reply began to wait for its client; `None` while the client waits for the reply.
-struct Waiting(Mutex<Option<Instant>>);
+struct WaitingSince(Mutex<Option<Instant>>);
 
-impl Waiting {
+impl WaitingSince {
     fn set(&self, since: Option<Instant>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
@@ -22,14 +22,14 @@ impl Waiting {
 }
 
 /// A reply's body that records when hyper asks for more of it, which it does as long as the client has room.
-pub struct WatchedBody<B> {
+pub struct StallDetectingBody<B> {
     body: Pin<Box<B>>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<WaitingSince>,
 }
 
-impl<B> WatchedBody<B> {
+impl<B> StallDetectingBody<B> {
     pub fn new(body: B) -> Self {
-        let waiting = Arc::new(Waiting(Mutex::new(Some(Instant::now()))));
+        let waiting = Arc::new(WaitingSince(Mutex::new(Some(Instant::now()))));
         Self { body: Box::pin(body), waiting }
     }
 
@@ -49,7 +49,7 @@ impl<B> WatchedBody<B> {
     }
 }
 
-impl<B: Body> Body for WatchedBody<B> {
+impl<B: Body> Body for StallDetectingBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 

@@ -115,7 +115,7 @@ fn controllers(mount: &Mount, root: &Path, path: &Path) -> anyhow::Result<Vec<Mo
 /// The folders of the controllers in which libcontainer creates a cgroup
 /// (<https://docs.kernel.org/admin-guide/cgroup-v1/cgroups.html>).
 fn controllers_of(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    const KNOWN: [&str; 10] = [
+    const CGROUP_V1_CONTROLLERS: [&str; 10] = [
         "cpu",
         "cpuacct",
         "cpuset",
@@ -131,7 +131,7 @@ fn controllers_of(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
         std::fs::read_dir(root).with_context(|| format!("cannot read {}", root.display()))?;
     let is_known = |name: &Path| {
         let name = name.to_string_lossy();
-        name.split(',').all(|controller| KNOWN.contains(&controller))
+        name.split(',').all(|controller| CGROUP_V1_CONTROLLERS.contains(&controller))
     };
     // systemd leaves empty folders if a controller cannot be mounted.
     // A symbolic link leads to another of the folders.

@@ -33,7 +33,7 @@ pub(super) struct Compilation {
 }
 
 /// The memory that compiling takes, for each byte of the component. Measured for the detector: 671 MB for 38 MB.
-const MEMORY_FACTOR: u64 = 20;
+const COMPILE_BYTES_PER_WASM_BYTE: u64 = 20;
 
 impl Code {
     /// Checks a component and looks its code up.
@@ -46,7 +46,7 @@ impl Code {
         if let Some(code) = compiled::find(&compiler, &source)? {
             return Ok(Self::Cached(code));
         }
-        let needed = std::fs::metadata(&source)?.len().saturating_mul(MEMORY_FACTOR);
+        let needed = std::fs::metadata(&source)?.len().saturating_mul(COMPILE_BYTES_PER_WASM_BYTE);
         // A pod that is too small for the compiler may still be large enough for its function.
         let cgroup = pod.filter(|pod| pod.memory().is_none_or(|memory| memory >= needed));
         Ok(Self::Missing(Compilation { source, id: component.id.clone(), interruption, cgroup }))
@@ -89,7 +89,7 @@ impl Compilation {
 fn compile(job: Compilation) -> Result<PathBuf, String> {
     let compile = || -> anyhow::Result<PathBuf> {
         // One at a time on a node: each takes all cores, and much memory.
-        let _turn = spotter_cache::turn()?;
+        let _turn = spotter_cache::lock_compilation()?;
         if let Some(cgroup) = &job.cgroup {
             cgroup.join()?;
         }

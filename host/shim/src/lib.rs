@@ -35,7 +35,7 @@ use task::Task;
 use zygote::Zygote;
 
 /// The runtime's full name.
-const RUNTIME_NAME: &str = "io.containerd.spotter.v1";
+const RUNTIME_TYPE: &str = "io.containerd.spotter.v1";
 
 /// The folder of containers' states, with a subfolder for each containerd namespace.
 const STATE_ROOT: &str = "/run/containerd/spotter";
@@ -56,7 +56,7 @@ pub fn main() {
         let mut version = RuntimeVersion::new();
         version.version = env!("CARGO_PKG_VERSION").to_owned();
         let mut info = RuntimeInfo::new();
-        info.name = RUNTIME_NAME.to_owned();
+        info.name = RUNTIME_TYPE.to_owned();
         info.version = Some(version).into();
         // The reader may have closed the pipe.
         let _ = info.write_to_writer(&mut std::io::stdout());
@@ -66,7 +66,7 @@ pub fn main() {
         // No action means that this process serves a pod. The zygote must fork while there is one thread.
         Zygote::init();
     }
-    run::<PodShim>(RUNTIME_NAME, Some(Config::default()));
+    run::<PodShim>(RUNTIME_TYPE, Some(Config::default()));
 }
 
 /// The shim of a pod.
@@ -107,7 +107,7 @@ impl Shim for PodShim {
             .map_err(|error| Error::Other(format!("{}: {error:#}", state.display())))?;
         self.remove_dead_socket();
         Ok(DeleteResponse {
-            exit_status: task::KILLED,
+            exit_status: task::EXIT_STATUS_SIGKILL,
             exited_at: Some(timestamp()?).into(),
             ..DeleteResponse::default()
         })

@@ -76,10 +76,10 @@ pub struct Function {
 const APPLICATION_MOUNT: &str = "/.spotter/application";
 /// What a container with a Linux image says in its log: a sidecar is meant to be one, but a function's image that was
 /// mistaken would otherwise run unnoticed.
-const NO_APPLICATION: &str = "This image holds no application of Spotter's (no spin.toml, no component), so it runs as an \
+const NO_APPLICATION_MESSAGE: &str = "This image holds no application of Spotter's (no spin.toml, no component), so it runs as an \
      ordinary Linux container. If it is meant to be one, in a pod of its own, leave out runtimeClassName: spotter";
 /// The folder of the node's cgroups.
-const CGROUPS: &str = "/sys/fs/cgroup";
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// Where compiled code is mounted.
 const COMPILED_CODE_MOUNT: &str = "/.spotter/compiled";
 /// Where code appears once it is compiled.
@@ -96,7 +96,7 @@ impl Plan {
     ) -> anyhow::Result<(Self, Option<AwaitedCode>)> {
         let path = request.bundle.join("config.json");
         let mut spec = Spec::load(&path).context("cannot read the container's configuration")?;
-        let mut changed = cgroups::expand_mounts(&mut spec, Path::new(CGROUPS))?;
+        let mut changed = cgroups::expand_mounts(&mut spec, Path::new(CGROUP_ROOT))?;
         let found = match image::application(request).await? {
             Some(folder) => {
                 let mounted = Path::new(APPLICATION_MOUNT);
@@ -109,7 +109,7 @@ impl Plan {
         let program = match found {
             None => {
                 if !is_sandbox(&spec) {
-                    log.say(NO_APPLICATION);
+                    log.say(NO_APPLICATION_MESSAGE);
                 }
                 Program::Linux
             }
@@ -118,9 +118,12 @@ impl Plan {
                 if inside == Path::new(APPLICATION_MOUNT) {
                     mounts.push(bind(&folder, inside, &["noexec"])?);
                 }
-                let application = Application { folder: &folder, manifest: &manifest, inside };
-                let cgroup =
-                    PodCgroup::of(&spec, &format!("compile-{}", request.id), Path::new(CGROUPS));
+                let application = ImageApplication { folder: &folder, manifest: &manifest, inside };
+                let cgroup = PodCgroup::of(
+                    &spec,
+                    &format!("compile-{}", request.id),
+                    Path::new(CGROUP_ROOT),
+                );
                 let code = |component: &Component| Code::of(component, cgroup.clone());
                 let function;
                 (function, awaited) =
@@ -145,7 +148,7 @@ impl Plan {
 }
 
 /// An application that was found in an image.
-struct Application<'a> {
+struct ImageApplication<'a> {
     folder: &'a Path,
     /// Its manifest, or its only component, in the folder.
     manifest: &'a Path,
@@ -153,7 +156,7 @@ struct Application<'a> {
     inside: &'a Path,
 }
 
-impl Application<'_> {
+impl ImageApplication<'_> {
     /// Checks it, and adds the mounts that it needs. Code that is not compiled yet will be in a folder under `name`.
     fn function(
         &self,

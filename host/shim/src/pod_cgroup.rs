@@ -59,7 +59,7 @@ impl PodCgroup {
 
     /// Removes the cgroup, whose processes have ended.
     pub fn remove(&self) {
-        const PATIENCE: u32 = 100;
+        const MAX_REMOVE_ATTEMPTS: u32 = 100;
         for folder in self.folders.iter().filter(|folder| folder.exists()) {
             // A process that was killed stays for a moment.
             let is_gone = |_| {
@@ -69,7 +69,7 @@ impl PodCgroup {
                 }
                 removed.is_ok()
             };
-            if !(0..PATIENCE).any(is_gone) {
+            if !(0..MAX_REMOVE_ATTEMPTS).any(is_gone) {
                 log::warn!("cannot remove the cgroup {}", folder.display());
             }
         }

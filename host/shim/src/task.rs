@@ -14,7 +14,7 @@ use super::plan::{ContainerRequest, Plan};
 use super::usage::OomKills;
 
 /// The exit status of a process that was killed with SIGKILL.
-pub const KILLED: u32 = 128 + 9;
+pub const EXIT_STATUS_SIGKILL: u32 = 128 + 9;
 
 /// One container.
 pub struct Task {
@@ -99,13 +99,15 @@ impl Task {
         // Find the cgroup while the process still exists.
         let memory = OomKills::of(pid.unsigned_abs());
         let watch = move || {
-            let status = status_of(pid, &exits).unwrap_or(KILLED);
+            let status = status_of(pid, &exits).unwrap_or(EXIT_STATUS_SIGKILL);
             let at = timestamp().unwrap_or_default();
             if let Some(compiling) = compiling {
                 compiling.cancel();
             }
             let reason = match memory {
-                Some(memory) if status == KILLED && memory.occurred() => ExitReason::OutOfMemory,
+                Some(memory) if status == EXIT_STATUS_SIGKILL && memory.occurred() => {
+                    ExitReason::OutOfMemory
+                }
                 _ => ExitReason::Normal,
             };
             let exit = Exit { status, reason, at };

@@ -10,7 +10,7 @@ use anyhow::Context;
 use wasmparser::{DataKind, Operator, Parser, Payload};
 
 /// wasmtime's default `memory_guaranteed_dense_image_size`: a smaller range always qualifies.
-const ALWAYS_MAPPED: u64 = 16 << 20;
+const GUARANTEED_DENSE_IMAGE_BYTES: u64 = 16 << 20;
 
 /// How a module's first memory is initialised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Density {
 
     /// Whether wasmtime's defaults map it copy-on-write.
     pub fn is_mapped(&self) -> bool {
-        self.range < ALWAYS_MAPPED || self.range < self.data.saturating_mul(2)
+        self.range < GUARANTEED_DENSE_IMAGE_BYTES || self.range < self.data.saturating_mul(2)
     }
 
     /// The data's share of the range, in percent.

@@ -7,7 +7,7 @@ mod snapshot;
 
 use std::path::{Path, PathBuf};
 
-use crate::toolchain::TARGET;
+use crate::toolchain::WASM_TARGET_TRIPLE;
 use anyhow::{Context, ensure};
 use density::Density;
 use description::Description;
@@ -15,7 +15,7 @@ use spotter_progress::{Step, say};
 use spotter_runtime::wrap::{Adapter, wrap};
 
 /// Change it whenever baking the same files would produce different bytes.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/4");
+const CACHE_KEY_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/4");
 
 /// The files of a model, in their folder.
 pub struct ModelFolder {
@@ -73,7 +73,7 @@ impl ModelFolder {
 /// A cache key for the result of baking this model into this module.
 pub fn key(module: &[u8], model: &ModelFolder) -> String {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(VERSION.as_bytes());
+    hasher.update(CACHE_KEY_VERSION.as_bytes());
     for part in std::iter::once(module).chain(model.contents.iter().map(Vec::as_slice)) {
         hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
     }
@@ -90,7 +90,7 @@ pub fn bake(module: &[u8], model: &ModelFolder) -> anyhow::Result<Baked> {
     ensure!(
         wasmparser::Parser::is_core_wasm(module),
         "this is not a core WebAssembly module; `bake` takes the one that the build command produces \
-         (target/{TARGET}/…/detector.wasm)"
+         (target/{WASM_TARGET_TRIPLE}/…/detector.wasm)"
     );
     let snapshot = snapshot::take(module, &model.contents)?;
     let density = Density::of_module(&snapshot)?;

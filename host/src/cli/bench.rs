@@ -80,7 +80,7 @@ impl Bench {
             let picture = Bytes::from(picture);
             writeln!(out, "\n{shown}, {} kB", picture.len() / 1000)?;
             let duration = Duration::from_secs(self.seconds);
-            let alone = threads.block_on(alone(&detector, &picture, duration));
+            let alone = threads.block_on(measure_latency(&detector, &picture, duration));
             let (samples, cpu) = alone.with_context(|| shown.to_string())?;
             print_steps(&mut out, samples, cpu)?;
             let rate = threads.block_on(throughput(&detector, &picture, duration, cores))?;
@@ -97,7 +97,7 @@ impl Bench {
 }
 
 /// Detects in a picture again and again, one run at a time. Returns the times, and the processor time of one run.
-async fn alone(
+async fn measure_latency(
     detector: &Detector,
     picture: &Bytes,
     duration: Duration,

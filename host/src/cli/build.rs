@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::toolchain::{Installation, Preference, Request};
+use crate::toolchain::{Installation, Preference, ToolchainOptions};
 use spotter_up::AppArguments;
 
 /// Compile and bake the components of an application
@@ -26,10 +26,10 @@ pub(super) struct ToolchainArguments {
 }
 
 impl ToolchainArguments {
-    pub(super) fn request(&self) -> Request {
+    pub(super) fn request(&self) -> ToolchainOptions {
         let installation =
             if self.install_toolchain { Installation::Allowed } else { Installation::Asked };
-        Request { preference: self.toolchain, installation }
+        ToolchainOptions { preference: self.toolchain, installation }
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Guess {
 const STRIDES: [u64; 3] = [8, 16, 32];
 
 /// More boxes than this are not the best ones of an end-to-end export.
-const MAX_BEST: u64 = 1000;
+const MAX_END_TO_END_BOXES: u64 = 1000;
 
 /// The likely head of a network; `None` if nothing fits.
 pub fn head(network: &Network) -> Option<Guess> {
@@ -46,11 +46,15 @@ fn single(output: &Value, side: Option<(u64, u64)>) -> Option<Guess> {
         STRIDES.iter().map(|stride| (width / stride) * (height / stride)).sum::<u64>()
     });
     match (first, second) {
-        (boxes, Some(6)) if boxes.is_none_or(|boxes| boxes <= MAX_BEST) => Some(Guess {
-            output: format!("head = \"end_to_end\"\noutput = \"{name}\"\n"),
-            why: format!("`{name}` has few boxes, each with six numbers: corners, score, class"),
-            labels: None,
-        }),
+        (boxes, Some(6)) if boxes.is_none_or(|boxes| boxes <= MAX_END_TO_END_BOXES) => {
+            Some(Guess {
+                output: format!("head = \"end_to_end\"\noutput = \"{name}\"\n"),
+                why: format!(
+                    "`{name}` has few boxes, each with six numbers: corners, score, class"
+                ),
+                labels: None,
+            })
+        }
         (Some(rows), boxes) if rows > 4 && boxes.is_none_or(|boxes| boxes > rows) => {
             let why =
                 format!("`{name}` has four rows for the box, and {} for the classes", rows - 4);

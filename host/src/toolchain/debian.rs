@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
-use super::{Installation, TARGET, libc_stub};
+use super::{Installation, WASM_TARGET_TRIPLE, libc_stub};
 use spotter_cache as cache;
 use spotter_progress::say;
 
@@ -52,7 +52,9 @@ pub(super) fn may_install(installation: Installation) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(false);
     }
-    say(&format!("There is no toolchain for {TARGET}. This command installs Debian's packages:"));
+    say(&format!(
+        "There is no toolchain for {WASM_TARGET_TRIPLE}. This command installs Debian's packages:"
+    ));
     say(&format!("  {}", install_command()));
     let mut errors = std::io::stderr();
     errors.write_all(b"Run this now? [y/N] ").and_then(|()| errors.flush())?;
@@ -95,7 +97,7 @@ fn apt(arguments: &[&str]) -> anyhow::Result<()> {
 /// If the cache directory cannot be written.
 pub(super) fn apply(command: &mut Command) -> anyhow::Result<()> {
     let stub = cache::folder("toolchain")?.join("libc-stub.o");
-    cache::write_whole(&stub, &libc_stub::object())?;
+    cache::write_atomically(&stub, &libc_stub::object())?;
     // /usr/bin first, so that Debian's cargo and rustc are used: rustup's have other versions than the library's
     // source. Code for this machine, such as build scripts, is still linked by `cc`.
     let rest = std::env::var_os("PATH").unwrap_or_default();

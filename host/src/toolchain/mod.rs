@@ -10,7 +10,7 @@ use anyhow::{bail, ensure};
 use clap::ValueEnum;
 
 /// The target that components are compiled for, before they are wrapped.
-pub const TARGET: &str = "wasm32-wasip1";
+pub const WASM_TARGET_TRIPLE: &str = "wasm32-wasip1";
 
 /// The toolchain that the user asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -33,12 +33,12 @@ pub enum Installation {
 
 /// The user's choices about toolchains.
 #[derive(Clone, Copy, Debug)]
-pub struct Request {
+pub struct ToolchainOptions {
     pub preference: Preference,
     pub installation: Installation,
 }
 
-/// How to compile for [`TARGET`].
+/// How to compile for [`WASM_TARGET_TRIPLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Toolchain {
     /// The `rustc` on the path has the target's standard library.
@@ -51,7 +51,7 @@ pub enum Toolchain {
 ///
 /// # Errors
 /// If there is no toolchain. The error gives the command that installs one.
-pub fn find(request: Request) -> anyhow::Result<Toolchain> {
+pub fn find(request: ToolchainOptions) -> anyhow::Result<Toolchain> {
     if request.preference != Preference::Debian {
         if rustup::has_standard_library() {
             return Ok(Toolchain::OnPath);
@@ -77,8 +77,8 @@ pub fn find(request: Request) -> anyhow::Result<Toolchain> {
 
 fn advice() -> String {
     let mut advice = format!(
-        "no Rust toolchain on this machine can compile for {TARGET}. Add the target with \
-         `rustup target add {TARGET}`"
+        "no Rust toolchain on this machine can compile for {WASM_TARGET_TRIPLE}. Add the target with \
+         `rustup target add {WASM_TARGET_TRIPLE}`"
     );
     if debian::has_apt() {
         advice += &format!(

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::TARGET;
+use super::WASM_TARGET_TRIPLE;
 use spotter_cache as cache;
 use spotter_progress::Step;
 
@@ -14,7 +14,7 @@ const RETRY_INTERVAL: Duration = Duration::from_hours(1);
 /// Whether the `rustc` on the path has the target's standard library.
 pub(super) fn has_standard_library() -> bool {
     let output = Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", TARGET])
+        .args(["--print", "target-libdir", "--target", WASM_TARGET_TRIPLE])
         .stderr(Stdio::null())
         .output();
     let Ok(output) = output else { return false };
@@ -25,10 +25,12 @@ pub(super) fn has_standard_library() -> bool {
 
 /// Adds the target with rustup. Returns whether the `rustc` on the path then has it.
 pub(super) fn add_target() -> bool {
-    let step = Step::start(format!("Installing the standard library for {TARGET} with rustup"));
-    match Command::new("rustup").args(["target", "add", TARGET]).output() {
+    let step = Step::start(format!(
+        "Installing the standard library for {WASM_TARGET_TRIPLE} with rustup"
+    ));
+    match Command::new("rustup").args(["target", "add", WASM_TARGET_TRIPLE]).output() {
         Ok(output) if output.status.success() => {
-            step.done(format!("Installed the standard library for {TARGET}"));
+            step.done(format!("Installed the standard library for {WASM_TARGET_TRIPLE}"));
             has_standard_library()
         }
         Ok(output) => {
@@ -53,7 +55,7 @@ pub(super) fn failed_recently() -> bool {
 fn remember_failure() {
     if let Some(file) = failure() {
         // If this fails, rustup is only tried once more than necessary.
-        let _ = cache::write_whole(&file, b"");
+        let _ = cache::write_atomically(&file, b"");
     }
 }
 

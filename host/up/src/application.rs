@@ -7,10 +7,10 @@ use clap::Args;
 use spotter_app::manifest::Manifest;
 use spotter_app::models::NnEngine;
 use spotter_app::variables::{MissingVariable, VariableSources};
-use spotter_app::{App, Choices};
+use spotter_app::{App, LoadOptions};
 
 use crate::block_on;
-use crate::variables::{self, Files};
+use crate::variables::{self, FilePolicy};
 
 /// Selects the application that a subcommand works on.
 #[derive(Args)]
@@ -64,13 +64,13 @@ impl AppArguments {
         &self,
         environment: impl Iterator<Item = (String, String)>,
     ) -> anyhow::Result<App> {
-        let flags = variables::read(&self.variable, Files::Refused)?;
+        let flags = variables::read(&self.variable, FilePolicy::Refused)?;
         self.load_with(VariableSources::new(flags, environment), &[])
     }
 
     /// The values from this process's command line and environment.
     fn variables(&self) -> anyhow::Result<VariableSources> {
-        let flags = variables::read(&self.variable, Files::Read)?;
+        let flags = variables::read(&self.variable, FilePolicy::Read)?;
         Ok(VariableSources::new(flags, environment()))
     }
 
@@ -97,7 +97,7 @@ impl AppArguments {
             Ok((name.to_owned(), PathBuf::from(folder)))
         });
         let models = models.collect::<anyhow::Result<_>>()?;
-        let choices = Choices {
+        let choices = LoadOptions {
             variables,
             profile: self.profile.clone(),
             models,
@@ -132,10 +132,10 @@ impl AppArguments {
 #[must_use]
 pub fn nearest_manifest() -> PathBuf {
     const MANIFEST: &str = "spin.toml";
-    const MAX_FOLDERS: usize = 20;
+    const MAX_PARENT_FOLDERS: usize = 20;
     let above = |path: &PathBuf| Some(Path::new("..").join(path));
     let mut manifests = std::iter::successors(Some(PathBuf::from(MANIFEST)), above);
-    let nearest = manifests.by_ref().take(MAX_FOLDERS).find(|manifest| manifest.is_file());
+    let nearest = manifests.by_ref().take(MAX_PARENT_FOLDERS).find(|manifest| manifest.is_file());
     nearest.unwrap_or_else(|| MANIFEST.into())
 }
 

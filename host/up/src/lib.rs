@@ -10,7 +10,7 @@ mod variables;
 use anyhow::Context;
 
 pub use application::{AppArguments, nearest_manifest};
-pub use serve::{Compiled, Serve};
+pub use serve::{CompiledPaths, Serve};
 
 /// The exit status for wrong usage (`EX_USAGE` in sysexits.h).
 pub const EX_USAGE: u8 = 64;

@@ -9,13 +9,13 @@ use clap::Parser;
 use spotter_server::listener::Signals;
 use spotter_server::tls::choose_cryptography;
 
-use crate::serve::{Compiled, Serve};
+use crate::serve::{CompiledPaths, Serve};
 use crate::{EX_USAGE, block_on};
 use spotter_app::App;
 use spotter_progress::say;
 
 /// Defaults in a pod, unless its arguments or environment set something else: flag, variable, value.
-const DEFAULTS: [(&str, &str, &str); 5] = [
+const POD_FLAG_DEFAULTS: [(&str, &str, &str); 5] = [
     ("--listen", "SPIN_HTTP_LISTEN_ADDR", "0.0.0.0:80"),
     ("--admin", "SPOTTER_ADMIN", "0.0.0.0:3001"),
     ("--log-format", "SPOTTER_LOG_FORMAT", "json"),
@@ -46,12 +46,12 @@ pub fn load(
 }
 
 /// Serves an application until a signal to stop, and returns the exit status.
-pub fn serve(manifest: &Path, arguments: &[String], compiled: &Compiled) -> i32 {
+pub fn serve(manifest: &Path, arguments: &[String], compiled: &CompiledPaths) -> i32 {
     let is_set = |name: &str| std::env::var_os(name).is_some();
     choose_cryptography();
     let served = match PodArguments::try_parse_from(command_line(manifest, arguments, is_set)) {
         Ok(pod) => block_on(wait_for(compiled)).and_then(|waited| match waited {
-            Waited::Compiled => pod.up.run(compiled, |_| Ok(())),
+            Waited::CompiledPaths => pod.up.run(compiled, |_| Ok(())),
             Waited::Stopped => Ok(()),
         }),
         Err(error) => {
@@ -70,7 +70,7 @@ pub fn serve(manifest: &Path, arguments: &[String], compiled: &Compiled) -> i32 
 
 /// What ended the wait for compiled code.
 enum Waited {
-    Compiled,
+    CompiledPaths,
     /// A signal to stop.
     Stopped,
 }
@@ -79,8 +79,8 @@ enum Waited {
 ///
 /// # Errors
 /// If one cannot be compiled.
-async fn wait_for(compiled: &Compiled) -> anyhow::Result<Waited> {
-    const INTERVAL: Duration = Duration::from_millis(50);
+async fn wait_for(compiled: &CompiledPaths) -> anyhow::Result<Waited> {
+    const CODE_POLL_INTERVAL: Duration = Duration::from_millis(50);
     let mut signals = Signals::new()?;
     for (id, code) in compiled {
         while !code.exists() {
@@ -88,12 +88,12 @@ async fn wait_for(compiled: &Compiled) -> anyhow::Result<Waited> {
                 bail!("cannot compile `{id}`: {failure}");
             }
             tokio::select! {
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = tokio::time::sleep(CODE_POLL_INTERVAL) => {}
                 () = signals.stop() => return Ok(Waited::Stopped),
             }
         }
     }
-    Ok(Waited::Compiled)
+    Ok(Waited::CompiledPaths)
 }
 
 /// Where the shim writes why there will be no compiled code at this path.
@@ -108,7 +108,7 @@ fn command_line(
     is_set: impl Fn(&str) -> bool,
 ) -> Vec<String> {
     let mut line = vec!["--from".to_owned(), manifest.display().to_string()];
-    for (flag, variable, value) in DEFAULTS {
+    for (flag, variable, value) in POD_FLAG_DEFAULTS {
         let is_given = arguments.iter().any(|argument| argument.starts_with(flag));
         if !is_given && !is_set(variable) {
             line.extend([flag.to_owned(), value.to_owned()]);
@@ -120,7 +120,7 @@ fn command_line(
 
 #[cfg(test)]
 mod tests {
-    use super::{DEFAULTS, command_line};
+    use super::{POD_FLAG_DEFAULTS, command_line};
     use std::path::Path;
 
     #[test]
@@ -130,7 +130,7 @@ mod tests {
             command_line(Path::new("/spin.toml"), &arguments, |name| name == set).join(" ")
         };
         let usual = line(&[], "");
-        for (flag, _, value) in DEFAULTS {
+        for (flag, _, value) in POD_FLAG_DEFAULTS {
             assert!(usual.contains(&format!("{flag} {value}")), "{usual}");
         }
         let own = line(&["--listen=0.0.0.0:8080", "--instances", "4"], "SPOTTER_ADMIN");

@@ -19,8 +19,8 @@ use spotter_config::limits::LimitSettings;
 use spotter_config::memory;
 use spotter_node::metrics::BondCollector;
 use spotter_progress::print;
-use spotter_runtime::guest_log::TARGET as GUEST_TARGET;
-use spotter_server::listener::{self, End, Listener, Signals};
+use spotter_runtime::guest_log::LOG_TARGET as GUEST_TARGET;
+use spotter_server::listener::{self, Listener, ServeOutcome, Signals};
 use spotter_server::socket::{Inherited, ListenAddress, Socket};
 use spotter_server::tls::{self, Certificate};
 use spotter_server::traces::Traces;
@@ -89,7 +89,7 @@ pub struct Serve {
 }
 
 /// Compiled code by component id, for components that are not loaded from the cache.
-pub type Compiled = BTreeMap<String, PathBuf>;
+pub type CompiledPaths = BTreeMap<String, PathBuf>;
 
 impl Serve {
     /// Loads the application for another environment.
@@ -109,7 +109,7 @@ impl Serve {
     /// If the flags or the application are invalid, `prepare` fails, or an address cannot be bound.
     pub fn run(
         self,
-        compiled: &Compiled,
+        compiled: &CompiledPaths,
         prepare: impl FnOnce(&App) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         spotter_nn::heap::share();
@@ -191,7 +191,7 @@ impl Serve {
         let listener = Listener { socket, certificate, proxies };
         let end = listener::serve(server, listener, signals).await;
         ensure!(
-            end == End::Stopped,
+            end == ServeOutcome::Stopped,
             "as many instances as may run at once exceeded `request_cpu` and still run, because their code has no \
              checks that could stop them; restart the server, and report the pictures to the component's author"
         );

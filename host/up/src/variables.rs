@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 
 /// What becomes of flags that name a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Files {
+pub(crate) enum FilePolicy {
     Read,
     /// A pod's flags are read on its node, where the file would be the node's.
     Refused,
@@ -16,12 +16,15 @@ pub(crate) enum Files {
 ///
 /// # Errors
 /// If a flag has none of these forms, or a file cannot be read. The error names it.
-pub(crate) fn read(flags: &[String], files: Files) -> anyhow::Result<BTreeMap<String, String>> {
+pub(crate) fn read(
+    flags: &[String],
+    files: FilePolicy,
+) -> anyhow::Result<BTreeMap<String, String>> {
     let mut values = BTreeMap::new();
     for flag in flags {
-        let given = Given::parse(flag)?;
+        let given = VariableFlag::parse(flag)?;
         ensure!(
-            files == Files::Read || matches!(given, Given::Text(..)),
+            files == FilePolicy::Read || matches!(given, VariableFlag::Text(..)),
             "--variable {flag:?} names a file, which is not read in a pod; give the value, or set \
              SPIN_VARIABLE_NAME in its environment"
         );
@@ -31,7 +34,7 @@ pub(crate) fn read(flags: &[String], files: Files) -> anyhow::Result<BTreeMap<St
 }
 
 /// One flag.
-enum Given<'f> {
+enum VariableFlag<'f> {
     Text(&'f str, &'f str),
     /// The value is the content of this file.
     Content(&'f str, &'f str),
@@ -40,7 +43,7 @@ enum Given<'f> {
     Toml(&'f str),
 }
 
-impl<'f> Given<'f> {
+impl<'f> VariableFlag<'f> {
     fn parse(flag: &'f str) -> anyhow::Result<Self> {
         if let Some(path) = flag.strip_prefix('@') {
             return match path.rsplit_once('.') {
@@ -83,7 +86,7 @@ fn content(path: &str) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Files, read};
+    use super::{FilePolicy, read};
 
     #[test]
     fn no_file_is_read_for_a_pod() {
@@ -91,10 +94,10 @@ mod tests {
         std::fs::write(file.path(), "{}").unwrap();
         for prefix in ["name=@", "@"] {
             let flag = [format!("{prefix}{}", file.path().display())];
-            assert!(read(&flag, Files::Read).is_ok());
-            let refused = read(&flag, Files::Refused).unwrap_err().to_string();
+            assert!(read(&flag, FilePolicy::Read).is_ok());
+            let refused = read(&flag, FilePolicy::Refused).unwrap_err().to_string();
             assert!(refused.contains("not read in a pod"), "{refused}");
         }
-        assert_eq!(read(&["a=b".to_owned()], Files::Refused).unwrap()["a"], "b");
+        assert_eq!(read(&["a=b".to_owned()], FilePolicy::Refused).unwrap()["a"], "b");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use spotter_app::{App, Choices};
+use spotter_app::{App, LoadOptions};
 use spotter_config::Limits;
 use spotter_runtime::Runtime;
 use spotter_runtime::usage::Usage;
@@ -21,7 +21,8 @@ pub fn rows(picture: &[u8]) -> Vec<Row> {
 
 fn instantiation() -> Row {
     let limits = Limits::default();
-    let app = App::load(&root().join("spin.toml"), &Choices::default()).expect("an application");
+    let app =
+        App::load(&root().join("spin.toml"), &LoadOptions::default()).expect("an application");
     let mut runtime = Runtime::new(&limits);
     runtime.load(&app.components["detector"], &app.nn_engine).expect("a component");
     let loaded = runtime.component("detector").expect("a component");

@@ -14,14 +14,14 @@ use crate::lanes::Lanes;
 use crate::lanes::wasm::Simd128;
 
 /// The columns of a tile.
-const COLUMNS: usize = 4;
+const TILE_COLUMNS: usize = 4;
 
 /// The weights of this many columns stay in the cache while all rows pass.
 const BLOCK_COLUMNS: usize = 32;
 
 /// The multiple to which columns are padded.
 pub(super) fn panel_columns(_: Instructions) -> usize {
-    COLUMNS
+    TILE_COLUMNS
 }
 
 /// Where the weight of a column at one step of the sum is packed: column by column, and in each step by step.
@@ -91,7 +91,7 @@ unsafe fn sum_segments<const R: usize>(
         unsafe { add(product, product.rows(row, segment), (first, segment), columns, &mut sums) };
     }
     for (index, sums) in sums.iter().enumerate() {
-        for column in (0..columns).step_by(COLUMNS) {
+        for column in (0..columns).step_by(TILE_COLUMNS) {
             // SAFETY: the row and the column are within the output.
             unsafe {
                 let sums = Simd128::load(sums.as_ptr().add(column));
@@ -104,7 +104,7 @@ unsafe fn sum_segments<const R: usize>(
 /// Computes and stores the outputs of windows of one segment.
 ///
 /// # Safety
-/// As [`block`]; `outputs` are valid for writes of `columns` numbers, a multiple of [`COLUMNS`].
+/// As [`block`]; `outputs` are valid for writes of `columns` numbers, a multiple of [`TILE_COLUMNS`].
 // Not inlined, so that the registers are the loop's alone. So is `add`.
 #[inline(never)]
 #[allow(clippy::needless_range_loop, reason = "the loops are unrolled into registers")]
@@ -118,7 +118,7 @@ unsafe fn finish<const R: usize>(
     let length = product.packed.segment_length;
     let mut weights = product.packed.weights.as_ptr().wrapping_add(first * length);
     let bias = product.packed.bias.as_ptr().wrapping_add(first);
-    for column in (0..columns).step_by(COLUMNS) {
+    for column in (0..columns).step_by(TILE_COLUMNS) {
         // SAFETY: the caller's promise.
         unsafe {
             let sums = tile::<R>(windows, weights, length, length);
@@ -127,7 +127,7 @@ unsafe fn finish<const R: usize>(
             for row in 0..R {
                 activation.apply(across(sums[row]).add(bias)).store(outputs[row].add(column));
             }
-            weights = weights.add(COLUMNS * length);
+            weights = weights.add(TILE_COLUMNS * length);
         }
     }
 }
@@ -148,7 +148,7 @@ unsafe fn add<const R: usize>(
     let (pitch, length) = (product.window(), product.packed.segment_length);
     let position = first * pitch + segment * length;
     let mut weights = product.packed.weights.as_ptr().wrapping_add(position);
-    for column in (0..columns).step_by(COLUMNS) {
+    for column in (0..columns).step_by(TILE_COLUMNS) {
         // SAFETY: the caller's promise.
         unsafe {
             let products = tile::<R>(windows, weights, length, pitch);
@@ -156,7 +156,7 @@ unsafe fn add<const R: usize>(
                 let target = sums[row].as_mut_ptr().add(column);
                 across(products[row]).add(Simd128::load(target)).store(target);
             }
-            weights = weights.add(COLUMNS * pitch);
+            weights = weights.add(TILE_COLUMNS * pitch);
         }
     }
 }
@@ -172,17 +172,17 @@ unsafe fn tile<const R: usize>(
     weights: *const f32,
     length: usize,
     pitch: usize,
-) -> [[Simd128; COLUMNS]; R] {
+) -> [[Simd128; TILE_COLUMNS]; R] {
     let mut step = 0;
     // SAFETY: the caller's promise.
     unsafe {
-        let mut sums = [[Simd128::splat(0.0); COLUMNS]; R];
+        let mut sums = [[Simd128::splat(0.0); TILE_COLUMNS]; R];
         while step < length {
             let mut numbers = [Simd128::splat(0.0); R];
             for row in 0..R {
                 numbers[row] = Simd128::load(windows[row].add(step));
             }
-            for column in 0..COLUMNS {
+            for column in 0..TILE_COLUMNS {
                 let weight = Simd128::load(weights.add(column * pitch + step));
                 for row in 0..R {
                     sums[row][column] = sums[row][column].add(weight.mul(numbers[row]));
@@ -196,7 +196,7 @@ unsafe fn tile<const R: usize>(
 
 /// The sum of each vector's lanes, in one lane each.
 #[inline(always)]
-fn across([a, b, c, d]: [Simd128; COLUMNS]) -> Simd128 {
+fn across([a, b, c, d]: [Simd128; TILE_COLUMNS]) -> Simd128 {
     let (a, b, c, d) = (a.0, b.0, c.0, d.0);
     // The sums of pairs of lanes, and of the pairs.
     let ab = f32x4_add(i32x4_shuffle::<0, 4, 1, 5>(a, b), i32x4_shuffle::<2, 6, 3, 7>(a, b));

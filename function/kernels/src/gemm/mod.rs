@@ -17,7 +17,7 @@ pub(crate) const STEP: usize = 4;
 
 /// Weights, packed for one instruction set.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Packed {
+pub(crate) struct PackedWeights {
     instructions: Instructions,
     /// The number of outputs of a window.
     columns: usize,
@@ -59,7 +59,7 @@ pub(crate) struct Epilogue<'r> {
     pub(crate) activation: Activation,
 }
 
-impl Packed {
+impl PackedWeights {
     /// Packs weights for an instruction set.
     pub(crate) fn new(weights: Weights, instructions: Instructions) -> Self {
         let columns = weights.bias.len();
@@ -114,9 +114,9 @@ impl Packed {
     }
 }
 
-/// The operands of a product, whose lengths [`Packed::multiply`] has checked.
+/// The operands of a product, whose lengths [`PackedWeights::multiply`] has checked.
 struct Product<'p> {
-    packed: &'p Packed,
+    packed: &'p PackedWeights,
     /// From the first window on.
     image: &'p [f32],
     windows: Windows,

@@ -57,7 +57,7 @@ unsafe fn avx512(product: &Product) {
 }
 
 /// Weights of about this size are kept in the cache while all rows pass.
-const BLOCK_BYTES: usize = 64 << 10;
+const WEIGHT_BLOCK_BYTES: usize = 64 << 10;
 
 /// Computes a product in tiles of `R` rows by `V` vectors.
 ///
@@ -68,7 +68,7 @@ const BLOCK_BYTES: usize = 64 << 10;
 unsafe fn tiled<L: Lanes, const R: usize, const V: usize>(product: &Product) {
     let panel = V * L::COUNT;
     let panels = product.packed.bias.len() / panel;
-    let block = (BLOCK_BYTES / (product.window() * panel * size_of::<f32>())).max(1);
+    let block = (WEIGHT_BLOCK_BYTES / (product.window() * panel * size_of::<f32>())).max(1);
     let rows = product.windows.count;
     let mut first = 0;
     while first < panels {

@@ -20,7 +20,7 @@ const SERVER_NAME: &str = "spotter";
 const PLATFORM: &str = "tract_onnx";
 
 /// The name of the only input.
-const INPUT: &str = "image";
+const INPUT_TENSOR_NAME: &str = "image";
 
 /// What the server is.
 #[derive(Serialize)]
@@ -104,7 +104,7 @@ pub(super) fn metadata(model: &Model, _: &Request) -> Result<Reply, Error> {
         name: &model.manifest().name,
         versions: [MODEL_VERSION],
         platform: PLATFORM,
-        inputs: [TensorMetadata { name: INPUT, datatype: "BYTES", shape: &[-1] }],
+        inputs: [TensorMetadata { name: INPUT_TENSOR_NAME, datatype: "BYTES", shape: &[-1] }],
         outputs: tensors::METADATA,
     };
     Ok(Reply::json(200, &metadata))
@@ -113,7 +113,7 @@ pub(super) fn metadata(model: &Model, _: &Request) -> Result<Reply, Error> {
 /// `POST /v2/models/{model}/infer`.
 pub(super) fn infer(model: &Model, request: &Request) -> Result<Reply, Error> {
     let Inference { id, pictures, options, outputs } = Inference::read(model, request)?;
-    let reports = detection::in_all(model, pictures, &options)?;
+    let reports = detection::detect_all(model, pictures, &options)?;
     tensors::reply(model, id, &outputs, &reports).map(|reply| reply.counting(model, &reports))
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use image::RgbImage;
 use serde::Deserialize;
 
-use super::INPUT;
+use super::INPUT_TENSOR_NAME;
 use super::data::Data;
 use crate::api::detection::Source;
 use crate::api::json::{Limited, OptionText};
@@ -113,12 +113,9 @@ impl<'r> Inference<'r> {
                 options.set(name, &value, model.labels())?;
             }
         }
-        let input = body
-            .inputs
-            .0
-            .into_iter()
-            .next()
-            .ok_or_else(|| bad(format!("there is no input: send one named `{INPUT}`")))?;
+        let input = body.inputs.0.into_iter().next().ok_or_else(|| {
+            bad(format!("there is no input: send one named `{INPUT_TENSOR_NAME}`"))
+        })?;
         Ok(Self {
             id: body.id,
             pictures: input.pictures(binary)?,
@@ -192,9 +189,11 @@ impl<'r> Tensor<'_, 'r> {
     /// If its name, type or shape is not the input's, or its elements are malformed.
     pub(super) fn pictures(self) -> Result<Vec<Source<'r>>, Error> {
         let Self { name, datatype, shape, content } = self;
-        if name != INPUT {
+        if name != INPUT_TENSOR_NAME {
             let name = shortened(name);
-            return Err(bad(format!("there is no input {name:?}: send one named `{INPUT}`")));
+            return Err(bad(format!(
+                "there is no input {name:?}: send one named `{INPUT_TENSOR_NAME}`"
+            )));
         }
         let batch = shape.first().copied().unwrap_or(1);
         if batch > MAX_PICTURES {

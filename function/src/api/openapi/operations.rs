@@ -11,10 +11,10 @@ use crate::error::ErrorBody;
 use crate::options::MAX_PICTURES;
 
 /// Statuses of a request that is refused because of its body or its options.
-const REFUSED: &[u16] = &[400, 413, 415, 422];
+const CLIENT_ERROR_STATUSES: &[u16] = &[400, 413, 415, 422];
 
 /// Statuses that the host may send in place of any reply to a request with a body.
-const HOST: &[u16] = &[408, 500, 503, 504];
+const HOST_ERROR_STATUSES: &[u16] = &[408, 500, 503, 504];
 
 /// The documentation of one route.
 pub(super) struct Operation {
@@ -106,7 +106,7 @@ impl Operation {
                 )
                 .replies_with("image/jpeg", binary())
                 .replies_with("image/png", binary())
-                .refuses(REFUSED),
+                .refuses(CLIENT_ERROR_STATUSES),
             ("get", "/labels") => Self::native("The model's classes").replies::<LabelList>(),
             ("get", "/healthz") => {
                 Self::native("Whether the detector is ready").replies::<Health>()
@@ -265,7 +265,9 @@ impl Operation {
             json!({"description": "Success", "content": content(&self.reply)}),
         );
         let faults = self.refused.iter().map(|status| (status, self.error));
-        for (status, name) in faults.chain(HOST.iter().map(|status| (status, "host"))) {
+        for (status, name) in
+            faults.chain(HOST_ERROR_STATUSES.iter().map(|status| (status, "host")))
+        {
             let reply = json!({"$ref": format!("#/components/responses/{name}")});
             replies.insert(status.to_string(), reply);
         }

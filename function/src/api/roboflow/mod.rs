@@ -107,7 +107,7 @@ pub(super) fn infer(model: &Model, request: &Request) -> Result<Reply, Error> {
             .collect::<Result<Vec<_>, Error>>()?
     } else {
         let sources = files.into_iter().map(|file| Source::File(file.into())).collect();
-        let reports = detection::in_all(model, sources, &options)?;
+        let reports = detection::detect_all(model, sources, &options)?;
         reports.into_iter().map(|report| (report, None)).collect()
     };
     let found: Vec<Found> =

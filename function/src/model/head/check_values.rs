@@ -33,12 +33,12 @@ fn converted_facts(outputs: &Outputs) -> impl Iterator<Item = OutputFact> {
 
 fn check_probabilities(decoder: &dyn Decoder, head: &Head) -> anyhow::Result<()> {
     // Rounding may exceed the range by a hair.
-    const HAIR: f32 = 1e-3;
+    const PROBABILITY_TOLERANCE: f32 = 1e-3;
     let mut range = (f32::INFINITY, f32::NEG_INFINITY);
     decoder.probabilities(&mut |value| range = (range.0.min(value), range.1.max(value)));
     let (least, most) = range;
     ensure!(
-        least >= -HAIR && most <= 1.0 + HAIR || least > most,
+        least >= -PROBABILITY_TOLERANCE && most <= 1.0 + PROBABILITY_TOLERANCE || least > most,
         "the scores in `{}` are {least} to {most} for a blank picture, but they must be probabilities, 0 to 1: export \
          the network with its sigmoid or softmax",
         head.outputs().last().copied().unwrap_or_default()

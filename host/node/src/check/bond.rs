@@ -220,12 +220,12 @@ fn lacp(subject: &str, port: &Port) -> Option<Finding> {
     let (actor, partner) = (port.actor_state?, port.partner_state?);
     let said = format!("(LACP states: actor {}, partner {})", actor.0, partner.0);
     let fix = "put the switch's port into the same LACP group in active mode, and enable it there: see k8s/network/switch";
-    Some(if actor.hears_nothing() {
+    Some(if actor.is_defaulted_or_expired() {
         let said =
             format!("the link is up, but no LACP frames arrive: the partner went silent {said}");
         fail("bond-port-lacp", subject, said, fix)
-    } else if !actor.is_carrying() || !partner.is_carrying() {
-        let side = if actor.is_carrying() { "the partner" } else { "this side" };
+    } else if !actor.is_collecting_distributing() || !partner.is_collecting_distributing() {
+        let side = if actor.is_collecting_distributing() { "the partner" } else { "this side" };
         let said = format!(
             "{side} does not collect and distribute frames: the port carries nothing {said}"
         );

@@ -7,13 +7,13 @@ use crate::state::{MachineState, Watches};
 /// The controllers that enforce the limits of pods. A kubelet does not start without them.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// The same for version 1, where processor time is accounted separately from `cpu`.
-const CONTROLLERS_OF_1: [&str; 5] = ["cpu", "cpuacct", "cpuset", "memory", "pids"];
+const CGROUP_V1_CONTROLLERS: [&str; 5] = ["cpu", "cpuacct", "cpuset", "memory", "pids"];
 
 /// What a node with 110 pods needs: Linux's defaults, 128 instances and, on small machines, 8,192 watches, are too few.
 const MIN_WATCHES: Watches = Watches { max_instances: 512, max_watches: 65_536 };
 
 /// The first kernel with `PAGEMAP_SCAN`, with which wasmtime resets instances cheaply.
-const FAST_RESET: (u32, u32) = (6, 7);
+const PAGEMAP_SCAN_KERNEL: (u32, u32) = (6, 7);
 
 /// Checks for both roles.
 pub(super) fn of_any(state: &MachineState) -> Vec<Finding> {
@@ -132,7 +132,7 @@ fn configuration(state: &MachineState) -> Finding {
 
 fn cgroups(state: &MachineState) -> Finding {
     let cgroups = &state.cgroups;
-    let wanted: &[&str] = if cgroups.version == 1 { &CONTROLLERS_OF_1 } else { &CONTROLLERS };
+    let wanted: &[&str] = if cgroups.version == 1 { &CGROUP_V1_CONTROLLERS } else { &CONTROLLERS };
     let has = |wanted: &str| cgroups.controllers.iter().any(|controller| controller == wanted);
     let missing: Vec<&str> = wanted.iter().filter(|wanted| !has(wanted)).copied().collect();
     let version = format!("version {}", cgroups.version);
@@ -166,7 +166,7 @@ fn watches(watches: Watches) -> Finding {
 fn kernel(release: &str) -> Finding {
     let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
-    if version >= FAST_RESET {
+    if version >= PAGEMAP_SCAN_KERNEL {
         return pass("kernel", "kernel", format!("Linux {release} resets instances quickly"));
     }
     warn(
@@ -174,7 +174,7 @@ fn kernel(release: &str) -> Finding {
         "kernel",
         format!(
             "Linux {release} is older than {}.{}: each request takes about 0.1 ms longer",
-            FAST_RESET.0, FAST_RESET.1
+            PAGEMAP_SCAN_KERNEL.0, PAGEMAP_SCAN_KERNEL.1
         ),
         "optional: a newer kernel",
     )

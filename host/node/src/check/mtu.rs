@@ -4,7 +4,7 @@ use super::{Finding, fail, pass};
 use crate::state::Link;
 
 /// What VXLAN adds to each frame over IPv4, in bytes (RFC 7348, section 5).
-const VXLAN_OVERHEAD: u32 = 50;
+const VXLAN_OVERHEAD_BYTES: u32 = 50;
 
 pub(super) fn findings(links: &[Link]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -38,7 +38,7 @@ fn carrier<'a>(overlay: &Link, links: &'a [Link]) -> Option<&'a Link> {
 }
 
 fn of_overlay(overlay: &Link, carrier: &Link) -> Option<Finding> {
-    let room = carrier.mtu.checked_sub(VXLAN_OVERHEAD)?;
+    let room = carrier.mtu.checked_sub(VXLAN_OVERHEAD_BYTES)?;
     let name = &overlay.name;
     if overlay.mtu <= room {
         let said = format!("MTU {} in the {} of {}", overlay.mtu, carrier.mtu, carrier.name);

@@ -16,8 +16,8 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use walkdir::WalkDir;
 
-use super::CONFIG_TYPE;
-use super::archive::{MANIFEST_TYPE, TAR_TYPE, append, descriptor, folder};
+use super::CONFIG_MEDIA_TYPE;
+use super::archive::{MANIFEST_MEDIA_TYPE, TAR_MEDIA_TYPE, append, descriptor, folder};
 use super::pack::digest;
 use binary::{Binary, Platform};
 use spotter_app::App;
@@ -98,8 +98,11 @@ impl StandaloneImage {
         let mut zipped = GzEncoder::new(Vec::new(), Compression::best());
         zipped.write_all(&tar)?;
         let zipped = zipped.finish()?;
-        let layer =
-            Layer { diff_id: digest(&tar), descriptor: descriptor(TAR_TYPE, &zipped), made_of };
+        let layer = Layer {
+            diff_id: digest(&tar),
+            descriptor: descriptor(TAR_MEDIA_TYPE, &zipped),
+            made_of,
+        };
         self.blobs.insert(digest(&zipped), zipped.into());
         Ok(layer)
     }
@@ -109,8 +112,8 @@ impl StandaloneImage {
         let config = config(platform, layers, labels).to_string();
         let manifest = json!({
             "schemaVersion": 2,
-            "mediaType": MANIFEST_TYPE,
-            "config": descriptor(CONFIG_TYPE, config.as_bytes()),
+            "mediaType": MANIFEST_MEDIA_TYPE,
+            "config": descriptor(CONFIG_MEDIA_TYPE, config.as_bytes()),
             "layers": layers.iter().map(|layer| &layer.descriptor).collect::<Vec<_>>(),
             "annotations": labels,
         });

@@ -9,16 +9,16 @@ use oci_client::Reference;
 use serde_json::{Value, json};
 
 use super::{StandaloneImage, Variant};
-use crate::archive::{INDEX_TYPE, MANIFEST_TYPE, append, descriptor, fully_qualified};
+use crate::archive::{INDEX_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, append, descriptor, fully_qualified};
 use crate::pack::digest;
 use crate::{client, credentials, login_hint};
-use spotter_cache::write_whole;
+use spotter_cache::write_atomically;
 use spotter_progress::Step;
 
 impl Variant {
     /// Its entry in an index.
     fn entry(&self) -> Value {
-        let mut entry = descriptor(MANIFEST_TYPE, &self.manifest);
+        let mut entry = descriptor(MANIFEST_MEDIA_TYPE, &self.manifest);
         entry["platform"] = json!({"os": "linux", "architecture": self.platform.architecture()});
         entry
     }
@@ -28,7 +28,8 @@ impl StandaloneImage {
     /// The index of several variants; `None` if there is only one.
     fn index(&self) -> Option<Bytes> {
         let entries: Vec<Value> = self.variants.iter().map(Variant::entry).collect();
-        let index = json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries});
+        let index =
+            json!({"schemaVersion": 2, "mediaType": INDEX_MEDIA_TYPE, "manifests": entries});
         (entries.len() > 1).then(|| index.to_string().into())
     }
 
@@ -44,21 +45,21 @@ impl StandaloneImage {
         blobs.extend(index.as_ref());
         let mut top = match (&index, self.variants.first()) {
             (None, Some(only)) => only.entry(),
-            (index, _) => descriptor(INDEX_TYPE, index.as_deref().unwrap_or_default()),
+            (index, _) => descriptor(INDEX_MEDIA_TYPE, index.as_deref().unwrap_or_default()),
         };
         top["annotations"] = json!({
             "io.containerd.image.name": fully_qualified(name),
             "org.opencontainers.image.ref.name": name.rsplit_once(':').map_or("latest", |(_, tag)| tag),
         });
-        let layout =
-            json!({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [top]}).to_string();
+        let layout = json!({"schemaVersion": 2, "mediaType": INDEX_MEDIA_TYPE, "manifests": [top]})
+            .to_string();
         let mut archive = tar::Builder::new(Vec::new());
         append(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         append(&mut archive, "index.json", layout.as_bytes())?;
         for blob in blobs {
             append(&mut archive, &format!("blobs/{}", digest(blob).replace(':', "/")), blob)?;
         }
-        write_whole(output, &archive.into_inner()?)?;
+        write_atomically(output, &archive.into_inner()?)?;
         Ok(top["digest"].as_str().unwrap_or_default().to_owned())
     }
 
@@ -88,10 +89,10 @@ impl StandaloneImage {
             // In an index, only the index has the tag.
             let by_digest = reference.clone_with_digest(digest(manifest));
             let target = if index.is_some() { &by_digest } else { reference };
-            push(target, manifest, MANIFEST_TYPE).await?;
+            push(target, manifest, MANIFEST_MEDIA_TYPE).await?;
         }
         if let Some(index) = &index {
-            push(reference, index, INDEX_TYPE).await?;
+            push(reference, index, INDEX_MEDIA_TYPE).await?;
         }
         step.done(format!("Pushed {reference}"));
         let top = index.as_ref().or(self.variants.first().map(|only| &only.manifest));

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::inputs::Content;
 use spotter_app::App;
 use spotter_config::Limits;
-use spotter_server::{Connection, Scheme, Server};
+use spotter_server::{ConnectionInfo, Scheme, Server};
 
 /// The largest picture that is read from a URL, in bytes.
 const MAX_DOWNLOAD_BYTES: usize = 64 << 20;
@@ -36,7 +36,7 @@ pub(in crate::cli) enum Detector {
 
 /// Why there is no result for a picture.
 #[derive(Debug)]
-pub(in crate::cli) struct Failure {
+pub(in crate::cli) struct DetectError {
     /// The API's error code, if the picture reached the API.
     pub(in crate::cli) code: Option<String>,
     pub(in crate::cli) message: String,
@@ -44,7 +44,7 @@ pub(in crate::cli) struct Failure {
     pub(in crate::cli) retry: bool,
 }
 
-impl From<anyhow::Error> for Failure {
+impl From<anyhow::Error> for DetectError {
     fn from(error: anyhow::Error) -> Self {
         Self { code: None, message: format!("{error:#}"), retry: true }
     }
@@ -85,7 +85,7 @@ impl Detector {
         picture: Bytes,
         query: &str,
         accept: &str,
-    ) -> Result<Bytes, Failure> {
+    ) -> Result<Bytes, DetectError> {
         let (status, body) = match self {
             Self::Local(server) => local(server, picture, query, accept).await?,
             Self::Remote { client, url } => remote(client, url, picture, query, accept).await?,
@@ -97,7 +97,7 @@ impl Detector {
         let text = |key: &str| error["error"][key].as_str().map(str::to_owned);
         let message = text("message").unwrap_or_else(|| format!("the detector replied {status}"));
         let retry = MAY_SUCCEED_LATER.contains(&status);
-        Err(Failure { code: text("code"), message, retry })
+        Err(DetectError { code: text("code"), message, retry })
     }
 }
 
@@ -113,7 +113,7 @@ async fn local(
         .header(header::CONTENT_TYPE, "application/octet-stream")
         .header(header::ACCEPT, accept)
         .body(Full::new(picture).map_err(|never| match never {}).boxed_unsync())?;
-    let connection = Connection { client: here, local: here, scheme: Scheme::Http };
+    let connection = ConnectionInfo { client: here, local: here, scheme: Scheme::Http };
     let response = server.handle(request, connection).await;
     let status = response.status();
     let body = response.into_body().collect().await.map_err(|error| anyhow!("{error:?}"))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::output::{Detection, Outcome, Reply, Report, Writer};
+use super::output::{DetectReply, Detection, Outcome, Report, Writer};
 
 /// A line for each detection, and one for each picture that failed.
 pub(super) struct Csv<W: Write>(csv::Writer<W>);
@@ -33,7 +33,7 @@ impl<W: Write> Csv<W> {
 impl<W: Write> Writer for Csv<W> {
     fn write(&mut self, picture: &str, outcome: Outcome) -> anyhow::Result<()> {
         match outcome {
-            Ok(Reply { report, .. }) => {
+            Ok(DetectReply { report, .. }) => {
                 for Detection { label, class_id, confidence, bounding_box: frame } in
                     report.detections
                 {
@@ -61,7 +61,7 @@ pub(super) struct Coco<W> {
 
 impl<W: Write> Writer for Coco<W> {
     fn write(&mut self, picture: &str, outcome: Outcome) -> anyhow::Result<()> {
-        let Ok(Reply { report, .. }) = outcome else { return Ok(()) };
+        let Ok(DetectReply { report, .. }) = outcome else { return Ok(()) };
         let image_id = image_id(picture);
         self.results.extend(report.detections.into_iter().map(|detection| {
             let frame = detection.bounding_box;
@@ -98,7 +98,7 @@ pub(super) struct Yolo {
 
 impl Writer for Yolo {
     fn write(&mut self, picture: &str, outcome: Outcome) -> anyhow::Result<()> {
-        let Ok(Reply { report, .. }) = outcome else { return Ok(()) };
+        let Ok(DetectReply { report, .. }) = outcome else { return Ok(()) };
         let path = self.folder.join(format!("{}.txt", stem(picture)));
         std::fs::write(&path, lines(&report))
             .with_context(|| format!("cannot write {}", path.display()))

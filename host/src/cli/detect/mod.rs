@@ -24,7 +24,7 @@ use batch::{Results, Shard};
 pub(super) use detector::Detector;
 use export::{Coco, Csv, Yolo};
 use inputs::{Content, Depth, Input, Picture};
-use output::{Json, JsonLines, Outcome, Reply, Table, Writer};
+use output::{DetectReply, Json, JsonLines, Outcome, Table, Writer};
 use spotter_progress::{Step, say};
 use spotter_up::AppArguments;
 use tally::Tally;
@@ -318,7 +318,7 @@ impl Run {
                 .with_context(|| format!("cannot write {}", target.display()))?;
         }
         let reply = self.detector.detect(bytes, &self.query, "application/json").await?;
-        let reply = Reply::parse(&reply).context("the reply is not one of /detect")?;
+        let reply = DetectReply::parse(&reply).context("the reply is not one of /detect")?;
         Ok(reply)
     }
 

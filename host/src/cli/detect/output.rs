@@ -6,13 +6,13 @@ use anstyle::{AnsiColor, Style};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::detector::Failure;
+use super::detector::DetectError;
 
 /// The reply of `POST /detect` for one picture, or why there is none.
-pub(super) type Outcome = Result<Reply, Failure>;
+pub(super) type Outcome = Result<DetectReply, DetectError>;
 
 /// A reply, whole and in the parts that formats use.
-pub(super) struct Reply {
+pub(super) struct DetectReply {
     pub(super) json: Value,
     pub(super) report: Report,
 }
@@ -46,7 +46,7 @@ pub(super) struct BoundingBox {
     pub(super) y_max: f64,
 }
 
-impl Reply {
+impl DetectReply {
     /// Parses a reply.
     ///
     /// # Errors
@@ -132,9 +132,9 @@ impl<W: Write> Writer for JsonLines<W> {
         let mut line = Map::new();
         line.insert("file".to_owned(), picture.into());
         match outcome {
-            Ok(Reply { json: Value::Object(reply), .. }) => line.extend(reply),
-            Ok(Reply { json, .. }) => drop(line.insert("reply".to_owned(), json)),
-            Err(Failure { code, message, retry }) => {
+            Ok(DetectReply { json: Value::Object(reply), .. }) => line.extend(reply),
+            Ok(DetectReply { json, .. }) => drop(line.insert("reply".to_owned(), json)),
+            Err(DetectError { code, message, retry }) => {
                 let mut error = json!({"code": code, "message": message});
                 if retry {
                     error["retry"] = true.into();

@@ -11,7 +11,7 @@ use crate::build::baked;
 use crate::cli::build::ToolchainArguments;
 use crate::cli::detect::{Detector, Pictures};
 use crate::detector;
-use spotter_app::{App, Choices};
+use spotter_app::{App, LoadOptions};
 use spotter_progress::say;
 
 /// Bake a model, and detect objects in pictures with it
@@ -35,7 +35,7 @@ impl Check {
         let module = detector::module(self.toolchain.request())?;
         let component = baked(&module, &model).with_context(|| folder.clone())?;
         say(description.to_string().trim_end());
-        let app = App::load(&component, &Choices::default())?;
+        let app = App::load(&component, &LoadOptions::default())?;
         self.pictures.run(|_, jobs| Detector::local(app, jobs))
     }
 }

@@ -9,7 +9,7 @@ mod messages;
 use prost::Message;
 use prost::bytes::Bytes;
 
-use super::{INPUT, PLATFORM, SERVER_NAME, tensors};
+use super::{INPUT_TENSOR_NAME, PLATFORM, SERVER_NAME, tensors};
 use crate::api::routes::MODEL_VERSION;
 use crate::api::{Reply, Request, check_model};
 use crate::error::{Error, shortened};
@@ -68,7 +68,7 @@ pub(in crate::api) fn metadata(model: &Model, request: &Request) -> Result<Reply
         name,
         versions: vec![MODEL_VERSION.to_owned()],
         platform: PLATFORM.to_owned(),
-        inputs: vec![tensor(INPUT, "BYTES", &[-1])],
+        inputs: vec![tensor(INPUT_TENSOR_NAME, "BYTES", &[-1])],
         outputs: tensors::METADATA
             .iter()
             .map(|output| tensor(output.name, output.datatype, output.shape))

@@ -6,13 +6,13 @@ use anyhow::{Context, ensure};
 
 /// All addresses that begin like this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
+pub struct Cidr {
     address: IpAddr,
     /// How many bits they share.
     prefix_length: u32,
 }
 
-impl Network {
+impl Cidr {
     /// Parses the two sides of the slash. The address can be any of the network's.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ fn bits(address: IpAddr) -> u128 {
 
 #[cfg(test)]
 mod tests {
-    use super::Network;
+    use super::Cidr;
 
     #[test]
     fn a_network_contains_the_addresses_that_share_its_prefix() {
@@ -73,7 +73,7 @@ mod tests {
             ("[fd00::]", "8", "[fdff::1]", true),
             ("fd00::", "8", "[fe00::1]", false),
         ] {
-            let network = Network::parse(address, length).unwrap();
+            let network = Cidr::parse(address, length).unwrap();
             assert_eq!(network.contains(host), expected, "{address}/{length} {host}");
         }
     }
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn malformed_networks_are_refused() {
         for (address, length) in [("a", "8"), ("10.0.0.0", "33"), ("::", "129"), ("::", "-1")] {
-            assert!(Network::parse(address, length).is_err(), "{address}/{length}");
+            assert!(Cidr::parse(address, length).is_err(), "{address}/{length}");
         }
     }
 }
