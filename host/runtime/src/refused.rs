@@ -5,7 +5,7 @@ use wasmtime::component::types::{self, ComponentItem};
 use wasmtime::component::{
     Component, Linker, LinkerInstance, Resource, ResourceAny, ResourceType, Type, Val,
 };
-use wasmtime::{Engine, StoreContextMut, bail};
+use wasmtime::{AsContextMut, Engine, StoreContextMut, bail};
 use wasmtime_wasi::WasiView;
 
 /// Interfaces without their versions, and what their errors say.
@@ -82,18 +82,37 @@ fn refuse<T: WasiView + 'static>(
     reason: &'static str,
 ) -> wasmtime::Result<()> {
     if function.async_() {
-        return linked.func_new_concurrent(name, move |_, function, _, results| {
-            Box::pin(async move { fail(&function, results, reason) })
+        return linked.func_new_concurrent(name, move |accessor, function, arguments, results| {
+            Box::pin(async move {
+                accessor.with(|mut access| release(arguments, access.as_context_mut()))?;
+                fail(&function, results, reason)
+            })
         });
     }
     let is_constructor = name.starts_with("[constructor]");
-    linked.func_new(name, move |store, function, _, results| {
+    linked.func_new(name, move |mut store, function, arguments, results| {
+        release(arguments, store.as_context_mut())?;
         if is_constructor {
             results[0] = Val::Resource(resource(store)?);
             return Ok(());
         }
         fail(&function, results, reason)
     })
+}
+
+/// Gives resources among a call's arguments back: a call must not end while it borrows any.
+fn release<T: WasiView>(
+    arguments: &[Val],
+    mut store: StoreContextMut<'_, T>,
+) -> wasmtime::Result<()> {
+    for argument in arguments {
+        let Val::Resource(resource) = argument else { continue };
+        let resource = resource.try_into_resource::<Refused>(&mut store)?;
+        if resource.owned() {
+            store.data_mut().ctx().table.delete(resource)?;
+        }
+    }
+    Ok(())
 }
 
 /// A new resource, of which an instance can have as many as of others.
