@@ -105,6 +105,7 @@ fn a_pod_that_is_removed_while_it_compiles_leaves_nothing() {
     let container =
         kubelet.run(&pod, &Wanted { name: "detect", image: SCRATCH, ..Wanted::default() });
     wait_until("the compiler", || compiling().is_some());
+    wait_until("the container", || kubelet.log(&pod).contains("Waiting for the compiler"));
     // SIGTERM ends it at once, and with it the compiler.
     let began = Instant::now();
     kubelet.stop(&container, 30);

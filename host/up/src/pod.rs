@@ -82,6 +82,9 @@ enum Waited {
 async fn wait_for(compiled: &CompiledPaths) -> anyhow::Result<Waited> {
     const CODE_POLL_INTERVAL: Duration = Duration::from_millis(50);
     let mut signals = Signals::new()?;
+    if compiled.values().any(|code| !code.exists()) {
+        say("Waiting for the compiler");
+    }
     for (id, code) in compiled {
         while !code.exists() {
             if let Ok(failure) = std::fs::read_to_string(failure_of(code)) {
