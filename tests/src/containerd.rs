@@ -267,7 +267,7 @@ pub fn scratch_image() -> &'static Path {
 pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(30), "not in half a minute: {what}");
+        assert!(began.elapsed() < Duration::from_secs(120), "not in two minutes: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -184,7 +184,8 @@ impl Kubelet {
         let url = pod.admin_url("/readyz");
         let began = Instant::now();
         while !client::is_ready(&url) {
-            assert!(began.elapsed() < Duration::from_secs(30), "{}", self.log(pod));
+            // As the startup probe, which covers the compiler.
+            assert!(began.elapsed() < Duration::from_secs(300), "{}", self.log(pod));
             std::thread::sleep(Duration::from_millis(10));
         }
     }
