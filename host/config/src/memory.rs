@@ -147,7 +147,7 @@ mod tests {
     fn what_nobody_set_fits_into_the_memory_that_there_is() {
         let open = LimitSettings::default();
         let defaults = Limits { instances: 2, ..Limits::default() };
-        assert_eq!(fitted(open, 2, 2 << 30), defaults);
+        assert_eq!(fitted(open, 2, 3 << 30), defaults);
         // A GiB: only the buffers are smaller.
         let limits = fitted(open, 2, 1 << 30);
         assert_eq!((limits.instances, limits.instance_memory), (2, defaults.instance_memory));
