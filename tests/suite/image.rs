@@ -64,3 +64,21 @@ files = [{ source = "site", destination = "/" }]
         assert!(said.contains("link to") && said.contains(name), "{said}");
     }
 }
+
+#[test]
+fn the_build_folder_may_be_a_link_to_another_disk() {
+    const MANIFEST: &str = r#"
+[[trigger.http]]
+route = "/..."
+component = "hello"
+[component.hello]
+source = "target/hello.wasm"
+"#;
+    let disk = tempfile::tempdir().expect("a folder");
+    let application = Application::new(MANIFEST);
+    let folder = application.folder();
+    fs::copy(folder.join("hello.wasm"), disk.path().join("hello.wasm")).expect("a copy");
+    std::os::unix::fs::symlink(disk.path(), folder.join("target")).expect("a link");
+    let output = application.run(&["image", "-o", "image.tar"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}

@@ -91,11 +91,11 @@ fn read(component: &Component) -> anyhow::Result<Vec<u8>> {
         || format!("cannot read {path} of `{}`; build it with `spotter build`", component.id);
     let resolved = component.source.canonicalize().with_context(unreadable)?;
     let root = component.root.join(".").canonicalize().with_context(unreadable)?;
-    // A manifest may name a file elsewhere, as that of a workspace's target folder. A link in the project would
-    // publish a file that nobody sees in the manifest.
+    // A manifest may name a file elsewhere, and a build folder such as `target` may be a link to another disk. But if the
+    // file itself is a link out of the project, it publishes a file that nobody sees in the manifest.
     let is_named_inside = normal(&component.source).starts_with(normal(&component.root.join(".")));
     ensure!(
-        !is_named_inside || resolved.starts_with(&root),
+        !is_named_inside || !component.source.is_symlink() || resolved.starts_with(&root),
         "the source {path} of `{}` is a link to {}, which is outside of the application; copy the file, or name it in \
          the manifest",
         component.id,
