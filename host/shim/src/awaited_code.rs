@@ -4,7 +4,8 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,11 +21,16 @@ pub(super) struct AwaitedCode {
 }
 
 /// Compilations that are running. They end with the container.
-#[derive(Clone, Default)]
-pub(super) struct Running(Arc<Mutex<Progress>>);
+pub(super) struct Running {
+    progress: Arc<Progress>,
+    thread: JoinHandle<()>,
+}
 
 #[derive(Default)]
-struct Progress {
+struct Progress(Mutex<Compiler>);
+
+#[derive(Default)]
+struct Compiler {
     /// The process that compiles.
     process: Option<u32>,
     is_cancelled: bool,
@@ -59,13 +65,13 @@ impl AwaitedCode {
     /// # Errors
     /// If there can be no further thread.
     pub(super) fn start(self, mut log: ContainerLog) -> anyhow::Result<Running> {
-        let running = Running::default();
-        let progress = running.clone();
+        let progress = Arc::new(Progress::default());
+        let observed = Arc::clone(&progress);
         let compile = move || {
             for (file, compilation) in self.compilations {
                 let path = self.folder.join(file);
-                let code = compilation.run(&mut log, |process| progress.entered(process));
-                if progress.left() {
+                let code = compilation.run(&mut log, |process| observed.entered(process));
+                if observed.left() {
                     return;
                 }
                 // A link: all pods map the same file.
@@ -87,35 +93,48 @@ impl AwaitedCode {
                 }
             }
         };
-        std::thread::Builder::new().spawn(compile).context("cannot start a thread")?;
-        Ok(running)
+        let thread = std::thread::Builder::new().spawn(compile).context("cannot start a thread")?;
+        Ok(Running { progress, thread })
     }
 }
 
 impl Running {
-    /// Stops compiling.
-    pub(super) fn cancel(&self) {
-        let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.is_cancelled = true;
-        if let Some(process) = progress.process.take() {
+    /// Stops compiling, and waits until the compiler's process and cgroup are gone: the shim may end at any time after
+    /// its container.
+    pub(super) fn cancel(self) {
+        self.progress.cancel();
+        // It would have ended by a panic, which the log has.
+        let _ = self.thread.join();
+    }
+}
+
+impl Progress {
+    fn compiler(&self) -> MutexGuard<'_, Compiler> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cancel(&self) {
+        let mut compiler = self.compiler();
+        compiler.is_cancelled = true;
+        if let Some(process) = compiler.process.take() {
             kill(process);
         }
     }
 
     fn entered(&self, process: u32) {
-        let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if progress.is_cancelled {
+        let mut compiler = self.compiler();
+        if compiler.is_cancelled {
             kill(process);
         } else {
-            progress.process = Some(process);
+            compiler.process = Some(process);
         }
     }
 
     /// Notes that the process has ended, and returns whether it was cancelled.
     fn left(&self) -> bool {
-        let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.process = None;
-        progress.is_cancelled
+        let mut compiler = self.compiler();
+        compiler.process = None;
+        compiler.is_cancelled
     }
 }
 
