@@ -150,7 +150,7 @@ async fn fetch(
     }
     ensure!(
         pack::in_oci_notation(&hash.finalize()) == descriptor.digest,
-        "the content of the layer {} does not match its digest: it is damaged or has been changed",
+        "the content of the layer {} does not match its digest: it is damaged or has been changed; pull the image again",
         descriptor.digest
     );
     Ok(())

@@ -55,9 +55,10 @@ pub(super) fn to_release(component: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
             _ => None,
         };
         is_changed |= body.is_some();
-        let body = body.as_deref().unwrap_or(&component[range]);
+        // A module's range is the one that the file states, which may be longer than the file.
+        let original = component.get(range).context("it is cut short")?;
         renamed.push(id);
-        body.encode(&mut renamed);
+        body.as_deref().unwrap_or(original).encode(&mut renamed);
     }
     Ok(is_changed.then_some(renamed))
 }
@@ -89,4 +90,39 @@ fn rename(
         body.extend_from_slice(rest);
     }
     Ok(is_changed.then_some(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_release;
+
+    /// A component with a core module, and an import of the release candidate.
+    fn component() -> Vec<u8> {
+        wat::parse_str(
+            r#"(component
+                (core module (func (export "f")))
+                (import "wasi:http/types@0.3.0-rc-2026-03-15" (instance))
+            )"#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn an_import_of_the_release_candidate_gets_the_releases_name() {
+        let renamed = to_release(&component()).unwrap().unwrap();
+        assert!(String::from_utf8_lossy(&renamed).contains("wasi:http/types@0.3.0"));
+        assert!(!String::from_utf8_lossy(&renamed).contains("rc-2026"));
+        assert_eq!(to_release(&renamed).unwrap(), None);
+    }
+
+    #[test]
+    fn a_component_that_is_cut_short_anywhere_is_an_error_and_no_panic() {
+        let whole = component();
+        for length in 0..whole.len() {
+            // Between two sections, the rest is a component too.
+            let _ = to_release(&whole[..length]);
+        }
+        let module = whole.windows(4).rposition(|bytes| bytes == b"\0asm").unwrap();
+        assert!(to_release(&whole[..module + 8]).is_err());
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Instant, SystemTime};
 
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Body;
 use wasmtime_wasi_http::WasiBody;
 
@@ -50,7 +50,7 @@ impl Observation {
             metrics: Arc::clone(metrics),
             started: Instant::now(),
             method: request.method().clone(),
-            path: loggable(request.uri().path()),
+            path: loggable(target(request.uri())),
             client: connection.client.to_string(),
             request_id,
             span,
@@ -113,6 +113,14 @@ impl Drop for Observation {
             request_id = self.request_id.to_str().unwrap_or_default(),
             traceparent = self.traceparent.as_ref().and_then(|parent| parent.to_str().ok()),
         );
+    }
+}
+
+/// The path, or the authority of a CONNECT, which has no path.
+fn target(uri: &Uri) -> &str {
+    match (uri.path(), uri.authority()) {
+        ("", Some(authority)) => authority.as_str(),
+        (path, _) => path,
     }
 }
 

@@ -1,10 +1,13 @@
 //! The task service, version 2, that containerd calls over the shim's socket
 //! (<https://github.com/containerd/containerd/blob/main/core/runtime/v2/README.md>).
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use anyhow::anyhow;
 use containerd_shim::api::{
     ConnectRequest, ConnectResponse, CreateTaskRequest, CreateTaskResponse, DeleteRequest,
     DeleteResponse, Empty, ExecProcessRequest, KillRequest, PidsRequest, PidsResponse,
@@ -139,6 +142,13 @@ fn failed(error: &anyhow::Error) -> ttrpc::Error {
     rpc_error(ttrpc::Code::UNKNOWN, format!("{error:#}"))
 }
 
+/// The error for a fault of the shim itself.
+fn panicked(panic: &(dyn Any + Send)) -> anyhow::Error {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    anyhow!("the shim panicked, which is a fault of its own: please report it: {text}")
+}
+
 impl TaskService for Service {
     /// Errors in an image are found here, so that containerd, and `kubectl describe`, report them.
     fn create(
@@ -157,7 +167,10 @@ impl TaskService for Service {
             let reason = format!("the task {} already exists", request.id);
             return Err(rpc_error(ttrpc::Code::ALREADY_EXISTS, reason));
         }
-        let task = self.create_task(&request).map_err(|error| failed(&error))?;
+        // A panic would end this thread without a reply, for which containerd would wait for ever.
+        let created = catch_unwind(AssertUnwindSafe(|| self.create_task(&request)));
+        let created = created.unwrap_or_else(|panic| Err(panicked(&*panic)));
+        let task = created.map_err(|error| failed(&error))?;
         let pid = task.pid;
         self.tasks().insert(request.id.clone(), Arc::new(task));
         self.events.send(TaskCreate {
