@@ -9,7 +9,7 @@ use spotter_config::units::Time;
 use spotter_progress::print;
 use spotter_up::block_on;
 
-/// Ask the admin listener of a server on this machine whether it is ready
+/// Ask a server on this machine, through its admin listener, whether it is ready
 #[derive(Args)]
 pub(super) struct Health {
     /// The address that was given to `spotter up --admin`

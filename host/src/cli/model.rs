@@ -30,7 +30,7 @@ enum ModelCommand {
     Show(show::Show),
 }
 
-/// Describe an ONNX file, and print a first model.toml for it
+/// Describe an ONNX file, and print a draft of its model.toml
 #[derive(Args)]
 struct Inspect {
     /// The network

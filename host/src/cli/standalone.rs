@@ -14,10 +14,10 @@ pub(super) struct StandaloneArguments {
     /// Add this program, so that any container runtime runs the image
     #[arg(long)]
     pub(super) standalone: bool,
-    /// The static binary to add, instead of this program's own; repeat it for an image for several platforms
+    /// The static binary to add instead of this program; can be repeated, for an image with several platforms
     #[arg(long, value_name = "[PLATFORM=]PATH", requires = "standalone")]
     binary: Vec<BinaryPath>,
-    /// The processors that the compiled code in the image is for; on others, the container compiles it at each start
+    /// The processor level to compile for; on processors below it, the container compiles at each start
     #[arg(
         long,
         value_enum,

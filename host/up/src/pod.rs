@@ -99,7 +99,7 @@ async fn wait_for(compiled: &CompiledPaths) -> anyhow::Result<Waited> {
     Ok(Waited::CompiledPaths)
 }
 
-/// Where the shim writes why there will be no compiled code at this path.
+/// The file in which the shim records why it cannot compile the code for this path.
 #[must_use]
 pub fn failure_of(code: &Path) -> PathBuf {
     code.with_extension("error")

@@ -7,8 +7,8 @@ use spotter_server::proxies::{ForwardedHeaders, Proxies, Proxy};
 /// Which proxies are believed.
 #[derive(Args)]
 pub(crate) struct ProxyArguments {
-    /// Believe what a proxy at this address, in this network or behind the Unix socket (unix:) says of its clients; can
-    /// be repeated
+    /// Trust the headers in which a proxy at this address, in this network or behind the Unix socket (unix:) names its
+    /// clients; can be repeated
     #[arg(long, env = "SPOTTER_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     trusted_proxy: Vec<Proxy>,
     /// The headers by which trusted proxies name their clients

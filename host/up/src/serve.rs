@@ -49,7 +49,7 @@ pub struct Serve {
     /// The certificate's private key, in PEM format
     #[arg(long, env = "SPIN_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Serve only clients with a certificate of one of these authorities, in PEM format
+    /// Serve only clients with a certificate from one of the authorities in this file, in PEM format
     #[arg(long, env = "SPOTTER_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
     #[command(flatten)]
@@ -66,7 +66,7 @@ pub struct Serve {
     /// Set a value in the application's default key-value store; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     key_value: Vec<String>,
-    /// Run SQL statements on the application's default SQLite database first, or those in a file; can be repeated
+    /// Run this SQL statement, or those in a file, on the default SQLite database before serving; can be repeated
     #[arg(long, value_name = "STATEMENT|@FILE")]
     sqlite: Vec<String>,
     /// Do not log what components write to their standard streams
