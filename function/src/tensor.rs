@@ -10,7 +10,7 @@
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use half::f16;
-use image::{DynamicImage, RgbImage};
+use image::RgbImage;
 
 use crate::error::Error;
 use crate::model::{ChannelOrder, Element, Filter, Fit, Input, Layout, Position};
@@ -69,16 +69,11 @@ impl Placement {
 pub fn fit(picture: &Picture, input: &Input) -> Result<(Tensor, Placement), Error> {
     let upright = picture.upright_size();
     let (placement, inner) = placement_of(upright, input);
-    let (mut width, mut height) = (inner.width, inner.height);
-    if picture.is_sideways() {
-        std::mem::swap(&mut width, &mut height);
-    }
-    let resized = resize(picture.stored(), (width, height), input)?;
-    let mut resized = DynamicImage::ImageRgb8(resized);
-    resized.apply_orientation(picture.orientation());
+    let ImageSize { width, height } = picture.turned(inner);
+    let resized = picture.upright(resize(picture.stored(), (width, height), input)?);
     let canvas = match input.fit {
-        Fit::Stretch => resized.into_rgb8(),
-        Fit::Letterbox => letterbox(&resized.into_rgb8(), input),
+        Fit::Stretch => resized,
+        Fit::Letterbox => letterbox(&resized, input),
     };
     Ok((tensor(canvas, input), placement))
 }

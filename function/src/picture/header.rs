@@ -3,7 +3,7 @@
 use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageFormat};
 
-use super::{ImageSize, jpeg, webp};
+use super::{ImageSize, jpeg, orientation, webp};
 use crate::error::Error;
 
 /// What a picture's header says.
@@ -75,17 +75,11 @@ impl Header {
         let orientation = match &details {
             // Its decoder would parse the whole header again.
             FormatDetails::Jpeg(frame) => frame.orientation,
-            _ => orientation(&decoder.exif_metadata()?.unwrap_or_default()),
+            _ => orientation::from_exif(&decoder.exif_metadata()?.unwrap_or_default()),
         };
         let size = ImageSize { width, height };
         Ok(Self { format, size, orientation, colour: decoder.color_type(), details })
     }
-}
-
-/// The orientation in EXIF data. Some programs begin that of a WebP with the six bytes that belong only in a JPEG's.
-pub(super) fn orientation(exif: &[u8]) -> Orientation {
-    let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
-    Orientation::from_exif_chunk(tiff).unwrap_or(Orientation::NoTransforms)
 }
 
 /// The size of a GIF's first frame, from its image descriptor (GIF89a, section 20).

@@ -3,7 +3,7 @@
 
 use image::metadata::Orientation;
 
-use super::header;
+use super::orientation;
 use crate::error::Error;
 
 /// A JPEG's frame header, with what else precedes the first scan.
@@ -83,7 +83,7 @@ impl Frame {
     /// Takes what matters from a segment's content.
     fn segment(&mut self, marker: u8, content: &[u8]) {
         if marker == EXIF_SEGMENT && content.starts_with(b"Exif\0\0") {
-            self.orientation = header::orientation(content);
+            self.orientation = orientation::from_exif(content);
         }
         if !SOF_MARKERS.contains(&marker) {
             return;

@@ -4,12 +4,13 @@ mod decode;
 mod header;
 mod jpeg;
 mod limits;
+mod orientation;
 mod pixels;
 mod png;
 mod webp;
 
+use image::RgbImage;
 use image::metadata::Orientation;
-use image::{DynamicImage, RgbImage};
 use serde::Serialize;
 
 pub use decode::{decode, header, megapixels};
@@ -56,36 +57,24 @@ impl Picture {
         &self.stored
     }
 
-    /// The orientation that makes the stored pixels upright.
-    pub fn orientation(&self) -> Orientation {
-        self.orientation
-    }
-
-    /// Whether making the picture upright swaps its width and height.
-    pub fn is_sideways(&self) -> bool {
-        matches!(
-            self.orientation,
-            Orientation::Rotate90
-                | Orientation::Rotate270
-                | Orientation::Rotate90FlipH
-                | Orientation::Rotate270FlipH
-        )
+    /// Turns a size of stored pixels into that of the same pixels upright, and the other way round.
+    pub fn turned(&self, size: ImageSize) -> ImageSize {
+        orientation::turned(self.orientation, size)
     }
 
     /// Size of the upright picture.
     pub fn upright_size(&self) -> ImageSize {
         let (width, height) = self.stored.dimensions();
-        if self.is_sideways() {
-            ImageSize { width: height, height: width }
-        } else {
-            ImageSize { width, height }
-        }
+        self.turned(ImageSize { width, height })
+    }
+
+    /// Turns pixels upright that are oriented as the stored ones, such as a smaller copy of them.
+    pub fn upright(&self, pixels: RgbImage) -> RgbImage {
+        orientation::apply(self.orientation, pixels)
     }
 
     /// The upright pixels.
     pub fn into_upright(self) -> RgbImage {
-        let mut picture = DynamicImage::ImageRgb8(self.stored);
-        picture.apply_orientation(self.orientation);
-        picture.into_rgb8()
+        orientation::apply(self.orientation, self.stored)
     }
 }

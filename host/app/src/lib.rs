@@ -1,11 +1,11 @@
 //! An application: a manifest after validation.
 
+pub mod allowed_hosts;
 pub mod check;
 pub mod cidr;
 pub mod files;
 pub mod manifest;
 pub mod models;
-pub mod outbound;
 pub mod routes;
 pub mod triggers;
 pub mod variables;
@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
+use allowed_hosts::AllowedHosts;
 use files::FileEntry;
 use manifest::{Interruption, Manifest};
 use models::{ModelFolders, NnEngine};
-use outbound::AllowedHosts;
 use routes::{Pattern, RouteTable, StaticReply, Target};
 use triggers::{HttpTrigger, Route};
 use variables::{MissingVariable, VariableSources};

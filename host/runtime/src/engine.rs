@@ -16,12 +16,12 @@ use super::key_value::{self, KeyValueDatabase};
 use super::key_value_3;
 use super::loaded::{LoadedComponent, ServiceChainingCell, SharedResources};
 use super::neural_network::{self, NnGrant};
-use super::outbound::{MAX_OUTBOUND_CONNECTIONS, ServiceChaining};
+use super::outbound_http::{MAX_OUTBOUND_CONNECTIONS, ServiceChaining};
 use super::redis;
 use super::sqlite::{self, SqliteDatabases};
 use super::state::InstanceState;
 use super::variables;
-use super::{checked, compiled, portable, refused};
+use super::{checked, code_cache, portable, refused};
 use spotter_app::manifest::Interruption;
 use spotter_app::models::NnEngine;
 use spotter_app::{Component, check};
@@ -149,14 +149,14 @@ impl Runtime {
             }
         };
         let compiled = match &component.compiled {
-            Some(file) => match compiled::open(&executor.engine, file) {
+            Some(file) => match code_cache::open(&executor.engine, file) {
                 Ok(compiled) => compiled,
                 Err(reason) => portable::compile_here(&executor.engine, component, &reason)?,
             },
-            None => match compiled::get(&executor.engine, &component.source) {
+            None => match code_cache::get(&executor.engine, &component.source) {
                 // It was checked before it was compiled.
                 Ok(Some(compiled)) => compiled,
-                _ => compiled::load(&executor.engine, &checked::component(component)?, id)?,
+                _ => code_cache::load(&executor.engine, &checked::component(component)?, id)?,
             },
         };
         let uses_nn =

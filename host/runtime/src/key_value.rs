@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
-pub(super) use super::database::KeyValueDatabase;
-use super::database::OpenStore;
+pub(super) use super::key_value_database::KeyValueDatabase;
+use super::key_value_database::OpenStore;
 
 mod spin {
     wasmtime::component::bindgen!({
@@ -25,7 +25,7 @@ mod spin {
             }
             world imports { import key-value; }
         ",
-        with: { "fermyon:spin/key-value.store": crate::database::OpenStore },
+        with: { "fermyon:spin/key-value.store": crate::key_value_database::OpenStore },
         imports: { default: async | trappable },
     });
 }
@@ -67,7 +67,7 @@ mod wasi {
             world imports { import store; import batch; import atomics; }
         ",
         with: {
-            "wasi:keyvalue/store.bucket": crate::database::OpenStore,
+            "wasi:keyvalue/store.bucket": crate::key_value_database::OpenStore,
             "wasi:keyvalue/atomics.cas": crate::key_value_batch::Comparison,
         },
         imports: { default: async | trappable },

@@ -11,8 +11,8 @@ use wasmtime::component::{
     StreamResult, VecBuffer,
 };
 
-use super::database::OpenStore;
 use super::key_value::{KeyValue, KeyValueView, OpenError};
+use super::key_value_database::OpenStore;
 
 // As in the WIT of Spin's Rust SDK 7.0.0.
 mod bindings {
@@ -32,7 +32,7 @@ mod bindings {
             }
             world imports { import key-value; }
         ",
-        with: { "spin:key-value/key-value.store": crate::database::OpenStore },
+        with: { "spin:key-value/key-value.store": crate::key_value_database::OpenStore },
         imports: { default: trappable },
     });
 }

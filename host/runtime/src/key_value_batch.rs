@@ -3,9 +3,9 @@
 use blake3::Hash;
 use wasmtime::component::Resource;
 
-use super::database::OpenStore;
 use super::key_value::atomics::{self, CasError};
 use super::key_value::{KeyValueView, WasiError, batch};
+use super::key_value_database::OpenStore;
 
 /// What the values of one call may have together, in bytes.
 const MAX_VALUES_BYTES: usize = 16 << 20;

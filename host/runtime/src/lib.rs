@@ -1,17 +1,18 @@
 //! Runs components: the engine, the cache of compiled code, and a fresh instance for each request.
 
 pub mod checked;
-pub mod compiled;
-mod database;
+pub mod code_cache;
 pub mod engine;
 pub mod guest_log;
 pub mod handler;
 mod key_value;
 mod key_value_3;
 mod key_value_batch;
+mod key_value_database;
 pub mod loaded;
+mod memory_limit;
 mod neural_network;
-pub mod outbound;
+pub mod outbound_http;
 mod outbound_tcp;
 pub mod portable;
 mod redis;

@@ -10,17 +10,18 @@ use wasmtime_wasi::{FsPerms, WasiCtx};
 use super::guest_log::GuestLog;
 use super::handler::Handler;
 use super::key_value::{KeyValueDatabase, KeyValueGrant};
+use super::memory_limit::MemoryLimit;
 use super::neural_network::NnGrant;
-use super::outbound::{BodyMemory, Outbound, ServiceChaining};
+use super::outbound_http::{BodyMemory, Outbound, ServiceChaining};
 use super::outbound_tcp::{self, OutboundTcp};
 use super::sqlite::{SqliteDatabases, SqliteGrant};
-use super::state::{self, Grants, InstanceState, MemoryLimit};
+use super::state::{self, Grants, InstanceState};
 use super::usage::Usage;
 use super::variables::Variables;
 use spotter_app::Component;
+use spotter_app::allowed_hosts::AllowedHosts;
 use spotter_app::files::{self, Staged};
 use spotter_app::manifest::Interruption;
-use spotter_app::outbound::AllowedHosts;
 use spotter_config::Limits;
 
 /// The most random bytes that a guest gets in one call.

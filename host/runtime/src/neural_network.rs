@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
-use super::state::{CpuLimitExceeded, MemoryLimit};
+use super::memory_limit::MemoryLimit;
+use super::state::CpuLimitExceeded;
 use spotter_nn::{ComputeError, ElementType, Graph, NamedTensor, NnMetrics, Tensor};
 
 mod bindings {

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use wasmtime_wasi::sockets::SocketAddrUse;
 
-use spotter_app::outbound::{AllowedHosts, Permission, is_public};
+use spotter_app::allowed_hosts::{AllowedHosts, Permission, is_public};
 
 /// How long a component waits for a server to accept a connection, or for a name to be resolved.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
+use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::key_value::{KeyValueGrant, KeyValueView};
+use super::memory_limit::MemoryLimit;
 use super::neural_network::{NnGrant, NnView};
-use super::outbound::Outbound;
+use super::outbound_http::Outbound;
 use super::outbound_tcp::OutboundTcp;
 use super::redis::RedisView;
 use super::sqlite::{SqliteGrant, SqliteView};
@@ -75,12 +76,6 @@ const MAX_FIELD_BYTES: usize = 64 << 10;
 const MAX_CONCURRENT: usize = 16 << 10;
 /// The most that a guest may pass to the host in one call, in bytes.
 const MAX_CALL_BYTES: usize = 16 << 20;
-/// How many core modules one instance may consist of, and how many memories and tables they may have.
-const MAX_CORE_INSTANCES: usize = 32;
-const MAX_MEMORIES: usize = 4;
-const MAX_TABLES: usize = 32;
-/// What an element of a table takes, in bytes.
-const TABLE_ELEMENT_BYTES: u64 = size_of::<usize>() as u64;
 
 impl InstanceState {
     /// The state of a new instance with this WASI context and these grants.
@@ -148,7 +143,7 @@ impl InstanceState {
 
     /// Whether the guest was refused memory beyond its limit.
     pub fn memory_limit_was_hit(&self) -> bool {
-        self.memory.exceeded
+        self.memory.is_exceeded()
     }
 }
 
@@ -166,95 +161,4 @@ pub(super) fn limit_cpu(
         // Let the server's own tasks and other guests run.
         Ok(UpdateDeadline::Yield(1))
     });
-}
-
-/// Limits the total size of an instance's memories and tables (a component may have several), and of the tensors that
-/// the host holds for it.
-pub(super) struct MemoryLimit {
-    limit_bytes: u64,
-    total: u64,
-    exceeded: bool,
-    usage: Arc<Usage>,
-}
-
-impl MemoryLimit {
-    pub(super) fn new(limit_bytes: u64, usage: Arc<Usage>) -> Self {
-        Self { limit_bytes, total: 0, exceeded: false, usage }
-    }
-
-    /// What the instance uses, which this limit records the memory of.
-    pub(super) fn usage(&self) -> &Usage {
-        &self.usage
-    }
-
-    /// Subtracts `bytes` that [`MemoryLimit::grow`] added.
-    pub(super) fn shrink(&mut self, bytes: u64) {
-        self.total = self.total.saturating_sub(bytes);
-    }
-
-    /// Adds `bytes`, if the limit allows it.
-    pub(super) fn grow(&mut self, bytes: u64) -> bool {
-        let total = self.total.saturating_add(bytes);
-        if total > self.limit_bytes {
-            self.exceeded = true;
-            return false;
-        }
-        self.total = total;
-        self.usage.record_memory(total);
-        true
-    }
-}
-
-impl ResourceLimiter for MemoryLimit {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(self.grow(desired.saturating_sub(current) as u64))
-    }
-
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let elements = desired.saturating_sub(current) as u64;
-        Ok(self.grow(elements.saturating_mul(TABLE_ELEMENT_BYTES)))
-    }
-
-    fn instances(&self) -> usize {
-        MAX_CORE_INSTANCES
-    }
-
-    fn memories(&self) -> usize {
-        MAX_MEMORIES
-    }
-
-    fn tables(&self) -> usize {
-        MAX_TABLES
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{MemoryLimit, Usage};
-    use wasmtime::ResourceLimiter;
-
-    #[test]
-    fn memories_and_tables_count_together() {
-        let mut limit = MemoryLimit::new(1 << 20, Usage::start());
-        assert!(limit.memory_growing(0, 512 << 10, None).unwrap());
-        // 64 Ki elements of eight bytes each.
-        assert!(limit.table_growing(0, 64 << 10, None).unwrap());
-        assert!(!limit.exceeded);
-        assert!(!limit.table_growing(64 << 10, (64 << 10) + 1, None).unwrap());
-        assert!(!limit.memory_growing(512 << 10, 576 << 10, None).unwrap());
-        assert!(limit.exceeded);
-        limit.shrink(64 << 10);
-        assert!(limit.grow(64 << 10));
-        assert!(!limit.grow(1));
-    }
 }

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::Server;
-use super::min_rate::MinRateStream;
+use super::write_timeout::MinRateStream;
 
 /// How many connections may be open at once.
 const MAX_ADMIN_CONNECTIONS: usize = 32;

@@ -15,13 +15,13 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::connection_timeouts::{ActiveRequest, Activity, DRAIN_TIMEOUT, TimedStream};
 use super::fault::Fault;
-use super::min_rate::MinRateStream;
+use super::http2_write_timeout::StallDetectingBody;
 use super::protocol::{self, Protocol, Rewind};
 use super::proxies::Proxies;
 use super::socket::{self, Stream};
-use super::stalled_reply::StallDetectingBody;
-use super::timed_stream::{ActiveRequest, Activity, DRAIN_TIMEOUT, TimedStream};
+use super::write_timeout::MinRateStream;
 use super::{ConnectionInfo, Scheme, Server, forwarded, proxy_protocol};
 
 /// What a listener does with its connections.

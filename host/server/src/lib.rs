@@ -6,36 +6,38 @@ pub mod address;
 pub mod admin;
 pub mod admission;
 pub mod blocks;
-pub mod body;
+pub mod body_limits;
 mod connection;
+pub mod connection_timeouts;
 pub mod deadline;
 mod descriptors;
 pub mod fault;
 pub mod forwarded;
 pub mod guest;
 pub mod host_header;
+pub mod http2_write_timeout;
 pub mod label;
 pub mod listener;
 pub mod metrics;
-pub mod min_rate;
 pub mod observe;
+pub mod observed_body;
 pub mod permit;
 pub mod protocol;
 pub mod proxies;
 pub mod proxy_protocol;
 pub mod relay;
+pub mod request_body;
 mod scheduler;
 mod seated;
+pub mod signals;
 pub mod socket;
 pub mod spin_headers;
-pub mod stalled_reply;
-pub mod timed_stream;
 pub mod tls;
 pub mod traces;
 pub mod unix_socket;
-pub mod upload;
 pub mod upload_memory;
 mod watchdog;
+pub mod write_timeout;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -49,7 +51,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use address::Address;
 use admission::Admission;
-use body::{ExceededLimit, LimitedBody};
+use body_limits::{ExceededLimit, LimitedBody};
 use fault::Fault;
 use guest::{Call, Guests};
 use metrics::Metrics;
@@ -58,7 +60,7 @@ use spotter_app::App;
 use spotter_app::routes::{Match, Target};
 use spotter_config::Limits;
 use spotter_runtime::Runtime;
-use spotter_runtime::outbound::{ChainedRequest, ServiceChaining};
+use spotter_runtime::outbound_http::{ChainedRequest, ServiceChaining};
 use traces::Traces;
 use upload_memory::UploadMemory;
 
@@ -266,7 +268,7 @@ impl Server {
         hops: u32,
     ) -> Result<Response<WasiBody>, Fault> {
         let component = self.runtime.component(id).ok_or(Fault::NotLoaded)?;
-        body::check_length(request.headers(), &self.limits)?;
+        body_limits::check_length(request.headers(), &self.limits)?;
         self.admission.check(id, hops)?;
         spin_headers::add(&mut request, found, connection)?;
         let exceeded = ExceededLimit::default();
@@ -274,7 +276,7 @@ impl Server {
         let body = LimitedBody::new(body, &self.limits, Arc::clone(&exceeded));
         let memory = self.uploads.with_header(&parts.headers);
         let start_early = || self.admission.acquire_early(id, hops);
-        let received = upload::receive(body, &self.limits, &memory, start_early).await?;
+        let received = request_body::receive(body, &self.limits, &memory, start_early).await?;
         let request = Request::from_parts(parts, received.body);
         let permit = match received.permit {
             Some(permit) => permit,

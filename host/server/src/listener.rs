@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 use super::connection::{self, Listened};
 use super::proxies::Proxies;
+use super::signals::{SignalAction, Signals};
 use super::socket::Socket;
 use super::tls::Certificate;
 use super::{Server, descriptors};
@@ -45,49 +45,6 @@ pub async fn bind_free(first: SocketAddr) -> anyhow::Result<TcpListener> {
         }
     }
     bail!("{first} and the next ports are in use; choose another address with --listen")
-}
-
-/// The signals that the server handles.
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-/// What a signal asks for.
-pub enum SignalAction {
-    /// SIGTERM or SIGINT.
-    Stop,
-    /// SIGHUP: to read the certificate again.
-    Reload,
-}
-
-impl Signals {
-    /// Installs handlers, so that these signals no longer terminate the process.
-    ///
-    /// # Errors
-    /// If the system refuses to install a handler.
-    pub fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).context("cannot receive SIGTERM")?,
-            interrupt: signal(SignalKind::interrupt()).context("cannot receive SIGINT")?,
-            hangup: signal(SignalKind::hangup()).context("cannot receive SIGHUP")?,
-        })
-    }
-
-    /// Waits for the next signal.
-    pub async fn next(&mut self) -> SignalAction {
-        tokio::select! {
-            _ = self.terminate.recv() => SignalAction::Stop,
-            _ = self.interrupt.recv() => SignalAction::Stop,
-            _ = self.hangup.recv() => SignalAction::Reload,
-        }
-    }
-
-    /// Waits for the next signal to stop.
-    pub async fn stop(&mut self) {
-        while let SignalAction::Reload = self.next().await {}
-    }
 }
 
 /// The socket of the public listener.

@@ -10,9 +10,9 @@ use hyper::body::Body;
 use wasmtime_wasi_http::WasiBody;
 
 use super::ConnectionInfo;
-use super::body::{BodyState, ObservedBody, PolledFrame};
 use super::label::LabelValue;
 use super::metrics::{Metrics, RequestLabels, seconds};
+use super::observed_body::{BodyState, ObservedBody, PolledFrame};
 use super::traces::RequestSpan;
 
 /// The header that identifies a request in the log, to the client and to the guest.

@@ -14,8 +14,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::body::PolledFrame;
 use super::deadline::Deadline;
+use super::observed_body::PolledFrame;
 use spotter_config::Limits;
 
 /// The memory budget for buffered replies: in all, and for each.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use spotter_app::Component;
 use spotter_app::manifest::Interruption;
 use spotter_config::Limits;
-use spotter_runtime::{checked, compiled, engine};
+use spotter_runtime::{checked, code_cache, engine};
 use zygote::Zygote;
 
 use super::container_log::ContainerLog;
@@ -43,7 +43,7 @@ impl Code {
     pub(super) fn of(component: &Component, pod: Option<PodCgroup>) -> anyhow::Result<Self> {
         let (source, interruption) = (checked::component(component)?, component.interruption);
         let compiler = engine::compiler(&Limits::default(), interruption)?;
-        if let Some(code) = compiled::find(&compiler, &source)? {
+        if let Some(code) = code_cache::find(&compiler, &source)? {
             return Ok(Self::Cached(code));
         }
         let needed = std::fs::metadata(&source)?.len().saturating_mul(COMPILE_BYTES_PER_WASM_BYTE);
@@ -94,7 +94,7 @@ fn compile(job: Compilation) -> Result<PathBuf, String> {
             cgroup.join()?;
         }
         let compiler = engine::compiler(&Limits::default(), job.interruption)?;
-        compiled::compile(&compiler, &job.source, &job.id)
+        code_cache::compile(&compiler, &job.source, &job.id)
     };
     compile().map_err(|error| format!("{error:#}"))
 }

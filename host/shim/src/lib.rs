@@ -9,13 +9,14 @@ pub mod cgroups;
 mod compile;
 pub mod container;
 pub mod container_log;
+pub mod executor;
 pub mod image;
+pub mod oom;
 pub mod plan;
 pub mod pod_cgroup;
 pub mod service;
+pub mod stats;
 pub mod task;
-pub mod usage;
-pub mod workload;
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};

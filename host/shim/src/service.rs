@@ -26,8 +26,8 @@ use containerd_shim::{ExitSignal, Task as TaskService, TtrpcContext, TtrpcResult
 
 use super::container::SignalTarget;
 use super::plan::ContainerRequest;
+use super::stats;
 use super::task::{ExitReason, Task, TaskStatus};
-use super::usage;
 
 /// The tasks of one pod.
 pub struct Service {
@@ -275,7 +275,7 @@ impl TaskService for Service {
         if task.status() == TaskStatus::Stopped {
             return Err(rpc_error(ttrpc::Code::NOT_FOUND, "the process has ended"));
         }
-        let used = usage::of(task.pid).map_err(|error| failed(&error))?;
+        let used = stats::of(task.pid).map_err(|error| failed(&error))?;
         Ok(StatsResponse { stats: Some(used).into(), ..StatsResponse::default() })
     }
 

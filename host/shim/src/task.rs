@@ -10,8 +10,8 @@ use containerd_shim::util::timestamp;
 use super::awaited_code;
 use super::container::Container;
 use super::container_log::ContainerLog;
+use super::oom::OomKills;
 use super::plan::{ContainerRequest, Plan};
-use super::usage::OomKills;
 
 /// The exit status of a process that was killed with SIGKILL.
 pub const EXIT_STATUS_SIGKILL: u32 = 128 + 9;

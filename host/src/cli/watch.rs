@@ -16,7 +16,7 @@ use super::build::ToolchainArguments;
 use spotter_app::App;
 use spotter_app::models::NnEngine;
 use spotter_progress::say;
-use spotter_server::listener::Signals;
+use spotter_server::signals::Signals;
 use spotter_up::AppArguments;
 
 /// Build and serve an application, and do so again after every change to its sources

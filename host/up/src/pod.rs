@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Parser;
 
-use spotter_server::listener::Signals;
+use spotter_server::signals::Signals;
 use spotter_server::tls::choose_cryptography;
 
 use crate::serve::{CompiledPaths, Serve};

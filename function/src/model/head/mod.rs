@@ -2,15 +2,16 @@
 //! tensors into candidates.
 
 mod boxes;
+mod boxes_scores;
 mod check;
 #[cfg(feature = "embedded")]
 mod check_values;
 mod detr;
 mod end_to_end;
-mod objectness;
-mod separate;
 mod ssd;
-mod transposed;
+mod yolov5;
+mod yolov8;
+mod yolox;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -47,7 +48,7 @@ pub enum Head {
     /// YOLOX: `[N, 5 + C]`, boxes as offsets within the cells of a grid for each stride, objectness, then scores.
     Yolox {
         output: String,
-        #[serde(default = "objectness::strides")]
+        #[serde(default = "yolox::strides")]
         strides: Vec<u32>,
     },
     /// YOLOv10, YOLO26: `[N, 6]`, corners, score, class. There is nothing left to suppress.
@@ -149,7 +150,7 @@ impl Head {
             Self::Yolov8 { output } => vec![floats(output, [Is(4 + labels), Boxes])],
             Self::Yolov5 { output } => vec![floats(output, [Boxes, Is(5 + labels)])],
             Self::Yolox { output, strides } => {
-                let cells = Is(objectness::cells(strides, input));
+                let cells = Is(yolox::cells(strides, input));
                 vec![floats(output, [cells, Is(5 + labels)])]
             }
             Self::EndToEnd { output, .. } => vec![floats(output, [Boxes, Is(6)])],
@@ -174,25 +175,23 @@ impl Head {
     ) -> Box<dyn Decoder + 'o> {
         let pixels = BoxUnit::Pixels.scale(input);
         match self {
-            Self::BoxesScores { box_format, .. } => Box::new(separate::Separate {
+            Self::BoxesScores { box_format, .. } => Box::new(boxes_scores::BoxesScores {
                 boxes: outputs.values(0),
                 scores: outputs.values(1),
                 columns: labels,
                 format: *box_format,
             }),
-            Self::Yolov8 { .. } => {
-                Box::new(transposed::Transposed::new(outputs.values(0), labels, pixels))
-            }
-            Self::Yolov5 { .. } => Box::new(objectness::Objectness {
+            Self::Yolov8 { .. } => Box::new(yolov8::Yolov8::new(outputs.values(0), labels, pixels)),
+            Self::Yolov5 { .. } => Box::new(yolov5::Objectness {
                 rows: outputs.values(0),
                 columns: labels,
                 grid: None,
                 scale: pixels,
             }),
-            Self::Yolox { strides, .. } => Box::new(objectness::Objectness {
+            Self::Yolox { strides, .. } => Box::new(yolov5::Objectness {
                 rows: outputs.values(0),
                 columns: labels,
-                grid: Some(objectness::Grid::new(strides, input)),
+                grid: Some(yolox::Grid::new(strides, input)),
                 scale: pixels,
             }),
             Self::EndToEnd { box_unit, .. } => Box::new(end_to_end::EndToEnd {

@@ -23,7 +23,7 @@ use binary::{Binary, Platform};
 use spotter_app::App;
 use spotter_app::manifest::{Interruption, Manifest};
 use spotter_progress::Step;
-use spotter_runtime::compiled;
+use spotter_runtime::code_cache;
 use spotter_runtime::portable::{self, CpuLevel};
 
 /// The user and group that distributions without a shell use for "not root".
@@ -239,7 +239,7 @@ fn compiled(app: &App, binaries: &[Binary], level: CpuLevel) -> anyhow::Result<O
     for (id, component) in &app.components {
         let step = Step::start(format!("Compiling `{id}` for the image"));
         let code = portable::compile(component, level)?;
-        let name = compiled::file_name(&component.source).with_context(|| format!("`{id}`"))?;
+        let name = code_cache::file_name(&component.source).with_context(|| format!("`{id}`"))?;
         append(&mut tar, &format!("{COMPILED}/{name}"), &code)?;
         step.done(format!("Compiled `{id}` for the image"));
     }

@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
 
-use spotter_app::outbound::{
+use spotter_app::allowed_hosts::{
     AllowedHosts, Permission, default_port, is_chained_host, is_public, sibling_id,
 };
 use spotter_config::limits::MAX_HOPS;

@@ -4,14 +4,14 @@ use super::boxes::{self, BoxFormat};
 use super::{Candidate, Decoder, Filter};
 
 /// Boxes `[N, 4]` in fractions of the input, and scores `[N, C]`.
-pub(super) struct Separate<'o> {
+pub(super) struct BoxesScores<'o> {
     pub(super) boxes: &'o [f32],
     pub(super) scores: &'o [f32],
     pub(super) columns: usize,
     pub(super) format: BoxFormat,
 }
 
-impl Decoder for Separate<'_> {
+impl Decoder for BoxesScores<'_> {
     fn candidates(&self, filter: &Filter, found: &mut dyn FnMut(Candidate)) {
         for (anchor, scores) in self.scores.chunks_exact(self.columns.max(1)).enumerate() {
             // Few boxes have any such score. A sum without a branch is computed in vectors.
@@ -39,11 +39,11 @@ impl Decoder for Separate<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BoxFormat, Candidate, Decoder, Filter, Separate};
+    use super::{BoxFormat, BoxesScores, Candidate, Decoder, Filter};
 
     #[test]
     fn scores_of_wanted_columns_are_found_with_their_boxes() {
-        let head = Separate {
+        let head = BoxesScores {
             boxes: &[0.5, 0.5, 0.2, 0.4, 0.0, 0.0, 1.0, 1.0],
             scores: &[0.1, 0.9, 0.8, 0.7],
             columns: 2,

@@ -7,14 +7,14 @@ use super::boxes::{BoxFormat, scaled};
 use super::{Candidate, Decoder, Filter};
 
 /// `[4 + C, N]`: x, y, width and height in pixels of the input, then a row for each class.
-pub(super) struct Transposed<'o> {
+pub(super) struct Yolov8<'o> {
     boxes: &'o [f32],
     scores: &'o [f32],
     anchors: usize,
     scale: (f32, f32),
 }
 
-impl<'o> Transposed<'o> {
+impl<'o> Yolov8<'o> {
     pub(super) fn new(values: &'o [f32], columns: usize, scale: (f32, f32)) -> Self {
         let anchors = values.len() / (4 + columns);
         let (boxes, scores) = values.split_at(4 * anchors);
@@ -22,7 +22,7 @@ impl<'o> Transposed<'o> {
     }
 }
 
-impl Decoder for Transposed<'_> {
+impl Decoder for Yolov8<'_> {
     fn candidates(&self, filter: &Filter, found: &mut dyn FnMut(Candidate)) {
         let rows = self.scores.chunks_exact(self.anchors.max(1));
         for (column, row) in rows.enumerate() {
@@ -50,7 +50,7 @@ impl Decoder for Transposed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Candidate, Decoder, Filter, Transposed};
+    use super::{Candidate, Decoder, Filter, Yolov8};
 
     #[test]
     fn a_column_is_a_box_and_a_row_a_class() {
@@ -63,7 +63,7 @@ mod tests {
             0.9, 0.2, 0.6, // the first class
             0.1, 0.7, 0.0, // the second
         ];
-        let head = Transposed::new(&values, 2, (1.0 / 128.0, 1.0 / 64.0));
+        let head = Yolov8::new(&values, 2, (1.0 / 128.0, 1.0 / 64.0));
         let mut found = Vec::new();
         let filter = Filter { min_confidence: 0.5, wanted: &[true, true] };
         head.candidates(&filter, &mut |candidate| found.push(candidate));

@@ -1,5 +1,4 @@
-//! Body wrappers: [`LimitedBody`] enforces limits on a request's size and pauses, [`ObservedBody`] shows each
-//! frame to a callback.
+//! Limits on a request's body: its size, and the pauses in it.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -9,12 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
-use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, SizeHint};
+use hyper::body::{Body, SizeHint};
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::fault::Fault;
+use super::observed_body::PolledFrame;
 use spotter_config::Limits;
 
 /// Set by a body that exceeded a limit, read by the code that replies to the request.
@@ -79,48 +78,6 @@ impl Body for LimitedBody {
             }
         }
         Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// The result of [`Body::poll_frame`].
-pub type PolledFrame = Poll<Option<Result<Frame<Bytes>, Error>>>;
-
-/// Whether a body has more frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyState {
-    Streaming,
-    Ended,
-}
-
-/// A body that passes each polled frame through `watch`.
-pub struct ObservedBody<F> {
-    body: WasiBody,
-    watch: F,
-}
-
-impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Send + Unpin + 'static> ObservedBody<F> {
-    /// Wraps a body.
-    pub fn wrap(body: WasiBody, watch: F) -> WasiBody {
-        Self { body, watch }.boxed_unsync()
-    }
-}
-
-impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Unpin> Body for ObservedBody<F> {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> PolledFrame {
-        let step = Pin::new(&mut self.body).poll_frame(context);
-        let is_end = matches!(step, Poll::Ready(None)) || self.body.is_end_stream();
-        (self.watch)(step, if is_end { BodyState::Ended } else { BodyState::Streaming })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -17,8 +17,9 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::admission::EarlyStart;
 use super::blocks::Blocks;
-use super::body::{LimitedBody, PolledFrame};
+use super::body_limits::LimitedBody;
 use super::fault::Fault;
+use super::observed_body::PolledFrame;
 use super::permit::Permit;
 use super::upload_memory::{Upload, UploadMemory, UploadPermit};
 use spotter_config::Limits;
@@ -152,7 +153,7 @@ impl Body for ReceivedBody {
 #[cfg(test)]
 mod tests {
     use super::{Arc, UploadMemory, WasiBody, receive};
-    use crate::body::{ExceededLimit, LimitedBody};
+    use crate::body_limits::{ExceededLimit, LimitedBody};
     use crate::fault::{Fault, full};
     use http_body_util::BodyExt;
     use spotter_config::Limits;
