@@ -19,12 +19,13 @@ use spotter_app::manifest::Manifest;
 use spotter_app::{App, Component, check, files};
 use spotter_nn as nn;
 
-/// The configuration and layers of an image.
+/// The configuration and layers of an image, and the annotations of its manifest.
 pub struct Package {
     pub config: Config,
     pub layers: Vec<ImageLayer>,
 }
 
+    pub annotations: BTreeMap<String, String>,
 /// Packs an application in the format of `spin registry push`.
 ///
 /// # Errors
@@ -47,7 +48,7 @@ pub fn application(manifest: Manifest, app: &App) -> anyhow::Result<Package> {
         "rootfs": {"type": "layers", "diff_ids": layers.in_order()},
     });
     let config = Config::new(config.to_string(), CONFIG_MEDIA_TYPE.to_owned(), None);
-    Ok(Package { config, layers: layers.layers })
+    Ok(Package { config, layers: layers.layers, annotations: BTreeMap::new() })
 }
 
 /// Packs an application's only component as a WebAssembly OCI artifact
@@ -82,7 +83,7 @@ pub fn artifact(app: &App) -> anyhow::Result<Package> {
         "component": {"exports": [], "imports": []},
     });
     let config = Config::new(config.to_string(), WASM_CONFIG_MEDIA_TYPE.to_owned(), None);
-    Ok(Package { config, layers: layers.layers })
+    Ok(Package { config, layers: layers.layers, annotations: BTreeMap::new() })
 }
 
 fn read(component: &Component) -> anyhow::Result<Vec<u8>> {
