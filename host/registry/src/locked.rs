@@ -255,6 +255,9 @@ fn lock_trigger(number: usize, trigger: HttpTrigger) -> LockedTrigger {
         }
         config.insert("static_response".into(), fixed);
     }
+    if let Some(executor) = &trigger.executor {
+        config.insert("executor".into(), json!(executor));
+    }
     LockedTrigger {
         id: trigger.id.unwrap_or_else(|| format!("trigger--{number}")),
         trigger_type: "http".into(),

@@ -16,16 +16,18 @@ use super::{
     WASM_LAYER_MEDIA_TYPE, WASM_MEDIA_TYPE,
 };
 use spotter_app::manifest::Manifest;
+use spotter_app::triggers::Executor;
 use spotter_app::{App, Component, check, files};
 use spotter_nn as nn;
+use spotter_runtime::checked;
 
 /// The configuration and layers of an image, and the annotations of its manifest.
 pub struct Package {
     pub config: Config,
     pub layers: Vec<ImageLayer>,
+    pub annotations: BTreeMap<String, String>,
 }
 
-    pub annotations: BTreeMap<String, String>,
 /// Packs an application in the format of `spin registry push`.
 ///
 /// # Errors
@@ -34,7 +36,7 @@ pub fn application(manifest: Manifest, app: &App) -> anyhow::Result<Package> {
     let mut layers = Layers::default();
     let mut contents = BTreeMap::new();
     for (id, component) in app.components.iter().chain(&app.idle) {
-        let source = layers.add(read(component)?, WASM_LAYER_MEDIA_TYPE);
+        let source = layers.add(whole(component)?, WASM_LAYER_MEDIA_TYPE);
         let files = add_files(component, &mut layers).with_context(|| format!("`{id}`"))?;
         let models = add_models(component, &mut layers).with_context(|| format!("`{id}`"))?;
         contents.insert(id.clone(), ComponentContent { source, files, models });
@@ -74,8 +76,13 @@ pub fn artifact(app: &App) -> anyhow::Result<Package> {
         "`{}` uses models of the host, but an artifact cannot contain any; push without --artifact",
         component.id
     );
+    ensure!(
+        component.executor == Executor::Http,
+        "`{}` has the executor `wagi`, which an artifact cannot name; push without --artifact",
+        component.id
+    );
     let mut layers = Layers::default();
-    layers.add(read(component)?, WASM_MEDIA_TYPE);
+    layers.add(whole(component)?, WASM_MEDIA_TYPE);
     let config = json!({
         "architecture": "wasm",
         "os": "wasip2",
@@ -109,6 +116,19 @@ fn read(component: &Component) -> anyhow::Result<Vec<u8>> {
         component.id
     );
     Ok(bytes)
+}
+
+/// The content of a component: its file, or, if it has dependencies, the component that contains them.
+fn whole(component: &Component) -> anyhow::Result<Vec<u8>> {
+    if component.dependencies.is_empty() {
+        return read(component);
+    }
+    let sources = component.dependencies.iter().map(|dependency| &dependency.source);
+    for source in sources.chain([&component.source]) {
+        read(&Component { source: source.clone(), ..component.clone() })?;
+    }
+    let path = checked::component(component)?;
+    std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// A path without `.` and `..`, as it is written.
