@@ -38,6 +38,7 @@ mod proxies;
 mod quotas;
 mod roboflow;
 mod several_models;
+mod runtime_config;
 mod shutdown;
 mod sockets;
 mod specification;
