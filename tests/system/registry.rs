@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Stdio;
 
+use spotter_tests::application::Application;
 use spotter_tests::home::{assert_ran, command_in, run_in};
 use spotter_tests::registry::Registry;
 use spotter_tests::server::Server;
@@ -161,6 +162,49 @@ fn spins_spelling_pushes_builds_annotates_and_pulls() {
     assert_ran(&pulled);
     assert_eq!(stdout(&pulled), stdout(&pushed));
 }
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn commands_and_composed_components_run_from_the_registry() {
+    let registry = Registry::start(None);
+    let home = tempfile::tempdir().expect("a folder");
+    let reference = registry.reference("team/composed:1");
+    let application = Application::new(COMPOSED_AND_COMMAND);
+    let mut push = command_in(home.path());
+    push.current_dir(application.folder()).args(["push", &reference]);
+    assert_ran(&push.output().expect("spotter starts"));
+    let mut command = command_in(home.path());
+    command.args(["up", "--from", &reference, "--listen", "127.0.0.1:0"]);
+    command.arg("--state-dir").arg(home.path().join("state"));
+    let server = Server::spawn(command);
+    let text = |path: &str| String::from_utf8(client::get(&server.url(path)).body).expect("text");
+    assert_eq!(text("/sum"), r#"5 Some("good day") [] None"#);
+    assert_eq!(text("/cgi/arguments"), "run\n/cgi/arguments");
+    // Its database is granted there, too.
+    assert_eq!(text("/sqlite"), "ok");
+}
+
+const COMPOSED_AND_COMMAND: &str = r#"
+[[trigger.http]]
+route = "/sum"
+component = "dependent"
+[component.dependent]
+source = "dependent.wasm"
+environment = { GREETING = "good day" }
+dependencies = { "example:sums" = { path = "dependency.wasm" } }
+[[trigger.http]]
+route = "/cgi/..."
+component = "cgi"
+executor = { type = "wagi", argv = "run ${SCRIPT_NAME}" }
+[component.cgi]
+source = "cgi.wasm"
+[[trigger.http]]
+route = "/sqlite"
+component = "conformance"
+[component.conformance]
+source = "conformance.wasm"
+sqlite_databases = ["default"]
+"#;
 
 /// An application whose build command copies the component that `SOURCE` names.
 const COPIED_BY_ITS_BUILD: &str = r#"

@@ -72,7 +72,7 @@ pub fn artifact(app: &App) -> anyhow::Result<Package> {
         component.id
     );
     ensure!(
-        !check::uses_nn(&read(component)?)?,
+        !uses_nn(component)?,
         "`{}` uses models of the host, but an artifact cannot contain any; push without --artifact",
         component.id
     );
@@ -118,16 +118,27 @@ fn read(component: &Component) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The content of a component: its file, or, if it has dependencies, the component that contains them.
-fn whole(component: &Component) -> anyhow::Result<Vec<u8>> {
+/// The file of a component that is shipped: its own, or, if it has dependencies, the one that contains them.
+///
+/// # Errors
+/// If its dependencies do not fit.
+pub(super) fn shipped_file(component: &Component) -> anyhow::Result<PathBuf> {
     if component.dependencies.is_empty() {
-        return read(component);
+        return Ok(component.source.clone());
     }
-    let sources = component.dependencies.iter().map(|dependency| &dependency.source);
-    for source in sources.chain([&component.source]) {
-        read(&Component { source: source.clone(), ..component.clone() })?;
+    checked::component(component)
+}
+
+/// The content of the file that is shipped.
+fn whole(component: &Component) -> anyhow::Result<Vec<u8>> {
+    for dependency in &component.dependencies {
+        read(&Component { source: dependency.source.clone(), ..component.clone() })?;
     }
-    let path = checked::component(component)?;
+    let own = read(component)?;
+    if component.dependencies.is_empty() {
+        return Ok(own);
+    }
+    let path = shipped_file(component)?;
     std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
@@ -159,10 +170,17 @@ fn add_files(component: &Component, layers: &mut Layers) -> anyhow::Result<Vec<L
     Ok(locked)
 }
 
+/// Whether a component imports `wasi:nn`. A core module shows that once it is wrapped.
+fn uses_nn(component: &Component) -> anyhow::Result<bool> {
+    let path = checked::component(component)?;
+    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    check::uses_nn(&bytes)
+}
+
 /// The files that the host needs of each model that a component imports `wasi:nn` for.
 fn add_models(component: &Component, layers: &mut Layers) -> anyhow::Result<LockedModels> {
     let mut models = LockedModels::new();
-    if !check::uses_nn(&read(component)?)? {
+    if component.models.is_empty() || !uses_nn(component)? {
         return Ok(models);
     }
     for (name, folder) in &component.models {
