@@ -9,13 +9,17 @@ use crate::server::Server;
 use crate::{guests, root, spotter};
 
 /// The files beside the manifest that it can name as a component's `source`, and where they come from.
-const SOURCES: [(&str, &str); 7] = [
+const SOURCES: [(&str, &str); 11] = [
     ("guest.wasm", "target/spotter/guest.wasm"),
     ("hello.wasm", "target/spotter/hello.wasm"),
     ("hello_p3.wasm", "target/spotter/hello_p3.wasm"),
     ("spin_sdk_5.wasm", "target/spotter/spin_sdk_5.wasm"),
     ("spin_sdk_6.wasm", "target/spotter/spin_sdk_6.wasm"),
     ("spin_sdk_7.wasm", "target/spotter/spin_sdk_7.wasm"),
+    ("cgi.wasm", "target/wasm32-wasip1/component/cgi.wasm"),
+    ("conformance.wasm", "target/wasm32-wasip1/component/conformance.wasm"),
+    ("dependency.wasm", "target/wasm32-wasip1/component/dependency.wasm"),
+    ("dependent.wasm", "target/wasm32-wasip1/component/dependent.wasm"),
     // Before it was wrapped as a component.
     ("module.wasm", "target/wasm32-wasip1/component/hello.wasm"),
 ];

@@ -83,7 +83,7 @@ fn faulty_manifests_are_refused_with_the_fault() {
         (conflict, "conflict"),
         (
             format!("{MANIFEST}dependencies = {{ \"other:package\" = \"1.0.0\" }}\n"),
-            "`dependencies` is not supported",
+            "`other:package` in `dependencies`: version \"1.0.0\" would come from a registry",
         ),
         (
             format!("{MANIFEST}sqlite_databases = [\"../default\"]\n"),

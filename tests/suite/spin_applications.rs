@@ -113,17 +113,17 @@ fn a_component_can_be_written_in_its_trigger() {
 }
 
 #[test]
-fn an_executor_other_than_http_is_refused_by_name() {
-    let wagi = r#"
+fn an_executor_that_is_not_supported_is_refused_by_name() {
+    let unknown = r#"
         [[trigger.http]]
         route = "/hello"
         component = "hello"
-        executor = { type = "wagi", argv = "${SCRIPT_NAME}" }
+        executor = { type = "fastcgi" }
         [component.hello]
         source = "hello.wasm"
         "#;
-    let said = stderr(&Application::new(wagi).run(&["check"]));
-    assert!(said.contains("the executor `wagi`") && said.contains("/hello"), "{said}");
+    let said = stderr(&Application::new(unknown).run(&["check"]));
+    assert!(said.contains("the executor `fastcgi`") && said.contains("/hello"), "{said}");
 }
 
 #[test]

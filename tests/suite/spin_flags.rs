@@ -2,7 +2,7 @@
 
 use spotter_tests::application::Application;
 use spotter_tests::server::Server;
-use spotter_tests::{client, stderr};
+use spotter_tests::{client, run, stderr, stdout};
 
 const TWO: &str = r#"
 [[trigger.http]]
@@ -56,4 +56,25 @@ fn only_the_components_that_are_chosen_are_served() {
     assert_eq!(client::get(&server.url("/hello")).status, 404);
     let said = stderr(&application.run(&["up", "--component-id", "gest"]));
     assert!(said.contains("`gest`") && said.contains("did you mean `guest`?"), "{said}");
+}
+
+#[test]
+fn commands_for_registries_have_spins_spelling_too() {
+    let help = |words: &[&str]| {
+        let help = stdout(&run(&[words, &["--help"]].concat()));
+        let (usage, rest) = help.split_once("Usage: spotter ").expect("a help text");
+        (usage.to_owned(), rest.strip_prefix("registry ").unwrap_or(rest).to_owned())
+    };
+    for command in ["push", "pull", "login"] {
+        assert_eq!(help(&["registry", command]), help(&[command]), "{command}");
+    }
+    for (flags, reason) in [
+        (&["push", "localhost:5000/a:1", "--annotation", "novalue"] as &[&str], "KEY=VALUE"),
+        (&["push", "localhost:5000/a:1", "--insecure"], "--insecure"),
+        (&["login", "localhost:5000"], "--username"),
+    ] {
+        let output = run(&[&["registry"], flags].concat());
+        assert_eq!(output.status.code(), Some(64), "{flags:?}");
+        assert!(stderr(&output).contains(reason), "{}", stderr(&output));
+    }
 }

@@ -88,3 +88,24 @@ fn components_of_both_interfaces_use_a_real_redis_server() {
     let away = results("/redis", &address);
     assert!(away[0].contains("refused"), "{away:?}");
 }
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn spins_conformance_case_for_redis_passes_where_a_variable_allows_the_server() {
+    let port = ports::reserve();
+    let _redis = Redis::start(port);
+    let server = Application::new(&format!(
+        r#"
+        [variables]
+        host = {{ default = "127.0.0.1" }}
+        [[trigger.http]]
+        route = "/..."
+        component = {{ source = "conformance.wasm", allowed_outbound_hosts = ["redis://{{{{ host }}}}:{port}"] }}
+        "#
+    ))
+    .up(&[]);
+    let address = format!("redis://:secret@127.0.0.1:{port}");
+    let url = server.url("/outbound-redis");
+    let reply = client::send("GET", &url, &[("address", &address)], b"");
+    assert_eq!((reply.status, reply.body.as_slice()), (200, b"ok".as_slice()));
+}

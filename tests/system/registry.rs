@@ -3,10 +3,11 @@
 use std::fs;
 use std::process::Stdio;
 
+use spotter_tests::application::Application;
 use spotter_tests::home::{assert_ran, command_in, run_in};
 use spotter_tests::registry::Registry;
 use spotter_tests::server::Server;
-use spotter_tests::{client, elf, guests, stderr, stdout};
+use spotter_tests::{client, elf, guests, root, stderr, stdout};
 
 /// The user `user` with the password `a secret`, as htpasswd writes them.
 const LOGIN: &str = "user:$2b$04$nw3Ku4vZ2CWQEEBT0BUc7OyAiLmkMgNCP99vqR6bNCRs9Tn585lR.";
@@ -125,6 +126,99 @@ fn a_registry_that_wants_a_login_gets_one() {
     assert_ran(&run_in(home.path(), &push));
     assert_ran(&run_in(home.path(), &["pull", &reference]));
 }
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn spins_spelling_pushes_builds_annotates_and_pulls() {
+    guests();
+    let registry = Registry::start(None);
+    let home = tempfile::tempdir().expect("a folder");
+    let folder = home.path().join("application");
+    fs::create_dir(&folder).expect("a folder");
+    fs::write(folder.join("spin.toml"), COPIED_BY_ITS_BUILD).expect("a manifest");
+    let reference = registry.reference("team/copied:1");
+    let source = root().join("target/spotter/hello.wasm");
+    let push = |flags: &[&str]| {
+        let mut command = command_in(home.path());
+        command.args(["registry", "push", &reference]).args(flags);
+        command.current_dir(&folder).env("SOURCE", &source);
+        command.output().expect("spotter starts")
+    };
+    let unbuilt = push(&[]);
+    assert_eq!(unbuilt.status.code(), Some(1), "{}", stdout(&unbuilt));
+    let annotations = ["--annotation", "org.example.a=b=c", "--annotation", "org.example.d="];
+    let pushed = push(&[&["--build"], annotations.as_slice()].concat());
+    assert_ran(&pushed);
+    let manifest = client::send(
+        "GET",
+        &format!("http://{}/v2/team/copied/manifests/1", registry.address),
+        &[("accept", "application/vnd.oci.image.manifest.v1+json")],
+        b"",
+    )
+    .json();
+    assert_eq!(manifest["annotations"]["org.example.a"], "b=c");
+    assert_eq!(manifest["annotations"]["org.example.d"], "");
+    let pulled = run_in(home.path(), &["registry", "pull", &reference]);
+    assert_ran(&pulled);
+    assert_eq!(stdout(&pulled), stdout(&pushed));
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn commands_and_composed_components_run_from_the_registry() {
+    let registry = Registry::start(None);
+    let home = tempfile::tempdir().expect("a folder");
+    let reference = registry.reference("team/composed:1");
+    let application = Application::new(COMPOSED_AND_COMMAND);
+    let mut push = command_in(home.path());
+    push.current_dir(application.folder()).args(["push", &reference]);
+    assert_ran(&push.output().expect("spotter starts"));
+    let mut command = command_in(home.path());
+    command.args(["up", "--from", &reference, "--listen", "127.0.0.1:0"]);
+    command.arg("--state-dir").arg(home.path().join("state"));
+    let server = Server::spawn(command);
+    let text = |path: &str| String::from_utf8(client::get(&server.url(path)).body).expect("text");
+    assert_eq!(text("/sum"), r#"5 Some("good day") [] None"#);
+    assert_eq!(text("/cgi/arguments"), "run\n/cgi/arguments");
+    // Its database is granted there, too.
+    assert_eq!(text("/sqlite"), "ok");
+}
+
+const COMPOSED_AND_COMMAND: &str = r#"
+[[trigger.http]]
+route = "/sum"
+component = "dependent"
+[component.dependent]
+source = "dependent.wasm"
+environment = { GREETING = "good day" }
+dependencies = { "example:sums" = { path = "dependency.wasm" } }
+[[trigger.http]]
+route = "/cgi/..."
+component = "cgi"
+executor = { type = "wagi", argv = "run ${SCRIPT_NAME}" }
+[component.cgi]
+source = "cgi.wasm"
+[[trigger.http]]
+route = "/sqlite"
+component = "conformance"
+[component.conformance]
+source = "conformance.wasm"
+sqlite_databases = ["default"]
+"#;
+
+/// An application whose build command copies the component that `SOURCE` names.
+const COPIED_BY_ITS_BUILD: &str = r#"
+spin_manifest_version = 2
+[application]
+name = "copied"
+[[trigger.http]]
+route = "/..."
+component = "hello"
+[component.hello]
+source = "hello.wasm"
+[component.hello.build]
+command = 'cp "$SOURCE" hello.wasm'
+"#;
 
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]

@@ -1,19 +1,28 @@
-//! Checks components without compiling or running them: that each is a component, exports an HTTP handler, and
-//! imports only what the host provides.
+//! Checks components without compiling or running them: that each is a component, exports what its executor calls,
+//! and imports only what the host provides.
 
 use anyhow::{Context, bail, ensure};
 use wasmparser::{Encoding, Parser, Payload};
+
+use crate::triggers::Executor;
 
 /// The HTTP handlers, of which a component must export one, and their versions.
 const HANDLER_EXPORTS: [(&str, &str); 2] =
     [("wasi:http/incoming-handler", "0.2"), ("wasi:http/handler", "0.3")];
 
+/// What a command exports, and its version.
+const COMMAND_EXPORT: (&str, &str) = ("wasi:cli/run", "0.2");
+
 /// The package through which components use networks that the host runs.
 const NN_PACKAGE: &str = "wasi:nn";
 
+/// The package of the interfaces through which dependencies get nothing, in place of those through which their component
+/// gets what its manifest grants.
+pub const ISOLATED_PACKAGE: &str = "spotter:isolated";
+
 /// What the host provides to every component: packages, their versions, and interfaces. A version stands for those
 /// that are compatible with it, a release candidate only for itself.
-const GRANTED_IMPORTS: [(&str, &[&str], &[&str]); 26] = [
+const GRANTED_IMPORTS: [(&str, &[&str], &[&str]); 27] = [
     ("fermyon:spin", &["2"], &["key-value", "llm", "mqtt", "mysql", "postgres"]),
     ("fermyon:spin", &["2"], &["rdbms-types", "redis", "sqlite", "variables"]),
     ("spin:key-value", &["3"], &["key-value"]),
@@ -23,6 +32,11 @@ const GRANTED_IMPORTS: [(&str, &[&str], &[&str]); 26] = [
     ("spin:redis", &["3"], &["redis"]),
     ("spin:sqlite", &["3"], &["sqlite"]),
     ("spin:variables", &["3"], &["variables"]),
+    (
+        ISOLATED_PACKAGE,
+        &["0.2"],
+        &["environment", "preopens", "tcp-create-socket", "udp-create-socket"],
+    ),
     ("wasi:cli", &["0.2", "0.3"], &["environment", "exit", "stderr", "stdin", "stdout"]),
     ("wasi:cli", &["0.2", "0.3"], &["terminal-input", "terminal-output"]),
     ("wasi:cli", &["0.2", "0.3"], &["terminal-stderr", "terminal-stdin", "terminal-stdout"]),
@@ -45,10 +59,10 @@ const GRANTED_IMPORTS: [(&str, &[&str], &[&str]); 26] = [
 /// Checks a component.
 ///
 /// # Errors
-/// If it is not a component, exports no HTTP handler, or imports something that the host does not provide. The
-/// error lists all such imports.
-pub fn component(bytes: &[u8]) -> anyhow::Result<()> {
-    interfaces(bytes)?.check()
+/// If it is not a component, does not export what its executor calls, or imports something that the host does not
+/// provide. The error lists all such imports.
+pub fn component(bytes: &[u8], executor: &Executor) -> anyhow::Result<()> {
+    interfaces(bytes)?.check(executor)
 }
 
 /// Whether an import is for networks that the host runs.
@@ -71,13 +85,28 @@ pub struct Interfaces {
 }
 
 impl Interfaces {
-    fn check(&self) -> anyhow::Result<()> {
-        let [(first, of_first), (second, of_second)] = HANDLER_EXPORTS;
-        ensure!(
-            self.exports.iter().any(|name| is_handler(name)),
-            "it exports neither {first}@{of_first}.x nor {second}@{of_second}.x; its exports: {}",
-            list(&self.exports)
-        );
+    fn check(&self, executor: &Executor) -> anyhow::Result<()> {
+        let (command, of_command) = COMMAND_EXPORT;
+        let is_command = self.exports.iter().any(|name| is_export(name, COMMAND_EXPORT));
+        if let Executor::Wagi { .. } = executor {
+            ensure!(
+                is_command,
+                "the executor `wagi` needs a command, but it does not export {command}@{of_command}.x; its exports: {}",
+                list(&self.exports)
+            );
+        } else {
+            let [(first, of_first), (second, of_second)] = HANDLER_EXPORTS;
+            let hint = if is_command {
+                "; it is a command: give its trigger the executor `wagi` to run it as a CGI program"
+            } else {
+                ""
+            };
+            ensure!(
+                self.exports.iter().any(|name| is_handler(name)),
+                "it exports neither {first}@{of_first}.x nor {second}@{of_second}.x; its exports: {}{hint}",
+                list(&self.exports)
+            );
+        }
         let refused: Vec<String> =
             self.imports.iter().filter(|name| !is_granted(name)).cloned().collect();
         ensure!(refused.is_empty(), "the host does not provide these imports: {}", list(&refused));
@@ -120,8 +149,12 @@ pub fn interfaces(bytes: &[u8]) -> anyhow::Result<Interfaces> {
 }
 
 fn is_handler(export: &str) -> bool {
+    HANDLER_EXPORTS.iter().any(|handler| is_export(export, *handler))
+}
+
+fn is_export(export: &str, (own, series): (&str, &str)) -> bool {
     let Some((name, version)) = export.split_once('@') else { return false };
-    HANDLER_EXPORTS.iter().any(|(own, series)| name == *own && is_compatible(version, series))
+    name == own && is_compatible(version, series)
 }
 
 fn is_granted(import: &str) -> bool {

@@ -3,6 +3,7 @@
 pub mod allowed_hosts;
 pub mod check;
 pub mod cidr;
+pub mod dependencies;
 pub mod files;
 pub mod manifest;
 pub mod models;
@@ -17,11 +18,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 
 use allowed_hosts::AllowedHosts;
+use dependencies::Dependency;
 use files::FileEntry;
 use manifest::{Interruption, Manifest};
 use models::{ModelFolders, NnEngine};
 use routes::{Pattern, RouteTable, StaticReply, Target};
-use triggers::{HttpTrigger, Route};
+use triggers::{Executor, HttpTrigger, Route};
 use variables::{MissingVariable, VariableSources};
 
 /// Settings from outside the manifest.
@@ -66,6 +68,10 @@ pub struct Component {
     pub root: PathBuf,
     /// The WebAssembly component to serve.
     pub source: PathBuf,
+    /// How requests reach it.
+    pub executor: Executor,
+    /// The components that provide imports of it.
+    pub dependencies: Vec<Dependency>,
     /// Its compiled code, if it has been compiled in advance.
     pub compiled: Option<PathBuf>,
     pub environment: BTreeMap<String, String>,
@@ -142,8 +148,15 @@ impl App {
             |kind| format!("triggers of the type `{kind}` never fire: only http is supported");
         let mut notes: Vec<String> = others.iter().map(unserved).collect();
         let (mut components, mut idle) = (BTreeMap::new(), BTreeMap::new());
+        let sources = dependencies::sources(&manifest.component, root);
+        let mut executors = triggers::executors(&manifest.trigger.http)?;
         for (id, raw) in manifest.component {
-            let component = Component::resolve(&id, raw, root, &values, choices)
+            let executor = executors.remove(&id).unwrap_or_default();
+            let component = dependencies::resolve(&raw, root, &sources)
+                .and_then(|dependencies| {
+                    let component = Component::resolve(&id, raw, root, &values, choices)?;
+                    Ok(Component { executor, dependencies, ..component })
+                })
                 .with_context(|| format!("[component.{id}]"));
             match (component, reachable.contains(&id)) {
                 (Ok(component), true) => drop(components.insert(id, component)),
@@ -251,16 +264,6 @@ fn route(
     trigger: HttpTrigger,
     components: &BTreeMap<String, Component>,
 ) -> anyhow::Result<Option<(Pattern, Target)>> {
-    if let Some(executor) = trigger.executor
-        && !triggers::EXECUTORS.contains(&executor.kind.as_str())
-    {
-        bail!(
-            "the trigger of {} has the executor `{}`, which is not supported; use a component that exports \
-             wasi:http/incoming-handler, or run the application with Spin",
-            trigger.route,
-            executor.kind
-        );
-    }
     let target = match (trigger.component.map(|component| component.id), trigger.static_response) {
         (Some(id), None) => {
             ensure!(
@@ -289,7 +292,6 @@ impl Component {
         values: &BTreeMap<String, String>,
         choices: &LoadOptions,
     ) -> anyhow::Result<Self> {
-        raw.refuse_unsupported()?;
         raw.sqlite_databases.iter().try_for_each(|label| check_database_label(label))?;
         let manifest::Source::Local(source) = raw.source else {
             bail!("`source` is not a local path; only local components are supported");
@@ -326,6 +328,8 @@ impl Component {
             id: id.to_owned(),
             root: root.to_owned(),
             source: root.join(source),
+            executor: Executor::Http,
+            dependencies: Vec::new(),
             compiled: None,
             environment: raw.environment,
             variables,

@@ -72,7 +72,7 @@ pub struct ComponentManifest {
     pub variables: BTreeMap<String, String>,
     #[serde(default)]
     pub dependencies: BTreeMap<String, toml::Value>,
-    /// About `dependencies`, which are refused.
+    /// Whether all of them may use what the component is granted.
     #[serde(default)]
     pub dependencies_inherit_configuration: bool,
     /// For other programs: the environments to run in.
@@ -285,16 +285,5 @@ impl ComponentManifest {
             self.build = profile.build;
         }
         self.environment.extend(profile.environment);
-    }
-
-    /// Rejects features that other runtimes support, instead of running without them.
-    pub fn refuse_unsupported(&self) -> anyhow::Result<()> {
-        let asked = [("dependencies", !self.dependencies.is_empty())];
-        for (key, is_asked) in asked {
-            if is_asked {
-                bail!("`{key}` is not supported; remove it, or run the application with Spin");
-            }
-        }
-        Ok(())
     }
 }

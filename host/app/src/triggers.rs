@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use anyhow::{bail, ensure};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::manifest::ComponentManifest;
 
@@ -26,7 +27,7 @@ pub struct HttpTrigger {
     pub route: Route,
     pub component: Option<ComponentReference>,
     pub static_response: Option<StaticResponse>,
-    pub executor: Option<Executor>,
+    pub executor: Option<ExecutorManifest>,
 }
 
 /// A component: the id of a `[component.ID]`, or the component itself.
@@ -36,14 +37,79 @@ pub struct ComponentReference {
     inline: Option<Box<ComponentManifest>>,
 }
 
-/// The executors that need no support: the default, and its former name.
-pub const EXECUTORS: [&str; 2] = ["http", "spin"];
-
-/// How requests reach the component.
-#[derive(Debug, Deserialize)]
-pub struct Executor {
+/// `executor`: how requests reach the component.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecutorManifest {
     #[serde(rename = "type")]
     pub kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub argv: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<String>,
+}
+
+/// How requests reach a component.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Executor {
+    /// The component exports an HTTP handler.
+    #[default]
+    Http,
+    /// The component is a command, which runs as a CGI program. Its arguments are a template: words, in which
+    /// `${SCRIPT_NAME}` stands for the request's path and `${ARGS}` for the parts of its query.
+    Wagi { argv: String },
+}
+
+impl HttpTrigger {
+    fn executor(&self) -> anyhow::Result<Executor> {
+        const DEFAULT_ARGV: &str = "${SCRIPT_NAME} ${ARGS}";
+        const ENTRYPOINT: &str = "_start";
+        let (Some(executor), route) = (&self.executor, &self.route) else {
+            return Ok(Executor::Http);
+        };
+        match executor.kind.as_str() {
+            // The default, and its former name.
+            "http" | "spin" => {
+                ensure!(
+                    executor.argv.is_none() && executor.entrypoint.is_none(),
+                    "the trigger of {route} has `argv` or `entrypoint`; only the executor `wagi` takes them"
+                );
+                Ok(Executor::Http)
+            }
+            "wagi" => {
+                let entrypoint = executor.entrypoint.as_deref().unwrap_or(ENTRYPOINT);
+                ensure!(
+                    entrypoint == ENTRYPOINT,
+                    "the trigger of {route} has the `entrypoint` {entrypoint:?}; a command begins at `{ENTRYPOINT}`: \
+                     remove the key"
+                );
+                let argv = executor.argv.as_deref().unwrap_or(DEFAULT_ARGV);
+                Ok(Executor::Wagi { argv: argv.to_owned() })
+            }
+            other => bail!(
+                "the trigger of {route} has the executor `{other}`, which is not supported; use `http` or `wagi`"
+            ),
+        }
+    }
+}
+
+/// The executor of each component that a trigger names.
+///
+/// # Errors
+/// If an executor is not supported, or two triggers give a component different ones.
+pub fn executors(triggers: &[HttpTrigger]) -> anyhow::Result<BTreeMap<String, Executor>> {
+    let mut executors = BTreeMap::new();
+    for trigger in triggers {
+        let executor = trigger.executor()?;
+        let Some(component) = &trigger.component else { continue };
+        let first = executors.entry(component.id.clone()).or_insert_with(|| executor.clone());
+        ensure!(
+            *first == executor,
+            "the triggers of `{}` have different executors; declare the component once for each of them",
+            component.id
+        );
+    }
+    Ok(executors)
 }
 
 /// `static_response`: a fixed reply without a component.

@@ -1,29 +1,60 @@
 //! The runtime configuration file (`--runtime-config-file`, as in Spin): settings of the host, as opposed to
 //! those of the application.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::Deserialize;
 
 use super::limits::LimitSettings;
+use super::providers::VariablesProvider;
 
 /// A parsed runtime configuration file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConfigFile {
     pub limits: LimitSettings,
+    /// The folder of the application's persistent state.
+    pub state_dir: Option<PathBuf>,
+    /// Where variables' values come from, the first one first.
+    #[serde(alias = "config_provider")]
+    pub variables_provider: Vec<VariablesProvider>,
 }
+
+/// Spin's keys that are not supported, and what to do instead.
+const REFUSED: [(&str, &str); 7] = [
+    ("blob_store", "there are no blob stores; use a key-value store"),
+    (
+        "client_tls",
+        "outgoing requests use the system's certificate authorities, and no client certificate",
+    ),
+    ("key_value_store", "all stores are files below the folder that `state_dir` names"),
+    ("llm_compute", "this host runs no language models; call a server of models over HTTP"),
+    ("log_dir", "what components write is in the log, on standard error"),
+    ("outbound_http", "outgoing connections are not pooled, and their number is fixed"),
+    ("sqlite_database", "all databases are files below the folder that `state_dir` names"),
+];
 
 impl ConfigFile {
     /// Reads the file at `path`. Without a path, returns the defaults.
     ///
     /// # Errors
-    /// If the file cannot be read, or has an unknown key or an invalid value.
+    /// If the file cannot be read, or has an unknown or unsupported key or an invalid value.
     pub fn read(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the runtime configuration {}", path.display()))?;
-        crate::suggest::parse_toml(&text).with_context(|| format!("in {}", path.display()))
+        Self::parse(&text).with_context(|| format!("in {}", path.display()))
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        // What is no TOML at all is reported with its line below.
+        let keys: toml::Table = toml::from_str(text).unwrap_or_default();
+        if let Some((key, instead)) = REFUSED.iter().find(|(key, _)| keys.contains_key(*key)) {
+            bail!(
+                "`{key}` is not supported: {instead}; remove it, or run the application with Spin"
+            );
+        }
+        crate::suggest::parse_toml(text)
     }
 }

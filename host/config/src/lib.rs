@@ -3,6 +3,7 @@
 pub mod file;
 pub mod limits;
 pub mod memory;
+pub mod providers;
 pub mod suggest;
 pub mod units;
 

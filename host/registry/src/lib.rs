@@ -63,8 +63,9 @@ pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<Str
     let client = client(reference);
     let auth = credentials::find(reference.resolve_registry())?;
     client.store_auth_if_needed(reference.resolve_registry(), &auth).await;
-    let Package { config, layers } = package;
-    let manifest = OciImageManifest::build(&layers, &config, None);
+    let Package { config, layers, annotations } = package;
+    let annotations = (!annotations.is_empty()).then_some(annotations);
+    let manifest = OciImageManifest::build(&layers, &config, annotations);
     let total = layers.iter().map(|layer| layer.data.len() as u64).sum();
     let step = Step::of_bytes(format!("Pushing {reference}"), total);
     let context = || login_hint(reference);

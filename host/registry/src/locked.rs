@@ -121,6 +121,7 @@ impl LockedApp {
             metadata
                 .insert("allowed_outbound_hosts".into(), component.allowed_outbound_hosts.into());
             metadata.insert("key_value_stores".into(), component.key_value_stores.into());
+            metadata.insert("databases".into(), component.sqlite_databases.into());
             metadata.insert("ai_models".into(), component.ai_models.into());
             if !models.is_empty() {
                 metadata.insert(MODELS_KEY.into(), serde_json::to_value(models)?);
@@ -210,7 +211,6 @@ impl LockedComponent {
             "allowed_outbound_hosts": listed("allowed_outbound_hosts"),
             "key_value_stores": listed("key_value_stores"),
             "ai_models": listed("ai_models"),
-            // Validation of the manifest rejects these.
             "sqlite_databases": listed("databases"),
             "variables": self.config,
         });
@@ -254,6 +254,9 @@ fn lock_trigger(number: usize, trigger: HttpTrigger) -> LockedTrigger {
             fixed["status_code"] = status.into();
         }
         config.insert("static_response".into(), fixed);
+    }
+    if let Some(executor) = &trigger.executor {
+        config.insert("executor".into(), json!(executor));
     }
     LockedTrigger {
         id: trigger.id.unwrap_or_else(|| format!("trigger--{number}")),
@@ -320,6 +323,28 @@ mod tests {
         assert_eq!(web.allowed_outbound_hosts, ["https://a.b"]);
         assert_eq!(web.variables["town"], "{{ city }}");
         assert_eq!(web.files.len(), 1);
+    }
+
+    #[test]
+    fn what_a_component_is_granted_and_how_it_is_called_survive_locking() {
+        let text = "spin_manifest_version = 2\n[application]\nname = \"a\"\n\
+                    [[trigger.http]]\nroute = \"/\"\ncomponent = \"a\"\n\
+                    executor = { type = \"wagi\", argv = \"a b\" }\n\
+                    [component.a]\nsource = \"a.wasm\"\nkey_value_stores = [\"default\"]\n\
+                    sqlite_databases = [\"default\"]\n";
+        let content = super::ComponentContent {
+            source: super::Content::default(),
+            files: Vec::new(),
+            models: super::LockedModels::new(),
+        };
+        let contents = BTreeMap::from([("a".to_owned(), content)]);
+        let locked = LockedApp::of(Manifest::parse(text).unwrap(), contents).unwrap();
+        let text = toml::to_string(&locked.to_manifest().unwrap()).unwrap();
+        let manifest = Manifest::parse(&text).unwrap();
+        assert_eq!(manifest.component["a"].sqlite_databases, ["default"]);
+        assert_eq!(manifest.component["a"].key_value_stores, ["default"]);
+        let executor = manifest.trigger.http[0].executor.as_ref().unwrap();
+        assert_eq!((executor.kind.as_str(), executor.argv.as_deref()), ("wagi", Some("a b")));
     }
 
     #[test]

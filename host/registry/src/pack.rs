@@ -16,13 +16,16 @@ use super::{
     WASM_LAYER_MEDIA_TYPE, WASM_MEDIA_TYPE,
 };
 use spotter_app::manifest::Manifest;
+use spotter_app::triggers::Executor;
 use spotter_app::{App, Component, check, files};
 use spotter_nn as nn;
+use spotter_runtime::checked;
 
-/// The configuration and layers of an image.
+/// The configuration and layers of an image, and the annotations of its manifest.
 pub struct Package {
     pub config: Config,
     pub layers: Vec<ImageLayer>,
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Packs an application in the format of `spin registry push`.
@@ -33,7 +36,7 @@ pub fn application(manifest: Manifest, app: &App) -> anyhow::Result<Package> {
     let mut layers = Layers::default();
     let mut contents = BTreeMap::new();
     for (id, component) in app.components.iter().chain(&app.idle) {
-        let source = layers.add(read(component)?, WASM_LAYER_MEDIA_TYPE);
+        let source = layers.add(whole(component)?, WASM_LAYER_MEDIA_TYPE);
         let files = add_files(component, &mut layers).with_context(|| format!("`{id}`"))?;
         let models = add_models(component, &mut layers).with_context(|| format!("`{id}`"))?;
         contents.insert(id.clone(), ComponentContent { source, files, models });
@@ -47,7 +50,7 @@ pub fn application(manifest: Manifest, app: &App) -> anyhow::Result<Package> {
         "rootfs": {"type": "layers", "diff_ids": layers.in_order()},
     });
     let config = Config::new(config.to_string(), CONFIG_MEDIA_TYPE.to_owned(), None);
-    Ok(Package { config, layers: layers.layers })
+    Ok(Package { config, layers: layers.layers, annotations: BTreeMap::new() })
 }
 
 /// Packs an application's only component as a WebAssembly OCI artifact
@@ -69,12 +72,17 @@ pub fn artifact(app: &App) -> anyhow::Result<Package> {
         component.id
     );
     ensure!(
-        !check::uses_nn(&read(component)?)?,
+        !uses_nn(component)?,
         "`{}` uses models of the host, but an artifact cannot contain any; push without --artifact",
         component.id
     );
+    ensure!(
+        component.executor == Executor::Http,
+        "`{}` has the executor `wagi`, which an artifact cannot name; push without --artifact",
+        component.id
+    );
     let mut layers = Layers::default();
-    layers.add(read(component)?, WASM_MEDIA_TYPE);
+    layers.add(whole(component)?, WASM_MEDIA_TYPE);
     let config = json!({
         "architecture": "wasm",
         "os": "wasip2",
@@ -82,7 +90,7 @@ pub fn artifact(app: &App) -> anyhow::Result<Package> {
         "component": {"exports": [], "imports": []},
     });
     let config = Config::new(config.to_string(), WASM_CONFIG_MEDIA_TYPE.to_owned(), None);
-    Ok(Package { config, layers: layers.layers })
+    Ok(Package { config, layers: layers.layers, annotations: BTreeMap::new() })
 }
 
 fn read(component: &Component) -> anyhow::Result<Vec<u8>> {
@@ -108,6 +116,30 @@ fn read(component: &Component) -> anyhow::Result<Vec<u8>> {
         component.id
     );
     Ok(bytes)
+}
+
+/// The file of a component that is shipped: its own, or, if it has dependencies, the one that contains them.
+///
+/// # Errors
+/// If its dependencies do not fit.
+pub(super) fn shipped_file(component: &Component) -> anyhow::Result<PathBuf> {
+    if component.dependencies.is_empty() {
+        return Ok(component.source.clone());
+    }
+    checked::component(component)
+}
+
+/// The content of the file that is shipped.
+fn whole(component: &Component) -> anyhow::Result<Vec<u8>> {
+    for dependency in &component.dependencies {
+        read(&Component { source: dependency.source.clone(), ..component.clone() })?;
+    }
+    let own = read(component)?;
+    if component.dependencies.is_empty() {
+        return Ok(own);
+    }
+    let path = shipped_file(component)?;
+    std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// A path without `.` and `..`, as it is written.
@@ -138,10 +170,17 @@ fn add_files(component: &Component, layers: &mut Layers) -> anyhow::Result<Vec<L
     Ok(locked)
 }
 
+/// Whether a component imports `wasi:nn`. A core module shows that once it is wrapped.
+fn uses_nn(component: &Component) -> anyhow::Result<bool> {
+    let path = checked::component(component)?;
+    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    check::uses_nn(&bytes)
+}
+
 /// The files that the host needs of each model that a component imports `wasi:nn` for.
 fn add_models(component: &Component, layers: &mut Layers) -> anyhow::Result<LockedModels> {
     let mut models = LockedModels::new();
-    if !check::uses_nn(&read(component)?)? {
+    if component.models.is_empty() || !uses_nn(component)? {
         return Ok(models);
     }
     for (name, folder) in &component.models {

@@ -1,5 +1,5 @@
-//! Prepares components to be compiled: wraps core modules, renames a release candidate's interfaces, and checks
-//! everything before the compiler, which takes far longer, begins.
+//! Prepares components to be compiled: wraps core modules, composes components with their dependencies, renames a
+//! release candidate's interfaces, and checks everything before the compiler, which takes far longer, begins.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use wasmparser::Parser;
 
-use super::renamed;
+use super::{compose, renamed};
 use crate::wrap::{Adapter, wrap};
+use spotter_app::triggers::Executor;
 use spotter_app::{App, Component, check};
 use spotter_cache as cache;
 
@@ -21,11 +22,11 @@ pub fn application(app: &App) -> anyhow::Result<()> {
 }
 
 /// Checks a component's file, and returns the one to compile: the same, or a component in the cache that wraps it if it
-/// is a core module, or has its release's names if it is of a release candidate.
+/// is a core module, contains its dependencies, or has its release's names if it is of a release candidate.
 ///
 /// # Errors
-/// If the file cannot be read or is not WebAssembly, exports no HTTP handler, or imports something that the host does
-/// not provide. The error lists all such imports.
+/// If the file cannot be read or is not WebAssembly, does not export what its executor calls, or imports something that
+/// the host does not provide. The error lists all such imports.
 pub fn component(component: &Component) -> anyhow::Result<PathBuf> {
     let path = component.source.display();
     let bytes = fs::read(&component.source).with_context(|| {
@@ -33,35 +34,63 @@ pub fn component(component: &Component) -> anyhow::Result<PathBuf> {
             "cannot read the component {path}; build it first: `spotter build`, or `spotter up --build`"
         )
     })?;
-    prepared(component.source.clone(), bytes)
-        .with_context(|| format!("component `{}` ({path})", component.id))
+    prepared(component, bytes).with_context(|| format!("component `{}` ({path})", component.id))
 }
 
-/// The file to compile, given a component's own and its content.
-fn prepared(source: PathBuf, bytes: Vec<u8>) -> anyhow::Result<PathBuf> {
-    let (path, bytes) = if Parser::is_core_wasm(&bytes) {
-        cached(&bytes, |module| wrap(module, Adapter::Reactor))?
+/// The file to compile, given the content of a component's own.
+fn prepared(component: &Component, bytes: Vec<u8>) -> anyhow::Result<PathBuf> {
+    let executor = &component.executor;
+    let (path, bytes) = match (Parser::is_core_wasm(&bytes), executor) {
+        (false, _) => (component.source.clone(), bytes),
+        (true, Executor::Http) => {
+            cached("reactor", &bytes, |module| wrap(module, Adapter::Reactor))?
+        }
+        (true, Executor::Wagi { .. }) => {
+            cached("command", &bytes, |module| wrap(module, Adapter::Command))?
+        }
+    };
+    let (path, bytes) = if component.dependencies.is_empty() {
+        (path, bytes)
     } else {
-        (source, bytes)
+        composed(component, &bytes)?
     };
     let Some(renamed) = renamed::to_release(&bytes)? else {
-        check::component(&bytes)?;
+        check::component(&bytes, executor)?;
         return Ok(path);
     };
-    check::component(&renamed)?;
-    Ok(cached(&bytes, |_| Ok(renamed))?.0)
+    check::component(&renamed, executor)?;
+    Ok(cached("renamed", &bytes, |_| Ok(renamed))?.0)
+}
+
+/// The component with its dependencies.
+fn composed(component: &Component, bytes: &[u8]) -> anyhow::Result<(PathBuf, Vec<u8>)> {
+    let dependencies = component.dependencies.iter();
+    let dependencies: Vec<_> = dependencies
+        .map(|dependency| Ok((dependency, compose::read(dependency)?)))
+        .collect::<anyhow::Result<_>>()?;
+    let mut key = blake3::Hasher::new();
+    for (dependency, bytes) in &dependencies {
+        key.update(blake3::hash(bytes).as_bytes());
+        key.update(
+            blake3::hash(format!("{:?}", (&dependency.name, &dependency.export)).as_bytes())
+                .as_bytes(),
+        );
+    }
+    let form = format!("composed {}", key.finalize().to_hex());
+    cached(&form, bytes, |component| compose::compose(component, &dependencies))
 }
 
 /// Change it whenever the same file would become different bytes.
-const CACHE_KEY_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
+const CACHE_KEY_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/2");
 
-/// What `make` makes of these bytes: its file in the cache, and its bytes.
+/// What `make` makes of these bytes as this `form` of them: its file in the cache, and its bytes.
 fn cached(
+    form: &str,
     original: &[u8],
     make: impl FnOnce(&[u8]) -> anyhow::Result<Vec<u8>>,
 ) -> anyhow::Result<(PathBuf, Vec<u8>)> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(CACHE_KEY_VERSION.as_bytes()).update(original);
+    hasher.update(CACHE_KEY_VERSION.as_bytes()).update(form.as_bytes()).update(original);
     let folder = cache::folder("wrapped")?;
     let path = folder.join(format!("{}.wasm", hasher.finalize().to_hex()));
     if let Ok(component) = fs::read(&path) {

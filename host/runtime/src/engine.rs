@@ -11,17 +11,16 @@ use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::handler::Handler;
 use super::key_value::{self, KeyValueDatabase};
 use super::key_value_3;
-use super::loaded::{LoadedComponent, ServiceChainingCell, SharedResources};
+use super::loaded::{EntryPoint, LoadedComponent, ServiceChainingCell, SharedResources};
 use super::neural_network::{self, NnGrant};
 use super::outbound_http::{MAX_OUTBOUND_CONNECTIONS, ServiceChaining};
 use super::redis;
 use super::sqlite::{self, SqliteDatabases};
 use super::state::InstanceState;
 use super::variables;
-use super::{checked, code_cache, portable, refused};
+use super::{checked, code_cache, isolated, portable, refused};
 use spotter_app::manifest::Interruption;
 use spotter_app::models::NnEngine;
 use spotter_app::{Component, check};
@@ -138,8 +137,8 @@ impl Runtime {
     /// Loads a component, from the cache if it is there, and the networks that it uses.
     ///
     /// # Errors
-    /// If the file is not a component, imports an interface that the host does not provide, or exports no HTTP
-    /// handler.
+    /// If the file is not a component, imports an interface that the host does not provide, or does not export what
+    /// its executor calls.
     pub fn load(&mut self, component: &Component, nn_engine: &NnEngine) -> anyhow::Result<()> {
         let id = &component.id;
         let executor = match self.executors.entry(component.interruption) {
@@ -153,9 +152,9 @@ impl Runtime {
                 Ok(compiled) => compiled,
                 Err(reason) => portable::compile_here(&executor.engine, component, &reason)?,
             },
+            // A file that is a component by itself was checked before it was compiled.
             None => match code_cache::get(&executor.engine, &component.source) {
-                // It was checked before it was compiled.
-                Ok(Some(compiled)) => compiled,
+                Ok(Some(compiled)) if component.dependencies.is_empty() => compiled,
                 _ => code_cache::load(&executor.engine, &checked::component(component)?, id)?,
             },
         };
@@ -163,11 +162,13 @@ impl Runtime {
             compiled.component_type().imports(&executor.engine).any(|(name, _)| check::is_nn(name));
         let mut linker = executor.linker.clone();
         refused::add_to_linker(&mut linker, &executor.engine, &compiled)?;
+        isolated::add_to_linker(&mut linker, &executor.engine, &compiled)?;
         let linked =
             linker.instantiate_pre(&compiled).map_err(anyhow::Error::from).with_context(|| {
                 format!("component `{id}` has an import that the host does not provide")
             })?;
-        let handler = Handler::of(linked).with_context(|| format!("component `{id}`"))?;
+        let entry = EntryPoint::of(linked, &component.executor)
+            .with_context(|| format!("component `{id}`"))?;
         let engine = executor.engine.clone();
         let graphs = if uses_nn { self.graphs(component, nn_engine)? } else { BTreeMap::new() };
         let shared = SharedResources {
@@ -177,7 +178,7 @@ impl Runtime {
             connections: Arc::clone(&self.connections),
             nn: NnGrant::new(graphs, self.nn_metrics.clone()),
         };
-        let loaded = LoadedComponent::new(component, &engine, handler, shared)
+        let loaded = LoadedComponent::new(component, &engine, entry, shared)
             .with_context(|| format!("component `{id}`"))?;
         self.components.insert(id.clone(), Arc::new(loaded));
         Ok(())

@@ -1,10 +1,15 @@
 //! Runs components: the engine, the cache of compiled code, and a fresh instance for each request.
 
+mod cgi;
+mod cgi_output;
 pub mod checked;
 pub mod code_cache;
+mod command;
+mod compose;
 pub mod engine;
 pub mod guest_log;
 pub mod handler;
+mod isolated;
 mod key_value;
 mod key_value_3;
 mod key_value_batch;

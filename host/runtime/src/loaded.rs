@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 
+use http::Request;
 use tokio::sync::Semaphore;
+use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store};
-use wasmtime_wasi::{FsPerms, WasiCtx};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi_http::WasiBody;
 
+use super::command::Command;
 use super::guest_log::GuestLog;
-use super::handler::Handler;
+use super::handler::{Handler, ReplySender};
 use super::key_value::{KeyValueDatabase, KeyValueGrant};
 use super::memory_limit::MemoryLimit;
 use super::neural_network::NnGrant;
@@ -22,6 +26,7 @@ use spotter_app::Component;
 use spotter_app::allowed_hosts::AllowedHosts;
 use spotter_app::files::{self, Staged};
 use spotter_app::manifest::Interruption;
+use spotter_app::triggers::Executor;
 use spotter_config::Limits;
 
 /// The most random bytes that a guest gets in one call.
@@ -45,12 +50,34 @@ pub(super) struct SharedResources {
     pub(super) nn: NnGrant,
 }
 
+/// What of a component handles a request.
+pub(super) enum EntryPoint {
+    Http(Handler),
+    Command(Command),
+}
+
+impl EntryPoint {
+    /// Finds what the executor calls.
+    ///
+    /// # Errors
+    /// If the component does not export it.
+    pub(super) fn of(
+        linked: InstancePre<InstanceState>,
+        executor: &Executor,
+    ) -> anyhow::Result<Self> {
+        match executor {
+            Executor::Http => Ok(Self::Http(Handler::of(linked)?)),
+            Executor::Wagi { argv } => Ok(Self::Command(Command::of(linked, argv)?)),
+        }
+    }
+}
+
 /// One loaded component.
 pub struct LoadedComponent {
     id: String,
     engine: Engine,
     interruption: Interruption,
-    handler: Handler,
+    entry: EntryPoint,
     environment: BTreeMap<String, String>,
     variables: Variables,
     allowed_hosts: Arc<AllowedHosts>,
@@ -68,7 +95,7 @@ impl LoadedComponent {
     pub(super) fn new(
         component: &Component,
         engine: &Engine,
-        handler: Handler,
+        entry: EntryPoint,
         shared: SharedResources,
     ) -> anyhow::Result<Self> {
         let files = files::stage(&component.root, &component.files, &component.exclude_files)?;
@@ -76,7 +103,7 @@ impl LoadedComponent {
             id: component.id.clone(),
             engine: engine.clone(),
             interruption: component.interruption,
-            handler,
+            entry,
             environment: component.environment.clone(),
             variables: Variables::new(component.variables.clone()),
             allowed_hosts: Arc::new(component.allowed_hosts.clone()),
@@ -98,8 +125,42 @@ impl LoadedComponent {
         self.interruption
     }
 
-    pub fn handler(&self) -> &Handler {
-        &self.handler
+    /// Whether it reads a request's body only as a whole, and is to start when the body is complete.
+    pub fn needs_whole_body(&self) -> bool {
+        matches!(self.entry, EntryPoint::Command(_))
+    }
+
+    /// Creates an instance in `store` without running a request.
+    ///
+    /// # Errors
+    /// If there is no free slot in the pool, or the instance fails to start.
+    pub async fn instantiate(&self, store: &mut Store<InstanceState>) -> wasmtime::Result<()> {
+        match &self.entry {
+            EntryPoint::Http(handler) => handler.instantiate(store).await,
+            EntryPoint::Command(command) => command.instantiate(store).await,
+        }
+    }
+
+    /// Creates an instance in `store`, calls `on_instantiated`, and runs the instance until it has finished.
+    ///
+    /// # Errors
+    /// If the guest fails or exceeds a limit, or the request cannot be passed to it.
+    pub async fn run(
+        &self,
+        store: &mut Store<InstanceState>,
+        request: Request<WasiBody>,
+        reply: ReplySender,
+        on_instantiated: impl FnOnce(),
+    ) -> wasmtime::Result<()> {
+        match &self.entry {
+            EntryPoint::Http(handler) => handler.run(store, request, reply, on_instantiated).await,
+            EntryPoint::Command(command) => {
+                let mut wasi = self.wasi().map_err(wasmtime::Error::from_anyhow)?;
+                let output = command.connect(&mut wasi, &self.environment, request, reply);
+                store.data_mut().set_wasi(wasi.build());
+                command.run(store, &output, on_instantiated).await
+            }
+        }
     }
 
     /// Creates the store for one instance. `usage` counts what it uses: wrap the future that runs the guest in
@@ -122,7 +183,7 @@ impl LoadedComponent {
             nn: self.nn.clone(),
         };
         let memory = MemoryLimit::new(limits.instance_memory, Arc::clone(&usage));
-        let state = InstanceState::new(self.wasi()?, grants, memory, limits.request_cpu);
+        let state = InstanceState::new(self.wasi()?.build(), grants, memory, limits.request_cpu);
         let mut store = state.into_store(&self.engine);
         if self.interruption == Interruption::Epoch {
             state::limit_cpu(&mut store, limits.request_cpu, usage);
@@ -153,7 +214,7 @@ impl LoadedComponent {
     }
 
     /// The WASI context of an instance: its environment, its read-only files and its log.
-    fn wasi(&self) -> anyhow::Result<WasiCtx> {
+    fn wasi(&self) -> anyhow::Result<WasiCtxBuilder> {
         let mut wasi = WasiCtx::builder();
         wasi.max_random_size(MAX_RANDOM_BYTES);
         wasi.stdout(GuestLog::new(&self.id, "stdout")).stderr(GuestLog::new(&self.id, "stderr"));
@@ -175,6 +236,6 @@ impl LoadedComponent {
         if let Some(files) = &self.files {
             wasi.preopened_dir(files.path(), "/", FsPerms::ReadOnly)?;
         }
-        Ok(wasi.build())
+        Ok(wasi)
     }
 }

@@ -1,5 +1,5 @@
-//! Components of a release candidate whose interfaces are those of the release: their imports and exports get the
-//! release's names.
+//! Other names for a component's imports and exports: those of the release for components of a release candidate
+//! whose interfaces are the same.
 
 use std::ops::Range;
 
@@ -21,6 +21,30 @@ const PREAMBLE_BYTES: usize = 8;
 /// # Errors
 /// If the bytes are not a component.
 pub(super) fn to_release(component: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
+    let released = |name: &str| {
+        RENAMED.iter().find_map(|(candidate, release)| {
+            Some(format!("{}{release}", name.strip_suffix(candidate)?))
+        })
+    };
+    rename(component, released, released)
+}
+
+/// The component with other names for its imports, where `renamed` gives one; `None` if it gives none.
+///
+/// # Errors
+/// If the bytes are not a component.
+pub(super) fn imports(
+    component: &[u8],
+    renamed: impl Fn(&str) -> Option<String>,
+) -> anyhow::Result<Option<Vec<u8>>> {
+    rename(component, renamed, |_| None)
+}
+
+fn rename(
+    component: &[u8],
+    import: impl Fn(&str) -> Option<String>,
+    export: impl Fn(&str) -> Option<String>,
+) -> anyhow::Result<Option<Vec<u8>>> {
     let mut renamed = component.get(..PREAMBLE_BYTES).context("it is not WebAssembly")?.to_vec();
     let (mut depth, mut is_changed) = (0_usize, false);
     for payload in Parser::new(0).parse_all(component) {
@@ -42,11 +66,11 @@ pub(super) fn to_release(component: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
         let body = match &payload {
             Payload::ComponentImportSection(section) => {
                 let offsets = section.clone().into_iter_with_offsets().map(|item| Ok(item?.0));
-                rename(component, &range, offsets.collect::<anyhow::Result<_>>()?)?
+                rename_items(component, &range, offsets.collect::<anyhow::Result<_>>()?, &import)?
             }
             Payload::ComponentExportSection(section) => {
                 let offsets = section.clone().into_iter_with_offsets().map(|item| Ok(item?.0));
-                rename(component, &range, offsets.collect::<anyhow::Result<_>>()?)?
+                rename_items(component, &range, offsets.collect::<anyhow::Result<_>>()?, &export)?
             }
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
                 depth += 1;
@@ -66,10 +90,11 @@ pub(super) fn to_release(component: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
 /// A section's body, each item of which begins with a name
 /// (<https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md>); `None` if there is nothing to
 /// rename.
-fn rename(
+fn rename_items(
     component: &[u8],
     section: &Range<usize>,
     offsets: Vec<usize>,
+    renamed: impl Fn(&str) -> Option<String>,
 ) -> anyhow::Result<Option<Vec<u8>>> {
     let mut body = Vec::new();
     u32::try_from(offsets.len())?.encode(&mut body);
@@ -81,9 +106,7 @@ fn rename(
         let kind = reader.read_u8()?;
         let name = reader.read_string()?;
         let rest = &item[reader.current_position()..];
-        let renamed = RENAMED.iter().find_map(|(candidate, release)| {
-            Some(format!("{}{release}", name.strip_suffix(candidate)?))
-        });
+        let renamed = renamed(name);
         is_changed |= renamed.is_some();
         body.push(kind);
         renamed.as_deref().unwrap_or(name).encode(&mut body);

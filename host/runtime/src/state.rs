@@ -137,6 +137,11 @@ impl InstanceState {
         }
     }
 
+    /// Replaces the WASI context that the instance is to start with.
+    pub(super) fn set_wasi(&mut self, wasi: WasiCtx) {
+        self.wasi = wasi;
+    }
+
     pub(super) fn variables(&mut self) -> &mut Variables {
         &mut self.variables
     }

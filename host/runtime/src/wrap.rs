@@ -2,8 +2,8 @@
 
 use anyhow::Context;
 use wasi_preview1_component_adapter_provider::{
-    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_PROXY_ADAPTER,
-    WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+    WASI_SNAPSHOT_PREVIEW1_PROXY_ADAPTER, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
 use wit_component::ComponentEncoder;
 
@@ -14,6 +14,8 @@ pub enum Adapter {
     Proxy,
     /// Files and an environment too.
     Reactor,
+    /// The same, for a program with a `main` function.
+    Command,
 }
 
 /// Wraps a core module for WASI preview 1 as a component.
@@ -24,6 +26,7 @@ pub fn wrap(module: &[u8], adapter: Adapter) -> anyhow::Result<Vec<u8>> {
     let adapter = match adapter {
         Adapter::Proxy => WASI_SNAPSHOT_PREVIEW1_PROXY_ADAPTER,
         Adapter::Reactor => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+        Adapter::Command => WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
     };
     ComponentEncoder::default()
         .validate(true)

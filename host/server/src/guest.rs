@@ -94,7 +94,7 @@ impl Guests {
         let guest = async move {
             let started = Instant::now();
             let on_instantiated = || metrics.instantiate.observe(seconds(started.elapsed()));
-            let called = component.handler().run(&mut store, request, reply_tx, on_instantiated);
+            let called = component.run(&mut store, request, reply_tx, on_instantiated);
             if let Err(error) = called.await {
                 // Set the failure before dropping the store, which ends the reply's body.
                 let _ = failed.set(classify(&error, store.data(), &limits, component.id()));

@@ -275,8 +275,11 @@ impl Server {
         let (parts, body) = request.into_parts();
         let body = LimitedBody::new(body, &self.limits, Arc::clone(&exceeded));
         let memory = self.uploads.with_header(&parts.headers);
-        let start_early = || self.admission.acquire_early(id, hops);
-        let received = request_body::receive(body, &self.limits, &memory, start_early).await?;
+        let whole = component.needs_whole_body();
+        let start_early = || if whole { None } else { self.admission.acquire_early(id, hops) };
+        let body_buffer = if whole { self.limits.body_size } else { self.limits.body_buffer };
+        let limits = Limits { body_buffer, ..self.limits };
+        let received = request_body::receive(body, &limits, &memory, start_early).await?;
         let request = Request::from_parts(parts, received.body);
         let permit = match received.permit {
             Some(permit) => permit,

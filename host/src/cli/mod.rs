@@ -15,6 +15,7 @@ mod new;
 mod node;
 mod pull;
 mod push;
+mod registry;
 mod shim;
 mod standalone;
 mod terminal;
@@ -60,6 +61,7 @@ enum Command {
     Push(push::Push),
     Pull(pull::Pull),
     Login(login::Login),
+    Registry(registry::Registry),
     Image(image::Image),
     Shim(shim::Shim),
     Node(node::Node),
@@ -94,6 +96,7 @@ pub fn run() -> ExitCode {
         Command::Push(command) => command.run(),
         Command::Pull(command) => command.run(),
         Command::Login(command) => command.run(),
+        Command::Registry(command) => command.run(),
         Command::Image(command) => command.run(),
         Command::Shim(command) => command.run(),
         Command::Completions(command) => command.run(),

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::build::ToolchainArguments;
 use super::standalone::StandaloneArguments;
 use spotter_progress::print;
 use spotter_registry::{self as registry, pack};
@@ -15,6 +16,14 @@ pub(super) struct Push {
     reference: String,
     #[command(flatten)]
     app: AppArguments,
+    /// Build the application first
+    #[arg(long)]
+    build: bool,
+    #[command(flatten)]
+    toolchain: ToolchainArguments,
+    /// Annotate the image's manifest; can be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, conflicts_with = "standalone")]
+    annotation: Vec<(String, String)>,
     /// Push the only component as a WebAssembly artifact instead of the application
     #[arg(long, conflicts_with = "standalone")]
     artifact: bool,
@@ -26,16 +35,26 @@ impl Push {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let reference = registry::reference(&self.reference)?;
         let (app, manifest) = self.app.load_to_ship()?;
+        if self.build {
+            crate::build::build(&app, self.toolchain.request())?;
+        }
         checked::application(&app)?;
         if self.standalone.standalone {
             let image = self.standalone.build(app, manifest)?;
             print(&block_on(image.push(&reference))?);
             return Ok(());
         }
-        let package =
+        let mut package =
             if self.artifact { pack::artifact(&app)? } else { pack::application(manifest, &app)? };
+        package.annotations.extend(self.annotation);
         let digest = block_on(registry::push(&reference, package))?;
         print(&digest);
         Ok(())
     }
+}
+
+fn key_value(text: &str) -> Result<(String, String), &'static str> {
+    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    let (key, value) = pair.ok_or("it is not of the form KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }

@@ -8,8 +8,10 @@ use spotter_app::manifest::Manifest;
 use spotter_app::models::NnEngine;
 use spotter_app::variables::{MissingVariable, VariableSources};
 use spotter_app::{App, LoadOptions};
+use spotter_config::providers::VariablesProvider;
 
 use crate::block_on;
+use crate::variable_providers;
 use crate::variables::{self, FilePolicy};
 
 /// Selects the application that a subcommand works on.
@@ -39,12 +41,21 @@ pub struct AppArguments {
 impl AppArguments {
     /// Loads the application to run it in this process's environment.
     pub fn load(&self) -> anyhow::Result<App> {
-        self.load_only(&[])
+        self.load_only(&[], &[])
     }
 
-    /// The same with the triggers of these components only, or of all if there are none.
-    pub fn load_only(&self, components: &[String]) -> anyhow::Result<App> {
-        let mut app = self.load_with(self.variables()?, components)?;
+    /// The same with the triggers of these components only, or of all if there are none, and with further providers of
+    /// variables.
+    pub fn load_only(
+        &self,
+        components: &[String],
+        providers: &[VariablesProvider],
+    ) -> anyhow::Result<App> {
+        let mut sources = self.variables()?;
+        if !providers.is_empty() {
+            self.ask(providers, &mut sources)?;
+        }
+        let mut app = self.load_with(sources, components)?;
         if let Some(folder) = &self.compiled {
             // The variant of an image for another architecture has no such folder.
             if folder.exists() {
@@ -66,6 +77,21 @@ impl AppArguments {
     ) -> anyhow::Result<App> {
         let flags = variables::read(&self.variable, FilePolicy::Refused)?;
         self.load_with(VariableSources::new(flags, environment), &[])
+    }
+
+    /// Adds the providers' values for the variables that have none.
+    fn ask(
+        &self,
+        providers: &[VariablesProvider],
+        sources: &mut VariableSources,
+    ) -> anyhow::Result<()> {
+        let declared = App::manifest(&self.path()?)?.variables;
+        let is_set =
+            |name: &str| sources.flags.contains_key(name) || sources.environment.contains_key(name);
+        let names: Vec<&str> =
+            declared.keys().map(String::as_str).filter(|name| !is_set(name)).collect();
+        sources.environment.extend(block_on(variable_providers::values(providers, &names))?);
+        Ok(())
     }
 
     /// The values from this process's command line and environment.

@@ -5,6 +5,7 @@ mod log;
 pub mod pod;
 mod proxies;
 mod serve;
+mod variable_providers;
 mod variables;
 
 use anyhow::Context;

@@ -76,7 +76,7 @@ pub struct Serve {
     /// The folder of the application's persistent state [default: .spotter beside the manifest]
     #[arg(long, env = "SPOTTER_STATE_DIR", value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
-    /// A TOML file with a [limits] table
+    /// A TOML file with settings of the host: [limits], state_dir, [[variables_provider]]
     #[arg(long, env = "RUNTIME_CONFIG_FILE", value_name = "FILE")]
     runtime_config_file: Option<PathBuf>,
     /// The format of log lines on standard error
@@ -124,7 +124,7 @@ impl Serve {
         let log = self.log_format.start(self.quiet.then_some(GUEST_TARGET))?;
         let file = ConfigFile::read(self.runtime_config_file.as_deref())?;
         let limits = self.limits.resolve(file.limits, memory::available(Path::new("/")))?;
-        let mut app = self.app.load_only(&self.component_id)?;
+        let mut app = self.app.load_only(&self.component_id, &file.variables_provider)?;
         app.notes.iter().for_each(|note| tracing::warn!("{note}"));
         for (id, component) in &mut app.components {
             if let Some(code) = compiled.get(id) {
@@ -132,8 +132,9 @@ impl Serve {
             }
         }
         add_environment(&mut app, &self.env)?;
-        if let Some(folder) = &self.state_dir {
-            app.state.clone_from(folder);
+        let named = file.state_dir.filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = self.state_dir.clone().or(named) {
+            app.state = folder;
         }
         prepare(&app)?;
         let traces =

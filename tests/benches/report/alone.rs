@@ -33,7 +33,7 @@ fn instantiation() -> Row {
             let store = loaded.store(&limits, Usage::start(), 0);
             let mut store = store.expect("a store");
             let began = Instant::now();
-            threads.block_on(loaded.handler().instantiate(&mut store)).expect("an instance");
+            threads.block_on(loaded.instantiate(&mut store)).expect("an instance");
             milliseconds(began) * 1000.0
         })
         .collect();

@@ -18,7 +18,7 @@ use walkdir::WalkDir;
 
 use super::CONFIG_MEDIA_TYPE;
 use super::archive::{MANIFEST_MEDIA_TYPE, TAR_MEDIA_TYPE, append, descriptor, folder};
-use super::pack::digest;
+use super::pack::{digest, shipped_file};
 use binary::{Binary, Platform};
 use spotter_app::App;
 use spotter_app::manifest::{Interruption, Manifest};
@@ -239,7 +239,8 @@ fn compiled(app: &App, binaries: &[Binary], level: CpuLevel) -> anyhow::Result<O
     for (id, component) in &app.components {
         let step = Step::start(format!("Compiling `{id}` for the image"));
         let code = portable::compile(component, level)?;
-        let name = code_cache::file_name(&component.source).with_context(|| format!("`{id}`"))?;
+        let name =
+            code_cache::file_name(&shipped_file(component)?).with_context(|| format!("`{id}`"))?;
         append(&mut tar, &format!("{COMPILED}/{name}"), &code)?;
         step.done(format!("Compiled `{id}` for the image"));
     }

@@ -1,0 +1,165 @@
+//! `[component.ID.dependencies]`: the components that provide a component's imports.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+
+use super::manifest::{ComponentManifest, Source};
+
+/// A component that provides imports of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dependency {
+    /// Which imports: a name such as `log`, or a package such as `a:b`, `a:b/interface` or `a:b/interface@1.0.0`.
+    pub name: String,
+    /// The component's file.
+    pub source: PathBuf,
+    /// Its export that provides the import, if that has another name.
+    pub export: Option<String>,
+    /// Whether it may use what the component is granted: environment, files, networks, stores.
+    pub inherits: bool,
+}
+
+/// What a dependency is declared as. A text is a version, to be had from a registry.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DependencyManifest {
+    path: Option<PathBuf>,
+    component: Option<String>,
+    export: Option<String>,
+    inherit_configuration: Option<toml::Value>,
+    // From elsewhere:
+    version: Option<String>,
+    registry: Option<String>,
+    package: Option<String>,
+    url: Option<String>,
+    digest: Option<String>,
+    sha256: Option<String>,
+}
+
+/// The local files of all components, by their ids.
+pub fn sources(
+    components: &BTreeMap<String, ComponentManifest>,
+    root: &Path,
+) -> BTreeMap<String, PathBuf> {
+    let local = components.iter().filter_map(|(id, component)| match &component.source {
+        Source::Local(path) => Some((id.clone(), root.join(path))),
+        Source::Remote(_) => None,
+    });
+    local.collect()
+}
+
+/// Validates a component's dependencies. `sources` are the files of the application's components.
+///
+/// # Errors
+/// If a dependency is malformed, or not in a local file. The error names it.
+pub fn resolve(
+    component: &ComponentManifest,
+    root: &Path,
+    sources: &BTreeMap<String, PathBuf>,
+) -> anyhow::Result<Vec<Dependency>> {
+    let all = component.dependencies_inherit_configuration;
+    let declared = component.dependencies.iter();
+    let resolved = declared.map(|(name, value)| {
+        dependency(name, value, root, sources, all)
+            .with_context(|| format!("`{name}` in `dependencies`"))
+    });
+    resolved.collect()
+}
+
+fn dependency(
+    name: &str,
+    value: &toml::Value,
+    root: &Path,
+    sources: &BTreeMap<String, PathBuf>,
+    all_inherit: bool,
+) -> anyhow::Result<Dependency> {
+    const REMOTE: &str =
+        "only components in local files are supported: download it, and name the file with `path`";
+    if let toml::Value::String(version) = value {
+        bail!("version {version:?} would come from a registry; {REMOTE}");
+    }
+    let declared: DependencyManifest = value.clone().try_into()?;
+    let DependencyManifest { version, registry, package, url, digest, sha256, .. } = &declared;
+    if version.is_some() || registry.is_some() || package.is_some() {
+        bail!("it would come from a registry; {REMOTE}");
+    }
+    if url.is_some() || digest.is_some() || sha256.is_some() {
+        bail!("it would come from a URL; {REMOTE}");
+    }
+    let inherits = match declared.inherit_configuration {
+        None => all_inherit,
+        Some(toml::Value::Boolean(own)) => own || all_inherit,
+        Some(other) => bail!(
+            "`inherit_configuration` is {other}; a dependency inherits all of the component's configuration (`true`) \
+             or none (`false`)"
+        ),
+    };
+    let source = match (declared.path, declared.component) {
+        (Some(path), None) => root.join(path),
+        (None, Some(id)) => {
+            let source = sources.get(&id);
+            source
+                .with_context(|| format!("there is no [component.{id}] with a local file"))?
+                .clone()
+        }
+        _ => bail!("it needs either a `path` or a `component`"),
+    };
+    ensure!(!name.is_empty(), "the name is empty; write the name of an import");
+    Ok(Dependency { name: name.to_owned(), source, export: declared.export, inherits })
+}
+
+impl Dependency {
+    /// Whether it provides an import of this name.
+    pub fn provides(&self, import: &str) -> bool {
+        let (own, own_version) = split_version(&self.name);
+        let (imported, version) = split_version(import);
+        let package = imported.split('/').next().unwrap_or_default();
+        let is_named = own == imported || imported.contains(':') && own == package;
+        is_named && own_version.is_none_or(|own| version == Some(own))
+    }
+}
+
+/// A name without its version, and its version.
+fn split_version(name: &str) -> (&str, Option<&str>) {
+    name.split_once('@').map_or((name, None), |(name, version)| (name, Some(version)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Dependency, PathBuf};
+
+    #[test]
+    fn a_dependency_provides_the_imports_that_its_name_covers() {
+        let provides = |name: &str, import: &str| {
+            let dependency = Dependency {
+                name: name.into(),
+                source: PathBuf::new(),
+                export: None,
+                inherits: false,
+            };
+            dependency.provides(import)
+        };
+        for (name, import) in [
+            ("foo:bar/baz@0.1.0", "foo:bar/baz@0.1.0"),
+            ("foo:bar/baz", "foo:bar/baz@0.1.0"),
+            ("foo:bar/baz", "foo:bar/baz"),
+            ("foo:bar", "foo:bar/baz@0.1.0"),
+            ("foo:bar@0.1.0", "foo:bar/baz@0.1.0"),
+            ("foo-bar", "foo-bar"),
+        ] {
+            assert!(provides(name, import), "{name} {import}");
+        }
+        for (name, import) in [
+            ("foo:bar/baz@0.1.0", "foo:bar/baz"),
+            ("foo:bar@0.1.0", "foo:bar/baz@0.2.0"),
+            ("foo:bar/baz", "foo:bar/bub@0.1.0"),
+            ("foo:bar", "foo:barn/baz"),
+            ("foo:bar/baz", "foo-bar"),
+            ("foo", "foo-bar"),
+        ] {
+            assert!(!provides(name, import), "{name} {import}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Dependencies that do not inherit their component's configuration. What they import of it has another name in the
+//! composed component, under which the host gives nothing: no variables, no files, no connections.
+
+use anyhow::ensure;
+use wasmtime::component::types::{ComponentFunc, ComponentItem};
+use wasmtime::component::{Component, Linker, Type, Val};
+use wasmtime::{Engine, bail};
+
+use super::renamed;
+use spotter_app::check::{self, ISOLATED_PACKAGE};
+
+/// The interfaces that get another name. They are empty, or deny every call.
+const ISOLATED: [&str; 4] = [
+    "wasi:cli/environment",
+    "wasi:filesystem/preopens",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp-create-socket",
+];
+
+/// What a dependency may import as it is: nothing here reaches what a manifest grants.
+const HARMLESS: [&str; 23] = [
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:filesystem/types",
+    "wasi:http/types",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/instance-network",
+    "wasi:sockets/network",
+    "wasi:sockets/tcp",
+    "wasi:sockets/udp",
+];
+
+/// The dependency with other names for what it does not inherit.
+///
+/// # Errors
+/// If it imports something that only a dependency which inherits its component's configuration can use.
+pub(super) fn isolate(dependency: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    let is_of_wasi_0_2 = |import: &str| import.contains("@0.2.");
+    let is_known = |import: &&String| {
+        let interface = import.split('@').next().unwrap_or_default();
+        is_of_wasi_0_2(import) && (ISOLATED.contains(&interface) || HARMLESS.contains(&interface))
+    };
+    let imports = check::interfaces(&dependency)?.imports;
+    let refused: Vec<_> = imports.iter().filter(|import| !is_known(import)).cloned().collect();
+    ensure!(
+        refused.is_empty(),
+        "it imports {}, which a dependency can use only with `dependencies_inherit_configuration = true`",
+        refused.join(", ")
+    );
+    let rename = |import: &str| {
+        let (interface, version) = import.split_once('@')?;
+        let (_, name) = interface.split_once('/')?;
+        ISOLATED.contains(&interface).then(|| format!("{ISOLATED_PACKAGE}/{name}@{version}"))
+    };
+    Ok(renamed::imports(&dependency, rename)?.unwrap_or(dependency))
+}
+
+/// Adds the isolated interfaces that a component imports.
+///
+/// # Errors
+/// If the linker already has one of them.
+pub(super) fn add_to_linker<T: 'static>(
+    linker: &mut Linker<T>,
+    engine: &Engine,
+    component: &Component,
+) -> anyhow::Result<()> {
+    for (name, import) in component.component_type().imports(engine) {
+        let is_isolated = name.split('/').next() == Some(ISOLATED_PACKAGE);
+        let (true, ComponentItem::ComponentInstance(instance)) = (is_isolated, import.ty) else {
+            continue;
+        };
+        let mut linked = linker.instance(name)?;
+        for (item, export) in instance.exports(engine) {
+            if let ComponentItem::ComponentFunc(_) = export.ty {
+                linked
+                    .func_new(item, |_, function, _, results| give_nothing(&function, results))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sets a function's result to an empty value, or to the error that says that access is denied.
+fn give_nothing(function: &ComponentFunc, results: &mut [Val]) -> wasmtime::Result<()> {
+    for (result, kind) in results.iter_mut().zip(function.results()) {
+        *result = match kind {
+            Type::List(_) => Val::List(Vec::new()),
+            Type::Option(_) => Val::Option(None),
+            Type::Result(_) => {
+                Val::Result(Err(Some(Box::new(Val::Enum("access-denied".to_owned())))))
+            }
+            _ => bail!(
+                "a dependency that does not inherit its component's configuration cannot call this"
+            ),
+        };
+    }
+    Ok(())
+}
