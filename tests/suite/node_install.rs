@@ -247,7 +247,11 @@ fn containerd_is_restarted_only_if_its_configuration_changed() {
     let installed = node.tree();
     let refused = node.run("uninstall", &containerd.arguments());
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).contains("1 pods run with the shim"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("delete them first: spotter/detect\n"),
+        "{}",
+        stderr(&refused)
+    );
     assert_eq!(node.tree(), installed);
     fs::remove_file(node.path("pods")).expect("a file");
     node.sure("uninstall", &containerd.arguments());

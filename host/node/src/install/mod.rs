@@ -203,8 +203,7 @@ impl Installer {
             .context("cannot find out whether pods use the shim, so nothing was changed")?;
         ensure!(
             pods.is_empty(),
-            "{} pods run with the shim, so nothing was changed; delete them first: {}",
-            pods.len(),
+            "pods run with the shim, so nothing was changed; delete them first: {}",
             pods.join(", ")
         );
         Ok(())
