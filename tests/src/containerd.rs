@@ -1,5 +1,6 @@
 //! A containerd for one test, with the shim on its path. Dropping it removes everything that it has started.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,6 +19,27 @@ pub const KUBERNETES: &str = "k8s.io";
 pub const SCRATCH: &str = "docker.io/library/detect:scratch";
 /// The image of a pod's sandbox, which holds its namespaces and runs a Linux program.
 pub const PAUSE: &str = "docker.io/library/pause:test";
+
+/// Whether a containerd has the shim when it starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shim {
+    Installed,
+    Missing,
+}
+
+/// Restarts containerd as an init system does. While there is a file `refuse`, it does not start with the runtime.
+const RESTART: &str = r#"#!/bin/sh
+cd "$(dirname "$0")" || exit 1
+pid=$(cat containerd.pid)
+kill "$pid"
+while [ -e "/proc/$pid" ] && ! grep -q "^State:.Z" "/proc/$pid/status"; do sleep 0.05; done
+if [ -e refuse ] && grep -q spotter.v1 config.toml; then
+    echo "containerd does not start today" >&2
+    exit 1
+fi
+PATH="$PWD/bin:$PATH" setsid containerd -c "$PWD/config.toml" </dev/null >/dev/null 2>>containerd.log &
+echo $! >containerd.pid
+"#;
 
 /// A running containerd.
 pub struct Containerd {
@@ -41,7 +63,13 @@ impl Containerd {
     /// Starts containerd and imports the application's image, in both namespaces, and the sandbox's.
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        Self::start_in(folder, None)
+        Self::start_in(folder, None, Shim::Installed)
+    }
+
+    /// The same without the shim, as on a node before the installation.
+    pub fn start_without_shim() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Self::start_in(folder, None, Shim::Missing)
     }
 
     /// The same, as on a node that has compiled nothing yet.
@@ -49,10 +77,10 @@ impl Containerd {
         let folder = tempfile::tempdir().expect("a folder");
         let cache = folder.path().join("cache");
         std::fs::create_dir(&cache).expect("a folder");
-        Self::start_in(folder, Some(cache))
+        Self::start_in(folder, Some(cache), Shim::Installed)
     }
 
-    fn start_in(folder: TempDir, cache: Option<PathBuf>) -> Self {
+    fn start_in(folder: TempDir, cache: Option<PathBuf>, shim: Shim) -> Self {
         for (program, package) in
             [("containerd", "containerd"), ("runc", "runc"), ("ip", "iproute2")]
         {
@@ -62,7 +90,9 @@ impl Containerd {
         let mut containerd =
             Self { process: None, folder, cache, before: leftovers::shared(), _alone: alone };
         std::fs::write(containerd.path("config.toml"), containerd.configuration()).expect("a file");
-        containerd.install();
+        if shim == Shim::Installed {
+            containerd.install();
+        }
         containerd.network();
         containerd.launch();
         for namespace in [DEFAULT, KUBERNETES] {
@@ -155,8 +185,25 @@ state = "{state}"
             .stdout(Stdio::null())
             .stderr(log)
             .spawn();
-        self.process = Some(process.expect("containerd starts"));
+        let process = process.expect("containerd starts");
+        std::fs::write(self.path("containerd.pid"), process.id().to_string()).expect("a file");
+        self.process = Some(process);
         wait_until("containerd answers", || self.ctr(&["version"]).status.success());
+    }
+
+    /// A program that restarts it.
+    pub fn restart_program(&self) -> PathBuf {
+        let program = self.path("restart");
+        std::fs::write(&program, RESTART).expect("a file");
+        let permissions = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&program, permissions).expect("permissions");
+        program
+    }
+
+    /// The process that runs now, also after [`restart_program`](Self::restart_program) ran.
+    pub fn process_id(&self) -> u32 {
+        let text = std::fs::read_to_string(self.path("containerd.pid")).expect("a file");
+        text.trim().parse().expect("a number")
     }
 
     /// Kills the process as the system would. Its containers keep running.

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::process::Command;
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ResourceQuota, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -20,9 +20,11 @@ use crate::kubernetes_tools::kubectl;
 use crate::{root, stderr, stdout};
 
 /// All folders for `kubectl apply -k`.
-pub const RENDERED: [&str; 11] = [
+pub const RENDERED: [&str; 13] = [
     "base",
     "batch",
+    "node-installer",
+    "node-uninstaller",
     "overlays/istio",
     "overlays/monitoring",
     "overlays/pack",
@@ -107,8 +109,10 @@ pub fn of_kind<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
 pub fn faults(object: &Value) -> Vec<String> {
     let kind = object["kind"].as_str().unwrap_or_default();
     match kind {
+        "ClusterRole" => of_type::<ClusterRole>(object),
         "ClusterRoleBinding" => of_type::<ClusterRoleBinding>(object),
         "ConfigMap" => of_type::<ConfigMap>(object),
+        "DaemonSet" => of_type::<DaemonSet>(object),
         "Deployment" => of_type::<Deployment>(object),
         "Job" => of_type::<Job>(object),
         "HorizontalPodAutoscaler" => of_type::<HorizontalPodAutoscaler>(object),
@@ -116,6 +120,7 @@ pub fn faults(object: &Value) -> Vec<String> {
         "Ingress" => of_type::<Ingress>(object),
         "NetworkPolicy" => of_type::<NetworkPolicy>(object),
         "PodDisruptionBudget" => of_type::<PodDisruptionBudget>(object),
+        "ResourceQuota" => of_type::<ResourceQuota>(object),
         "Role" => of_type::<Role>(object),
         "RoleBinding" => of_type::<RoleBinding>(object),
         "RuntimeClass" => of_type::<RuntimeClass>(object),

@@ -1,7 +1,7 @@
 //! The policy for every workload of `k8s/`, in addition to its types: nothing is privileged, probes and resources
-//! are set, and images have a version.
+//! are set, and images have a version. Only the init container of a DaemonSet may change its node.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use serde::Deserialize;
@@ -19,6 +19,11 @@ pub fn faults(object: &Value) -> Vec<String> {
             let job = Job::deserialize(object).expect("a Job");
             let spec = job.spec.and_then(|spec| spec.template.spec);
             of_pod(&spec.expect("a pod's specification"), Purpose::Ends)
+        }
+        Some("DaemonSet") => {
+            let set = DaemonSet::deserialize(object).expect("a DaemonSet");
+            let pod = set.spec.and_then(|spec| spec.template.spec);
+            of_installer(&pod.expect("a pod's specification"))
         }
         Some("SpinApp") => of_spin_app(&object["spec"]),
         _ => Vec::new(),
@@ -64,6 +69,25 @@ fn of_pod(pod: &PodSpec, purpose: Purpose) -> Vec<String> {
     ]);
     let containers = pod.containers.iter().chain(pod.init_containers.iter().flatten());
     faults.extend(containers.flat_map(|container| of_container(container, purpose)));
+    faults
+}
+
+/// A pod whose init container changes its node, and whose other containers are like all others.
+fn of_installer(pod: &PodSpec) -> Vec<String> {
+    let of_init = pod.init_containers.iter().flatten().flat_map(|container| {
+        ["is privileged", "may gain privileges", "keeps capabilities", "runs as root"]
+            .map(|fault| format!("{} {fault}", container.name))
+    });
+    let allowed: Vec<String> = of_init
+        .chain(["shares the host's processes", "may run as root"].map(str::to_owned))
+        .collect();
+    let mut faults = of_pod(pod, Purpose::Ends);
+    faults.retain(|fault| !allowed.contains(fault));
+    let as_users = pod.containers.iter().all(|container| {
+        let context = container.security_context.as_ref();
+        context.and_then(|context| context.run_as_non_root) == Some(true)
+    });
+    faults.extend(unmet(vec![(as_users, "a container that stays may run as root".into())]));
     faults
 }
 

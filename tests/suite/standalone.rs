@@ -185,3 +185,28 @@ fn health_says_whether_the_server_is_ready() {
     assert!(stderr(&gone).contains("does not answer"), "{}", stderr(&gone));
     assert_eq!(health(None).status.code(), Some(64));
 }
+
+#[test]
+fn a_shim_is_in_the_image_of_its_platform_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (amd64, other) = (folder.path().join("amd64"), folder.path().join("riscv"));
+    let shim = amd64.display().to_string();
+    assert_ran(&make(&folder, "shim.tar", &["--shim", &shim]));
+    let layout = Layout::of(&folder, "shim.tar");
+    for (architecture, is_there) in [("amd64", true), ("arm64", false)] {
+        let root = folder.path().join(architecture.to_owned() + ".root");
+        for layer in layout.manifest(architecture)["layers"].as_array().expect("layers") {
+            untar(&layout.blob(layer), &root);
+        }
+        let shim = root.join("containerd-shim-spotter-v1");
+        assert_eq!(shim.exists(), is_there, "{architecture}");
+        if is_there {
+            assert_eq!(fs::read(&shim).expect("a file"), elf::amd64());
+            let mode = fs::metadata(&shim).expect("a file").permissions().mode();
+            assert_eq!(mode & 0o777, 0o755);
+        }
+    }
+    fs::write(&other, "#!/bin/sh").expect("a file");
+    let refused = make(&folder, "other.tar", &["--shim", &other.display().to_string()]);
+    assert!(stderr(&refused).contains("is not a program for Linux"), "{}", stderr(&refused));
+}

@@ -34,7 +34,7 @@ fn what_a_pod_needs_is_applied_before_it() {
         };
         let mut compared = 0;
         for (at, object) in objects.iter().enumerate() {
-            if !["Deployment", "Job", "SpinApp", "SpinAppExecutor"]
+            if !["DaemonSet", "Deployment", "Job", "SpinApp", "SpinAppExecutor"]
                 .iter()
                 .any(|kind| object["kind"] == *kind)
             {

@@ -8,7 +8,7 @@ use spotter_tests::manifests::{documents, faults, of_kind, render};
 use spotter_tests::{policy, root, stderr, stdout};
 
 /// Values that together use every part of the chart.
-const VALUES: [&[&str]; 6] = [
+const VALUES: [&[&str]; 7] = [
     &[],
     &["image=registry.example.com/a/detect:1"],
     &["standalone=true", "image=registry.example.com/a/detect:1", "autoscaling.kind=keda"],
@@ -23,6 +23,7 @@ const VALUES: [&[&str]; 6] = [
         "args={--instances=4}",
         "env.SPOTTER_QUEUE_LENGTH=8",
     ],
+    &["nodeInstaller.enabled=true", "nodeInstaller.args={--timeout,90s}"],
     &["networkPolicy=false", "podDisruptionBudget=false", "runtimeClass.create=false"],
 ];
 
@@ -100,6 +101,41 @@ fn the_chart_runs_the_same_pods_as_kustomize() {
 
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn the_charts_installer_is_kustomizes_and_off_unless_it_is_asked_for() {
+    let is_installers = |object: &Value| {
+        let [name, namespace] = ["name", "namespace"].map(|key| object["metadata"][key].as_str());
+        name.is_some_and(|name| name.starts_with("spotter-node"))
+            || namespace == Some("spotter-node")
+    };
+    assert!(!objects(&[]).iter().any(is_installers));
+    for (action, folder) in [("install", "node-installer"), ("uninstall", "node-uninstaller")] {
+        let action = format!("nodeInstaller.action={action}");
+        let ours = objects(&["nodeInstaller.enabled=true", &action]);
+        let theirs = render(folder);
+        let mut kinds = Vec::new();
+        for object in theirs.iter().filter(|object| is_installers(object)) {
+            let kind = object["kind"].as_str().expect("a kind");
+            let found = ours.iter().find(|other| {
+                other["kind"] == kind && other["metadata"]["name"] == object["metadata"]["name"]
+            });
+            let found = found.unwrap_or_else(|| panic!("the chart has no {kind}"));
+            for part in ["spec", "rules", "roleRef", "subjects", "automountServiceAccountToken"] {
+                let mut wanted = object[part].clone();
+                if let Some(labels) = wanted.pointer_mut("/template/metadata/labels") {
+                    labels.as_object_mut().expect("labels").remove("app.kubernetes.io/part-of");
+                }
+                assert_eq!(found[part], wanted, "{kind}: {part}");
+            }
+            let namespace = &object["metadata"]["namespace"];
+            assert_eq!(found["metadata"]["namespace"], *namespace, "{kind}");
+            kinds.push(kind);
+        }
+        assert!(kinds.len() == 7 && kinds.contains(&"DaemonSet"), "{kinds:?}");
+    }
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn values_that_would_not_work_are_refused_by_name() {
     for (value, place) in [
         ("image=spotter:0.1.0", "/image"),
@@ -109,6 +145,8 @@ fn values_that_would_not_work_are_refused_by_name() {
         ("autoscaling.minReplicas=0", "/autoscaling/minReplicas"),
         ("service.port=70000", "/service/port"),
         ("env.SPOTTER_ADMIN=0.0.0.0:9", "/env"),
+        ("nodeInstaller.action=purge", "/nodeInstaller/action"),
+        ("nodeInstaller.image=spotter", "/nodeInstaller/image"),
         ("route.kind=nodeport", "/route/kind"),
         ("standalon=true", "standalon"),
     ] {

@@ -15,6 +15,7 @@ mod failures;
 mod lxc;
 mod make_node;
 mod manifests;
+mod node_install;
 mod openapi;
 mod page;
 mod pods;

@@ -61,6 +61,24 @@ fn what_is_misspelt_or_against_the_policy_is_found() {
         let found = policy::faults(&changed(&format!("{container}/{field}"), value)).join("; ");
         assert!(found.contains(fault), "{found:?} lacks {fault:?}");
     }
+    let objects = render("node-installer");
+    let installer = of_kind(&objects, "DaemonSet");
+    for (field, value, fault) in [
+        ("hostNetwork", json!(true), "shares the host's network"),
+        ("volumes/0", json!({"name": "a", "hostPath": {"path": "/"}}), "mounts the host's files"),
+        ("containers/0/securityContext", json!({"privileged": true}), "privileged"),
+        ("containers/0/securityContext/runAsNonRoot", json!(false), "may run as root"),
+        ("initContainers/0/image", json!("registry.example.com/detect:latest"), "version"),
+    ] {
+        let mut changed = installer.clone();
+        let place = format!("/spec/template/spec/{field}");
+        match changed.pointer_mut(&place) {
+            Some(found) => *found = value,
+            None => changed["spec"]["template"]["spec"][field] = value,
+        }
+        let found = policy::faults(&changed).join("; ");
+        assert!(found.contains(fault), "{found:?} lacks {fault:?}");
+    }
     // Every kind refuses unknown fields, at the top level and below.
     for object in RENDERED.iter().flat_map(|folder| render(folder)) {
         for place in ["", "/spec", "/metadata"] {
@@ -122,6 +140,40 @@ fn the_base_runs_the_image_that_spotter_image_writes() {
     let objects = render("base");
     let container = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["image"], format!("localhost/{}:{}", value("name"), value("version")));
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn the_installer_labels_the_nodes_that_the_runtime_class_selects() {
+    let objects = render("node-installer");
+    let (base, installers) = (render("base"), of_kind(&objects, "RuntimeClass"));
+    let class = of_kind(&base, "RuntimeClass");
+    for part in ["handler", "scheduling", "overhead"] {
+        assert_eq!(class[part], installers[part], "{part}");
+    }
+    // What `spotter node install --label` sets: see the test of the label.
+    assert_eq!(class["scheduling"]["nodeSelector"], json!({"spotter-runtime": "installed"}));
+    let pod = &of_kind(&objects, "DaemonSet")["spec"]["template"]["spec"];
+    let role = &of_kind(&objects, "ClusterRole")["rules"];
+    assert_eq!(*role, json!([{"apiGroups": [""], "resources": ["nodes"], "verbs": ["patch"]}]));
+    let bound = &of_kind(&objects, "ClusterRoleBinding")["subjects"][0];
+    assert_eq!(bound["name"], pod["serviceAccountName"]);
+    assert_eq!(bound["namespace"], of_kind(&objects, "Namespace")["metadata"]["name"]);
+    // Each command is one that the command line has.
+    for containers in ["initContainers", "containers"] {
+        let container = &pod[containers][0];
+        let words = ["command", "args"].map(|key| container[key].as_array().cloned());
+        let words: Vec<String> = words
+            .into_iter()
+            .flatten()
+            .flatten()
+            .skip(1)
+            .map(|word| word.as_str().expect("a word").to_owned())
+            .chain(["--help".to_owned()])
+            .collect();
+        let ran = run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(ran.status.success(), "{words:?}: {}", spotter_tests::stderr(&ran));
+    }
 }
 
 #[test]

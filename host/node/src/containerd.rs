@@ -2,13 +2,17 @@
 //! comments included.
 
 use anyhow::{Context, bail};
-use toml_edit::{DocumentMut, Item, Table, TableLike, value};
+use toml_edit::{DocumentMut, Item, RawString, Table, TableLike, value};
 
 /// The handler that the Kubernetes `RuntimeClass` names.
 pub const RUNTIME_HANDLER: &str = "spotter";
 
 /// The type from which containerd derives the shim's name, `containerd-shim-spotter-v1`.
 pub const RUNTIME_TYPE: &str = "io.containerd.spotter.v1";
+
+/// containerd's own default runtime.
+const DEFAULT_HANDLER: &str = "runc";
+const DEFAULT_TYPE: &str = "io.containerd.runc.v2";
 
 /// Whether the configuration should contain the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,42 +21,93 @@ pub enum RuntimeEntry {
     Absent,
 }
 
-/// Edits a configuration. An empty text stands for a missing file.
+/// The first line of a file that [`edit`] made.
+pub(crate) const MADE: &str = "# Made by Spotter";
+/// Above each table that [`edit`] added to someone else's file.
+const ADDED: &str = "# Added by Spotter";
+/// The version of a configuration that is made: containerd 1.6, 1.7 and 2 read it.
+const OLDEST_VERSION: i64 = 2;
+
+/// Edits a configuration. An empty text stands for a missing file, before and after.
 ///
 /// # Errors
 /// If the text is not TOML, or the version of the configuration is not supported.
 pub fn edit(text: &str, runtime: RuntimeEntry) -> anyhow::Result<String> {
-    let mut document: DocumentMut =
-        text.parse().context("containerd's configuration is not TOML")?;
+    edit_imported(text, runtime, None)
+}
+
+/// Edits a file that a configuration of this version imports. Such a file may lack a version of its own.
+pub(crate) fn edit_imported(
+    text: &str,
+    runtime: RuntimeEntry,
+    importer: Option<i64>,
+) -> anyhow::Result<String> {
+    let mut document = parse(text)?;
     if document.is_empty() {
         if runtime == RuntimeEntry::Absent {
             return Ok(text.to_owned());
         }
-        // containerd 2 reads version 2 as well.
-        document["version"] = value(2);
+        document["version"] = value(importer.unwrap_or(OLDEST_VERSION));
+        if let Some(mut key) = document.key_mut("version") {
+            key.leaf_decor_mut().set_prefix(format!("{MADE}: the runtime of RuntimeClasses.\n"));
+        }
     }
-    let plugin = match document.get("version").and_then(Item::as_integer) {
-        Some(2) => "io.containerd.grpc.v1.cri",
-        Some(3) => "io.containerd.cri.v1.runtime",
-        version => bail!(
-            "containerd's configuration has version {}, but only 2 (containerd 1.6, 1.7) and 3 (containerd 2) are \
-             supported: write a new one with `containerd config default`",
-            version.map_or("1".to_owned(), |version| version.to_string())
-        ),
-    };
-    let path = ["plugins", plugin, "containerd", "runtimes"];
+    let path = runtimes_path(version(&document).or(importer))?;
     match runtime {
         RuntimeEntry::Present => {
             let runtimes = descend(document.as_table_mut(), &path)?;
             if runtimes.is_empty() {
-                // A table of runtimes replaces containerd's default one, so runc must be in it.
-                add(runtimes, "runc", "io.containerd.runc.v2")?;
+                let why =
+                    format!("{ADDED}, because a table of runtimes replaces containerd's own.");
+                add(runtimes, DEFAULT_HANDLER, DEFAULT_TYPE, &why)?;
             }
-            add(runtimes, RUNTIME_HANDLER, RUNTIME_TYPE)?;
+            add(runtimes, RUNTIME_HANDLER, RUNTIME_TYPE, &format!("{ADDED}."))?;
         }
-        RuntimeEntry::Absent => remove(document.as_table_mut(), &path),
+        RuntimeEntry::Absent => {
+            remove(document.as_table_mut(), &path);
+            if text.starts_with(MADE) && holds_only_its_version(&document) {
+                return Ok(String::new());
+            }
+        }
     }
     Ok(document.to_string())
+}
+
+/// Parses a configuration.
+///
+/// # Errors
+/// If the text is not TOML.
+pub(crate) fn parse(text: &str) -> anyhow::Result<DocumentMut> {
+    text.parse().context("containerd's configuration is not TOML")
+}
+
+/// The version that a configuration states.
+pub(crate) fn version(document: &DocumentMut) -> Option<i64> {
+    document.get("version").and_then(Item::as_integer)
+}
+
+/// Where a configuration of this version has its runtimes.
+///
+/// # Errors
+/// If the version is not supported.
+pub(crate) fn runtimes_path(version: Option<i64>) -> anyhow::Result<[&'static str; 4]> {
+    let plugin = match version {
+        Some(2) => "io.containerd.grpc.v1.cri",
+        // Version 4 (containerd 2.3) moves other settings only.
+        Some(3 | 4) => "io.containerd.cri.v1.runtime",
+        version => bail!(
+            "containerd's configuration has version {}, but only 2 (containerd 1.6, 1.7), 3 and 4 (containerd 2) are \
+             supported: write a new one with `containerd config default`",
+            version.map_or("1".to_owned(), |version| version.to_string())
+        ),
+    };
+    Ok(["plugins", plugin, "containerd", "runtimes"])
+}
+
+/// The table at a path.
+pub(crate) fn table_at<'a>(document: &'a DocumentMut, path: &[&str]) -> Option<&'a dyn TableLike> {
+    let root: &dyn TableLike = document.as_table();
+    path.iter().try_fold(root, |table, key| table.get(key)?.as_table_like())
 }
 
 /// The table at a path, created if it does not exist.
@@ -71,8 +126,18 @@ fn descend<'a>(
     Ok(table)
 }
 
-fn add(runtimes: &mut dyn TableLike, handler: &str, kind: &str) -> anyhow::Result<()> {
-    let runtime = runtimes.entry(handler).or_insert_with(|| Item::Table(Table::new()));
+/// Adds a runtime, below a comment, or corrects its type.
+fn add(
+    runtimes: &mut dyn TableLike,
+    handler: &str,
+    kind: &str,
+    comment: &str,
+) -> anyhow::Result<()> {
+    let runtime = runtimes.entry(handler).or_insert_with(|| {
+        let mut made = Table::new();
+        made.decor_mut().set_prefix(format!("\n{comment}\n"));
+        Item::Table(made)
+    });
     let runtime =
         runtime.as_table_like_mut().with_context(|| format!("`{handler}` is not a table"))?;
     if runtime.get("runtime_type").and_then(Item::as_str) != Some(kind) {
@@ -81,6 +146,7 @@ fn add(runtimes: &mut dyn TableLike, handler: &str, kind: &str) -> anyhow::Resul
     Ok(())
 }
 
+/// Removes the runtime, and the default one that was added with it, if it is still as it was added.
 fn remove(mut table: &mut dyn TableLike, path: &[&str]) {
     for key in path {
         match table.get_mut(key).and_then(Item::as_table_like_mut) {
@@ -89,6 +155,23 @@ fn remove(mut table: &mut dyn TableLike, path: &[&str]) {
         }
     }
     table.remove(RUNTIME_HANDLER);
+    let default = table.get(DEFAULT_HANDLER).and_then(Item::as_table);
+    let is_as_added = default.is_some_and(|default| {
+        let comment = default.decor().prefix().and_then(RawString::as_str).unwrap_or_default();
+        default.len() == 1 && comment.trim_start().starts_with(ADDED)
+    });
+    if is_as_added && table.len() == 1 {
+        table.remove(DEFAULT_HANDLER);
+    }
+}
+
+fn holds_only_its_version(document: &DocumentMut) -> bool {
+    document.iter().all(|(key, item)| key == "version" || is_empty(item))
+}
+
+/// Whether an item is a table without a value, at any depth.
+fn is_empty(item: &Item) -> bool {
+    item.as_table_like().is_some_and(|table| table.iter().all(|(_, item)| is_empty(item)))
 }
 
 #[cfg(test)]
@@ -124,23 +207,42 @@ version = 2
             added
                 .contains("[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.spotter]")
         );
-        // The new table replaces containerd's default one, so runc is added, and stays.
+        // The new table replaces containerd's default one, so runc is added.
         assert!(
             added.contains("runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n"),
             "{added}"
         );
-        let removed = edit(&added, RuntimeEntry::Absent).unwrap();
-        assert!(removed.contains("runtimes.runc]") && !removed.contains("spotter"), "{removed}");
+        assert_eq!(edit(&added, RuntimeEntry::Absent).unwrap(), "version = 3\n");
+        // What was added stays if someone has changed it, or needs it.
+        for (from, to) in [
+            ("runc.v2\"\n", "runc.v2\"\nsnapshotter = \"native\"\n"),
+            (
+                "\n# Added by Spotter.",
+                "\n[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.kata]\nruntime_type = \"k\"\n# Added by Spotter.",
+            ),
+        ] {
+            let changed = added.replacen(from, to, 1);
+            assert_ne!(changed, added);
+            let removed = edit(&changed, RuntimeEntry::Absent).unwrap();
+            assert!(
+                removed.contains("runtimes.runc]") && !removed.contains("spotter.v1"),
+                "{removed}"
+            );
+        }
     }
 
     #[test]
     fn where_there_is_no_configuration_there_is_one_after() {
         let added = edit("", RuntimeEntry::Present).unwrap();
+        assert!(added.starts_with("# Made by Spotter"), "{added}");
         assert!(
-            added.starts_with("version = 2\n") && added.contains("runtimes.spotter]"),
+            added.contains("\nversion = 2\n") && added.contains("runtimes.spotter]"),
             "{added}"
         );
         assert_eq!(edit("", RuntimeEntry::Absent).unwrap(), "");
+        assert_eq!(edit(&added, RuntimeEntry::Absent).unwrap(), "");
+        let used = format!("{added}[metrics]\naddress = \"127.0.0.1:1338\"\n");
+        assert!(edit(&used, RuntimeEntry::Absent).unwrap().contains("[metrics]"));
     }
 
     #[test]
@@ -148,7 +250,7 @@ version = 2
         for (text, reason) in [
             ("version = 1\n", "version 1"),
             ("root = \"/x\"\n", "version 1"),
-            ("version = 4\n", "version 4"),
+            ("version = 5\n", "version 5"),
             ("version", "not TOML"),
             ("version = 2\nplugins = 7\n", "`plugins` is not a table"),
         ] {

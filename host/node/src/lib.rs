@@ -1,8 +1,9 @@
-//! Checks a machine that runs functions, reads its bonds, and configures its containerd.
+//! Checks a machine that runs functions, reads its bonds, and installs the shim on it.
 
 pub mod bond;
 pub mod check;
 pub mod containerd;
+pub mod install;
 pub mod kubelet;
 pub mod metrics;
 pub mod state;

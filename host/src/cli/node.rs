@@ -1,16 +1,22 @@
-//! `spotter node`: checks whether a machine can be a node, and prints the metrics of its bonds.
+//! `spotter node`: checks whether a machine can be a node, makes it one, and prints the metrics of its bonds.
+
+mod install;
+mod label;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use spotter_node::check::{Finding, Role, Verdict, findings};
 use spotter_node::metrics;
 use spotter_node::state::MachineState;
+use spotter_progress::say;
+use spotter_up::block_on;
 
-/// Check whether a machine can be a node: its bond, containerd, cgroups and MTUs
+/// Make this machine a node that runs functions, or check whether it can be one
 #[derive(Args)]
 pub(super) struct Node {
     #[command(subcommand)]
@@ -23,6 +29,15 @@ enum Command {
     ///
     /// Exits with 1 if a check failed, otherwise with 0.
     Check(Check),
+    /// Put the shim on this node, and its runtime into containerd's configuration
+    ///
+    /// Restarts containerd only if its configuration changed, waits until it runs well, and restores the old
+    /// configuration if it does not. Running pods go on, with the shim that they were started with.
+    Install(Box<install::Install>),
+    /// Take both off this node again; refused while pods run with the shim
+    Uninstall(Box<install::Uninstall>),
+    /// Do nothing until SIGTERM, as the container of a DaemonSet whose init container has installed
+    Idle,
     /// Print the metrics of bonds, for the textfile collector of Prometheus' node exporter
     Metrics(Machine),
 }
@@ -53,6 +68,9 @@ impl Node {
     pub(super) fn run(self) -> ExitCode {
         match self.command {
             Command::Check(check) => check.run(),
+            Command::Install(install) => exit_code(install.run()),
+            Command::Uninstall(uninstall) => exit_code(uninstall.run()),
+            Command::Idle => exit_code(idle()),
             Command::Metrics(machine) => {
                 print(&metrics::text(&machine.root));
                 ExitCode::SUCCESS
@@ -75,6 +93,23 @@ impl Check {
         }
         if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
+}
+
+fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn idle() -> anyhow::Result<()> {
+    block_on(async {
+        signal(SignalKind::terminate())?.recv().await;
+        Ok(())
+    })
 }
 
 fn line(finding: &Finding) -> String {

@@ -126,6 +126,10 @@ impl Options {
         if !self.dry_run {
             // If it is a symbolic link, replace its target.
             let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+            if after.is_empty() {
+                std::fs::remove_file(&path).with_context(|| format!("cannot remove {shown}"))?;
+                return Ok(true);
+            }
             let permissions = match std::fs::metadata(&path) {
                 Ok(metadata) => metadata.permissions(),
                 Err(_) => std::fs::Permissions::from_mode(0o644),

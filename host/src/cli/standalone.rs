@@ -1,5 +1,6 @@
 //! The flags of `spotter image` and `spotter push` for an image that holds this program too.
 
+use anyhow::ensure;
 use clap::Args;
 
 use spotter_app::App;
@@ -17,6 +18,9 @@ pub(super) struct StandaloneArguments {
     /// The static binary to add instead of this program; can be repeated, for an image with several platforms
     #[arg(long, value_name = "[PLATFORM=]PATH", requires = "standalone")]
     binary: Vec<BinaryPath>,
+    /// Add this containerd shim too, for `spotter node install`; can be repeated, for an image with several platforms
+    #[arg(long, value_name = "[PLATFORM=]PATH", requires = "standalone")]
+    shim: Vec<BinaryPath>,
     /// The processor level to compile for; on processors below it, the container compiles at each start
     #[arg(
         long,
@@ -32,9 +36,18 @@ impl StandaloneArguments {
     /// Builds the image.
     ///
     /// # Errors
-    /// If a binary is not static, or the application cannot be packed or compiled.
+    /// If a binary is not static, a shim has no binary for its platform, or the application cannot be packed or compiled.
     pub(super) fn build(&self, app: App, manifest: Manifest) -> anyhow::Result<StandaloneImage> {
-        let binaries = Binary::read_all(&self.binary)?;
-        standalone::build(Contents { manifest, app, binaries, level: self.cpu_level })
+        let binaries = Binary::read_static(&self.binary)?;
+        let shims = Binary::read_all(&self.shim)?;
+        for shim in &shims {
+            let has_binary = binaries.iter().any(|binary| binary.platform == shim.platform);
+            ensure!(
+                has_binary,
+                "the shim is for {0}, but no binary is: name that with `--binary {0}=PATH`",
+                shim.platform
+            );
+        }
+        standalone::build(Contents { manifest, app, binaries, shims, level: self.cpu_level })
     }
 }

@@ -60,22 +60,41 @@ impl FromStr for BinaryPath {
     }
 }
 
-/// A static binary.
+/// A program for one platform.
 pub struct Binary {
     pub platform: Platform,
     pub bytes: Vec<u8>,
+    linkage: Linkage,
 }
 
 impl Binary {
-    /// Reads the binaries, or this program's own if none are named: one for each platform.
+    /// Reads the static binaries, or this program's own if none are named: one for each platform.
     ///
     /// # Errors
     /// If a file is not a static binary for Linux, is not for the platform before its path, or two are for the same one.
-    pub fn read_all(paths: &[BinaryPath]) -> anyhow::Result<Vec<Self>> {
+    pub fn read_static(paths: &[BinaryPath]) -> anyhow::Result<Vec<Self>> {
         if paths.is_empty() {
-            let own = std::env::current_exe().context("cannot find this program's own file")?;
-            return Ok(vec![Self::read(&own)?]);
+            let path = std::env::current_exe().context("cannot find this program's own file")?;
+            return Self::read_static(&[BinaryPath { platform: None, path }]);
         }
+        let binaries = Self::read_all(paths)?;
+        for (BinaryPath { path, .. }, binary) in paths.iter().zip(&binaries) {
+            ensure!(
+                binary.linkage == Linkage::Static,
+                "{} needs shared libraries, which the image would lack: name a static binary with \
+                 `--binary PATH`; a release of Spotter has them, and `cargo build --release --package spotter --target \
+                 x86_64-unknown-linux-musl` builds one",
+                path.display()
+            );
+        }
+        Ok(binaries)
+    }
+
+    /// Reads programs in their order: at most one for each platform, static or not.
+    ///
+    /// # Errors
+    /// If a file is not a program for Linux, is not for the platform before its path, or two are for the same one.
+    pub fn read_all(paths: &[BinaryPath]) -> anyhow::Result<Vec<Self>> {
         let mut binaries: Vec<Self> = Vec::new();
         for BinaryPath { platform, path } in paths {
             let binary = Self::read(path)?;
@@ -87,7 +106,6 @@ impl Binary {
             ensure!(is_new, "{path} is the second binary for {found}: name one for each platform");
             binaries.push(binary);
         }
-        binaries.sort_by_key(|binary| binary.platform);
         Ok(binaries)
     }
 
@@ -96,13 +114,7 @@ impl Binary {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
         let (platform, linkage) =
             inspect(&bytes).with_context(|| format!("{shown} is not a program for Linux"))?;
-        ensure!(
-            linkage == Linkage::Static,
-            "{shown} needs shared libraries, which the image would lack: name a static binary with \
-             `--binary PATH`; a release of Spotter has them, and `cargo build --release --package spotter --target \
-             x86_64-unknown-linux-musl` builds one"
-        );
-        Ok(Self { platform, bytes })
+        Ok(Self { platform, bytes, linkage })
     }
 }
 

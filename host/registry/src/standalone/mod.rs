@@ -31,6 +31,7 @@ const USER: &str = "65532:65532";
 /// Where the image has the application, and its compiled code.
 const APPLICATION: &str = "app";
 const COMPILED: &str = "app/compiled";
+const SHIM: &str = "containerd-shim-spotter-v1";
 /// The defaults of `spotter up` in the image, which the container's own environment and arguments override. The admin
 /// listener and the grace period are those of a pod under the shim.
 const ENVIRONMENT: [(&str, &str); 7] = [
@@ -47,8 +48,10 @@ const ENVIRONMENT: [(&str, &str); 7] = [
 pub struct Contents {
     pub manifest: Manifest,
     pub app: App,
-    /// One for each platform.
+    /// One for each platform, static.
     pub binaries: Vec<Binary>,
+    /// The shims that `spotter node install` puts on nodes: at most one for each platform.
+    pub shims: Vec<Binary>,
     pub level: CpuLevel,
 }
 
@@ -77,7 +80,8 @@ struct Layer {
 /// # Errors
 /// If a component is not built or invalid, or a file cannot be read.
 pub fn build(contents: Contents) -> anyhow::Result<StandaloneImage> {
-    let Contents { manifest, app, binaries, level } = contents;
+    let Contents { manifest, app, mut binaries, shims, level } = contents;
+    binaries.sort_by_key(|binary| binary.platform);
     let labels = labels(&manifest);
     let mut image = StandaloneImage { blobs: BTreeMap::new(), variants: Vec::new() };
     let code = compiled(&app, &binaries, level)?;
@@ -86,7 +90,10 @@ pub fn build(contents: Contents) -> anyhow::Result<StandaloneImage> {
     for binary in binaries {
         let program = image.layer("spotter", program(&binary)?)?;
         let code = code.as_ref().filter(|_| binary.platform.is_this_machines());
-        let layers: Vec<&Layer> = [&program, &application].into_iter().chain(code).collect();
+        let shim = shims.iter().find(|shim| shim.platform == binary.platform);
+        let shim = shim.map(|shim| image.layer("the shim", packed_shim(shim)?)).transpose()?;
+        let layers = [&program, &application].into_iter().chain(code).chain(&shim);
+        let layers: Vec<&Layer> = layers.collect();
         image.add(binary.platform, &layers, &labels);
     }
     Ok(image)
@@ -177,6 +184,14 @@ fn program(binary: &Binary) -> anyhow::Result<Vec<u8>> {
     let mut header = header_of(0o755, binary.bytes.len());
     tar.append_data(&mut header, "spotter", binary.bytes.as_slice())?;
     append_folder(&mut tar, Path::new("tmp"), 0o1777)?;
+    Ok(tar.into_inner()?)
+}
+
+/// The shim beside the binary, where `spotter node install` looks for it.
+fn packed_shim(shim: &Binary) -> anyhow::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = header_of(0o755, shim.bytes.len());
+    tar.append_data(&mut header, SHIM, shim.bytes.as_slice())?;
     Ok(tar.into_inner()?)
 }
 

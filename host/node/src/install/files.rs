@@ -1,0 +1,131 @@
+//! Changes of text files on a node that can be taken back, also by a later run if this one breaks off.
+
+use std::fs::{self, File, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use similar::TextDiff;
+
+/// A file before and after a change. An empty text stands for a missing file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FileChange {
+    pub(super) path: PathBuf,
+    pub(super) before: String,
+    pub(super) after: String,
+}
+
+impl FileChange {
+    /// The change as a unified diff.
+    pub(super) fn diff(&self) -> String {
+        let name = self.path.display().to_string();
+        let diff = TextDiff::from_lines(&self.before, &self.after);
+        diff.unified_diff().header(&name, &name).to_string().trim_end().to_owned()
+    }
+
+    fn make(&self) -> anyhow::Result<()> {
+        put(&self.path, &self.after)
+    }
+
+    fn take_back(&self) -> anyhow::Result<()> {
+        put(&self.path, &self.before)
+    }
+}
+
+/// The changes that a run has made, noted in a file until containerd runs well with them.
+pub(super) struct Journal {
+    path: PathBuf,
+    changes: Vec<FileChange>,
+}
+
+impl Journal {
+    /// What an earlier run that broke off has left to be taken back.
+    ///
+    /// # Errors
+    /// If the note cannot be read.
+    pub(super) fn left_behind(path: &Path) -> anyhow::Result<Option<Self>> {
+        let text = match fs::read_to_string(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        let changes = serde_json::from_str(&text).with_context(|| {
+            format!("{} is damaged: compare the files it names, and remove it", path.display())
+        })?;
+        Ok(Some(Self { path: path.to_owned(), changes }))
+    }
+
+    /// Notes the changes, then makes them.
+    ///
+    /// # Errors
+    /// If a file cannot be written. Then nothing is changed.
+    pub(super) fn make(path: &Path, changes: Vec<FileChange>) -> anyhow::Result<Self> {
+        let journal = Self { path: path.to_owned(), changes };
+        put(path, &serde_json::to_string_pretty(&journal.changes)?)?;
+        for change in &journal.changes {
+            if let Err(error) = change.make() {
+                journal.take_back()?;
+                return Err(error);
+            }
+        }
+        Ok(journal)
+    }
+
+    /// Restores what was there before, and keeps the note, because containerd may still run with the changes.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub(super) fn restore(&self) -> anyhow::Result<()> {
+        self.changes.iter().rev().try_for_each(FileChange::take_back)
+    }
+
+    /// Restores what was there before, and removes the note.
+    ///
+    /// # Errors
+    /// If a file cannot be written. The note stays, so that the next run tries again.
+    pub(super) fn take_back(&self) -> anyhow::Result<()> {
+        self.restore()?;
+        self.forget()
+    }
+
+    /// Removes the note: the changes stay.
+    ///
+    /// # Errors
+    /// If the note cannot be removed.
+    pub(super) fn forget(&self) -> anyhow::Result<()> {
+        fs::remove_file(&self.path)
+            .with_context(|| format!("cannot remove {}", self.path.display()))
+    }
+}
+
+/// Writes a text file, or removes it if the text is empty.
+fn put(path: &Path, text: &str) -> anyhow::Result<()> {
+    if !text.is_empty() {
+        let mode = fs::metadata(path).map_or(0o644, |found| found.permissions().mode());
+        return replace(path, text.as_bytes(), mode);
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Replaces a file atomically and durably. Processes that run or read the old one keep it.
+///
+/// # Errors
+/// If writing fails. The error names the path.
+pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    let context = || format!("cannot write {}", path.display());
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder).with_context(context)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
+    file.write_all(bytes).with_context(context)?;
+    fs::set_permissions(file.path(), Permissions::from_mode(mode)).with_context(context)?;
+    // A machine that loses its power must not find an empty configuration.
+    file.as_file().sync_all().with_context(context)?;
+    file.persist(path).with_context(context)?;
+    File::open(folder).and_then(|folder| folder.sync_all()).with_context(context)
+}

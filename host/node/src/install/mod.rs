@@ -1,0 +1,269 @@
+//! Puts the shim on a node and its runtime into containerd's configuration, or takes both off again. containerd is
+//! restarted only if its configuration changed; if it does not run well afterwards, the old configuration returns.
+
+mod configuration;
+mod cri;
+mod files;
+pub mod namespace;
+mod restart;
+
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use spotter_progress::{print, say};
+
+use crate::containerd::{RUNTIME_HANDLER, RuntimeEntry};
+use configuration::{Configuration, below, remove_folder_of};
+use files::{FileChange, Journal, replace};
+
+/// The file name by which containerd finds the shim.
+pub const SHIM: &str = "containerd-shim-spotter-v1";
+
+/// Where a node has what the installer changes. Paths are the node's own.
+#[derive(Clone, Debug)]
+pub struct Installer {
+    /// The node's root file system. Programs of the node are run only if it is `/`.
+    pub root: PathBuf,
+    /// containerd's configuration.
+    pub config: PathBuf,
+    /// The socket on which containerd answers.
+    pub socket: PathBuf,
+    /// A folder on containerd's PATH.
+    pub bin_dir: PathBuf,
+    /// The program, with its arguments, that restarts containerd; `None` to leave that to the caller.
+    pub restart: Option<Vec<String>>,
+    /// The PATH on which programs of the node are; `None` for this process's own.
+    pub path: Option<String>,
+    /// How long containerd may take until it runs well.
+    pub timeout: Duration,
+}
+
+/// Whether changes are made, or only printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Change,
+    DryRun,
+}
+
+impl Installer {
+    /// Installs a shim, or upgrades to it. Running pods keep the shim that they were started with.
+    ///
+    /// # Errors
+    /// If the shim does not run on this node, a file cannot be read or written, or containerd does not run well with
+    /// the new configuration. Then the node is as it was before, unless the error says otherwise.
+    pub fn install(&self, shim: &[u8], mode: Mode) -> anyhow::Result<()> {
+        ensure!(shim.starts_with(b"\x7fELF"), "the shim is not a program");
+        let target = self.shim();
+        let before = fs::read(&target).ok();
+        let is_new = before.as_deref() != Some(shim) || !is_executable(&target);
+        if mode == Mode::DryRun {
+            if is_new {
+                print(&format!("would write {}", target.display()));
+            }
+            return self.show(RuntimeEntry::Present, is_new);
+        }
+        self.take_back_interrupted()?;
+        if is_new {
+            self.check_shim(shim)?;
+        }
+        let changes = self.plan(RuntimeEntry::Present)?;
+        self.check_before(&changes)?;
+        if is_new {
+            print(&format!("writes {}", target.display()));
+            replace(&target, shim, 0o755)?;
+        }
+        if let Err(error) = self.configure(&changes, RuntimeEntry::Present) {
+            if is_new {
+                restore(&target, before.as_deref())?;
+            }
+            return Err(error);
+        }
+        self.conclude(is_new, &changes);
+        Ok(())
+    }
+
+    /// Takes the runtime and the shim off the node.
+    ///
+    /// # Errors
+    /// If pods still run with it, a file cannot be read or written, or containerd does not run well without it.
+    pub fn uninstall(&self, mode: Mode) -> anyhow::Result<()> {
+        let target = self.shim();
+        if mode == Mode::DryRun {
+            if target.exists() {
+                print(&format!("would remove {}", target.display()));
+            }
+            return self.show(RuntimeEntry::Absent, target.exists());
+        }
+        self.take_back_interrupted()?;
+        let changes = self.plan(RuntimeEntry::Absent)?;
+        if self.restart.is_some() && (target.exists() || !changes.is_empty()) {
+            self.ensure_unused()?;
+        }
+        self.check_before(&changes)?;
+        self.configure(&changes, RuntimeEntry::Absent)?;
+        changes.iter().for_each(remove_folder_of);
+        let is_there = target.exists();
+        if is_there {
+            print(&format!("removes {}", target.display()));
+            fs::remove_file(&target)
+                .with_context(|| format!("cannot remove {}", target.display()))?;
+        }
+        self.conclude(is_there, &changes);
+        Ok(())
+    }
+
+    fn shim(&self) -> PathBuf {
+        below(&self.root, &self.bin_dir).join(SHIM)
+    }
+
+    fn socket(&self) -> PathBuf {
+        below(&self.root, &self.socket)
+    }
+
+    /// The note of changes that are not known to work yet.
+    fn journal(&self) -> PathBuf {
+        let mut name = below(&self.root, &self.config).into_os_string();
+        name.push(".spotter-pending");
+        name.into()
+    }
+
+    fn plan(&self, entry: RuntimeEntry) -> anyhow::Result<Vec<FileChange>> {
+        Configuration::read(&self.root, &self.config)?.changes(&self.root, entry)
+    }
+
+    fn show(&self, entry: RuntimeEntry, is_shim_changed: bool) -> anyhow::Result<()> {
+        let changes = self.plan(entry)?;
+        changes.iter().for_each(|change| print(&change.diff()));
+        if !changes.is_empty()
+            && let Some(command) = &self.restart
+        {
+            print(&format!("would run {}", command.join(" ")));
+        }
+        let changed = is_shim_changed || !changes.is_empty();
+        say(if changed { "dry run: nothing was changed" } else { "nothing to do" });
+        Ok(())
+    }
+
+    fn conclude(&self, is_shim_changed: bool, changes: &[FileChange]) {
+        if changes.is_empty() && !is_shim_changed {
+            say("nothing to do");
+        } else if !changes.is_empty() && self.restart.is_none() {
+            say("restart containerd: systemctl restart containerd");
+        }
+    }
+
+    /// Takes back what an earlier run changed if it broke off before it knew that containerd runs well.
+    fn take_back_interrupted(&self) -> anyhow::Result<()> {
+        let Some(journal) = Journal::left_behind(&self.journal())? else { return Ok(()) };
+        say("an earlier run broke off: its changes are taken back first");
+        if self.restart.is_none() {
+            return journal.take_back();
+        }
+        journal.restore()?;
+        self.restart_and_wait(None)?;
+        journal.forget()
+    }
+
+    /// Runs the shim on the node before anything is changed: it may be for another processor or C library.
+    fn check_shim(&self, shim: &[u8]) -> anyhow::Result<()> {
+        if self.root != Path::new("/") {
+            return Ok(());
+        }
+        let folder = below(&self.root, &self.bin_dir);
+        let context = || format!("cannot write to {}", folder.display());
+        fs::create_dir_all(&folder).with_context(context)?;
+        let mut file = tempfile::NamedTempFile::new_in(&folder).with_context(context)?;
+        file.write_all(shim).with_context(context)?;
+        fs::set_permissions(file.path(), Permissions::from_mode(0o700)).with_context(context)?;
+        // Linux runs no program that is open for writing.
+        let path = file.into_temp_path();
+        let failed = "the shim does not run on this node, so nothing was changed";
+        let ran = Command::new(&path).arg("-v").output().context(failed)?;
+        let said = String::from_utf8_lossy(&ran.stderr);
+        ensure!(ran.status.success(), "{failed}: {}", said.trim());
+        Ok(())
+    }
+
+    /// A node that is not well is not touched: what is wrong with it would look like this command's fault.
+    fn check_before(&self, changes: &[FileChange]) -> anyhow::Result<()> {
+        if changes.is_empty() || self.restart.is_none() {
+            return Ok(());
+        }
+        cri::check(&self.socket(), None)
+            .context("containerd does not run well, so nothing was changed")
+    }
+
+    fn ensure_unused(&self) -> anyhow::Result<()> {
+        let pods = cri::running_pods(&self.socket(), RUNTIME_HANDLER)
+            .context("cannot find out whether pods use the shim, so nothing was changed")?;
+        ensure!(
+            pods.is_empty(),
+            "pods run with the shim, so nothing was changed; delete them first: {}",
+            pods.join(", ")
+        );
+        Ok(())
+    }
+
+    /// Makes the changes, and takes them back if containerd does not run well with them.
+    fn configure(&self, changes: &[FileChange], entry: RuntimeEntry) -> anyhow::Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        changes.iter().for_each(|change| print(&change.diff()));
+        let journal = Journal::make(&self.journal(), changes.to_vec())?;
+        if self.restart.is_none() {
+            return journal.forget();
+        }
+        if let Err(error) = self.check_loads() {
+            journal.take_back()?;
+            return Err(
+                error.context("containerd would not load the configuration, which is as before")
+            );
+        }
+        let runtime = (entry == RuntimeEntry::Present).then_some(RUNTIME_HANDLER);
+        let Err(error) = self.restart_and_wait(runtime) else { return journal.forget() };
+        say(&format!("{error:#}"));
+        say("restores the old configuration");
+        journal.restore()?;
+        if let Err(second) = self.restart_and_wait(None) {
+            bail!(
+                "containerd does not run well with its old configuration either: {second:#}; first: {error:#}"
+            );
+        }
+        journal.forget()?;
+        Err(error.context("the old configuration is restored, and containerd runs well with it"))
+    }
+
+    /// Lets containerd load the new configuration, without a restart.
+    fn check_loads(&self) -> anyhow::Result<()> {
+        if self.root != Path::new("/") {
+            return Ok(());
+        }
+        restart::check_loads(&self.config, self.path.as_deref())
+    }
+
+    fn restart_and_wait(&self, runtime: Option<&str>) -> anyhow::Result<()> {
+        let Some(command) = &self.restart else { return Ok(()) };
+        restart::run(command, self.path.as_deref())?;
+        restart::wait(self.timeout, || cri::check(&self.socket(), runtime))
+    }
+}
+
+/// Puts back what was at the shim's path.
+fn restore(target: &Path, before: Option<&[u8]>) -> anyhow::Result<()> {
+    match before {
+        Some(before) => replace(target, before, 0o755),
+        None => {
+            fs::remove_file(target).with_context(|| format!("cannot remove {}", target.display()))
+        }
+    }
+}
+
+fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o111 == 0o111)
+}

@@ -1,0 +1,83 @@
+//! Restarts containerd and waits until it runs well.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use spotter_progress::print;
+
+/// How often containerd is asked whether it runs well.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Runs a command that restarts containerd.
+///
+/// # Errors
+/// If it cannot be started, or fails.
+pub(super) fn run(command: &[String], path: Option<&str>) -> anyhow::Result<()> {
+    let shown = command.join(" ");
+    print(&format!("runs {shown}"));
+    let (program, arguments) =
+        command.split_first().context("there is no command for a restart")?;
+    let ran = on_path(program, path).args(arguments).output();
+    let ran =
+        ran.with_context(|| format!("cannot run `{shown}`; --restart names another command"))?;
+    ensure!(ran.status.success(), "`{shown}` failed: {}", last_lines(&ran));
+    Ok(())
+}
+
+/// Waits until a check passes.
+///
+/// # Errors
+/// The check's last error, if it has not passed in time.
+pub(super) fn wait(
+    timeout: Duration,
+    check: impl Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let began = Instant::now();
+    loop {
+        let Err(error) = check() else {
+            print(&format!("containerd runs well after {:.1} s", began.elapsed().as_secs_f64()));
+            return Ok(());
+        };
+        if began.elapsed() > timeout {
+            return Err(error.context(format!(
+                "containerd does not run well {} s after its restart",
+                timeout.as_secs()
+            )));
+        }
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+/// Has containerd load a configuration without running with it. Where its program is not on the PATH, as in
+/// distributions that carry it in another one, the restart has to show it.
+///
+/// # Errors
+/// If it does not load.
+pub(super) fn check_loads(config: &Path, path: Option<&str>) -> anyhow::Result<()> {
+    let mut command = on_path("containerd", path);
+    match command.arg("--config").arg(config).args(["config", "dump"]).output() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).context("cannot run containerd"),
+        Ok(ran) => {
+            ensure!(ran.status.success(), "{}", last_lines(&ran));
+            Ok(())
+        }
+    }
+}
+
+/// A program of the node's. Rust looks it up on the PATH that it gets.
+fn on_path(program: &str, path: Option<&str>) -> Command {
+    let mut command = Command::new(program);
+    command.envs(path.map(|path| ("PATH", path)));
+    command
+}
+
+/// The end of what a command wrote to its standard error.
+fn last_lines(ran: &Output) -> String {
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(3)..].join("; ")
+}
