@@ -181,6 +181,16 @@ impl Server {
         }
     }
 
+    /// Anonymous memory in bytes, without the files that are mapped; Linux only.
+    pub fn anonymous(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("status");
+        let kilobytes = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:")?.split_whitespace().next());
+        kilobytes.and_then(|number| number.parse::<u64>().ok()).expect("a number") << 10
+    }
+
     /// Resident memory, in bytes; Linux only.
     pub fn resident(&self) -> u64 {
         let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid())).expect("statm");

@@ -38,14 +38,18 @@ fn shards_share_the_pictures_and_do_none_again() {
         .collect();
     assert_eq!(broken.len(), 1, "the picture that failed has one line");
     // What is done is not done again; what was cut off is, and so is a new picture.
-    let file = file_of(&to, 0);
+    let done = [0, 1, 2].map(|index| lines(&file_of(&to, index)).len());
+    let cut = (0..3).find(|index| done[*index] > 1).expect("a shard with two pictures");
+    let file = file_of(&to, cut);
     let text = fs::read_to_string(&file).expect("results");
     fs::write(&file, &text[..text.len() - 9]).expect("a file");
     pictures(&from, 13);
     for index in 0..3 {
         let output = shard(&from, index, 3, &to).output().expect("spotter starts");
         assert_ran(&output);
-        assert!(!stderr(&output).contains(" 0 are done"), "{}", stderr(&output));
+        // The names, which begin with a folder of this test's own, may leave a shard empty.
+        let none_done = stderr(&output).contains(" 0 are done");
+        assert!(done[index] == 0 || !none_done, "{}", stderr(&output));
     }
     let second = counted(&to, 3);
     assert_eq!(second.len(), 14);

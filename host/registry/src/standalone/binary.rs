@@ -77,8 +77,7 @@ impl Binary {
             let path = std::env::current_exe().context("cannot find this program's own file")?;
             return Self::read_static(&[BinaryPath { platform: None, path }]);
         }
-        let binaries = Self::read_all(paths)?;
-        for (BinaryPath { path, .. }, binary) in paths.iter().zip(&binaries) {
+        Self::read_checked(paths, |binary, path| {
             ensure!(
                 binary.linkage == Linkage::Static,
                 "{} needs shared libraries, which the image would lack: name a static binary with \
@@ -86,8 +85,8 @@ impl Binary {
                  x86_64-unknown-linux-musl` builds one",
                 path.display()
             );
-        }
-        Ok(binaries)
+            Ok(())
+        })
     }
 
     /// Reads programs in their order: at most one for each platform, static or not.
@@ -95,9 +94,17 @@ impl Binary {
     /// # Errors
     /// If a file is not a program for Linux, is not for the platform before its path, or two are for the same one.
     pub fn read_all(paths: &[BinaryPath]) -> anyhow::Result<Vec<Self>> {
+        Self::read_checked(paths, |_, _| Ok(()))
+    }
+
+    fn read_checked(
+        paths: &[BinaryPath],
+        check: impl Fn(&Self, &Path) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Vec<Self>> {
         let mut binaries: Vec<Self> = Vec::new();
         for BinaryPath { platform, path } in paths {
             let binary = Self::read(path)?;
+            check(&binary, path)?;
             let (found, path) = (binary.platform, path.display());
             if let Some(wanted) = platform {
                 ensure!(found == *wanted, "{path} is a binary for {found}, not for {wanted}");
