@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Uses the page in headless Chromium: page.py URL PICTURE [SCREENSHOT]"""
+import base64
 import json
 import pathlib
 import sys
@@ -29,6 +30,7 @@ for argument in [
 options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
 service = webdriver.ChromeService("/usr/bin/chromedriver")
 browser = webdriver.Chrome(options, service)
+told = []
 
 
 def find(selector):
@@ -65,6 +67,35 @@ def detect(path):
     wait_until(lambda: find("#result").is_displayed() and not find("#status").text)
 
 
+HAND_OVER = """
+const [kind, name, base64] = arguments;
+const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+const transfer = new DataTransfer();
+transfer.items.add(new File([bytes], name, { type: "image/png" }));
+const event = { bubbles: true, cancelable: true, dataTransfer: transfer, clipboardData: transfer };
+const made = kind === "drop" ? new DragEvent(kind, event) : new ClipboardEvent(kind, event);
+document.body.dispatchEvent(made);
+"""
+
+
+def hand_over(kind, path):
+    """Drops a picture onto the page, or pastes it, after the result of an earlier one is gone."""
+    browser.execute_script('document.getElementById("result").hidden = true')
+    content = base64.b64encode(pathlib.Path(path).read_bytes()).decode()
+    browser.execute_script(HAND_OVER, kind, pathlib.Path(path).name, content)
+    wait_until(lambda: find("#result").is_displayed() and not find("#status").text)
+
+
+def events():
+    """What the browser has told so far; its log is emptied by reading it."""
+    told.extend(json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
+    return told
+
+
+def file_chooser_opened():
+    return any(event["method"] == "Page.fileChooserOpened" for event in events())
+
+
 def axe_finds_nothing(when):
     browser.execute_script(AXE)
     violations = browser.execute_async_script(
@@ -82,6 +113,12 @@ try:
         webdriver.ActionChains(browser).send_keys(Keys.TAB).perform()
         reached.append(browser.switch_to.active_element.get_attribute("id"))
     assert reached[:2] == ["file", "camera"], reached
+    # Enter opens the picker.
+    browser.execute_cdp_cmd("Page.setInterceptFileChooserDialog", {"enabled": True})
+    browser.execute_script('document.getElementById("file").focus()')
+    webdriver.ActionChains(browser).send_keys(Keys.ENTER).perform()
+    wait_until(file_chooser_opened)
+    browser.execute_cdp_cmd("Page.setInterceptFileChooserDialog", {"enabled": False})
     axe_finds_nothing("at first")
 
     detect(picture)
@@ -92,6 +129,10 @@ try:
     assert find("#curl").text.startswith("curl --data-binary '@"), find("#curl").text
     grounds = [label.value_of_css_property("fill") for label in all_of("#boxes .label")]
     assert len(grounds) == len(found) and "none" not in grounds, grounds
+    shown = json.loads(find("#json").get_attribute("textContent"))
+    assert [one["label"] for one in shown["detections"]] == [box["label"] for box in found], shown
+    steps = [step.get_attribute("textContent") for step in all_of("#timings tr :first-child")]
+    assert steps == list(shown["timings_ms"]), steps
     if len(sys.argv) > 3:
         browser.save_screenshot(sys.argv[3])
 
@@ -113,6 +154,10 @@ try:
     assert label not in {box["label"] for box in boxes()}
     first.send_keys(Keys.SPACE)
     wait_until(lambda: [box["label"] for box in boxes()] == [box["label"] for box in found])
+
+    for kind in ["drop", "paste"]:
+        hand_over(kind, picture)
+        wait_until(lambda: [box["label"] for box in boxes()] == [box["label"] for box in found])
 
     # An error is text.
     with tempfile.NamedTemporaryFile(suffix=".png") as text:
@@ -148,7 +193,7 @@ try:
     assert not log, log
     requests = [
         message["params"]["request"]["url"]
-        for message in (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
+        for message in events()
         if message["method"] == "Network.requestWillBeSent"
     ]
     outside = [one for one in requests if not one.startswith((url, "blob:" + url))]

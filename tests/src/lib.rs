@@ -52,6 +52,7 @@ pub mod switch;
 pub mod system;
 #[cfg(feature = "system")]
 pub mod virtual_machine;
+pub mod yolox;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

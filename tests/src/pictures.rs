@@ -26,6 +26,24 @@ pub fn photograph() -> Vec<u8> {
     jpeg(&size.into_rgb8())
 }
 
+/// Three pictures, each in every format and in every orientation, with what to call it.
+pub fn in_every_format_and_orientation() -> Vec<(String, Vec<u8>)> {
+    let mut pictures = Vec::new();
+    for name in ["skimage_chelsea.png", "skimage_coffee.png", "skimage_astronaut.png"] {
+        let picture = image::load_from_memory(&bytes(name)).expect("a picture");
+        let picture = picture.thumbnail(300, 300).into_rgb8();
+        let mut add = |form: &str, bytes| pictures.push((format!("{name} as {form}"), bytes));
+        for format in [ImageFormat::Png, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Bmp] {
+            add(&format!("{format:?}"), encode(&picture.clone().into(), format));
+        }
+        add("progressive JPEG", progressive_jpeg(&picture));
+        for orientation in 1..=8 {
+            add(&format!("JPEG {orientation}"), oriented_jpeg(&picture, orientation));
+        }
+    }
+    pictures
+}
+
 /// A picture in one of the formats `image` writes.
 pub fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());

@@ -101,3 +101,18 @@ fn errors_have_deepstacks_shape() {
     assert_eq!(client::get(&detection).header("allow"), "POST");
     assert_failed(&client::get(&url("/v1/vision/face")), 404, "/v1/vision/face");
 }
+
+#[test]
+fn every_format_and_orientation_gets_what_detect_finds() {
+    for (name, picture) in pictures::in_every_format_and_orientation() {
+        println!("{name}");
+        let expected = found::by_detect(&url(""), QUERY, &picture);
+        found::assert_same(
+            &expected,
+            &of(&client::post_form(
+                &url("/v1/vision/detection"),
+                &[("image", Some("image"), &picture)],
+            )),
+        );
+    }
+}

@@ -229,11 +229,7 @@ fn model_infer_finds_what_detect_finds_raw_and_typed() {
     let reply = call("ModelInfer", &as_raw);
     let response: InferResponse = reply.message();
     assert_eq!((response.id.as_str(), response.model_version.as_str()), ("7", "1"));
-    let floats = |index: usize| -> Vec<f32> {
-        let raw: &[u8] = &response.raw_output_contents[index];
-        raw.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect()
-    };
-    let (boxes, scores) = (floats(0), floats(1));
+    let (boxes, scores) = (floats(&response, 0), floats(&response, 1));
     assert_eq!(response.outputs[0].shape, [1, scores.len() as i64, 4]);
     assert_eq!(scores.len(), ours.len());
 
@@ -256,6 +252,26 @@ fn model_infer_finds_what_detect_finds_raw_and_typed() {
     one_output.outputs = vec![name("num_detections", "")];
     let response: InferResponse = call("ModelInfer", &one_output).message();
     assert_eq!(response.outputs.len(), 1);
+}
+
+#[test]
+fn every_format_and_orientation_gets_what_detect_finds() {
+    for (form, picture) in pictures::in_every_format_and_orientation() {
+        println!("{form}");
+        let ours = found::by_detect(&Server::shared().url(""), "min_confidence=0.4", &picture);
+        let mut infer = request("BYTES", vec![1], None);
+        infer.raw_input_contents = vec![raw(&picture)];
+        let response: InferResponse = call("ModelInfer", &infer).message();
+        let (boxes, scores) = (floats(&response, 0), floats(&response, 1));
+        assert!(!ours.is_empty() && scores.len() == ours.len(), "{ours:?}");
+        assert_same(&ours, &boxes, &scores);
+    }
+}
+
+/// The numbers of a raw output.
+fn floats(response: &InferResponse, index: usize) -> Vec<f32> {
+    let raw = &response.raw_output_contents[index];
+    raw.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect()
 }
 
 fn assert_same(ours: &[Found], boxes: &[f32], scores: &[f32]) {

@@ -8,7 +8,7 @@ use detector::detections;
 use detector::model::{Manifest, Model};
 use serde::Deserialize;
 use spotter_tests::reference::{self, Comparison, Detection, Tolerance};
-use spotter_tests::{baked, client, native, pictures, root, run, stderr, stdout};
+use spotter_tests::{client, native, pictures, root, run, stderr, stdout, yolox};
 
 const HEADS: [&str; 9] = [
     "boxes_scores",
@@ -205,36 +205,13 @@ struct Column {
     corners: [f64; 4],
 }
 
-const YOLOX: &str = r#"
-name = "yolox_nano"
-[input]
-name = "images"
-width = 416
-height = 416
-layout = "nchw"
-channel_order = "bgr"
-element = "f32"
-fit = "letterbox"
-position = "top_left"
-padding = 114
-antialias = true
-[output]
-head = "yolox"
-output = "output"
-[thresholds]
-min_confidence = 0.3
-iou_threshold = 0.5
-max_detections = 100
-"#;
-
 #[test]
 #[cfg_attr(not(shared_pictures), ignore = "YOLOX-Nano is not in a clone: set SPOTTER_SHARED")]
 fn yolox_nano_as_it_is_published_finds_what_onnx_runtime_finds() {
     let shared = pictures::shared().expect("SPOTTER_SHARED");
     let published = shared.join("model/third-party");
     let labels = std::fs::read_to_string(shared.join("model/labels_coco80.txt")).expect("labels");
-    let network = std::fs::read(published.join("yolox_nano_coco_416.onnx")).expect("a network");
-    let (server, _folder) = baked::serve(YOLOX, &labels, &network);
+    let (server, _folder) = yolox::serve(&shared);
     let file = std::fs::read(published.join("yolox_nano_coco_416.json")).expect("a reference");
     let references: BTreeMap<String, Vec<Column>> =
         serde_json::from_slice(&file).expect("a reference");

@@ -59,3 +59,12 @@ fn errors_are_a_text() {
     assert_failed(client::post_picture(&other, &picture), 404, "\"facebook/detr-resnet-50\"");
     assert_failed(client::get(&url("/models/ssdlite_mobilenet_v2")), 405, "POST");
 }
+
+#[test]
+fn every_format_and_orientation_gets_what_detect_finds() {
+    for (name, picture) in pictures::in_every_format_and_orientation() {
+        println!("{name}");
+        let expected = found::by_detect(&url(""), "min_confidence=0.5", &picture);
+        found::assert_same(&expected, &of(&client::post_picture(&url("/"), &picture)));
+    }
+}

@@ -260,3 +260,12 @@ fn errors_have_the_protocols_shape_and_say_what_is_wrong() {
     assert_failed(&client::get(&url("/v2/nothing")), 404, "/v2/nothing");
     assert_failed(&client::get(&url(&format!("{MODEL}/infer"))), 405, "POST");
 }
+
+#[test]
+fn every_format_and_orientation_gets_what_detect_finds() {
+    for (name, picture) in pictures::in_every_format_and_orientation() {
+        println!("{name}");
+        let expected = found::by_detect(&url(""), QUERY, &picture);
+        found::assert_same(&expected, &Outputs::of(&infer(&request(&[&picture]))).found()[0]);
+    }
+}

@@ -111,3 +111,12 @@ fn errors_are_a_message() {
         assert!(body["message"].as_str().is_some_and(|text| text.contains(words)), "{body}");
     }
 }
+
+#[test]
+fn every_format_and_orientation_gets_what_detect_finds() {
+    for (name, picture) in pictures::in_every_format_and_orientation() {
+        println!("{name}");
+        let expected = found::by_detect(&url(""), QUERY, &picture);
+        found::assert_same(&expected, &of(&infer(json!({"image": image(&picture)})).json()));
+    }
+}
