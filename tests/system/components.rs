@@ -17,7 +17,7 @@ fn shows(component: &str, objects: &[Value]) -> bool {
             object["kind"] == "HorizontalPodAutoscaler" && object.to_string().contains("_queued")
         }),
         "pack" => pod["schedulerName"] == "spotter-pack",
-        "registry" => pod["containers"][0]["command"] == json!(["/"]),
+        "registry" => pod["containers"][0]["command"] == json!(["/needs-runtimeClassName-spotter"]),
         "standalone" => {
             pod["runtimeClassName"].is_null()
                 && pod["containers"][0]["command"].is_null()

@@ -1,6 +1,8 @@
 //! Applications in a real registry (Debian's docker-registry): pushed, pulled, served from there.
 
 use std::fs;
+use std::io::Write;
+use std::net::{TcpListener, UdpSocket};
 use std::process::Stdio;
 
 use spotter_tests::application::Application;
@@ -220,6 +222,21 @@ source = "hello.wasm"
 command = 'cp "$SOURCE" hello.wasm'
 "#;
 
+/// The address of a server on this machine that speaks plain HTTP, under which it looks like another machine.
+fn plain_http_elsewhere() -> String {
+    let route = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    route.connect("192.0.2.1:9").expect("a route");
+    let address = route.local_addr().expect("an address").ip();
+    let listener = TcpListener::bind((address, 0)).expect("a listener");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.expect("a connection").write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    address
+}
+
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn what_cannot_be_pulled_says_why() {
@@ -229,6 +246,22 @@ fn what_cannot_be_pulled_says_why() {
     let output = run_in(home.path(), &["up", "--from", &missing]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("does the image exist"), "{}", stderr(&output));
+    // No login would help against these.
+    let plain = plain_http_elsewhere();
+    for (registry, hint) in [
+        (plain.as_str(), "over HTTPS"),
+        ("registry.invalid", "over HTTPS"),
+        ("127.0.0.1:1", "is it running"),
+    ] {
+        let image = format!("{registry}/nothing:1");
+        for command in ["pull", "push"] {
+            let folder = if command == "push" { &["-f", "tests/guests"][..] } else { &[] };
+            let output = run_in(home.path(), &[&[command, &image], folder].concat());
+            assert_eq!(output.status.code(), Some(1));
+            let said = stderr(&output);
+            assert!(said.contains(hint) && !said.contains("logged in"), "{said}");
+        }
+    }
     let output = run_in(home.path(), &["pull", "Not A Reference"]);
     assert!(stderr(&output).contains("is not an image reference"), "{}", stderr(&output));
     let output = run_in(home.path(), &["push", &missing, "--artifact", "-f", "tests/guests"]);

@@ -68,23 +68,17 @@ pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<Str
     let manifest = OciImageManifest::build(&layers, &config, annotations);
     let total = layers.iter().map(|layer| layer.data.len() as u64).sum();
     let step = Step::of_bytes(format!("Pushing {reference}"), total);
-    let context = || login_hint(reference);
+    let refused = |error| refused(reference, error);
     for (layer, descriptor) in layers.into_iter().zip(&manifest.layers) {
         let length = layer.data.len() as u64;
         if !client.blob_exists(reference, &descriptor.digest).await.unwrap_or_default() {
-            client
-                .push_blob(reference, layer.data, &descriptor.digest)
-                .await
-                .with_context(context)?;
+            client.push_blob(reference, layer.data, &descriptor.digest).await.map_err(refused)?;
         }
         step.advance(length);
     }
-    client
-        .push_blob(reference, config.data, &manifest.config.digest)
-        .await
-        .with_context(context)?;
-    client.push_manifest(reference, &manifest.into()).await.with_context(context)?;
-    let digest = client.fetch_manifest_digest(reference, &auth).await.with_context(context)?;
+    client.push_blob(reference, config.data, &manifest.config.digest).await.map_err(refused)?;
+    client.push_manifest(reference, &manifest.into()).await.map_err(refused)?;
+    let digest = client.fetch_manifest_digest(reference, &auth).await.map_err(refused)?;
     step.done(format!("Pushed {reference}"));
     Ok(digest)
 }
@@ -96,9 +90,8 @@ pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<Str
 pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
     let client = client(reference);
     let auth = credentials::find(reference.resolve_registry())?;
-    let context = || login_hint(reference);
-    let (manifest, digest) =
-        client.pull_image_manifest(reference, &auth).await.with_context(context)?;
+    let pulled = client.pull_image_manifest(reference, &auth).await;
+    let (manifest, digest) = pulled.map_err(|error| refused(reference, error))?;
     let total = blobs::check(&manifest.layers)?;
     let source = RegistrySource { client: &client, reference };
     // Without the step, an application that is in the cache would seem to be pulled again.
@@ -123,10 +116,10 @@ struct RegistrySource<'a> {
 impl BlobSource for RegistrySource<'_> {
     async fn open(&self, descriptor: &OciDescriptor) -> anyhow::Result<Pieces<'_>> {
         let reference = self.reference;
-        let context = move || login_hint(reference);
-        let pieces =
-            self.client.pull_blob_stream(reference, descriptor).await.with_context(context)?;
-        Ok(Box::pin(pieces.stream.map(move |piece| piece.with_context(context))))
+        let pieces = self.client.pull_blob_stream(reference, descriptor).await;
+        let pieces = pieces.map_err(|error| refused(reference, error))?;
+        let broken = move || format!("{} broke off", reference.resolve_registry());
+        Ok(Box::pin(pieces.stream.map(move |piece| piece.with_context(broken))))
     }
 }
 
@@ -138,15 +131,19 @@ pub async fn check_login(registry: &str, user: &str, password: &str) -> anyhow::
     let reference = Reference::with_tag(registry.to_owned(), "spotter/login".into(), "none".into());
     let auth = RegistryAuth::Basic(user.to_owned(), password.to_owned());
     let client = client(&reference);
-    let refused = || format!("{registry} rejects this user name and password");
-    client.auth(&reference, &auth, RegistryOperation::Pull).await.with_context(refused)?;
+    let refused = |error| match connection_hint(registry, &error) {
+        Some(hint) => anyhow::Error::new(error).context(hint),
+        None => anyhow::Error::new(error)
+            .context(format!("{registry} rejects this user name and password")),
+    };
+    client.auth(&reference, &auth, RegistryOperation::Pull).await.map_err(refused)?;
     // A registry without tokens checks them only on a request. That this image does not exist is fine.
     match client.fetch_manifest_digest(&reference, &auth).await {
         Err(
             error @ (OciDistributionError::UnauthorizedError { .. }
             | OciDistributionError::AuthenticationFailure(_)
             | OciDistributionError::RequestError(_)),
-        ) => Err(error).with_context(refused),
+        ) => Err(refused(error)),
         _ => Ok(()),
     }
 }
@@ -170,12 +167,32 @@ fn is_loopback(registry: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn login_hint(reference: &Reference) -> String {
+/// An error of the registry, with what to do about it.
+fn refused(reference: &Reference, error: OciDistributionError) -> anyhow::Error {
     let registry = reference.resolve_registry();
-    format!(
-        "{registry} did not serve or accept {reference}; does the image exist, and are you logged in \
-         (`spotter login {registry} --username NAME`)?"
-    )
+    let hint = connection_hint(registry, &error).unwrap_or_else(|| {
+        format!(
+            "{registry} did not serve or accept {reference}; does the image exist, and are you logged in \
+             (`spotter login {registry} --username NAME`)?"
+        )
+    });
+    anyhow::Error::new(error).context(hint)
+}
+
+/// What to do if there was no connection, or no TLS on it.
+fn connection_hint(registry: &str, error: &OciDistributionError) -> Option<String> {
+    let OciDistributionError::RequestError(error) = error else { return None };
+    if !error.is_connect() {
+        return None;
+    }
+    Some(if is_loopback(registry) {
+        format!("cannot connect to {registry}; is it running?")
+    } else {
+        format!(
+            "cannot connect to {registry} over HTTPS; is its name right, and does it speak HTTPS? Spotter uses plain \
+             HTTP only for registries on this machine"
+        )
+    })
 }
 
 /// Whether `--from` names an image rather than a path: it has a registry before a `/`, and is not an existing
