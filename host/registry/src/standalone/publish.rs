@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use bytes::Bytes;
 use http::HeaderValue;
 use oci_client::Reference;
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 use super::{StandaloneImage, Variant};
 use crate::archive::{INDEX_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, append, descriptor, fully_qualified};
 use crate::pack::digest;
-use crate::{client, credentials, login_hint};
+use crate::{client, credentials, refused};
 use spotter_cache::write_atomically;
 use spotter_progress::Step;
 
@@ -73,16 +72,16 @@ impl StandaloneImage {
         client.store_auth_if_needed(reference.resolve_registry(), &auth).await;
         let total = self.blobs.values().map(|blob| blob.len() as u64).sum();
         let step = Step::of_bytes(format!("Pushing {reference}"), total);
-        let context = || login_hint(reference);
+        let refused = |error| refused(reference, error);
         for (digest, blob) in &self.blobs {
             if !client.blob_exists(reference, digest).await.unwrap_or_default() {
-                client.push_blob(reference, blob.clone(), digest).await.with_context(context)?;
+                client.push_blob(reference, blob.clone(), digest).await.map_err(refused)?;
             }
             step.advance(blob.len() as u64);
         }
         let push = async |to: &Reference, bytes: &Bytes, kind| {
             let kind = HeaderValue::from_static(kind);
-            client.push_manifest_raw(to, bytes.clone(), kind).await.with_context(context)
+            client.push_manifest_raw(to, bytes.clone(), kind).await.map_err(refused)
         };
         let index = self.index();
         for Variant { manifest, .. } in &self.variants {
