@@ -46,7 +46,7 @@ pub fn spotter() -> Vec<Contender> {
 pub fn peers() -> Vec<Contender> {
     vec![
         Contender {
-            name: "wasmtime serve, Spotter's component",
+            name: "wasmtime serve, same component",
             files: vec![component().to_owned()],
             start: || {
                 let server = WasmtimeServe::start(component(), &[]);
