@@ -39,6 +39,7 @@ mod placement;
 mod portability;
 mod proxies;
 mod quotas;
+mod readme;
 mod roboflow;
 mod runtime_config;
 mod several_models;
