@@ -6,6 +6,7 @@ mod annotate;
 mod bad_input;
 mod bake;
 mod batch;
+mod capacity;
 mod command_line;
 mod completions;
 mod conformance;

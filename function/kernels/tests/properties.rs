@@ -176,7 +176,7 @@ proptest! {
 }
 
 fn compare(case: &Case) -> TractResult<()> {
-    let expected = if case.group > 1 { "" } else { "Convolution" };
+    let expected = if case.group > 1 { "DepthwiseConvolution" } else { "Convolution" };
     compare_chain(std::slice::from_ref(case), expected)
 }
 

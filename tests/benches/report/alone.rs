@@ -55,9 +55,9 @@ fn native_rows(picture: &[u8]) -> [Row; 3] {
         })
         .collect();
     [
-        ("Native tract: loading the model", format!("{loading:.0} ms")),
-        ("Native tract: one detection, one thread", format!("{:.0} ms", median(total))),
-        ("Native tract: of which the network", format!("{:.0} ms", median(inference))),
+        ("The function as native code: loading the model", format!("{loading:.0} ms")),
+        ("The function as native code: one detection", format!("{:.0} ms", median(total))),
+        ("The function as native code: the network", format!("{:.0} ms", median(inference))),
     ]
 }
 
