@@ -3,13 +3,17 @@
 //! Compiled code must be as trustworthy as the program itself. So the folders and their files must belong to this
 //! user and be writable by nobody else.
 
+mod retention;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context, ensure};
+
+pub use retention::Retention;
 
 /// A folder of Spotter's in the user's cache directory, created if necessary.
 ///
@@ -64,9 +68,6 @@ pub fn lock_compilation() -> anyhow::Result<File> {
     Ok(turn)
 }
 
-/// Cache entries that have not been used for this long are removed.
-const MAX_UNUSED_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-
 /// Notes that an entry was used now, so that it is not removed as unused.
 pub fn touch(path: &Path) {
     let noted = File::options().append(true).open(path);
@@ -74,17 +75,11 @@ pub fn touch(path: &Path) {
     let _ = noted.and_then(|file| file.set_modified(SystemTime::now()));
 }
 
-/// Removes old entries, so that the cache does not grow with every version. A process that has mapped an entry
-/// keeps it.
+/// Removes files that have not been used for long, and those beyond the space that the folder may take. A process that
+/// has mapped a file keeps it.
 pub fn remove_unused(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let used = entry.metadata().and_then(|metadata| metadata.modified());
-        if used.is_ok_and(|used| used.elapsed().is_ok_and(|since| since > MAX_UNUSED_AGE)) {
-            // Another process may have removed it already.
-            let _ = fs::remove_file(entry.path());
-        }
-    }
+    // Another process may have removed it already.
+    Retention::default().sweep(folder, |file| fs::remove_file(file).is_ok());
 }
 
 /// Checks that a file or folder belongs to this user and is writable by nobody else.
