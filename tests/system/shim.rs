@@ -25,6 +25,16 @@ fn wait_until_ready(network: &Network) {
     wait_until("the pod is ready", || client::is_ready(&url));
 }
 
+/// The first line of the answer that a pod gives to a client in its own network.
+fn answer_within(pid: u32, address: &str) -> String {
+    let ask = format!(
+        r#"exec 3<>"/dev/tcp/{address}/3001"; printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3; head -n 1 <&3"#
+    );
+    let network = format!("--net=/proc/{pid}/ns/net");
+    let asked = std::process::Command::new("nsenter").args([&network, "bash", "-c", &ask]).output();
+    String::from_utf8_lossy(&asked.expect("nsenter starts").stdout).trim().to_owned()
+}
+
 /// Starts a container of the application, and waits until it answers.
 fn serve(containerd: &Containerd, id: &str, network: &Network) {
     let ran = containerd.run(SCRATCH, id, network, &[]);
@@ -48,7 +58,11 @@ fn a_photograph_posted_into_a_containers_network_comes_back_with_its_detections(
     let metrics = client::get(&network.admin_url("/metrics"));
     assert!(String::from_utf8_lossy(&metrics.body).contains("label=\"cat\""));
     let log = containerd.container_log("spotter-test-1");
-    assert!(log.contains("Serving http://0.0.0.0:80") && log.contains("\"status\":200"), "{log}");
+    assert!(log.contains("Serving http://[::]:80") && log.contains("\"status\":200"), "{log}");
+    let pid = containerd.pid("spotter-test-1").expect("a process");
+    for address in ["127.0.0.1", "::1"] {
+        assert_eq!(answer_within(pid, address), "HTTP/1.0 200 OK", "{address}");
+    }
     // As the first process of its namespace, it would ignore the signal without a handler.
     let began = Instant::now();
     assert_eq!(containerd.stop("spotter-test-1", "SIGTERM"), 0);

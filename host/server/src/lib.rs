@@ -11,6 +11,7 @@ mod connection;
 pub mod connection_timeouts;
 pub mod deadline;
 mod descriptors;
+mod dual_stack;
 pub mod fault;
 pub mod forwarded;
 pub mod guest;
