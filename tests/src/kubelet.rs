@@ -21,6 +21,9 @@ use tokio::runtime::Runtime;
 use crate::client;
 use crate::containerd::Containerd;
 
+/// How soon the system kills a container's processes for lack of memory: as for a burstable pod.
+pub const OOM_SCORE_ADJ: i64 = 500;
+
 /// A client of containerd's CRI.
 pub struct Kubelet {
     runtime: Runtime,
@@ -128,6 +131,7 @@ impl Kubelet {
                     cpu_quota: wanted.cpu_quota,
                     ..LinuxContainerResources::default()
                 }),
+                    oom_score_adj: OOM_SCORE_ADJ,
                 security_context: Some(LinuxContainerSecurityContext {
                     run_as_user: Some(k8s_cri::v1::Int64Value { value: wanted.user }),
                     namespace_options: Some(NamespaceOption {

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use oci_spec::runtime::{Mount, MountBuilder, Spec};
+use oci_spec::runtime::{Mount, MountBuilder, Process, Spec};
 use serde::{Deserialize, Serialize};
 
 use super::awaited_code::AwaitedCode;
 use super::cgroups::{self, CgroupDriver};
-use super::compile::Code;
+use super::compile::{Beneficiary, Code};
+use super::container_files::ContainerFiles;
 use super::container_log::ContainerLog;
 use super::pod_cgroup::PodCgroup;
 use super::{STATE_ROOT, image};
@@ -124,7 +125,9 @@ impl Plan {
                     &format!("compile-{}", request.id),
                     Path::new(CGROUP_ROOT),
                 );
-                let code = |component: &Component| Code::of(component, cgroup.clone());
+                let oom_score_adj = spec.process().as_ref().and_then(Process::oom_score_adj);
+                let pod = Beneficiary { cgroup, oom_score_adj };
+                let code = |component: &Component| Code::of(component, &pod);
                 let function;
                 (function, awaited) =
                     application.function(&spec, &mut mounts, code, &request.unique_name())?;
