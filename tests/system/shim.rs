@@ -9,7 +9,7 @@ use spotter_tests::containerd::{Containerd, SCRATCH, wait_until};
 use spotter_tests::network::Network;
 use spotter_tests::oci::{self, LINUX_CONFIG, Layer};
 use spotter_tests::registry::Registry;
-use spotter_tests::{client, component, pictures, root, run, stderr};
+use spotter_tests::{client, component, leftovers, pictures, root, run, stderr};
 
 /// Whether a pod at this URL finds the cat.
 fn finds_the_cat(url: &str) -> bool {
@@ -334,5 +334,32 @@ fn an_image_that_lacks_its_runtime_class_says_so() {
     assert!(!refused.status.success());
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("needs-runtimeClassName-spotter"), "{said}");
+    containerd.assert_nothing_left();
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn no_process_of_a_pod_leads_to_a_shim_that_can_be_overwritten() {
+    let containerd = Containerd::start();
+    let network = Network::new(0);
+    serve(&containerd, "spotter-test-1", &network);
+    let folder = containerd.path("").display().to_string();
+    let shims = leftovers::processes().into_iter();
+    let shims = shims
+        .filter(|(_, line)| line.contains("containerd-shim-spotter-v1") && line.contains(&folder));
+    let mut processes: Vec<u32> = shims.map(|(pid, _)| pid).collect();
+    processes.extend(containerd.pid("spotter-test-1"));
+    assert!(processes.len() > 2, "{processes:?}");
+    let before = std::fs::metadata(containerd.path("bin/containerd-shim-spotter-v1"));
+    let before = before.expect("a shim").len();
+    for pid in processes {
+        // Whether the file can be written is checked before whether it runs, if it would be truncated.
+        let opened = std::fs::File::create(format!("/proc/{pid}/exe"));
+        let refused = opened.expect_err("a refusal");
+        assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem, "{pid}: {refused}");
+    }
+    let after = std::fs::metadata(containerd.path("bin/containerd-shim-spotter-v1"));
+    assert_eq!(after.expect("a shim").len(), before);
+    assert_eq!(containerd.stop("spotter-test-1", "SIGTERM"), 0);
     containerd.assert_nothing_left();
 }

@@ -15,6 +15,7 @@ pub mod oom;
 pub mod plan;
 pub mod pod_cgroup;
 pub mod service;
+mod seal;
 pub mod stats;
 pub mod task;
 
@@ -64,7 +65,12 @@ pub fn main() {
         return;
     }
     if flags.action.is_empty() {
-        // No action means that this process serves a pod. The zygote must fork while there is one thread.
+        // No action means that this process serves a pod.
+        if let Err(error) = seal::execute_read_only() {
+            spotter_progress::say(&format!("error: {error:#}"));
+            return;
+        }
+        // The zygote must fork while there is one thread.
         Zygote::init();
     }
     run::<PodShim>(RUNTIME_TYPE, Some(Config::default()));
