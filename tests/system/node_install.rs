@@ -17,6 +17,7 @@ const FUNCTION: Wanted<'static> = Wanted {
     cpu_quota: 0,
     user: 0,
     processes: Processes::Own,
+    volumes: &[],
 };
 
 /// Runs `spotter node install` or `uninstall` on the node that a containerd stands for.

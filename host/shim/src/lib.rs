@@ -8,14 +8,15 @@ mod awaited_code;
 pub mod cgroups;
 mod compile;
 pub mod container;
+mod container_files;
 pub mod container_log;
 pub mod executor;
 pub mod image;
 pub mod oom;
 pub mod plan;
 pub mod pod_cgroup;
-pub mod service;
 mod seal;
+pub mod service;
 pub mod stats;
 pub mod task;
 
