@@ -5,11 +5,11 @@
 
 mod retention;
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, ensure};
 
@@ -56,7 +56,12 @@ pub fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<(
     Ok(())
 }
 
-/// Waits until no other process that asked for its turn compiles. Dropping the file ends the turn.
+/// How long a process that wants to compile waits for one that does. On a node, that one may be in a pod with hardly any
+/// processor time, and must not keep all others from starting.
+const MAX_TURN: Duration = Duration::from_secs(120);
+
+/// Waits until no other process that asked for its turn compiles, or the wait gets too long. Dropping the file ends the
+/// turn.
 ///
 /// # Errors
 /// If the folder cannot be written.
@@ -64,8 +69,31 @@ pub fn lock_compilation() -> anyhow::Result<File> {
     let path = folder("compiled")?.join("turn.lock");
     let context = || format!("cannot lock {}", path.display());
     let turn = File::create(&path).with_context(context)?;
-    turn.lock().with_context(context)?;
+    lock_within(&turn, MAX_TURN).with_context(context)?;
     Ok(turn)
+}
+
+/// Locks the file whose holder compiles an entry, or waits no longer, as for a turn.
+///
+/// # Errors
+/// If the system refuses.
+pub fn lock_entry(file: &File) -> std::io::Result<()> {
+    lock_within(file, MAX_TURN)
+}
+
+fn lock_within(file: &File, patience: Duration) -> std::io::Result<()> {
+    const POLL_INTERVAL: Duration = Duration::from_millis(50);
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if began.elapsed() < patience => {
+                std::thread::sleep(POLL_INTERVAL);
+            }
+            Err(TryLockError::WouldBlock) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
 }
 
 /// Notes that an entry was used now, so that it is not removed as unused.
@@ -101,14 +129,19 @@ pub fn ensure_private(path: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::time::{Duration, Instant};
 
-    use super::{folder, lock_compilation};
+    use super::{folder, lock_compilation, lock_within};
 
     #[test]
     fn only_one_process_has_its_turn() {
         let mine = lock_compilation().unwrap();
         let other = File::open(folder("compiled").unwrap().join("turn.lock")).unwrap();
         assert!(other.try_lock().is_err());
+        // Whoever takes too long keeps nobody else from compiling.
+        let began = Instant::now();
+        lock_within(&other, Duration::from_millis(100)).unwrap();
+        assert!((100..5000).contains(&began.elapsed().as_millis()));
         drop(mine);
         other.lock().unwrap();
     }
