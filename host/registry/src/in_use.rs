@@ -55,7 +55,7 @@ mod tests {
         let folder = |name: &str, age: Duration| {
             let path = cache.path().join(name);
             fs::create_dir(&path).unwrap();
-            fs::write(path.join("spin.toml"), "").unwrap();
+            fs::write(path.join("spin.toml"), "a manifest").unwrap();
             File::open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
             path
         };
