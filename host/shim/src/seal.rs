@@ -16,8 +16,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 /// Set in the environment of a process that runs from the view. Containers do not get it.
 const SEALED: &str = "SPOTTER_SHIM_SEALED";
 
-/// Executes this program again from the read-only view, unless it runs from there already. Returns only then, or if
-/// that is impossible.
+/// Executes this program again from the read-only view. Returns if it already runs from there.
 ///
 /// # Errors
 /// If the program cannot be executed again.
@@ -35,7 +34,9 @@ pub(super) fn execute_read_only() -> anyhow::Result<()> {
             (view, path)
         }
         Err(error) => {
-            let copy = sealed_copy(&program).with_context(|| format!("{error:#}, and no copy"))?;
+            let copy = sealed_copy(&program).with_context(|| {
+                format!("{error:#}, and the shim cannot be copied into memory either")
+            })?;
             let path = descriptor(&copy);
             (copy, path)
         }
