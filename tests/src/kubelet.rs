@@ -11,8 +11,8 @@ use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
     Capability, ContainerConfig, ContainerMetadata, ContainerStatsRequest, ContainerStatus,
     ContainerStatusRequest, CreateContainerRequest, ImageSpec, KeyValue, LinuxContainerConfig,
-    LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig, NamespaceMode,
-    NamespaceOption, PodSandboxConfig, PodSandboxMetadata, PodSandboxStatusRequest,
+    LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig, Mount,
+    NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, PodSandboxStatusRequest,
     RemoveContainerRequest, RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest,
     StopContainerRequest, StopPodSandboxRequest,
 };
@@ -20,6 +20,9 @@ use tokio::runtime::Runtime;
 
 use crate::client;
 use crate::containerd::Containerd;
+
+/// How soon the system kills a container's processes for lack of memory: as for a burstable pod.
+pub const OOM_SCORE_ADJ: i64 = 500;
 
 /// A client of containerd's CRI.
 pub struct Kubelet {
@@ -49,6 +52,8 @@ pub struct Wanted<'a> {
     /// 0 for root. Any other user is restricted as by the restricted Pod Security Standard.
     pub user: i64,
     pub processes: Processes,
+    /// Folders or files of the node, and where the container has them, read-only.
+    pub volumes: &'a [(&'a Path, &'a str)],
 }
 
 /// Which processes a container sees.
@@ -126,6 +131,7 @@ impl Kubelet {
                     memory_limit_in_bytes: wanted.memory,
                     cpu_period: if wanted.cpu_quota > 0 { 100_000 } else { 0 },
                     cpu_quota: wanted.cpu_quota,
+                    oom_score_adj: OOM_SCORE_ADJ,
                     ..LinuxContainerResources::default()
                 }),
                 security_context: Some(LinuxContainerSecurityContext {
@@ -146,6 +152,7 @@ impl Kubelet {
                     ..LinuxContainerSecurityContext::default()
                 }),
             }),
+            mounts: wanted.volumes.iter().map(read_only).collect(),
             labels: HashMap::new(),
             ..ContainerConfig::default()
         };
@@ -246,6 +253,15 @@ impl Kubelet {
         self.ask(async |mut client| client.stop_pod_sandbox(request).await).expect("a stop");
         let request = RemovePodSandboxRequest { pod_sandbox_id: pod.id.clone() };
         self.ask(async |mut client| client.remove_pod_sandbox(request).await).expect("a removal");
+    }
+}
+
+fn read_only((host, container): &(&Path, &str)) -> Mount {
+    Mount {
+        host_path: host.display().to_string(),
+        container_path: (*container).to_owned(),
+        readonly: true,
+        ..Mount::default()
     }
 }
 

@@ -106,6 +106,8 @@ pub fn pause(path: &Path, name: &str) -> PathBuf {
 pub struct Unpacked {
     /// The image's entry in the index.
     pub entry: Value,
+    /// The configuration of each of its variants.
+    pub configs: Vec<Value>,
     /// The folder with the layer's files.
     pub root: PathBuf,
 }
@@ -119,10 +121,20 @@ pub fn unpack(archive: &Path, folder: &Path) -> Unpacked {
     };
     let blob = |digest: &Value| image.join(blob(digest.as_str().expect("a digest")));
     let entry = json(&image.join("index.json"))["manifests"][0].clone();
-    let manifest = json(&blob(&entry["digest"]));
+    let mut manifest = json(&blob(&entry["digest"]));
+    let variants = manifest["manifests"].as_array().cloned().unwrap_or_default();
+    let configurations = |manifest: &Value| json(&blob(&manifest["config"]["digest"]));
+    let configs = if variants.is_empty() {
+        vec![configurations(&manifest)]
+    } else {
+        variants.iter().map(|variant| configurations(&json(&blob(&variant["digest"])))).collect()
+    };
+    if let Some(first) = variants.first() {
+        manifest = json(&blob(&first["digest"]));
+    }
     let root = folder.join("rootfs");
     extract(&blob(&manifest["layers"][0]["digest"]), &root);
-    Unpacked { entry, root }
+    Unpacked { entry, configs, root }
 }
 
 fn extract(archive: &Path, folder: &Path) {

@@ -20,7 +20,8 @@ const DATA: &str = "application/vnd.wasm.content.layer.v1+data";
 /// What a registry serves below `/v2/app/`: path, media type, content.
 type Files = Vec<(String, &'static str, Vec<u8>)>;
 
-/// A registry that serves what it is told to. A blob that it does not know has no end.
+/// A registry that serves what it is told to. A blob that it does not know has no end, nor has a manifest whose content
+/// is empty.
 struct StandIn {
     address: String,
     sent: Arc<AtomicU64>,
@@ -57,6 +58,12 @@ fn answer(files: &Files, mut stream: TcpStream, sent: &AtomicU64) -> std::io::Re
     let known = files.iter().find(|(name, ..)| path == format!("/v2/app/{name}"));
     let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n";
     match known {
+        Some((name, media_type, content))
+            if name.starts_with("manifests/") && content.is_empty() =>
+        {
+            write!(stream, "{head}content-type: {media_type}\r\n\r\n{{")?;
+            endless(&mut stream, sent)
+        }
         Some((_, media_type, content)) => {
             let length = content.len();
             write!(stream, "{head}content-type: {media_type}\r\ncontent-length: {length}\r\n\r\n")?;
@@ -64,14 +71,20 @@ fn answer(files: &Files, mut stream: TcpStream, sent: &AtomicU64) -> std::io::Re
         }
         None if path.contains("/blobs/") => {
             write!(stream, "{head}\r\n")?;
-            let piece = vec![7; 64 << 10];
-            loop {
-                stream.write_all(&piece)?;
-                sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
-            }
+            endless(&mut stream, sent)
         }
         None => write!(stream, "{head}content-length: 0\r\n\r\n"),
     }
+}
+
+/// Writes until nobody reads any more, or it is enough to see that nobody stops.
+fn endless(stream: &mut TcpStream, sent: &AtomicU64) -> std::io::Result<()> {
+    let piece = vec![b' '; 64 << 10];
+    while sent.load(Ordering::Relaxed) < 1 << 30 {
+        stream.write_all(&piece)?;
+        sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 fn descriptor(media_type: &str, digest: &str, size: i64) -> Value {
@@ -127,6 +140,31 @@ fn a_registry_that_lies_about_sizes_is_refused_before_it_has_sent_much() {
     assert!(said.contains("longer than the 100 bytes"), "{said}");
     // What the sockets' buffers hold, at most.
     assert!(sent < 32 << 20, "{sent}");
+}
+
+#[test]
+fn a_manifest_or_an_index_without_an_end_is_refused() {
+    let index = |digest: &str| {
+        let entry = descriptor(MANIFEST, digest, 100);
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).to_string()
+    };
+    let endless = digest(b"an entry");
+    for files in [
+        vec![("manifests/1".to_owned(), MANIFEST, Vec::new())],
+        vec![("manifests/1".to_owned(), INDEX, Vec::new())],
+        vec![
+            ("manifests/1".to_owned(), INDEX, index(&endless).into_bytes()),
+            (format!("manifests/{endless}"), MANIFEST, Vec::new()),
+        ],
+    ] {
+        let home = tempfile::tempdir().expect("a folder");
+        let (output, sent) = StandIn::start(files).pull(home.path());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("has more than 4194304 bytes"), "{said}");
+        // What the sockets' buffers hold, at most.
+        assert!(sent < 32 << 20, "{sent}");
+    }
 }
 
 #[test]

@@ -84,20 +84,15 @@ fn raw_connection(server: &Server) -> TcpStream {
 }
 
 /// Sends frames for as long as the server takes them, and returns the types of the frames that it sent.
-fn flood(mut stream: TcpStream, frames: impl Iterator<Item = Vec<u8>>) -> BTreeSet<u8> {
-    use std::io::{Read, Write};
+fn flood(stream: TcpStream, frames: impl Iterator<Item = Vec<u8>>) -> BTreeSet<u8> {
+    use std::io::Read;
     let mut reader = stream.try_clone().expect("a socket");
     let received = std::thread::spawn(move || {
         let mut bytes = Vec::new();
         let _ = reader.read_to_end(&mut bytes);
         bytes
     });
-    stream.set_write_timeout(Some(Duration::from_secs(5))).expect("a timeout");
-    for frame in frames {
-        if stream.write_all(&frame).is_err() {
-            break;
-        }
-    }
+    write_all(&stream, frames);
     let _ = stream.shutdown(std::net::Shutdown::Write);
     let bytes = received.join().expect("a reader");
     let (mut rest, mut kinds) = (bytes.as_slice(), BTreeSet::new());
@@ -107,6 +102,17 @@ fn flood(mut stream: TcpStream, frames: impl Iterator<Item = Vec<u8>>) -> BTreeS
         rest = rest.get(9 + length..).unwrap_or_default();
     }
     kinds
+}
+
+/// Writes frames until the server takes no more.
+fn write_all(mut stream: &TcpStream, frames: impl Iterator<Item = Vec<u8>>) {
+    use std::io::Write;
+    stream.set_write_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+    for frame in frames {
+        if stream.write_all(&frame).is_err() {
+            break;
+        }
+    }
 }
 
 #[test]
@@ -199,15 +205,51 @@ fn floods_of_resets_continuations_settings_and_pings_harm_nobody_else() {
     let kinds = flood(raw_connection(&server), start.chain(more));
     assert!(kinds.contains(&GOAWAY), "continuation flood: {kinds:?}");
 
+    // Each of these wants an answer. A client may read the answers or let them pile up.
     for (kind, content) in [(SETTINGS, [].as_slice()), (PING, &[7; 8])] {
-        flood(
-            raw_connection(&server),
-            std::iter::repeat_with(|| frame(kind, 0, 0, content)).take(200_000),
+        let frames = || std::iter::repeat_with(move || frame(kind, 0, 0, content)).take(200_000);
+        let (read, unread) = (raw_connection(&server), raw_connection(&server));
+        let neighbour = beside(&server, || {
+            std::thread::scope(|scope| {
+                scope.spawn(|| flood(read, frames()));
+                write_all(&unread, frames());
+            });
+        });
+        println!("frames of type {kind}: {neighbour:?}");
+        assert!(neighbour.slowest < Duration::from_secs(2), "{neighbour:?}");
+        assert!(
+            neighbour.most_memory < before + (64 << 20),
+            "{before} bytes before, {neighbour:?}"
         );
     }
     assert_eq!(client::get(&server.url("/guest/hello")).body, b"hello");
     let after = server.resident();
     assert!(after < before + (64 << 20), "{before} bytes before, {after} after");
+}
+
+/// What somebody else sees of a server while it is attacked.
+#[derive(Debug)]
+struct Neighbour {
+    replies: usize,
+    slowest: Duration,
+    /// The server's memory, in bytes.
+    most_memory: u64,
+}
+
+/// Asks the server again and again until the attack ends. Every reply must be right.
+fn beside(server: &Server, attack: impl FnOnce() + Send) -> Neighbour {
+    let mut neighbour = Neighbour { replies: 0, slowest: Duration::ZERO, most_memory: 0 };
+    std::thread::scope(|scope| {
+        let attack = scope.spawn(attack);
+        while neighbour.replies == 0 || !attack.is_finished() {
+            let began = std::time::Instant::now();
+            assert_eq!(client::get(&server.url("/guest/hello")).body, b"hello");
+            neighbour.slowest = neighbour.slowest.max(began.elapsed());
+            neighbour.most_memory = neighbour.most_memory.max(server.resident());
+            neighbour.replies += 1;
+        }
+    });
+    neighbour
 }
 
 #[test]

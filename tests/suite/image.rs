@@ -22,7 +22,11 @@ fn an_image_is_made_without_docker_and_holds_the_application_alone() {
     let (archive, digest) = make("one.tar");
     let (again, _) = make("two.tar");
     assert_eq!(fs::read(&archive).expect("an archive"), fs::read(again).expect("an archive"));
-    let Unpacked { entry, root } = oci::unpack(&archive, folder.path());
+    let Unpacked { entry, configs, root } = oci::unpack(&archive, folder.path());
+    // It runs on any node, whatever machine it was made on.
+    let platforms: Vec<_> = configs.iter().map(|config| &config["architecture"]).collect();
+    assert_eq!(platforms, ["amd64", "arm64"]);
+    assert_eq!(configs[0]["rootfs"], configs[1]["rootfs"]);
     assert_eq!(entry["digest"], digest);
     assert_eq!(entry["annotations"]["io.containerd.image.name"], "localhost/guests:0.1.0");
     let mut command = command_in(folder.path());

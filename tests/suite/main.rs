@@ -26,6 +26,7 @@ mod hugging_face;
 mod image;
 mod isolation;
 mod limits;
+mod login;
 mod model_command;
 mod new;
 mod node;

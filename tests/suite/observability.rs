@@ -22,7 +22,7 @@ fn metrics_count_requests_by_route_and_status_and_detections_by_label() {
         ("spotter_requests_total{route=\"\",status=\"404\"}", 1.0),
         ("spotter_requests_rejected_total{reason=\"no_route\"}", 1.0),
         ("spotter_guest_failures_total{reason=\"guest_trapped\"}", 1.0),
-        ("spotter_detections_total{model=\"test\",label=\"dog\"}", 2.0),
+        ("spotter_detections_total{model=\"test\",label=\"dog\",component=\"guest\"}", 2.0),
         ("spotter_requests_in_flight", 0.0),
         ("spotter_queue_wait_seconds_count", 4.0),
         ("spotter_instantiation_seconds_count", 4.0),
@@ -48,8 +48,8 @@ fn whatever_a_guest_says_it_found_the_metrics_can_be_read() {
     // Escaped as OpenMetrics demands. What is too long is not counted.
     assert_eq!(counted.len(), 2, "{counted:?}");
     for line in [
-        r#"spotter_detections_total{model="m\"",label="a\""} 1"#,
-        r#"spotter_detections_total{model="m\"",label="b\\"} 2"#,
+        r#"spotter_detections_total{model="m\"",label="a\"",component="guest"} 1"#,
+        r#"spotter_detections_total{model="m\"",label="b\\",component="guest"} 2"#,
     ] {
         assert!(counted.contains(&line), "{counted:?}");
     }
@@ -76,7 +76,9 @@ fn the_detectors_own_findings_are_counted_and_its_header_is_kept_from_clients() 
         client::post_picture(&server.url("/detect"), &pictures::bytes("skimage_chelsea.png"));
     assert_eq!(reply.header("spotter-detections"), "");
     assert_eq!(
-        server.metric("spotter_detections_total{model=\"ssdlite_mobilenet_v2\",label=\"cat\"}"),
+        server.metric(
+            "spotter_detections_total{model=\"ssdlite_mobilenet_v2\",label=\"cat\",component=\"detector\"}"
+        ),
         1.0
     );
 }

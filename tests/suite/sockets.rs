@@ -54,6 +54,17 @@ fn refusal(application: &Application, socket: &Path) -> String {
 }
 
 #[test]
+fn a_server_on_all_addresses_answers_over_ipv4_and_ipv6() {
+    let application = Application::new(GUEST);
+    let server = Server::spawn(application.command(&["up", "--listen", "[::]:0"]));
+    let port = server.url("").rsplit(':').next().expect("a port").to_owned();
+    for address in ["127.0.0.1", "[::1]"] {
+        let reply = client::get(&format!("http://{address}:{port}/guest/hello"));
+        assert_eq!(reply.status, 200, "{address}");
+    }
+}
+
+#[test]
 fn a_unix_socket_is_served_and_removed_at_the_end() {
     let application = Application::new(GUEST);
     let socket = application.folder().join("spotter.sock");

@@ -1,4 +1,4 @@
-//! Every promise in SPECIFICATION.md names tests that exist.
+//! Every promise in SPECIFICATION.md, and every defence in SECURITY.md, names tests that exist.
 
 use std::path::Path;
 
@@ -21,25 +21,46 @@ fn sources(folder: &Path) -> String {
 /// The cells of a table's row; `None` for a header, the rule below it, or any other line.
 fn cells(line: &str) -> Option<(&str, &str)> {
     let (promise, enforced_by) = line.strip_prefix('|')?.strip_suffix('|')?.rsplit_once('|')?;
-    let is_row = !promise.starts_with('-') && enforced_by.trim() != "Enforced by";
+    let is_row =
+        !promise.starts_with('-') && !["Enforced by", "Test"].contains(&enforced_by.trim());
     is_row.then_some((promise, enforced_by))
+}
+
+/// Checks that each row names at least one test, and that all of them are in `tests`.
+fn check<'a>(rows: impl Iterator<Item = (&'a str, &'a str)>, tests: &str) -> usize {
+    let mut count = 0;
+    for (promise, enforced_by) in rows {
+        let names: Vec<&str> = enforced_by.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test enforces that Spotter{promise}");
+        for name in names {
+            let is_there = tests.contains(&format!("fn {name}("))
+                || tests.contains(&format!("mod {name};"))
+                || root().join(name).is_file();
+            assert!(is_there, "there is no test or module `{name}`");
+        }
+        count += 1;
+    }
+    count
+}
+
+fn text(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).expect("a document")
 }
 
 #[test]
 fn every_promise_names_tests_or_modules_that_are_there() {
-    let specification =
-        std::fs::read_to_string(root().join("SPECIFICATION.md")).expect("the specification");
     let folders = ["tests/suite", "tests/system", "function/kernels/tests"];
     let tests = folders.map(|folder| sources(&root().join(folder))).concat();
-    let promises: Vec<_> = specification.lines().filter_map(cells).collect();
-    assert!(promises.len() > 30, "{promises:?}");
-    for (promise, enforced_by) in promises {
-        let names: Vec<&str> = enforced_by.split('`').skip(1).step_by(2).collect();
-        assert!(!names.is_empty(), "no test enforces that Spotter{promise}");
-        for name in names {
-            let is_there =
-                tests.contains(&format!("fn {name}(")) || tests.contains(&format!("mod {name};"));
-            assert!(is_there, "there is no test or module `{name}`");
-        }
-    }
+    let rows = check(text("SPECIFICATION.md").lines().filter_map(cells), &tests);
+    assert!(rows > 30, "{rows}");
+}
+
+#[test]
+fn every_defence_names_tests_that_are_there() {
+    let folders = ["tests/suite", "tests/system", "host", "function/src"];
+    let tests = folders.map(|folder| sources(&root().join(folder))).concat();
+    let text = text("SECURITY.md");
+    let (_, table) = text.split_once("| Spotter … | Test |").expect("the table of defences");
+    let rows = check(table.lines().filter_map(cells), &tests);
+    assert!(rows > 40, "{rows}");
 }

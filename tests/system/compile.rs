@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use spotter_tests::containerd::{Containerd, SCRATCH, wait_until};
-use spotter_tests::kubelet::{Kubelet, Wanted};
+use spotter_tests::kubelet::{Kubelet, OOM_SCORE_ADJ, Wanted};
 use spotter_tests::{client, leftovers};
 
 /// The cgroup in which a pod compiles, while it does.
 fn compiling() -> Option<PathBuf> {
-    let parents = ["/sys/fs/cgroup/memory/spotter-test", "/sys/fs/cgroup/spotter-test"];
+    compiling_in(&["/sys/fs/cgroup/memory/spotter-test", "/sys/fs/cgroup/spotter-test"])
+}
+
+fn compiling_in(parents: &[&str]) -> Option<PathBuf> {
     let entries = parents.iter().filter_map(|parent| std::fs::read_dir(parent).ok());
     let mut folders = entries.flatten().flatten().map(|entry| entry.path());
     folders.find(|folder| {
@@ -56,6 +59,9 @@ fn the_first_pod_compiles_in_its_own_cgroup_and_keeps_none_of_the_memory() {
     wait_until("the compiler", || compiling().is_some_and(|cgroup| memory(&cgroup) > 10 << 20));
     let cgroup = compiling().expect("a cgroup");
     for pid in text(&cgroup.join("cgroup.procs")).lines() {
+        // For lack of memory, it is killed like the pod's own processes, and not the pod before it.
+        let score = text(Path::new(&format!("/proc/{pid}/oom_score_adj")));
+        assert_eq!(score.trim(), OOM_SCORE_ADJ.to_string());
         let _ = std::process::Command::new("kill").args(["-9", pid]).status();
     }
     wait_until("its end", || kubelet.exit_status(&container) == 1);
@@ -120,5 +126,66 @@ fn a_pod_that_is_removed_while_it_compiles_leaves_nothing() {
     kubelet.remove_pod(&pod);
     let awaited = containerd.path("cache/spotter/pods");
     assert_eq!(std::fs::read_dir(awaited).expect("a folder").count(), 0);
+    containerd.assert_nothing_left();
+}
+
+/// The pods' limits of a resource: the file of version 1 or 2 of cgroups, and a limit that is written to it until this
+/// is dropped.
+struct PodsLimit {
+    file: PathBuf,
+    none: &'static str,
+}
+
+impl PodsLimit {
+    fn set(version_1: &str, version_2: &str, limit: &str) -> Self {
+        let root = Path::new("/sys/fs/cgroup");
+        let (file, none) = match root.join("cgroup.controllers").exists() {
+            true => (root.join("spotter-test").join(version_2), "max"),
+            false => (root.join(version_1), "-1"),
+        };
+        std::fs::write(&file, limit).expect("a limit");
+        Self { file, none }
+    }
+}
+
+impl Drop for PodsLimit {
+    fn drop(&mut self) {
+        let _ = std::fs::write(&self.file, self.none);
+    }
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn a_pod_that_is_too_small_for_the_compiler_has_it_beside_it_under_limits() {
+    const MEMORY: u64 = 128 << 20;
+    let containerd = Containerd::start_without_cache();
+    let kubelet = Kubelet::of(&containerd);
+    let pod = kubelet.run_pod("small");
+    let _memory = PodsLimit::set(
+        "memory/spotter-test/memory.limit_in_bytes",
+        "memory.max",
+        &MEMORY.to_string(),
+    );
+    let _cpu = PodsLimit::set("cpu/spotter-test/cpu.cfs_quota_us", "cpu.max", "70000");
+    let container =
+        kubelet.run(&pod, &Wanted { name: "detect", image: SCRATCH, ..Wanted::default() });
+    let beside = || compiling_in(&["/sys/fs/cgroup/memory", "/sys/fs/cgroup"]);
+    wait_until("the compiler", || beside().is_some_and(|cgroup| memory(&cgroup) > 10 << 20));
+    let cgroup = beside().expect("a cgroup");
+    let limits = ["memory.limit_in_bytes", "memory.max"].map(|file| text(&cgroup.join(file)));
+    let limit = limits.iter().find_map(|limit| limit.trim().parse::<u64>().ok());
+    assert!(limit.is_some_and(|limit| (MEMORY..=2 << 30).contains(&limit)), "{limits:?}");
+    let cpu = Path::new("/sys/fs/cgroup/cpu").join(cgroup.file_name().expect("a name"));
+    let quota = [cpu.join("cpu.cfs_quota_us"), cgroup.join("cpu.max")].map(|file| text(&file));
+    assert!(quota.iter().any(|quota| quota.starts_with("70000")), "{quota:?}");
+    let processes = text(&cgroup.join("cgroup.procs"));
+    assert!(!processes.is_empty(), "nothing compiles in {}", cgroup.display());
+    for pid in processes.lines() {
+        let score = text(Path::new(&format!("/proc/{pid}/oom_score_adj")));
+        assert_eq!(score.trim(), OOM_SCORE_ADJ.to_string());
+    }
+    kubelet.stop(&container, 30);
+    wait_until("the end of the compiler", || beside().is_none());
+    kubelet.remove_pod(&pod);
     containerd.assert_nothing_left();
 }

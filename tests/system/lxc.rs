@@ -20,6 +20,7 @@ const FUNCTION: Wanted<'static> = Wanted {
     cpu_quota: 0,
     user: 1000,
     processes: Processes::Own,
+    volumes: &[],
 };
 
 fn finds_the_cat(pod: &Pod) -> bool {

@@ -18,6 +18,7 @@ mod manifests;
 mod node_install;
 mod openapi;
 mod page;
+mod pod_configuration;
 mod pods;
 mod prometheus;
 mod redis;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
 use std::process::Stdio;
 
+use serde_json::{Value, json};
 use spotter_tests::application::Application;
 use spotter_tests::home::{assert_ran, command_in, run_in};
 use spotter_tests::registry::Registry;
@@ -13,6 +14,17 @@ use spotter_tests::{client, elf, guests, root, stderr, stdout};
 
 /// The user `user` with the password `a secret`, as htpasswd writes them.
 const LOGIN: &str = "user:$2b$04$nw3Ku4vZ2CWQEEBT0BUc7OyAiLmkMgNCP99vqR6bNCRs9Tn585lR.";
+
+/// The architecture and operating system in the configuration of a pushed image.
+fn platform(registry: &Registry, name: &str, tag: &str) -> Value {
+    let url = format!("http://{}/v2/{name}/manifests/{tag}", registry.address);
+    let accept = [("accept", "application/vnd.oci.image.manifest.v1+json")];
+    let manifest = client::send("GET", &url, &accept, b"").json();
+    let digest = manifest["config"]["digest"].as_str().expect("a digest").to_owned();
+    let config = fs::read(registry.blob(&digest)).expect("a configuration");
+    let config: Value = serde_json::from_slice(&config).expect("JSON");
+    json!([config["architecture"], config["os"]])
+}
 
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
@@ -58,6 +70,7 @@ fn an_application_is_pushed_and_served_from_the_registry() {
     assert_ran(&pulled);
     assert_eq!(stdout(&pulled).trim(), digest);
     assert_ran(&run_in(home.path(), &["check", "-f", folder_name]));
+    assert_eq!(platform(&registry, "team/guests", "1"), json!(["wasm", "wasip1"]));
     // Pushing it again gives the same bytes.
     let again = run_in(home.path(), &["push", &reference, "-f", "tests/guests"]);
     assert_eq!(stdout(&again).trim(), digest);
@@ -82,6 +95,7 @@ fn a_single_component_is_an_artifact() {
     .json();
     assert_eq!(manifest["config"]["mediaType"], "application/vnd.wasm.config.v0+json");
     assert_eq!(manifest["layers"][0]["mediaType"], "application/wasm");
+    assert_eq!(platform(&registry, "hello", "latest"), json!(["wasm", "wasip2"]));
     let mut command = command_in(home.path());
     command.args(["up", "--from", &reference, "--listen", "127.0.0.1:0"]);
     let server = Server::spawn(command);

@@ -9,7 +9,7 @@ use spotter_tests::containerd::{Containerd, SCRATCH, wait_until};
 use spotter_tests::network::Network;
 use spotter_tests::oci::{self, LINUX_CONFIG, Layer};
 use spotter_tests::registry::Registry;
-use spotter_tests::{client, component, pictures, root, run, stderr};
+use spotter_tests::{client, component, leftovers, pictures, root, run, stderr};
 
 /// Whether a pod at this URL finds the cat.
 fn finds_the_cat(url: &str) -> bool {
@@ -23,6 +23,16 @@ fn finds_the_cat(url: &str) -> bool {
 fn wait_until_ready(network: &Network) {
     let url = network.admin_url("/readyz");
     wait_until("the pod is ready", || client::is_ready(&url));
+}
+
+/// The first line of the answer that a pod gives to a client in its own network.
+fn answer_within(pid: u32, address: &str) -> String {
+    let ask = format!(
+        r#"exec 3<>"/dev/tcp/{address}/3001"; printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3; head -n 1 <&3"#
+    );
+    let network = format!("--net=/proc/{pid}/ns/net");
+    let asked = std::process::Command::new("nsenter").args([&network, "bash", "-c", &ask]).output();
+    String::from_utf8_lossy(&asked.expect("nsenter starts").stdout).trim().to_owned()
 }
 
 /// Starts a container of the application, and waits until it answers.
@@ -48,7 +58,11 @@ fn a_photograph_posted_into_a_containers_network_comes_back_with_its_detections(
     let metrics = client::get(&network.admin_url("/metrics"));
     assert!(String::from_utf8_lossy(&metrics.body).contains("label=\"cat\""));
     let log = containerd.container_log("spotter-test-1");
-    assert!(log.contains("Serving http://0.0.0.0:80") && log.contains("\"status\":200"), "{log}");
+    assert!(log.contains("Serving http://[::]:80") && log.contains("\"status\":200"), "{log}");
+    let pid = containerd.pid("spotter-test-1").expect("a process");
+    for address in ["127.0.0.1", "::1"] {
+        assert_eq!(answer_within(pid, address), "HTTP/1.0 200 OK", "{address}");
+    }
     // As the first process of its namespace, it would ignore the signal without a handler.
     let began = Instant::now();
     assert_eq!(containerd.stop("spotter-test-1", "SIGTERM"), 0);
@@ -320,5 +334,32 @@ fn an_image_that_lacks_its_runtime_class_says_so() {
     assert!(!refused.status.success());
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("needs-runtimeClassName-spotter"), "{said}");
+    containerd.assert_nothing_left();
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn no_process_of_a_pod_leads_to_a_shim_that_can_be_overwritten() {
+    let containerd = Containerd::start();
+    let network = Network::new(0);
+    serve(&containerd, "spotter-test-1", &network);
+    let folder = containerd.path("").display().to_string();
+    let shims = leftovers::processes().into_iter();
+    let shims = shims
+        .filter(|(_, line)| line.contains("containerd-shim-spotter-v1") && line.contains(&folder));
+    let mut processes: Vec<u32> = shims.map(|(pid, _)| pid).collect();
+    processes.extend(containerd.pid("spotter-test-1"));
+    assert!(processes.len() > 2, "{processes:?}");
+    let before = std::fs::metadata(containerd.path("bin/containerd-shim-spotter-v1"));
+    let before = before.expect("a shim").len();
+    for pid in processes {
+        // Whether the file can be written is checked before whether it runs, if it would be truncated.
+        let opened = std::fs::File::create(format!("/proc/{pid}/exe"));
+        let refused = opened.expect_err("a refusal");
+        assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem, "{pid}: {refused}");
+    }
+    let after = std::fs::metadata(containerd.path("bin/containerd-shim-spotter-v1"));
+    assert_eq!(after.expect("a shim").len(), before);
+    assert_eq!(containerd.stop("spotter-test-1", "SIGTERM"), 0);
     containerd.assert_nothing_left();
 }

@@ -55,33 +55,83 @@ pub fn stage(
     if entries.is_empty() {
         return Ok(None);
     }
-    if let ([FileEntry::FileMount(placement)], []) = (entries, excluded) {
-        let folder = source(root, &placement.source)?;
-        let is_root = inside(&placement.destination)?.as_os_str().is_empty();
-        if is_root && holds_files_only(&folder) {
-            return Ok(Some(Staged::Whole(folder)));
-        }
+    if let Some(folder) = whole(root, entries, excluded)? {
+        return Ok(Some(Staged::Whole(folder)));
     }
     let staged = tempfile::tempdir().context("cannot create a temporary folder")?;
+    each(root, entries, excluded, &mut |from, below| {
+        let to = staged.path().join(below);
+        if let Some(folder) = to.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        std::fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        Ok(())
+    })?;
+    Ok(Some(Staged::Copied(staged)))
+}
+
+/// How many bytes [`stage`] would copy.
+///
+/// # Errors
+/// As [`stage`].
+pub fn staged_bytes(
+    root: &Path,
+    entries: &[FileEntry],
+    excluded: &[String],
+) -> anyhow::Result<u64> {
+    if whole(root, entries, excluded)?.is_some() {
+        return Ok(0);
+    }
+    let mut bytes = 0;
+    each(root, entries, excluded, &mut |from, _| {
+        bytes += from.metadata()?.len();
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+/// The folder that is named as a whole, if one is and nothing else.
+fn whole(
+    root: &Path,
+    entries: &[FileEntry],
+    excluded: &[String],
+) -> anyhow::Result<Option<PathBuf>> {
+    let ([FileEntry::FileMount(placement)], []) = (entries, excluded) else { return Ok(None) };
+    let folder = source(root, &placement.source)?;
+    let is_root = inside(&placement.destination)?.as_os_str().is_empty();
+    Ok((is_root && holds_files_only(&folder)).then_some(folder))
+}
+
+/// What happens with each file: its path, and its path for the component.
+type Visit<'a> = &'a mut dyn FnMut(&Path, &Path) -> anyhow::Result<()>;
+
+/// Visits the files that `entries` name, except those that `excluded` names.
+fn each(
+    root: &Path,
+    entries: &[FileEntry],
+    excluded: &[String],
+    visit: Visit<'_>,
+) -> anyhow::Result<()> {
     let excluded = globs(excluded.iter().map(String::as_str))?;
     for entry in entries {
         match entry {
             FileEntry::Pattern(pattern) => {
                 inside(Path::new(pattern))?;
                 let matching = globs([pattern.as_str()])?;
-                copy_matches(root, Path::new(""), staged.path(), &|path| {
+                let is_wanted = |path: &Path| {
                     (matching.is_match(path) || path.starts_with(pattern))
                         && !excluded.is_match(path)
-                })?;
+                };
+                each_match(root, Path::new(""), Path::new(""), &is_wanted, visit)?;
             }
             FileEntry::FileMount(FileMount { source, destination }) => {
                 let from = self::source(root, source)?;
-                let target = staged.path().join(inside(destination)?);
-                copy_matches(&from, source, &target, &|path| !excluded.is_match(path))?;
+                let is_wanted = |path: &Path| !excluded.is_match(path);
+                each_match(&from, source, &inside(destination)?, &is_wanted, visit)?;
             }
         }
     }
-    Ok(Some(Staged::Copied(staged)))
+    Ok(())
 }
 
 /// The file or folder that an entry names.
@@ -111,12 +161,13 @@ fn holds_files_only(folder: &Path) -> bool {
         })
 }
 
-/// Copies every file below `from` whose path relative to the application's root `is_wanted`.
-fn copy_matches(
+/// Visits every file below `from` whose path relative to the application's root `is_wanted`.
+fn each_match(
     from: &Path,
     prefix: &Path,
-    target: &Path,
+    destination: &Path,
     is_wanted: &dyn Fn(&Path) -> bool,
+    visit: Visit<'_>,
 ) -> anyhow::Result<()> {
     for entry in WalkDir::new(from).into_iter().filter_entry(|entry| entry.file_name() != ".git") {
         let entry = entry.with_context(|| format!("cannot read {}", from.display()))?;
@@ -124,12 +175,10 @@ fn copy_matches(
         if !entry.file_type().is_file() || !is_wanted(&prefix.join(below)) {
             continue;
         }
-        let to = if below.as_os_str().is_empty() { target.to_owned() } else { target.join(below) };
-        if let Some(folder) = to.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        std::fs::copy(entry.path(), &to)
-            .with_context(|| format!("cannot copy {}", entry.path().display()))?;
+        // An entry may name one file.
+        let is_one = below.as_os_str().is_empty();
+        let to = if is_one { destination.to_owned() } else { destination.join(below) };
+        visit(entry.path(), &to)?;
     }
     Ok(())
 }
@@ -164,7 +213,7 @@ fn inside(path: &Path) -> anyhow::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FileEntry, FileMount, stage};
+    use super::{FileEntry, FileMount, stage, staged_bytes};
     use std::path::PathBuf;
 
     fn application() -> tempfile::TempDir {
@@ -192,6 +241,8 @@ mod tests {
         assert!(staged.path().join("site/index.html").exists());
         assert!(!staged.path().join("site/a/b.css").exists());
         assert!(!staged.path().join("secret.key").exists());
+        let bytes = staged_bytes(app.path(), &entries, &["**/*.css".into()]).unwrap();
+        assert_eq!(bytes, ("site/index.html".len() + "data/one.txt".len()) as u64);
     }
 
     #[test]

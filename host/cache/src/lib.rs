@@ -3,13 +3,17 @@
 //! Compiled code must be as trustworthy as the program itself. So the folders and their files must belong to this
 //! user and be writable by nobody else.
 
-use std::fs::{self, File};
+mod retention;
+
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, ensure};
+
+pub use retention::Retention;
 
 /// A folder of Spotter's in the user's cache directory, created if necessary.
 ///
@@ -52,7 +56,12 @@ pub fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<(
     Ok(())
 }
 
-/// Waits until no other process that asked for its turn compiles. Dropping the file ends the turn.
+/// How long a process that wants to compile waits for one that does. On a node, that one may be in a pod with hardly any
+/// processor time, and must not keep all others from starting.
+const MAX_TURN: Duration = Duration::from_secs(120);
+
+/// Waits until no other process that asked for its turn compiles, or the wait gets too long. Dropping the file ends the
+/// turn.
 ///
 /// # Errors
 /// If the folder cannot be written.
@@ -60,12 +69,32 @@ pub fn lock_compilation() -> anyhow::Result<File> {
     let path = folder("compiled")?.join("turn.lock");
     let context = || format!("cannot lock {}", path.display());
     let turn = File::create(&path).with_context(context)?;
-    turn.lock().with_context(context)?;
+    lock_within(&turn, MAX_TURN).with_context(context)?;
     Ok(turn)
 }
 
-/// Cache entries that have not been used for this long are removed.
-const MAX_UNUSED_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Locks the file whose holder compiles an entry, or waits no longer, as for a turn.
+///
+/// # Errors
+/// If the system refuses.
+pub fn lock_entry(file: &File) -> std::io::Result<()> {
+    lock_within(file, MAX_TURN)
+}
+
+fn lock_within(file: &File, patience: Duration) -> std::io::Result<()> {
+    const POLL_INTERVAL: Duration = Duration::from_millis(50);
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if began.elapsed() < patience => {
+                std::thread::sleep(POLL_INTERVAL);
+            }
+            Err(TryLockError::WouldBlock) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
 
 /// Notes that an entry was used now, so that it is not removed as unused.
 pub fn touch(path: &Path) {
@@ -74,17 +103,11 @@ pub fn touch(path: &Path) {
     let _ = noted.and_then(|file| file.set_modified(SystemTime::now()));
 }
 
-/// Removes old entries, so that the cache does not grow with every version. A process that has mapped an entry
-/// keeps it.
+/// Removes files that have not been used for long, and those beyond the space that the folder may take. A process that
+/// has mapped a file keeps it.
 pub fn remove_unused(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let used = entry.metadata().and_then(|metadata| metadata.modified());
-        if used.is_ok_and(|used| used.elapsed().is_ok_and(|since| since > MAX_UNUSED_AGE)) {
-            // Another process may have removed it already.
-            let _ = fs::remove_file(entry.path());
-        }
-    }
+    // Another process may have removed it already.
+    Retention::default().sweep(folder, |file| fs::remove_file(file).is_ok());
 }
 
 /// Checks that a file or folder belongs to this user and is writable by nobody else.
@@ -106,14 +129,19 @@ pub fn ensure_private(path: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::time::{Duration, Instant};
 
-    use super::{folder, lock_compilation};
+    use super::{folder, lock_compilation, lock_within};
 
     #[test]
     fn only_one_process_has_its_turn() {
         let mine = lock_compilation().unwrap();
         let other = File::open(folder("compiled").unwrap().join("turn.lock")).unwrap();
         assert!(other.try_lock().is_err());
+        // Whoever takes too long keeps nobody else from compiling.
+        let began = Instant::now();
+        lock_within(&other, Duration::from_millis(100)).unwrap();
+        assert!((100..5000).contains(&began.elapsed().as_millis()));
         drop(mine);
         other.lock().unwrap();
     }

@@ -44,10 +44,18 @@ impl ConfigFile {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the runtime configuration {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("in {}", path.display()))
+        Self::parse(&text, path)
     }
 
-    fn parse(text: &str) -> anyhow::Result<Self> {
+    /// Parses the text of the file at `path`.
+    ///
+    /// # Errors
+    /// If it has an unknown or unsupported key or an invalid value.
+    pub fn parse(text: &str, path: &Path) -> anyhow::Result<Self> {
+        Self::of(text).with_context(|| format!("in {}", path.display()))
+    }
+
+    fn of(text: &str) -> anyhow::Result<Self> {
         // What is no TOML at all is reported with its line below.
         let keys: toml::Table = toml::from_str(text).unwrap_or_default();
         if let Some((key, instead)) = REFUSED.iter().find(|(key, _)| keys.contains_key(*key)) {

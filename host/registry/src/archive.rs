@@ -27,7 +27,10 @@ pub(super) const INDEX_MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+js
 pub(super) const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(super) const TAR_MEDIA_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// Writes the archive, and returns the digest of the image's manifest. The archive is reproducible.
+/// The architectures of the nodes that can run the image. What is in it is the same for all.
+const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
+
+/// Writes the archive, and returns the digest of the image's index. The archive is reproducible.
 ///
 /// # Errors
 /// If a component is not built, or a file cannot be read or written.
@@ -39,35 +42,47 @@ pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow
     let mut zipped = GzEncoder::new(Vec::new(), Compression::default());
     zipped.write_all(&tar)?;
     let zipped = zipped.finish()?;
-    let config = json!({
-        "architecture": pack::architecture(),
-        "os": "linux",
-        "config": {"Entrypoint": [format!("/{ENTRY_POINT}")], "WorkingDir": "/"},
-        "rootfs": {"type": "layers", "diff_ids": [digest(&tar)]},
-    })
-    .to_string();
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": MANIFEST_MEDIA_TYPE,
-        "config": descriptor("application/vnd.oci.image.config.v1+json", config.as_bytes()),
-        "layers": [descriptor(TAR_MEDIA_TYPE, &zipped)],
-    })
-    .to_string();
-    let mut entry = descriptor(MANIFEST_MEDIA_TYPE, manifest.as_bytes());
+    let mut blobs: Vec<Vec<u8>> = Vec::new();
+    let mut variants = Vec::new();
+    for architecture in ARCHITECTURES {
+        let config = json!({
+            "architecture": architecture,
+            "os": "linux",
+            "config": {"Entrypoint": [format!("/{ENTRY_POINT}")], "WorkingDir": "/"},
+            "rootfs": {"type": "layers", "diff_ids": [digest(&tar)]},
+        })
+        .to_string();
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_MEDIA_TYPE,
+            "config": descriptor("application/vnd.oci.image.config.v1+json", config.as_bytes()),
+            "layers": [descriptor(TAR_MEDIA_TYPE, &zipped)],
+        })
+        .to_string();
+        let mut variant = descriptor(MANIFEST_MEDIA_TYPE, manifest.as_bytes());
+        variant["platform"] = json!({"architecture": architecture, "os": "linux"});
+        variants.push(variant);
+        blobs.extend([config.into_bytes(), manifest.into_bytes()]);
+    }
+    let image = json!({"schemaVersion": 2, "mediaType": INDEX_MEDIA_TYPE, "manifests": variants})
+        .to_string();
+    let mut entry = descriptor(INDEX_MEDIA_TYPE, image.as_bytes());
     entry["annotations"] = json!({
         "io.containerd.image.name": fully_qualified(name),
         "org.opencontainers.image.ref.name": name.rsplit_once(':').map_or("latest", |(_, tag)| tag),
     });
     let index = json!({"schemaVersion": 2, "mediaType": INDEX_MEDIA_TYPE, "manifests": [entry]})
         .to_string();
+    let image_digest = digest(image.as_bytes());
+    blobs.extend([image.into_bytes(), zipped]);
     let mut archive = tar::Builder::new(Vec::new());
     append(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     append(&mut archive, "index.json", index.as_bytes())?;
-    for blob in [config.as_bytes(), manifest.as_bytes(), &zipped] {
-        append(&mut archive, &format!("blobs/{}", digest(blob).replace(':', "/")), blob)?;
+    for blob in blobs {
+        append(&mut archive, &format!("blobs/{}", digest(&blob).replace(':', "/")), &blob)?;
     }
     write_atomically(output, &archive.into_inner()?)?;
-    Ok(digest(manifest.as_bytes()))
+    Ok(image_digest)
 }
 
 /// The application as `pull` writes it: its manifest, components and files.

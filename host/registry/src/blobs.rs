@@ -76,6 +76,9 @@ pub async fn application(
     check(layers)?;
     in_use::remove_unused(&applications);
     let temporary = tempfile::tempdir_in(&applications).context("cannot unpack the image")?;
+    // Nobody may take it for what a killed process left, however long this takes.
+    let unpacking = File::open(temporary.path())?;
+    unpacking.lock_shared().context("cannot lock the image's folder")?;
     let (fetched, unpacked) = (temporary.path().join("layers"), temporary.path().join("unpacked"));
     fs::create_dir(&fetched).with_context(|| format!("cannot create {}", fetched.display()))?;
     let mut files = Vec::new();

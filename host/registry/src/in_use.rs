@@ -4,10 +4,9 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-/// Applications that have not been used for this long are removed.
-const MAX_UNUSED_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+use spotter_cache::Retention;
 
 /// The folders that this process uses.
 static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
@@ -25,32 +24,29 @@ pub fn hold(folder: &Path) -> bool {
     true
 }
 
-/// Removes the applications of a folder that no process uses and that have not been used for a long time, and what
-/// processes left that were killed while they unpacked one.
+/// Removes the applications of a folder that no process uses, if they have not been used for a long time or if there are
+/// too many, and what processes left that were killed while they unpacked one.
 pub fn remove_unused(applications: &Path) {
-    remove_older(applications, MAX_UNUSED_AGE);
+    sweep(applications, Retention::default());
 }
 
-fn remove_older(applications: &Path, age: Duration) {
-    let Ok(entries) = fs::read_dir(applications) else { return };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let used = entry.metadata().and_then(|metadata| metadata.modified());
-        if !used.is_ok_and(|used| used.elapsed().is_ok_and(|since| since > age)) {
-            continue;
+fn sweep(applications: &Path, retention: Retention) {
+    retention.sweep(applications, |path| {
+        let Ok(file) = File::open(path) else { return false };
+        if file.try_lock().is_err() {
+            return false;
         }
-        let Ok(file) = File::open(&path) else { continue };
-        if file.try_lock().is_ok() {
-            // Another process may be removing it too.
-            let _ = fs::remove_file(path.join("spin.toml"));
-            let _ = fs::remove_dir_all(&path);
-        }
-    }
+        // Another process may be removing it too.
+        let _ = fs::remove_file(path.join("spin.toml"));
+        fs::remove_dir_all(path).is_ok()
+    });
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, File, SystemTime, fs, hold, remove_older};
+    use std::time::Duration;
+
+    use super::{File, Retention, SystemTime, fs, hold, sweep};
 
     #[test]
     fn old_applications_are_removed_unless_they_are_in_use() {
@@ -59,7 +55,7 @@ mod tests {
         let folder = |name: &str, age: Duration| {
             let path = cache.path().join(name);
             fs::create_dir(&path).unwrap();
-            fs::write(path.join("spin.toml"), "").unwrap();
+            fs::write(path.join("spin.toml"), "a manifest").unwrap();
             File::open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
             path
         };
@@ -69,10 +65,15 @@ mod tests {
         in_use.lock_shared().unwrap();
         assert!(hold(&again));
         assert!(!hold(&cache.path().join("none")));
-        remove_older(cache.path(), 2 * HOUR);
+        let retention = Retention { max_unused: 2 * HOUR, ..Retention::default() };
+        sweep(cache.path(), retention);
         assert!(new.exists() && used.exists() && again.exists() && !old.exists());
         drop(in_use);
-        remove_older(cache.path(), 2 * HOUR);
+        sweep(cache.path(), retention);
         assert!(!used.exists() && again.exists());
+        // There is room for nothing, but one is in use.
+        assert!(new.exists());
+        sweep(cache.path(), Retention { max_bytes: 0, ..retention });
+        assert!(!new.exists() && again.exists());
     }
 }

@@ -5,6 +5,7 @@ pub mod blobs;
 pub mod credentials;
 pub mod in_use;
 pub mod locked;
+pub mod manifest;
 pub mod pack;
 pub mod platform;
 pub mod standalone;
@@ -17,7 +18,7 @@ use anyhow::Context;
 use futures_util::StreamExt;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
-use oci_client::manifest::{ImageIndexEntry, OciDescriptor, OciImageManifest};
+use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference, RegistryOperation};
 
@@ -90,8 +91,7 @@ pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<Str
 pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
     let client = client(reference);
     let auth = credentials::find(reference.resolve_registry())?;
-    let pulled = client.pull_image_manifest(reference, &auth).await;
-    let (manifest, digest) = pulled.map_err(|error| refused(reference, error))?;
+    let (manifest, digest) = manifest::pull(&client, reference, &auth).await?;
     let total = blobs::check(&manifest.layers)?;
     let source = RegistrySource { client: &client, reference };
     // Without the step, an application that is in the cache would seem to be pulled again.
@@ -155,10 +155,12 @@ fn client(reference: &Reference) -> Client {
     } else {
         ClientProtocol::Https
     };
-    let resolve =
-        |entries: &[ImageIndexEntry]| platform::choose(entries).map(|entry| entry.digest.clone());
-    let platform_resolver = Some(Box::new(resolve) as _);
-    Client::new(ClientConfig { protocol, platform_resolver, ..ClientConfig::default() })
+    Client::new(ClientConfig { protocol, ..ClientConfig::default() })
+}
+
+/// The scheme of a registry's URLs.
+fn scheme(registry: &str) -> &'static str {
+    if is_loopback(registry) { "http" } else { "https" }
 }
 
 fn is_loopback(registry: &str) -> bool {

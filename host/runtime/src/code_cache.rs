@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use spotter_cache::{ensure_private, folder, remove_unused, touch, write_with_mode};
+use spotter_cache::{ensure_private, folder, lock_entry, remove_unused, touch, write_with_mode};
 use spotter_progress::Step;
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -114,7 +114,7 @@ fn load_or_compile(
     }
     // One process compiles and the others wait for it, so that all map the same file.
     let lock = File::create(path.with_extension("lock"))?;
-    lock.lock()?;
+    lock_entry(&lock)?;
     if let Ok(component) = deserialize(engine, &path) {
         return Ok((path, component));
     }

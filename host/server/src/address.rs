@@ -22,9 +22,10 @@ impl Address {
     }
 }
 
+/// An IPv4 address that is mapped into IPv6, as a socket for both has it, is one of IPv4.
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
-        Self::Inet(address)
+        Self::Inet(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 }
 

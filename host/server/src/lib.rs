@@ -11,6 +11,7 @@ mod connection;
 pub mod connection_timeouts;
 pub mod deadline;
 mod descriptors;
+mod dual_stack;
 pub mod fault;
 pub mod forwarded;
 pub mod guest;
@@ -212,11 +213,10 @@ impl Server {
         let span = self.traces.as_ref().map(|traces| traces.begin(&mut request));
         let mut observation = Observation::begin(&self.metrics, &mut request, connection, span);
         let result = self.dispatch(request, connection, origin, &mut observation).await;
-        let mut response = result.unwrap_or_else(|fault| {
+        let response = result.unwrap_or_else(|fault| {
             self.metrics.count_rejected(fault.code());
             fault.into_response()
         });
-        self.metrics.count_detections(response.headers_mut());
         observation.wrap_response(response)
     }
 
@@ -286,7 +286,10 @@ impl Server {
             None => self.admission.acquire(id, hops).await?,
         };
         let call = Call { component, permit, hops };
-        let reply = self.guests.run(call, request).await;
+        let mut reply = self.guests.run(call, request).await;
+        if let Ok(reply) = &mut reply {
+            self.metrics.count_detections(id, reply.headers_mut());
+        }
         // If the body exceeded a limit, report that, whatever the guest replied to the truncated body.
         match exceeded.get() {
             Some(fault) => Err(fault.clone()),

@@ -15,14 +15,14 @@ use super::proxies::Proxies;
 use super::signals::{SignalAction, Signals};
 use super::socket::Socket;
 use super::tls::Certificate;
-use super::{Server, descriptors};
+use super::{Server, descriptors, dual_stack};
 
 /// Binds an address. Port 0 selects any free port.
 ///
 /// # Errors
 /// If the address is in use, or does not belong to this machine.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+    dual_stack::bind(address).await.with_context(|| {
         format!(
             "cannot listen on {address}; choose another address with --listen (port 0 selects any free port)"
         )
@@ -39,7 +39,7 @@ const MAX_PORTS_TRIED: u16 = 10;
 pub async fn bind_free(first: SocketAddr) -> anyhow::Result<TcpListener> {
     for port in (first.port()..=u16::MAX).take(MAX_PORTS_TRIED.into()) {
         let address = SocketAddr::new(first.ip(), port);
-        match TcpListener::bind(address).await {
+        match dual_stack::bind(address).await {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
             bound => return bound.with_context(|| format!("cannot listen on {address}")),
         }

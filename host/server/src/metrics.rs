@@ -2,9 +2,11 @@
 //!
 //! A function reports its detections in the reply header
 //! `spotter-detections: MODEL; LABEL=NUMBER, LABEL=NUMBER`. The server removes the header and adds the numbers
-//! to `spotter_detections_total{model,label}`.
+//! to `spotter_detections_total{model,label,component}`, so no component can add to another's.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -23,8 +25,8 @@ use spotter_nn::NnMetrics;
 /// The header in which a function reports its detections.
 pub const DETECTIONS_HEADER: &str = "spotter-detections";
 
-/// The maximum number of detection time series, to bound the cost of a faulty function.
-const MAX_DETECTION_SERIES: usize = 2000;
+/// The maximum number of detection time series of one component, to bound the cost of a faulty function.
+const MAX_DETECTION_SERIES: usize = 500;
 
 /// The longest model and label that are counted, in bytes.
 const MAX_LABEL_BYTES: usize = 128;
@@ -46,6 +48,8 @@ pub struct ReasonLabels {
 pub struct DetectionLabels {
     pub model: LabelValue<String>,
     pub label: LabelValue<String>,
+    /// The component that says so.
+    pub component: LabelValue<String>,
 }
 
 /// Every metric of one server.
@@ -66,7 +70,8 @@ pub struct Metrics {
     abandoned: Gauge,
     connections: Gauge,
     detections: Family<DetectionLabels, Counter<u64, AtomicU64>>,
-    detection_series: AtomicU64,
+    /// How many there are of each component.
+    detection_series: Mutex<BTreeMap<String, usize>>,
 }
 
 impl Default for Metrics {
@@ -96,7 +101,7 @@ impl Metrics {
             abandoned: Gauge::default(),
             connections: Gauge::default(),
             detections: Family::default(),
-            detection_series: AtomicU64::new(0),
+            detection_series: Mutex::default(),
         };
         metrics.register();
         nn.register(&mut metrics.registry);
@@ -187,8 +192,8 @@ impl Metrics {
         GaugeGuard::of(&self.connections)
     }
 
-    /// Removes the detections header from a reply and counts its detections.
-    pub fn count_detections(&self, headers: &mut HeaderMap) {
+    /// Removes the detections header from a component's reply and counts its detections.
+    pub fn count_detections(&self, component: &str, headers: &mut HeaderMap) {
         let Some(value) = headers.remove(DETECTIONS_HEADER) else { return };
         let Ok(text) = value.to_str() else { return };
         let Some((model, counts)) = text.split_once(';') else { return };
@@ -202,6 +207,7 @@ impl Metrics {
             let labels = DetectionLabels {
                 model: LabelValue(model.to_owned()),
                 label: LabelValue(label.to_owned()),
+                component: LabelValue(component.to_owned()),
             };
             if let Some(counter) = self.detection_counter(&labels) {
                 counter.inc_by(u64::from(count));
@@ -210,13 +216,15 @@ impl Metrics {
     }
 
     fn detection_counter(&self, labels: &DetectionLabels) -> Option<Counter<u64, AtomicU64>> {
-        use std::sync::atomic::Ordering::Relaxed;
         if let Some(counter) = self.detections.get(labels) {
             return Some(counter.clone());
         }
-        if self.detection_series.fetch_add(1, Relaxed) >= MAX_DETECTION_SERIES as u64 {
+        let mut series = self.detection_series.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = series.entry(labels.component.0.clone()).or_default();
+        if *own >= MAX_DETECTION_SERIES {
             return None;
         }
+        *own += 1;
         Some(self.detections.get_or_create_owned(labels))
     }
 }
@@ -245,7 +253,7 @@ pub fn seconds(duration: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{DETECTIONS_HEADER, Metrics};
+    use super::{DETECTIONS_HEADER, MAX_DETECTION_SERIES, Metrics};
     use http::{HeaderMap, HeaderValue};
 
     #[test]
@@ -254,15 +262,42 @@ mod tests {
         for text in ["ssd; dining table=2, dog=1", "ssd; dog=3", "nonsense", "ssd; dog=many"] {
             let mut headers = HeaderMap::new();
             headers.insert(DETECTIONS_HEADER, HeaderValue::from_static(text));
-            metrics.count_detections(&mut headers);
+            metrics.count_detections("detect", &mut headers);
             assert!(headers.is_empty());
         }
         let text = metrics.encode();
         assert!(
-            text.contains(r#"spotter_detections_total{model="ssd",label="dining table"} 2"#),
+            text.contains(
+                r#"spotter_detections_total{model="ssd",label="dining table",component="detect"} 2"#
+            ),
             "{text}"
         );
-        assert!(text.contains(r#"spotter_detections_total{model="ssd",label="dog"} 4"#), "{text}");
+        let dogs = r#"spotter_detections_total{model="ssd",label="dog",component="detect"} 4"#;
+        assert!(text.contains(dogs), "{text}");
+    }
+
+    #[test]
+    fn a_component_uses_up_no_series_of_others_and_adds_to_none() {
+        let metrics = Metrics::default();
+        let count = |component: &str, label: &str| {
+            let mut headers = HeaderMap::new();
+            let text = format!("ssd; {label}=1");
+            headers.insert(DETECTIONS_HEADER, HeaderValue::from_str(&text).unwrap());
+            metrics.count_detections(component, &mut headers);
+        };
+        count("detect", "dog");
+        (0..3 * MAX_DETECTION_SERIES).for_each(|number| count("hostile", &number.to_string()));
+        for label in ["cat", "dog"] {
+            count("detect", label);
+            count("hostile", label);
+        }
+        let text = metrics.encode();
+        let lines = text.lines().filter(|line| line.starts_with("spotter_detections_total{"));
+        let (own, others): (Vec<&str>, Vec<&str>) =
+            lines.partition(|line| line.contains(r#"component="detect""#));
+        assert!(own.iter().any(|line| line.contains("\"dog\"") && line.ends_with(" 2")), "{own:?}");
+        assert!(own.iter().any(|line| line.contains("\"cat\"") && line.ends_with(" 1")), "{own:?}");
+        assert_eq!((own.len(), others.len()), (2, MAX_DETECTION_SERIES));
     }
 
     #[test]
@@ -272,11 +307,14 @@ mod tests {
         for text in [r#"m"{; a\b"=1"#, &long] {
             let mut headers = HeaderMap::new();
             headers.insert(DETECTIONS_HEADER, HeaderValue::from_str(text).unwrap());
-            metrics.count_detections(&mut headers);
+            metrics.count_detections("detect", &mut headers);
         }
         let text = metrics.encode();
         let counted: Vec<_> =
             text.lines().filter(|line| line.starts_with("spotter_detections_total{")).collect();
-        assert_eq!(counted, [r#"spotter_detections_total{model="m\"{",label="a\\b\""} 1"#]);
+        assert_eq!(
+            counted,
+            [r#"spotter_detections_total{model="m\"{",label="a\\b\"",component="detect"} 1"#]
+        );
     }
 }

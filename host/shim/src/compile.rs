@@ -30,27 +30,46 @@ pub(super) struct Compilation {
     id: String,
     interruption: Interruption,
     cgroup: Option<PodCgroup>,
+    /// How soon the system kills the compiler for lack of memory, as it would the pod.
+    oom_score_adj: Option<i32>,
+}
+
+/// For whom a component is compiled.
+#[derive(Clone)]
+pub(super) struct Beneficiary {
+    /// The cgroup below the pod's, if it has one.
+    pub cgroup: Option<PodCgroup>,
+    pub oom_score_adj: Option<i32>,
 }
 
 /// The memory that compiling takes, for each byte of the component. Measured for the detector: 699 MiB for 38 MB.
 const COMPILE_BYTES_PER_WASM_BYTE: u64 = 20;
+/// The most memory that compiling may take for a pod whose own limit is lower.
+const MAX_BYTES_BEYOND_POD: u64 = 2 << 30;
 
 impl Code {
     /// Checks a component and looks its code up.
     ///
     /// # Errors
     /// If the component is invalid, or the cache cannot be read.
-    pub(super) fn of(component: &Component, pod: Option<PodCgroup>) -> anyhow::Result<Self> {
+    pub(super) fn of(component: &Component, pod: &Beneficiary) -> anyhow::Result<Self> {
         let (source, interruption) = (checked::component(component)?, component.interruption);
         let compiler = engine::compiler(&Limits::default(), interruption)?;
         if let Some(code) = code_cache::find(&compiler, &source)? {
             return Ok(Self::Cached(code));
         }
         let needed = std::fs::metadata(&source)?.len().saturating_mul(COMPILE_BYTES_PER_WASM_BYTE);
-        // A pod that is too small for the compiler may still be large enough for its function.
-        let cgroup = pod.filter(|pod| pod.memory().is_none_or(|memory| memory >= needed));
-        Ok(Self::Missing(Compilation { source, id: component.id.clone(), interruption, cgroup }))
+        let (id, oom_score_adj) = (component.id.clone(), pod.oom_score_adj);
+        let cgroup = pod.cgroup.clone().map(|cgroup| with_room(cgroup, needed));
+        Ok(Self::Missing(Compilation { source, id, interruption, cgroup, oom_score_adj }))
     }
+}
+
+/// The pod's cgroup, or one beside it. A pod that is too small for the compiler may still be large enough for its
+/// function.
+fn with_room(pod: PodCgroup, needed: u64) -> PodCgroup {
+    let is_small = pod.memory().is_some_and(|memory| memory < needed);
+    if is_small && needed <= MAX_BYTES_BEYOND_POD { pod.beside(MAX_BYTES_BEYOND_POD) } else { pod }
 }
 
 impl Compilation {
@@ -92,6 +111,10 @@ fn compile(job: Compilation) -> Result<PathBuf, String> {
         let _turn = spotter_cache::lock_compilation()?;
         if let Some(cgroup) = &job.cgroup {
             cgroup.join()?;
+        }
+        if let Some(score) = job.oom_score_adj {
+            // Refused only if it is lower than what the shim has.
+            let _ = std::fs::write("/proc/self/oom_score_adj", score.to_string());
         }
         let compiler = engine::compiler(&Limits::default(), job.interruption)?;
         code_cache::compile(&compiler, &job.source, &job.id)

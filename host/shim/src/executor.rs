@@ -23,7 +23,7 @@ impl Executor for Program {
                 close_inherited_descriptors();
                 std::process::exit(pod::serve(
                     &function.manifest,
-                    &function.arguments,
+                    &function.configuration,
                     &function.compiled,
                 ))
             }

@@ -17,10 +17,8 @@ use oci_client::manifest::{OciDescriptor, OciImageManifest, OciManifest};
 use walkdir::WalkDir;
 
 use spotter_registry::blobs::{self, BlobSource, Pieces};
+use spotter_registry::manifest::MAX_MANIFEST_BYTES;
 use spotter_registry::{is_component, pack, platform};
-
-/// The largest manifest that is read, in bytes: the most that registries take.
-const MAX_MANIFEST_BYTES: usize = 4 << 20;
 
 /// The folder of the application in the image's layers, unpacked. `None` if the layers are not an application,
 /// or there is no image.

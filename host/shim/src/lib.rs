@@ -8,12 +8,14 @@ mod awaited_code;
 pub mod cgroups;
 mod compile;
 pub mod container;
+mod container_files;
 pub mod container_log;
 pub mod executor;
 pub mod image;
 pub mod oom;
 pub mod plan;
 pub mod pod_cgroup;
+mod seal;
 pub mod service;
 pub mod stats;
 pub mod task;
@@ -64,7 +66,12 @@ pub fn main() {
         return;
     }
     if flags.action.is_empty() {
-        // No action means that this process serves a pod. The zygote must fork while there is one thread.
+        // No action means that this process serves a pod.
+        if let Err(error) = seal::execute_read_only() {
+            spotter_progress::say(&format!("error: {error:#}"));
+            return;
+        }
+        // The zygote must fork while there is one thread.
         Zygote::init();
     }
     run::<PodShim>(RUNTIME_TYPE, Some(Config::default()));

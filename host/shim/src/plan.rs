@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use oci_spec::runtime::{Mount, MountBuilder, Spec};
+use oci_spec::runtime::{Mount, MountBuilder, Process, Spec};
 use serde::{Deserialize, Serialize};
 
 use super::awaited_code::AwaitedCode;
 use super::cgroups::{self, CgroupDriver};
-use super::compile::Code;
+use super::compile::{Beneficiary, Code};
+use super::container_files::ContainerFiles;
 use super::container_log::ContainerLog;
 use super::pod_cgroup::PodCgroup;
 use super::{STATE_ROOT, image};
-use spotter_app::Component;
-use spotter_up::pod;
+use spotter_app::{App, Component, files};
+use spotter_up::{CompiledComponent, CompiledComponents, PodConfiguration};
 
 /// containerd's request to create a container.
 #[derive(Clone, Deserialize, Serialize)]
@@ -66,10 +67,10 @@ pub enum Program {
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Function {
     pub manifest: PathBuf,
-    /// Further arguments of `spotter up`.
-    pub arguments: Vec<String>,
+    /// The flags of `spotter up`, resolved from the container's arguments and environment.
+    pub configuration: PodConfiguration,
     /// The compiled code of each component: a file on the node, whose pages all pods share.
-    pub compiled: BTreeMap<String, PathBuf>,
+    pub compiled: CompiledComponents,
 }
 
 /// Where an application from an image's layers is mounted in its container.
@@ -118,13 +119,17 @@ impl Plan {
                 if inside == Path::new(APPLICATION_MOUNT) {
                     mounts.push(bind(&folder, inside, &["noexec"])?);
                 }
-                let application = ImageApplication { folder: &folder, manifest: &manifest, inside };
+                let root = rootfs(&spec, &request.bundle);
+                let application =
+                    ImageApplication { folder: &folder, manifest: &manifest, inside, root: &root };
                 let cgroup = PodCgroup::of(
                     &spec,
                     &format!("compile-{}", request.id),
                     Path::new(CGROUP_ROOT),
                 );
-                let code = |component: &Component| Code::of(component, cgroup.clone());
+                let oom_score_adj = spec.process().as_ref().and_then(Process::oom_score_adj);
+                let pod = Beneficiary { cgroup, oom_score_adj };
+                let code = |component: &Component| Code::of(component, &pod);
                 let function;
                 (function, awaited) =
                     application.function(&spec, &mut mounts, code, &request.unique_name())?;
@@ -154,6 +159,8 @@ struct ImageApplication<'a> {
     manifest: &'a Path,
     /// Where the container sees the folder.
     inside: &'a Path,
+    /// The container's root file system.
+    root: &'a Path,
 }
 
 impl ImageApplication<'_> {
@@ -170,19 +177,30 @@ impl ImageApplication<'_> {
         if arguments.first().is_some_and(|first| !first.starts_with('-')) {
             arguments.remove(0);
         }
-        let path = resolve_within(self.folder, &self.folder.join(self.manifest))?;
-        let app = pod::load(&path, &arguments, environment(spec))?;
-        let (mut compiled, mut awaited) = (BTreeMap::new(), None::<AwaitedCode>);
+        let folder = self
+            .folder
+            .canonicalize()
+            .with_context(|| format!("there is no folder {}", self.folder.display()))?;
+        let is_component = self.manifest.extension().is_some_and(|extension| extension == "wasm");
+        let max_bytes = if is_component { MAX_FILE_BYTES } else { MAX_MANIFEST_BYTES };
+        let manifest = resolve_within(&folder, &folder.join(self.manifest), max_bytes)?;
+        let environment: BTreeMap<String, String> = environment(spec).collect();
+        let configuration = PodConfiguration::resolve(&arguments, &environment)?;
+        let container = ContainerFiles::of(spec, self.root, mounts);
+        let app = configuration.check(&manifest, &environment, |path| container.read(path))?;
+        let seen = SeenFiles { folder: &folder, inside: self.inside, container: &container };
+        let manifest = seen.at(&manifest)?;
+        let (mut compiled, mut awaited) = (CompiledComponents::new(), None::<AwaitedCode>);
+        let mut further = Vec::new();
         for (number, (id, component)) in app.components.iter().enumerate() {
-            resolve_within(self.folder, &component.source)
-                .with_context(|| format!("component `{id}`"))?;
+            let source = seen.component(component).with_context(|| format!("component `{id}`"))?;
             let file = format!("{number}.cwasm");
             let code = code(component).with_context(|| format!("component `{id}`"))?;
             // Mounted executable, since its pages are mapped as code.
             let mounted = match code {
                 Code::Cached(code) => {
                     let mounted = Path::new(COMPILED_CODE_MOUNT).join(file);
-                    mounts.push(bind(&code, &mounted, &[])?);
+                    further.push(bind(&code, &mounted, &[])?);
                     mounted
                 }
                 Code::Missing(compilation) => {
@@ -192,18 +210,45 @@ impl ImageApplication<'_> {
                     mounted
                 }
             };
-            compiled.insert(id.clone(), mounted);
+            compiled.insert(id.clone(), CompiledComponent { source, code: mounted });
         }
         if let Some(awaited) = &awaited {
-            mounts.push(bind(awaited.folder(), Path::new(AWAITED_CODE_MOUNT), &[])?);
+            further.push(bind(awaited.folder(), Path::new(AWAITED_CODE_MOUNT), &[])?);
         }
-        // Files are staged in /tmp, which an empty root file system does not have.
         if !mounts.iter().any(|mount| mount.destination() == Path::new("/tmp")) {
-            let options = ["nosuid", "nodev", "noexec", "mode=1777", "size=64m"];
-            mounts.push(mount(Path::new("/tmp"), "tmpfs", Path::new("tmpfs"), &options)?);
+            further.push(temporary_folder(&app)?);
         }
-        let manifest = self.inside.join(self.manifest);
-        Ok((Function { manifest, arguments, compiled }, awaited))
+        mounts.extend(further);
+        Ok((Function { manifest, configuration, compiled }, awaited))
+    }
+}
+
+/// The files of an application in an image, on the node and as its container sees them.
+struct SeenFiles<'a> {
+    /// Without symbolic links.
+    folder: &'a Path,
+    inside: &'a Path,
+    container: &'a ContainerFiles<'a>,
+}
+
+impl SeenFiles<'_> {
+    /// Where the container sees a file of the folder. Fails if a volume would hide it.
+    fn at(&self, path: &Path) -> anyhow::Result<PathBuf> {
+        let seen = self.inside.join(path.strip_prefix(self.folder)?);
+        // An application from layers is mounted over the volumes.
+        if self.inside != Path::new(APPLICATION_MOUNT) {
+            self.container.ensure_not_hidden(&seen)?;
+        }
+        Ok(seen)
+    }
+
+    /// Checks the files that a component is compiled from, and returns the container's path of its own.
+    fn component(&self, component: &Component) -> anyhow::Result<PathBuf> {
+        let dependencies = component.dependencies.iter().map(|dependency| &dependency.source);
+        for path in std::iter::once(&component.source).chain(dependencies) {
+            self.at(&resolve_within(self.folder, path, MAX_FILE_BYTES)?)?;
+        }
+        self.at(&component.source)
     }
 }
 
@@ -228,12 +273,14 @@ fn rootfs(spec: &Spec, bundle: &Path) -> PathBuf {
     bundle.join(root)
 }
 
-/// The largest file of an application that is read, in bytes.
+/// The largest component that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 512 << 20;
+/// The largest manifest, in bytes.
+const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 
 /// Resolves a path. Rejects one that leads out of `root`, also through symbolic links, or that is not a regular
-/// file: an image must not name the node's files or devices, or make the shim wait for a pipe.
-fn resolve_within(root: &Path, path: &Path) -> anyhow::Result<PathBuf> {
+/// file of at most so many bytes: an image must not name the node's files or devices, or make the shim wait for a pipe.
+fn resolve_within(root: &Path, path: &Path, max_bytes: u64) -> anyhow::Result<PathBuf> {
     let root =
         root.canonicalize().with_context(|| format!("there is no folder {}", root.display()))?;
     let shown = path.strip_prefix(&root).unwrap_or(path);
@@ -246,8 +293,8 @@ fn resolve_within(root: &Path, path: &Path) -> anyhow::Result<PathBuf> {
     ensure!(metadata.is_file(), "{} is not a file", shown.display());
     let length = metadata.len();
     ensure!(
-        length <= MAX_FILE_BYTES,
-        "{} has {length} bytes; at most {MAX_FILE_BYTES} are read",
+        length <= max_bytes,
+        "{} has {length} bytes; at most {max_bytes} are read",
         shown.display()
     );
     Ok(found)
@@ -264,6 +311,20 @@ fn environment(spec: &Spec) -> impl Iterator<Item = (String, String)> {
     entries.iter().filter_map(|entry| {
         entry.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
     })
+}
+
+/// The folder in which files are staged, which an empty root file system does not have. What is in it counts as memory of
+/// the container.
+fn temporary_folder(app: &App) -> anyhow::Result<Mount> {
+    const MIN_BYTES: u64 = 64 << 20;
+    let staged = app.components.values().map(|component| {
+        let Component { root, files, exclude_files, .. } = component;
+        // What is wrong with them, or in a volume, the pod will say.
+        files::staged_bytes(root, files, exclude_files).unwrap_or_default()
+    });
+    let size = format!("size={}", MIN_BYTES.saturating_add(staged.sum()));
+    let options = ["nosuid", "nodev", "noexec", "mode=1777", &size];
+    mount(Path::new("/tmp"), "tmpfs", Path::new("tmpfs"), &options)
 }
 
 fn bind(source: &Path, at: &Path, options: &[&str]) -> anyhow::Result<Mount> {
@@ -305,11 +366,11 @@ mod tests {
         std::fs::write(root.join("good.wasm"), "\0asm").unwrap();
         std::os::unix::fs::symlink("../secret", root.join("spin.toml")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", root.join("a.wasm")).unwrap();
-        assert!(resolve_within(&root, &root.join("good.wasm")).is_ok());
+        assert!(resolve_within(&root, &root.join("good.wasm"), 16).is_ok());
         let pipe = std::process::Command::new("mkfifo").arg(root.join("pipe.wasm")).status();
         assert!(pipe.is_ok_and(|status| status.success()));
         for name in ["spin.toml", "a.wasm", "../secret", "nothing", "pipe.wasm", "."] {
-            let refused = resolve_within(&root, &root.join(name)).unwrap_err().to_string();
+            let refused = resolve_within(&root, &root.join(name), 16).unwrap_err().to_string();
             assert!(!refused.contains("of the node"), "{refused}");
         }
     }

@@ -10,11 +10,20 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroups;
 
-/// A cgroup below a pod's, in each hierarchy that limits memory or processor time. It exists once a process has joined.
+/// A cgroup below a pod's, or beside it, in each hierarchy that limits memory or processor time. It exists once a
+/// process has joined.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct PodCgroup {
     folders: Vec<PathBuf>,
+    /// The pod's folder for each of these, and a limit on memory in bytes, if the cgroup is beside the pod's.
+    beside: Option<(Vec<PathBuf>, u64)>,
 }
+
+/// The files with a limit on memory, of version 1 and 2.
+const MEMORY_LIMIT_FILES: [&str; 2] = ["memory.limit_in_bytes", "memory.max"];
+/// The files with limits on processor time, in the order in which they can be written.
+const CPU_LIMIT_FILES: [&str; 5] =
+    ["cpu.cfs_period_us", "cpu.cfs_quota_us", "cpu.shares", "cpu.max", "cpu.weight"];
 
 impl PodCgroup {
     /// A cgroup with this name in the pod of a container; `None` if the pod has no cgroup yet. `root` is the folder of
@@ -27,7 +36,19 @@ impl PodCgroup {
         let folders = hierarchies.iter().map(|hierarchy| root.join(hierarchy).join(&pod));
         let found = folders.filter(|folder| folder.join("cgroup.procs").exists());
         let folders: Vec<PathBuf> = found.map(|folder| folder.join(name)).collect();
-        (!folders.is_empty()).then_some(Self { folders })
+        (!folders.is_empty()).then_some(Self { folders, beside: None })
+    }
+
+    /// The same cgroup beside the pod's instead of in it, with the pod's limits on processor time, and a limit on memory
+    /// of its own.
+    #[must_use]
+    pub fn beside(self, max_bytes: u64) -> Self {
+        let pods: Vec<PathBuf> =
+            self.folders.iter().filter_map(|folder| Some(folder.parent()?.to_owned())).collect();
+        let beside =
+            |(folder, pod): (&PathBuf, &PathBuf)| Some(pod.parent()?.join(folder.file_name()?));
+        let folders = self.folders.iter().zip(&pods).filter_map(beside).collect();
+        Self { folders, beside: Some((pods, max_bytes)) }
     }
 
     /// The smallest memory limit of the pod and the cgroups above it, in bytes; `None` if there is none.
@@ -35,7 +56,7 @@ impl PodCgroup {
     pub fn memory(&self) -> Option<u64> {
         let limits =
             self.folders.iter().flat_map(|folder| folder.ancestors().skip(1)).flat_map(|above| {
-                ["memory.max", "memory.limit_in_bytes"].map(|file| {
+                MEMORY_LIMIT_FILES.map(|file| {
                     // Version 2 writes "max" for none, which is not a number.
                     fs::read_to_string(above.join(file)).ok()?.trim().parse().ok()
                 })
@@ -48,11 +69,27 @@ impl PodCgroup {
     /// # Errors
     /// If the system refuses.
     pub fn join(&self) -> anyhow::Result<()> {
-        for folder in &self.folders {
+        for (number, folder) in self.folders.iter().enumerate() {
             let context = || format!("cannot join the cgroup {}", folder.display());
             fs::create_dir_all(folder).with_context(context)?;
+            self.limit(number, folder).with_context(context)?;
             // 0 is the process that writes.
             fs::write(folder.join("cgroup.procs"), "0").with_context(context)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the limits of a cgroup that does not have the pod's, because it is beside it.
+    fn limit(&self, number: usize, folder: &Path) -> std::io::Result<()> {
+        let Some((pods, max_bytes)) = &self.beside else { return Ok(()) };
+        let pod = &pods[number];
+        for file in MEMORY_LIMIT_FILES.iter().filter(|file| pod.join(file).exists()) {
+            fs::write(folder.join(file), max_bytes.to_string())?;
+        }
+        for file in CPU_LIMIT_FILES {
+            if let Ok(limit) = fs::read(pod.join(file)) {
+                fs::write(folder.join(file), limit)?;
+            }
         }
         Ok(())
     }
@@ -114,6 +151,14 @@ mod tests {
         let found = of("kubepods-burstable-pod1.slice:cri-containerd:c1").unwrap();
         assert_eq!(found.folders, [root.path().join(pod).join("compile")]);
         assert_eq!(found.memory(), None);
+        // Beside the pod, with its limit on processor time.
+        write(&format!("{pod}/cpu.max"), "50000 100000\n");
+        let beside = found.clone().beside(1 << 20);
+        beside.join().unwrap();
+        let folder = root.path().join("kubepods.slice/kubepods-burstable.slice/compile");
+        let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+        assert_eq!(read("cpu.max"), "50000 100000\n");
+        assert_eq!((read("memory.max"), read("cgroup.procs")), ("1048576".into(), "0".into()));
         // A container without a pod.
         assert_eq!(of("/c1"), None);
         found.join().unwrap();

@@ -1,6 +1,6 @@
 //! `spotter login`: stores credentials for a registry.
 
-use std::io::BufRead;
+use std::io::{BufRead, IsTerminal, stdin};
 
 use anyhow::{Context, ensure};
 use clap::Args;
@@ -9,7 +9,7 @@ use spotter_progress::say;
 use spotter_registry::{self as registry, credentials};
 use spotter_up::block_on;
 
-/// Log in to an OCI registry; the password is read from standard input
+/// Log in to an OCI registry; the password is asked for on a terminal, or read from standard input
 #[derive(Args)]
 pub(super) struct Login {
     /// The registry, such as ghcr.io
@@ -17,23 +17,30 @@ pub(super) struct Login {
     /// The user's name in the registry
     #[arg(short, long, value_name = "NAME")]
     username: String,
-    /// Accepted for compatibility with Docker: the password always comes from standard input
+    /// Read the password from standard input without asking for it, as Docker does
     #[arg(long)]
     password_stdin: bool,
 }
 
 impl Login {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        if !self.password_stdin {
-            say(&format!("Password for {} at {}:", self.username, self.registry));
-        }
-        let mut password = String::new();
-        std::io::stdin().lock().read_line(&mut password).context("cannot read the password")?;
-        let password = password.trim_end_matches(['\r', '\n']);
+        let password = self.password()?;
         ensure!(!password.is_empty(), "the password is empty; pass it on standard input");
-        block_on(registry::check_login(&self.registry, &self.username, password))?;
-        let file = credentials::store(&self.registry, &self.username, password)?;
+        block_on(registry::check_login(&self.registry, &self.username, &password))?;
+        let file = credentials::store(&self.registry, &self.username, &password)?;
         say(&format!("Logged in to {}; credentials stored in {}", self.registry, file.display()));
         Ok(())
+    }
+
+    /// The password: typed without an echo, or the first line of standard input.
+    fn password(&self) -> anyhow::Result<String> {
+        const UNREADABLE: &str = "cannot read the password";
+        if !self.password_stdin && stdin().is_terminal() {
+            let prompt = format!("Password for {} at {}: ", self.username, self.registry);
+            return rpassword::prompt_password(prompt).context(UNREADABLE);
+        }
+        let mut password = String::new();
+        stdin().lock().read_line(&mut password).context(UNREADABLE)?;
+        Ok(password.trim_end_matches(['\r', '\n']).to_owned())
     }
 }

@@ -1,7 +1,7 @@
 //! `spotter up`: serves an application, and builds it first if asked to.
 
 use clap::Args;
-use spotter_up::{CompiledPaths, Serve};
+use spotter_up::{CompiledComponents, Serve};
 
 use super::build::ToolchainArguments;
 
@@ -20,7 +20,7 @@ pub(super) struct Up {
 impl Up {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let (build, toolchain) = (self.build, self.toolchain.request());
-        self.serve.run(&CompiledPaths::new(), |app| match build {
+        self.serve.run(&CompiledComponents::new(), |app| match build {
             true => crate::build::build(app, toolchain),
             false => Ok(()),
         })

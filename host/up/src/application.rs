@@ -70,13 +70,17 @@ impl AppArguments {
         Ok(app)
     }
 
-    /// Loads the application to run it in a pod with this environment.
-    pub fn load_for(
+    /// Loads the application to run it in a pod with this environment, with the triggers of these components only, or of
+    /// all if there are none.
+    pub(crate) fn load_for(
         &self,
         environment: impl Iterator<Item = (String, String)>,
+        components: &[String],
+        missing: MissingVariable,
     ) -> anyhow::Result<App> {
         let flags = variables::read(&self.variable, FilePolicy::Refused)?;
-        self.load_with(VariableSources::new(flags, environment), &[])
+        let sources = VariableSources { missing, ..VariableSources::new(flags, environment) };
+        self.load_with(sources, components)
     }
 
     /// Adds the providers' values for the variables that have none.

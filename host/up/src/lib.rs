@@ -3,6 +3,7 @@
 mod application;
 mod log;
 pub mod pod;
+mod pod_configuration;
 mod proxies;
 mod serve;
 mod variable_providers;
@@ -11,7 +12,8 @@ mod variables;
 use anyhow::Context;
 
 pub use application::{AppArguments, nearest_manifest};
-pub use serve::{CompiledPaths, Serve};
+pub use pod_configuration::{FileInContainer, PodConfiguration};
+pub use serve::{CompiledComponent, CompiledComponents, Serve};
 
 /// The exit status for wrong usage (`EX_USAGE` in sysexits.h).
 pub const EX_USAGE: u8 = 64;

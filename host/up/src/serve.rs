@@ -9,11 +9,14 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use clap::Args;
 use prometheus_client::collector::Collector;
+use serde::{Deserialize, Serialize};
 
 use crate::application::{AppArguments, pair};
 use crate::log::LogFormat;
+use crate::pod_configuration::FileInContainer;
 use crate::proxies::ProxyArguments;
 use spotter_app::App;
+use spotter_app::variables::MissingVariable;
 use spotter_config::file::ConfigFile;
 use spotter_config::limits::LimitSettings;
 use spotter_config::memory;
@@ -89,19 +92,46 @@ pub struct Serve {
     limits: LimitSettings,
 }
 
-/// Compiled code by component id, for components that are not loaded from the cache.
-pub type CompiledPaths = BTreeMap<String, PathBuf>;
+/// A component that the shim has compiled. Its paths are those in the container.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct CompiledComponent {
+    /// The component's file.
+    pub source: PathBuf,
+    /// The file of its compiled code.
+    pub code: PathBuf,
+}
+
+/// All components of an application by id; empty if they are loaded from the cache.
+pub type CompiledComponents = BTreeMap<String, CompiledComponent>;
 
 impl Serve {
-    /// Loads the application for another environment.
+    /// Loads the application as a pod with this environment will, and checks what else can be checked before it runs.
+    /// `read` finds the container's files.
     ///
     /// # Errors
-    /// If the flags or the manifest are invalid.
-    pub fn load_for(
+    /// If the flags, the limits, the runtime configuration file or the manifest are invalid.
+    pub(crate) fn check_for(
         &self,
         environment: impl Iterator<Item = (String, String)>,
+        read: impl FnOnce(&Path) -> anyhow::Result<FileInContainer>,
     ) -> anyhow::Result<App> {
-        self.app.load_for(environment)
+        let file = match &self.runtime_config_file {
+            None => Some(ConfigFile::default()),
+            Some(path) => match read(path)? {
+                FileInContainer::Text(text) => Some(ConfigFile::parse(&text, path)?),
+                FileInContainer::Unseen => None,
+            },
+        };
+        let limits = file.as_ref().map(|file| file.limits).unwrap_or_default();
+        self.limits.resolve(limits, None)?;
+        for (flag, entries) in [("--env", &self.env), ("--key-value", &self.key_value)] {
+            entries.iter().try_for_each(|entry| pair(flag, entry).map(drop))?;
+        }
+        let has_providers = file.is_none_or(|file| !file.variables_provider.is_empty());
+        // A provider may have the values of variables, but it is asked when the pod runs.
+        let missing =
+            if has_providers { MissingVariable::Placeholder } else { MissingVariable::Error };
+        self.app.load_for(environment, &self.component_id, missing)
     }
 
     /// Loads the application, prepares it, and serves it until a signal to stop.
@@ -110,7 +140,7 @@ impl Serve {
     /// If the flags or the application are invalid, `prepare` fails, or an address cannot be bound.
     pub fn run(
         self,
-        compiled: &CompiledPaths,
+        compiled: &CompiledComponents,
         prepare: impl FnOnce(&App) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         spotter_nn::heap::share();
@@ -126,11 +156,7 @@ impl Serve {
         let limits = self.limits.resolve(file.limits, memory::available(Path::new("/")))?;
         let mut app = self.app.load_only(&self.component_id, &file.variables_provider)?;
         app.notes.iter().for_each(|note| tracing::warn!("{note}"));
-        for (id, component) in &mut app.components {
-            if let Some(code) = compiled.get(id) {
-                component.compiled = Some(code.clone());
-            }
-        }
+        use_compiled(&mut app, compiled)?;
         add_environment(&mut app, &self.env)?;
         let named = file.state_dir.filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = self.state_dir.clone().or(named) {
@@ -199,6 +225,28 @@ impl Serve {
         );
         Ok(())
     }
+}
+
+/// Has the components use the code that the shim compiled, and no other.
+///
+/// # Errors
+/// If it did not compile one of them: the manifest that the pod sees is not the one that the shim read.
+fn use_compiled(app: &mut App, compiled: &CompiledComponents) -> anyhow::Result<()> {
+    if compiled.is_empty() {
+        return Ok(());
+    }
+    for (id, component) in &mut app.components {
+        let found = compiled.get(id).filter(|found| found.source == component.source);
+        let found = found.with_context(|| {
+            format!(
+                "the component `{id}` ({}) was not compiled for this pod: its manifest has changed since the container \
+                 was created; start the pod again",
+                component.source.display()
+            )
+        })?;
+        component.compiled = Some(found.code.clone());
+    }
+    Ok(())
 }
 
 /// The SQL statements that a flag gives, or the file that it names.

@@ -35,8 +35,8 @@ const SHIM: &str = "containerd-shim-spotter-v1";
 /// The defaults of `spotter up` in the image, which the container's own environment and arguments override. The admin
 /// listener and the grace period are those of a pod under the shim.
 const ENVIRONMENT: [(&str, &str); 7] = [
-    ("SPIN_HTTP_LISTEN_ADDR", "0.0.0.0:3000"),
-    ("SPOTTER_ADMIN", "0.0.0.0:3001"),
+    ("SPIN_HTTP_LISTEN_ADDR", "[::]:3000"),
+    ("SPOTTER_ADMIN", "[::]:3001"),
     ("SPOTTER_LOG_FORMAT", "json"),
     ("SPOTTER_GRACE", "25s"),
     ("SPOTTER_STATE_DIR", "/var/lib/spotter"),
