@@ -1,6 +1,10 @@
 //! Helpers for the black-box tests: the built binary, a running server, and a client.
 
+#[cfg(feature = "system")]
+pub mod api_server;
 pub mod application;
+#[cfg(feature = "system")]
+pub mod autoscaler;
 pub mod baked;
 pub mod batch;
 pub mod client;

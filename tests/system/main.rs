@@ -3,15 +3,18 @@
 
 mod accelerated_pods;
 mod apply;
+mod autoscaling;
 mod batch;
 mod bond;
 mod capacity;
 mod chart;
 mod clients;
+mod cluster_page;
 mod compile;
 mod components;
 mod engine;
 mod failures;
+mod kubectl;
 mod lxc;
 mod make_node;
 mod manifests;
