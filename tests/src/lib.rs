@@ -48,6 +48,8 @@ pub mod reference;
 pub mod registry;
 pub mod server;
 #[cfg(feature = "system")]
+pub mod service;
+#[cfg(feature = "system")]
 pub mod stand_ins;
 #[cfg(feature = "system")]
 pub mod standalone;

@@ -97,18 +97,6 @@ fn the_autoscaler_reaches_the_pods_that_a_load_needs_in_a_few_periods_and_nodes_
 
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
-fn doubling_alone_would_take_more_steps() {
-    let mut cluster = Cluster { objects: render("base"), cores: 4 };
-    for object in &mut cluster.objects {
-        if let Some(policies) = object.pointer_mut("/spec/behavior/scaleUp/policies") {
-            policies.as_array_mut().expect("policies").retain(|policy| policy["type"] == "Percent");
-        }
-    }
-    assert_eq!(cluster.steps(2.75), [2, 4, 5]);
-}
-
-#[test]
-#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn pods_go_two_minutes_after_the_load_and_not_before() {
     let cluster = Cluster { objects: render("base"), cores: 4 };
     let mut scaler = cluster.autoscaler();

@@ -3,7 +3,7 @@
 //! Compiled code must be as trustworthy as the program itself. So the folders and their files must belong to this
 //! user and be writable by nobody else.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -57,11 +57,30 @@ pub fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<(
 /// # Errors
 /// If the folder cannot be written.
 pub fn lock_compilation() -> anyhow::Result<File> {
-    let path = folder("compiled")?.join("turn.lock");
-    let context = || format!("cannot lock {}", path.display());
-    let turn = File::create(&path).with_context(context)?;
-    turn.lock().with_context(context)?;
+    let (turn, path) = compilation_turn()?;
+    turn.lock().with_context(|| format!("cannot lock {}", path.display()))?;
     Ok(turn)
+}
+
+/// As [`lock_compilation`], without waiting: `None` if another process has its turn.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn try_lock_compilation() -> anyhow::Result<Option<File>> {
+    let (turn, path) = compilation_turn()?;
+    match turn.try_lock() {
+        Ok(()) => Ok(Some(turn)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+fn compilation_turn() -> anyhow::Result<(File, PathBuf)> {
+    let path = folder("compiled")?.join("turn.lock");
+    let turn = File::create(&path).with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok((turn, path))
 }
 
 /// Cache entries that have not been used for this long are removed.
@@ -105,16 +124,14 @@ pub fn ensure_private(path: &Path) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
-    use super::{folder, lock_compilation};
+    use super::{lock_compilation, try_lock_compilation};
 
     #[test]
     fn only_one_process_has_its_turn() {
         let mine = lock_compilation().unwrap();
-        let other = File::open(folder("compiled").unwrap().join("turn.lock")).unwrap();
-        assert!(other.try_lock().is_err());
+        assert!(try_lock_compilation().unwrap().is_none());
         drop(mine);
-        other.lock().unwrap();
+        // Others of this machine may compile at this moment.
+        drop(lock_compilation().unwrap());
     }
 }
