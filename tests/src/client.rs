@@ -1,5 +1,7 @@
 //! An HTTP client that returns every status as it is, without turning any into an error.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use ureq::Agent;
 
@@ -109,6 +111,13 @@ pub fn post_form(url: &str, parts: &[(&str, Option<&str>, &[u8])]) -> Reply {
 /// `GET`, from a server that may not have started yet.
 pub fn try_get(url: &str) -> Option<Reply> {
     try_send("GET", url, &[], &[]).ok()
+}
+
+/// The status of a `GET` over a connection of its own; `None` if there is no reply in time.
+pub fn status_within(url: &str, timeout: Duration) -> Option<u16> {
+    let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(timeout));
+    let agent: Agent = config.build().into();
+    Some(agent.get(url).call().ok()?.status().as_u16())
 }
 
 /// `POST` of JSON.

@@ -1,6 +1,10 @@
 //! Helpers for the black-box tests: the built binary, a running server, and a client.
 
+#[cfg(feature = "system")]
+pub mod api_server;
 pub mod application;
+#[cfg(feature = "system")]
+pub mod autoscaler;
 pub mod baked;
 pub mod batch;
 pub mod client;
@@ -43,6 +47,8 @@ pub mod reference;
 #[cfg(feature = "system")]
 pub mod registry;
 pub mod server;
+#[cfg(feature = "system")]
+pub mod service;
 #[cfg(feature = "system")]
 pub mod stand_ins;
 #[cfg(feature = "system")]

@@ -6,7 +6,9 @@ use std::process::Command;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ResourceQuota, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, Node, ResourceQuota, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -118,6 +120,8 @@ pub fn faults(object: &Value) -> Vec<String> {
         "HorizontalPodAutoscaler" => of_type::<HorizontalPodAutoscaler>(object),
         "Namespace" => of_type::<Namespace>(object),
         "Ingress" => of_type::<Ingress>(object),
+        "Node" => of_type::<Node>(object),
+        "Secret" => of_type::<Secret>(object),
         "NetworkPolicy" => of_type::<NetworkPolicy>(object),
         "PodDisruptionBudget" => of_type::<PodDisruptionBudget>(object),
         "ResourceQuota" => of_type::<ResourceQuota>(object),

@@ -22,7 +22,11 @@ const REAL: [&str; 4] = ["install", "mkdir", "mv", "tar"];
 /// The others, and what they do. `lxc-start` keeps a copy of what the container was started with.
 const PRETENDED: [(&str, &str); 8] = [
     ("sysctl", ""),
-    ("systemctl", r#"mkdir -p "${2#--root=}/etc/systemd/system/multi-user.target.wants""#),
+    (
+        "systemctl",
+        r#"wants=${2#--root=}/etc/systemd/system/multi-user.target.wants
+/usr/bin/mkdir -p "$wants" && /usr/bin/ln -sf "../$4" "$wants/$4""#,
+    ),
     ("debootstrap", r#"/usr/bin/mkdir -p "$4/etc/containerd" && echo 12 >"$4/etc/debian_version""#),
     ("lxc-info", r#"cat "$STATE/container" || exit 1"#),
     ("lxc-wait", ""),
@@ -94,6 +98,21 @@ impl Machine {
         command.env("PATH", format!("{}:/usr/bin:/bin", self.path("bin").display()));
         command.env("STATE", self.path("state")).env("BREAK_AFTER", break_after.to_string());
         command.output().expect("make-node starts")
+    }
+
+    /// A program that runs `make-node` here with its arguments.
+    pub fn wrapper(&self) -> String {
+        let path = |relative: &str| self.path(relative).display().to_string();
+        format!(
+            "#!/bin/sh\nexport PATH={}:/usr/bin:/bin STATE={} BREAK_AFTER=0\n\
+             exec {}/k8s/node/make-node \"$@\" --bridge lo --dns 10.0.0.1 --lxcpath {} --cache {} --spotter {}\n",
+            path("bin"),
+            path("state"),
+            root().display(),
+            path("lxc"),
+            path("cache"),
+            path("bin/spotter"),
+        )
     }
 
     /// How the files of the running container differ from those that it was started with.

@@ -6,10 +6,15 @@ use spotter_tests::containerd::{Containerd, KUBERNETES};
 use spotter_tests::kubelet::{Kubelet, Pod, Wanted};
 use spotter_tests::{client, pictures, run, stderr};
 
+use crate::compile::PeakOfCompilers;
+
 const IMAGE: &str = "localhost/detect:accelerated";
 
 /// The weights of its network, its tensors, and its share of what all pods map.
 const MAX_SHARE_KB: u64 = 50_000;
+
+/// What its compiler may take of the pod's memory.
+const MAX_COMPILER_BYTES: u64 = 150 << 20;
 
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
@@ -28,6 +33,7 @@ fn an_accelerated_pod_compiles_within_a_small_limit_and_detects() {
     containerd.import(KUBERNETES, &archive);
     let wanted = Wanted { name: "detect", image: IMAGE, memory: 256 << 20, ..Wanted::default() };
     let mut containers = Vec::new();
+    let peak = PeakOfCompilers::watch();
     let pods: Vec<Pod> = (0..PODS)
         .map(|number| {
             let began = Instant::now();
@@ -40,6 +46,9 @@ fn an_accelerated_pod_compiles_within_a_small_limit_and_detects() {
             pod
         })
         .collect();
+    let peak = peak.end();
+    println!("compiling took {} MiB", peak >> 20);
+    assert!((10 << 20..MAX_COMPILER_BYTES).contains(&peak), "{peak} bytes");
     for pod in &pods {
         let picture = pictures::bytes("skimage_chelsea.png");
         let reply = client::post_picture(&pod.url("/detect"), &picture).json();

@@ -1,15 +1,17 @@
 //! The first pod of an image on a node: what it compiles, where, and what is left of it.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use spotter_tests::containerd::{Containerd, SCRATCH, wait_until};
-use spotter_tests::kubelet::{Kubelet, OOM_SCORE_ADJ, Wanted};
-use spotter_tests::{client, leftovers};
+use spotter_tests::kubelet::{Kubelet, OOM_SCORE_ADJ, Pod, Wanted};
+use spotter_tests::{client, leftovers, pictures};
 
 /// The cgroup in which a pod compiles, while it does.
-fn compiling() -> Option<PathBuf> {
+pub(crate) fn compiling() -> Option<PathBuf> {
     compiling_in(&["/sys/fs/cgroup/memory/spotter-test", "/sys/fs/cgroup/spotter-test"])
 }
 
@@ -30,6 +32,33 @@ fn text(path: &Path) -> String {
 fn memory(cgroup: &Path) -> u64 {
     let files = ["memory.usage_in_bytes", "memory.current"].map(|file| text(&cgroup.join(file)));
     files.iter().find_map(|text| text.trim().parse().ok()).unwrap_or_default()
+}
+
+/// The most memory that compilers took at a time, in bytes, read twenty times a second.
+pub(crate) struct PeakOfCompilers {
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<u64>,
+}
+
+impl PeakOfCompilers {
+    pub(crate) fn watch() -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&is_over);
+        let thread = std::thread::spawn(move || {
+            let mut peak = 0;
+            while !seen.load(Ordering::SeqCst) {
+                peak = peak.max(compiling().map_or(0, |cgroup| memory(&cgroup)));
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            peak
+        });
+        Self { is_over, thread }
+    }
+
+    pub(crate) fn end(self) -> u64 {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.thread.join().expect("a peak")
+    }
 }
 
 /// The memory of its own that each process of the shim has, in bytes.
@@ -69,25 +98,10 @@ fn the_first_pod_compiles_in_its_own_cgroup_and_keeps_none_of_the_memory() {
     assert!(said.contains("cannot compile `detector`") && said.contains("was killed"), "{said}");
     kubelet.remove(&container);
 
-    let (is_done, peak) = (AtomicBool::new(false), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_done.load(Ordering::SeqCst) {
-                let used = compiling().map_or(0, |cgroup| memory(&cgroup));
-                peak.fetch_max(used, Ordering::SeqCst);
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        });
-        kubelet.run(&first, &wanted);
-        // A slow machine compiles for minutes.
-        let (began, url) = (Instant::now(), first.admin_url("/readyz"));
-        while !client::is_ready(&url) && began.elapsed() < Duration::from_secs(300) {
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        is_done.store(true, Ordering::SeqCst);
-    });
+    let peak = PeakOfCompilers::watch();
+    kubelet.run(&first, &wanted);
     kubelet.wait_until_ready(&first);
-    let (peak, left) = (peak.into_inner(), private(&containerd));
+    let (peak, left) = (peak.end(), private(&containerd));
     println!("compiling took {} MiB; afterwards, processes have {left:?} bytes", peak >> 20);
     assert!(peak > 100 << 20, "{peak} bytes were charged to the pod");
     assert!(!left.is_empty() && left.iter().all(|bytes| *bytes < 64 << 20), "{left:?}");
@@ -96,10 +110,7 @@ fn the_first_pod_compiles_in_its_own_cgroup_and_keeps_none_of_the_memory() {
         assert!(log.contains(line), "{log} lacks {line}");
     }
 
-    let began = Instant::now();
     let (second, _) = kubelet.serve("second", &wanted);
-    println!("the second pod was ready after {:?}", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     assert!(!kubelet.log(&second).contains("Compiling"), "{}", kubelet.log(&second));
     for pod in [&first, &second] {
         kubelet.remove_pod(pod);
@@ -187,5 +198,66 @@ fn a_pod_that_is_too_small_for_the_compiler_has_it_beside_it_under_limits() {
     kubelet.stop(&container, 30);
     wait_until("the end of the compiler", || beside().is_none());
     kubelet.remove_pod(&pod);
+    containerd.assert_nothing_left();
+}
+
+/// How long a pod took for each step: its sandbox, the container's creation, its start, until it was ready, and until it
+/// had answered a picture.
+#[derive(Debug)]
+struct Steps([Duration; 5]);
+
+impl Steps {
+    /// Runs a pod with one function, and sends it a picture.
+    fn of(kubelet: &Kubelet, name: &str, wanted: &Wanted<'_>) -> (Pod, Self) {
+        let picture = pictures::bytes("skimage_chelsea.png");
+        let mut began = Instant::now();
+        let mut step = || std::mem::replace(&mut began, Instant::now()).elapsed();
+        let pod = kubelet.run_pod(name);
+        let sandbox = step();
+        let container = kubelet.create(&pod, wanted).expect("a container");
+        let created = step();
+        kubelet.start(&container).expect("a start");
+        let started = step();
+        kubelet.wait_until_ready(&pod);
+        let ready = step();
+        assert_eq!(client::post_picture(&pod.url("/detect"), &picture).status, 200);
+        (pod, Self([sandbox, created, started, ready, step()]))
+    }
+
+    fn until_ready(&self) -> Duration {
+        self.0[..4].iter().sum()
+    }
+
+    /// From the request to create the container, which is the first that this shim gets for it.
+    fn of_the_container(&self) -> Duration {
+        self.0[1..4].iter().sum()
+    }
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn the_second_pod_of_an_image_is_ready_in_less_than_a_second() {
+    const PODS: usize = 7;
+    let containerd = Containerd::start();
+    let kubelet = Kubelet::of(&containerd);
+    let wanted = Wanted { name: "detect", image: SCRATCH, ..Wanted::default() };
+    let (first, _) = kubelet.serve("first", &wanted);
+    let name = |number| format!("next-{number}");
+    let mut next: Vec<(Pod, Steps)> =
+        (0..PODS).map(|number| Steps::of(&kubelet, &name(number), &wanted)).collect();
+    println!("sandbox, create, start, ready, answer:");
+    for (_, steps) in &next {
+        println!("{:?}: ready after {:?}", steps.0, steps.until_ready());
+    }
+    // Other work on the machine can only delay them.
+    next.sort_by_key(|(_, steps)| steps.until_ready());
+    println!("half of them after {:?}", next[PODS / 2].1.until_ready());
+    let fastest = &next[0].1;
+    assert!(fastest.until_ready() < Duration::from_secs(1), "{fastest:?}");
+    assert!(fastest.of_the_container() < Duration::from_millis(700), "{fastest:?}");
+    for (pod, _) in next {
+        kubelet.remove_pod(&pod);
+    }
+    kubelet.remove_pod(&first);
     containerd.assert_nothing_left();
 }

@@ -54,3 +54,13 @@ fn each_revision_is_spread_over_the_nodes_and_zones_that_are_up() {
         assert_eq!(constraint["whenUnsatisfiable"], "ScheduleAnyway", "one node would be too few");
     }
 }
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn kubectl_describe_shows_why_a_container_failed_and_how_long_it_may_compile() {
+    let container = &pod()["containers"][0];
+    assert_eq!(container["terminationMessagePolicy"], "FallbackToLogsOnError");
+    // Events that `Startup probe failed` come for as long as the container waits for the compiler.
+    let startup = notices_after(&container["startupProbe"]);
+    assert!((300..=360).contains(&startup), "a container may compile for {startup} s");
+}

@@ -63,15 +63,24 @@ fn a_container_becomes_a_node_that_serves_and_serves_again_when_it_was_stopped()
     let cluster =
         format!("    certificate-authority-data: YXV0aG9yaXR5Cg==\n    server: {server}\n");
     std::fs::write(&bootstrap, cluster).expect("a file");
-    let [kubelet, bootstrap] = [&kubelet, &bootstrap].map(|path| path.to_str().expect("a path"));
-    let started = node.make_again(&["--kubelet", kubelet, "--bootstrap", bootstrap]);
+    let proxy = folder.path().join("kube-proxy");
+    let script = "#!/bin/sh\nfor given; do case $given in --version) exit 0 ;; --kubeconfig=*) [ -s \"${given#*=}\" ] || exit 1; esac; done\nsleep infinity\n";
+    std::fs::write(&proxy, script).expect("a file");
+    let [kubelet, bootstrap, proxy] =
+        [&kubelet, &bootstrap, &proxy].map(|path| path.to_str().expect("a path"));
+    let mut joining = vec!["--kubelet", kubelet, "--bootstrap", bootstrap];
+    joining.extend(["--kube-proxy", proxy, "--kube-proxy-config", bootstrap]);
+    let started = node.make_again(&joining);
     assert!(started.status.success(), "{}{}", stdout(&started), stderr(&started));
-    assert_eq!(node.attach(&["systemctl", "is-active", "kubelet"]), "active\n");
+    for unit in ["kubelet", "kube-proxy"] {
+        assert_eq!(node.attach(&["systemctl", "is-active", unit]), "active\n");
+        let text = node.attach(&["systemctl", "cat", unit]);
+        assert!(!text.contains('@'), "{text}");
+    }
     let said = stdout(&started);
     for line in [
         format!("pass kubelet: the API server {server} answers [api-server]"),
         "[kubelet-certificate]\n     fix: kubectl get csr".into(),
-        "warn network: neither kube-proxy".into(),
         "pass containerd: the image of pods' sandboxes is there [pause-image]".into(),
     ] {
         assert!(said.contains(&line), "{said} lacks {line}");

@@ -35,16 +35,22 @@ fn a_run_that_broke_off_at_any_step_is_finished_by_the_next() {
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn what_is_no_program_is_found_before_anything_is_written() {
     let bootstrap = "certificate-authority-data: YQ==\n";
-    for file in ["bin/containerd-shim-spotter-v1", "bin/spotter", "bin/kubelet"] {
+    let programs =
+        ["bin/containerd-shim-spotter-v1", "bin/spotter", "bin/kubelet", "bin/kube-proxy"];
+    for file in programs {
         let machine = Machine::new();
         machine.program("kubelet", "");
+        machine.program("kube-proxy", "");
         fs::write(machine.path("bootstrap"), bootstrap).expect("a file");
         // As a download that was cut short: the beginning of an ELF file.
         fs::write(machine.path(file), b"\x7fELF\x02\x01\x01").expect("a file");
         let (kubelet, bootstrap) = (machine.path("bin/kubelet"), machine.path("bootstrap"));
-        let [kubelet, bootstrap] =
-            [&kubelet, &bootstrap].map(|path| path.to_str().expect("a path"));
-        let arguments = ["--kubelet", kubelet, "--bootstrap", bootstrap, "--pods", "10.244.1.0/24"];
+        let proxy = machine.path("bin/kube-proxy");
+        let [kubelet, bootstrap, proxy] =
+            [&kubelet, &bootstrap, &proxy].map(|path| path.to_str().expect("a path"));
+        let mut arguments =
+            vec!["--kubelet", kubelet, "--bootstrap", bootstrap, "--pods", "10.244.1.0/24"];
+        arguments.extend(["--kube-proxy", proxy, "--kube-proxy-config", bootstrap]);
         let refused = machine.make_node(&arguments, 0);
         assert_eq!(refused.status.code(), Some(64), "{}", stdout(&refused));
         let said = stderr(&refused);

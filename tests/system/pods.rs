@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use image::RgbImage;
 use spotter_tests::containerd::{Containerd, KUBERNETES, PAUSE, SCRATCH, wait_until};
 use spotter_tests::kubelet::{Kubelet, Pod, Processes, Wanted};
-use spotter_tests::leftovers;
 use spotter_tests::oci::{self, LINUX_CONFIG};
 use spotter_tests::{client, pictures};
 
@@ -251,62 +250,4 @@ fn what_is_wrong_is_described_in_full() {
     kubelet.remove(&bad);
     kubelet.remove_pod(&pod);
     containerd.assert_nothing_left();
-}
-
-#[test]
-#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
-fn fifty_pods_on_one_node_all_answer_and_share_the_weights() {
-    const PODS: usize = 50;
-    let containerd = Containerd::start();
-    let kubelet = Kubelet::of(&containerd);
-    let pods: Vec<Pod> =
-        (0..PODS).map(|number| kubelet.run_pod(&format!("many-{number}"))).collect();
-    let containers: Vec<String> = pods.iter().map(|pod| kubelet.run(pod, &FUNCTION)).collect();
-    for pod in &pods {
-        kubelet.wait_until_ready(pod);
-        assert_eq!(detect(pod), 200);
-    }
-    let functions: Vec<u32> =
-        containers.iter().filter_map(|id| containerd.pid_of_pod(id)).collect();
-    let memory: Vec<Memory> = functions.iter().copied().map(Memory::of).collect();
-    assert_eq!(memory.len(), PODS);
-    let sum = |of: fn(&Memory) -> u64| memory.iter().map(of).sum::<u64>() / PODS as u64;
-    let (proportional, resident, shared) = (sum(|m| m.pss), sum(|m| m.rss), sum(|m| m.shared));
-    println!(
-        "each of {PODS} pods: {proportional} kB of its own share, {resident} kB resident, {shared} kB shared"
-    );
-    let socket = containerd.socket().display().to_string();
-    let shims = leftovers::processes().into_iter().filter(|(pid, line)| {
-        let is_shim = line.contains("containerd-shim-spotter-v1") && line.contains(&socket);
-        is_shim && !functions.contains(pid)
-    });
-    let beside: u64 = shims.map(|(pid, _)| Memory::of(pid).pss).sum::<u64>() / PODS as u64;
-    println!("and {beside} kB of the shim beside it: what RuntimeClass has as `overhead`");
-    assert!(beside < 16 << 10, "{beside} kB");
-    // The compiled code and the weights are in memory once, however many processes map them.
-    assert!(shared > 10 << 10, "{shared} kB shared");
-    assert!(proportional < resident / 2, "{proportional} of {resident} kB");
-    for pod in &pods {
-        kubelet.remove_pod(pod);
-    }
-    containerd.assert_nothing_left();
-}
-
-/// Memory of a process in kB: its proportional share, its resident size, and the part of that which is shared.
-struct Memory {
-    pss: u64,
-    rss: u64,
-    shared: u64,
-}
-
-impl Memory {
-    fn of(pid: u32) -> Self {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("smaps");
-        let field = |name: &str| -> u64 {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
-            line.trim().trim_end_matches("kB").trim().parse().expect("a number")
-        };
-        let shared = field("Shared_Clean:") + field("Shared_Dirty:");
-        Self { pss: field("Pss:"), rss: field("Rss:"), shared }
-    }
 }

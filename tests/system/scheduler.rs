@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use spotter_tests::manifests::{documents, of_kind, render};
-use spotter_tests::rbac::{Request, is_allowed};
+use spotter_tests::rbac::{Client, Request, built_in, is_allowed};
 
 /// The scheduler's configuration, from the ConfigMap that its Deployment mounts.
 fn configuration(objects: &[Value]) -> Value {
@@ -28,8 +28,9 @@ fn refused(objects: &[Value]) -> Vec<String> {
     let asked = [("create", None), ("get", Some(&*lease)), ("update", Some(&*lease))];
     let refused = asked.into_iter().filter(|(verb, name)| {
         let (group, resource) = ("coordination.k8s.io", "leases");
-        let (account, namespace) = ((&*own, &*account), &*namespace);
-        !is_allowed(objects, Request { account, verb, group, resource, namespace, name: *name })
+        let client = Client::ServiceAccount { namespace: &own, name: &account };
+        let namespace = &*namespace;
+        !is_allowed(objects, Request { client, verb, group, resource, namespace, name: *name })
     });
     refused.map(|(verb, name)| format!("{verb} {name:?}")).collect()
 }
@@ -48,4 +49,54 @@ fn the_scheduler_may_take_the_lease_that_its_configuration_names() {
     let unbound: Vec<Value> =
         objects.into_iter().filter(|object| object["kind"] != "RoleBinding").collect();
     assert_eq!(refused(&unbound).len(), 3);
+}
+
+/// What a scheduler asks for at work, of the objects that the profile `spotter-pack` looks at: group, resource, verb,
+/// namespace, name.
+const ASKED: [(&str, &str, &str, &str, Option<&str>); 13] = [
+    ("", "nodes", "watch", "", None),
+    ("", "pods", "watch", "", None),
+    ("", "pods/binding", "create", "spotter", None),
+    ("", "pods/status", "patch", "spotter", Some("detect-1")),
+    ("", "services", "list", "", None),
+    ("", "namespaces", "watch", "", None),
+    ("apps", "replicasets", "watch", "", None),
+    ("policy", "poddisruptionbudgets", "list", "", None),
+    ("events.k8s.io", "events", "create", "spotter", None),
+    ("", "persistentvolumeclaims", "watch", "", None),
+    ("storage.k8s.io", "storageclasses", "watch", "", None),
+    ("authorization.k8s.io", "subjectaccessreviews", "create", "", None),
+    ("", "configmaps", "get", "kube-system", Some("extension-apiserver-authentication")),
+];
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn the_scheduler_may_do_its_work_and_the_installer_nothing_but_label_nodes() {
+    let client = Client::ServiceAccount { namespace: "kube-system", name: "spotter-scheduler" };
+    let objects = [render("placement"), built_in()].concat();
+    let refused = |objects: &[Value]| {
+        let asked = ASKED.into_iter().filter(|&(group, resource, verb, namespace, name)| {
+            !is_allowed(objects, Request { client, verb, group, resource, namespace, name })
+        });
+        asked.map(|(_, resource, verb, ..)| format!("{verb} {resource}")).collect::<Vec<_>>()
+    };
+    assert_eq!(refused(&objects), [""; 0]);
+    let without = |kind: &str| -> Vec<Value> {
+        objects.iter().filter(|object| object["kind"] != kind).cloned().collect()
+    };
+    assert_eq!(refused(&without("ClusterRoleBinding")).len(), ASKED.len() - 1);
+    assert_eq!(refused(&without("RoleBinding")), ["get configmaps"]);
+
+    let objects = [render("node-installer"), built_in()].concat();
+    let client =
+        Client::ServiceAccount { namespace: "spotter-node", name: "spotter-node-installer" };
+    let may = |verb: &str, resource: &str, name: Option<&str>| {
+        is_allowed(&objects, Request { client, verb, group: "", resource, namespace: "", name })
+    };
+    assert!(may("patch", "nodes", Some("node-1")));
+    for (verb, resource) in
+        [("delete", "nodes"), ("get", "nodes"), ("patch", "nodes/status"), ("get", "secrets")]
+    {
+        assert!(!may(verb, resource, Some("node-1")), "it may {verb} {resource}");
+    }
 }

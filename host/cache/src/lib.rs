@@ -66,11 +66,30 @@ const MAX_TURN: Duration = Duration::from_secs(120);
 /// # Errors
 /// If the folder cannot be written.
 pub fn lock_compilation() -> anyhow::Result<File> {
-    let path = folder("compiled")?.join("turn.lock");
-    let context = || format!("cannot lock {}", path.display());
-    let turn = File::create(&path).with_context(context)?;
-    lock_within(&turn, MAX_TURN).with_context(context)?;
+    let (turn, path) = compilation_turn()?;
+    lock_within(&turn, MAX_TURN).with_context(|| format!("cannot lock {}", path.display()))?;
     Ok(turn)
+}
+
+/// As [`lock_compilation`], without waiting: `None` if another process has its turn.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn try_lock_compilation() -> anyhow::Result<Option<File>> {
+    let (turn, path) = compilation_turn()?;
+    match turn.try_lock() {
+        Ok(()) => Ok(Some(turn)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+fn compilation_turn() -> anyhow::Result<(File, PathBuf)> {
+    let path = folder("compiled")?.join("turn.lock");
+    let turn = File::create(&path).with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok((turn, path))
 }
 
 /// Locks the file whose holder compiles an entry, or waits no longer, as for a turn.
@@ -131,11 +150,12 @@ mod tests {
     use std::fs::File;
     use std::time::{Duration, Instant};
 
-    use super::{folder, lock_compilation, lock_within};
+    use super::{folder, lock_compilation, lock_within, try_lock_compilation};
 
     #[test]
     fn only_one_process_has_its_turn() {
         let mine = lock_compilation().unwrap();
+        assert!(try_lock_compilation().unwrap().is_none());
         let other = File::open(folder("compiled").unwrap().join("turn.lock")).unwrap();
         assert!(other.try_lock().is_err());
         // Whoever takes too long keeps nobody else from compiling.
@@ -143,6 +163,7 @@ mod tests {
         lock_within(&other, Duration::from_millis(100)).unwrap();
         assert!((100..5000).contains(&began.elapsed().as_millis()));
         drop(mine);
-        other.lock().unwrap();
+        // Others of this machine may compile at this moment.
+        drop(lock_compilation().unwrap());
     }
 }
