@@ -7,7 +7,7 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=SPOTTER_SHARED");
     println!(
-        "cargo::rustc-check-cfg=cfg(shared_pictures, root_on_debian, debian_without_wasm, static_binary)"
+        "cargo::rustc-check-cfg=cfg(shared_pictures, root_on_debian, npm, debian_without_wasm, static_binary)"
     );
     println!("cargo::rerun-if-env-changed=SPOTTER_STATIC_BINARY");
     if let Some(folder) = std::env::var_os("SPOTTER_SHARED") {
@@ -27,6 +27,10 @@ fn main() {
     let has_apt = Path::new("/usr/bin/apt-get").exists();
     if is_root && has_apt {
         println!("cargo::rustc-cfg=root_on_debian");
+    }
+    let npm = Command::new("npm").arg("--version").output();
+    if npm.is_ok_and(|output| output.status.success()) {
+        println!("cargo::rustc-cfg=npm");
     }
     if has_apt && !Path::new("/usr/lib/wasm32-wasi").exists() {
         println!("cargo::rustc-cfg=debian_without_wasm");

@@ -17,6 +17,7 @@ mod make_node;
 mod manifests;
 mod node_install;
 mod openapi;
+mod origins;
 mod page;
 mod pods;
 mod prometheus;
