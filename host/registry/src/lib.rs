@@ -7,6 +7,7 @@ pub mod in_use;
 pub mod locked;
 pub mod pack;
 pub mod platform;
+mod settings;
 pub mod standalone;
 pub mod unpack;
 
