@@ -143,7 +143,7 @@ fn pictures_in(folder: &Path, depth: Depth) -> anyhow::Result<Vec<PathBuf>> {
 fn matching(pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
     let glob = GlobBuilder::new(pattern).literal_separator(true).build();
     let glob = glob.with_context(|| format!("{pattern} is not a valid pattern"))?.compile_matcher();
-    let wild = pattern.find(['*', '?', '[']).unwrap_or(pattern.len());
+    let wild = pattern.find(['*', '?', '[', '{']).unwrap_or(pattern.len());
     let folder = pattern[..wild].rfind('/').map_or("", |slash| &pattern[..=slash]);
     let start = if folder.is_empty() { "." } else { folder };
     // Only `**` matches at any depth.
