@@ -7,7 +7,7 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=SPOTTER_SHARED");
     println!(
-        "cargo::rustc-check-cfg=cfg(shared_pictures, root_on_debian, debian_without_wasm, script, static_binary)"
+        "cargo::rustc-check-cfg=cfg(shared_pictures, root_on_debian, npm, debian_without_wasm, script, static_binary)"
     );
     println!("cargo::rerun-if-env-changed=SPOTTER_STATIC_BINARY");
     if let Some(folder) = std::env::var_os("SPOTTER_SHARED") {
@@ -31,6 +31,10 @@ fn main() {
     // Runs a program in a terminal.
     if Command::new("script").arg("--version").output().is_ok() {
         println!("cargo::rustc-cfg=script");
+    }
+    let npm = Command::new("npm").arg("--version").output();
+    if npm.is_ok_and(|output| output.status.success()) {
+        println!("cargo::rustc-cfg=npm");
     }
     if has_apt && !Path::new("/usr/lib/wasm32-wasi").exists() {
         println!("cargo::rustc-cfg=debian_without_wasm");

@@ -153,11 +153,88 @@ fn the_only_picture_of_standard_input_is_drawn_into_the_file_and_a_stream_needs_
     assert!(frames.join("frame-000002.jpg").is_file());
 }
 
+/// Runs `spotter detect` in a folder. Returns the names of the pictures in its results.
+fn names_in(folder: &Path, arguments: &[&str]) -> Vec<String> {
+    let app = root().join("spin.toml");
+    let output = Command::new(spotter())
+        .args(["detect", "--format", "jsonl", "-f", path(&app)])
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("spotter starts");
+    assert!(output.status.success(), "{}", stderr(&output));
+    lines(&output)
+        .iter()
+        .map(|result| result["file"].as_str().expect("a name").to_owned())
+        .collect()
+}
+
+#[test]
+fn a_quoted_pattern_finds_exactly_the_files_that_match() {
+    component();
+    let folder = tempfile::tempdir().expect("a folder");
+    let shots = folder.path().join("shots");
+    std::fs::create_dir_all(shots.join("day 1/e.jpg")).expect("a folder");
+    std::fs::create_dir_all(shots.join("night")).expect("a folder");
+    let cat = pictures::jpeg(&pictures::cat());
+    for name in ["b.jpg", "a.jpg", "c.jpeg", ".hidden.png", "day 1/d.jpg", "night/f.jpg"] {
+        std::fs::write(shots.join(name), &cat).expect("a picture");
+    }
+    std::fs::write(shots.join("notes.txt"), "text").expect("a file");
+    let cases: [(&str, &[&str]); 6] = [
+        ("shots/*.jpg", &["shots/a.jpg", "shots/b.jpg"]),
+        ("shots/[bc].jp*g", &["shots/b.jpg", "shots/c.jpeg"]),
+        ("shots/?.jpg", &["shots/a.jpg", "shots/b.jpg"]),
+        ("shots/day*/*.jpg", &["shots/day 1/d.jpg"]),
+        ("*/*/*.jpg", &["shots/day 1/d.jpg", "shots/night/f.jpg"]),
+        ("**/*.jpg", &["shots/a.jpg", "shots/b.jpg", "shots/day 1/d.jpg", "shots/night/f.jpg"]),
+    ];
+    for (pattern, expected) in cases {
+        assert_eq!(names_in(folder.path(), &[pattern]), expected, "{pattern}");
+    }
+    let whole = format!("{}/*.jpg", path(&shots));
+    let expected = ["a.jpg", "b.jpg"].map(|name| path(&shots.join(name)).to_owned());
+    assert_eq!(names_in(root(), &[&whole]), expected);
+}
+
 #[test]
 fn a_pattern_reads_no_deeper_than_it_matches() {
     // Somewhere below, there is always a folder that cannot be read.
-    let output = run(&["detect", "/proc/*.png"]);
-    assert!(stderr(&output).contains("no file matches /proc/*.png"), "{}", stderr(&output));
+    for pattern in ["/proc/*.png", "/proc/nothing-*/*/*/*/*.png"] {
+        let output = run(&["detect", pattern]);
+        let words = format!("no file matches {pattern}");
+        assert!(stderr(&output).contains(&words), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn one_job_and_several_print_the_same_results_in_the_same_order() {
+    component();
+    let folder = tempfile::tempdir().expect("a folder");
+    let cat = image::DynamicImage::ImageRgb8(pictures::cat());
+    // The first takes the longest, and one fails.
+    for (name, side) in [("0.jpg", 3000), ("1.jpg", 40), ("3.jpg", 600), ("4.jpg", 90)] {
+        let picture = cat.resize_exact(side, side, image::imageops::FilterType::Triangle);
+        let bytes = pictures::jpeg(&picture.to_rgb8());
+        std::fs::write(folder.path().join(name), bytes).expect("a picture");
+    }
+    std::fs::write(folder.path().join("2.png"), "no picture").expect("a file");
+    std::fs::write(folder.path().join("5.jpg"), pictures::photograph()).expect("a picture");
+    for format in ["csv", "coco", "table"] {
+        let printed = |jobs: &str| {
+            let output = run(&["detect", path(folder.path()), "--jobs", jobs, "--format", format]);
+            assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+            assert!(stderr(&output).contains("1 of 6 pictures failed"), "{}", stderr(&output));
+            stdout(&output)
+        };
+        let one = printed("1");
+        assert!(one.lines().count() > 0 && !one.contains("[]"), "{one}");
+        for jobs in ["2", "6", "64"] {
+            assert_eq!(printed(jobs), one, "{format} {jobs}");
+        }
+    }
+    let none = run(&["detect", CAT, "--jobs", "0"]);
+    assert_eq!(none.status.code(), Some(64), "{}", stderr(&none));
 }
 
 #[test]

@@ -183,6 +183,7 @@ fn inspect_prints_a_manifest_with_the_networks_head() {
         let network = folder(head).join("model.onnx");
         let inspected = run(&["model", "inspect", network.to_str().expect("a path")]);
         assert!(inspected.status.success(), "{head}: {}", stderr(&inspected));
+        assert!(!stderr(&inspected).contains("missing"), "{head}: {}", stderr(&inspected));
         let manifest = Manifest::parse(&stdout(&inspected));
         let manifest = manifest.unwrap_or_else(|error| panic!("{head}: {error:#}"));
         let own = Manifest::parse(&text(head, "model.toml")).expect("a manifest");

@@ -42,6 +42,7 @@ mod portability;
 mod proxies;
 mod quotas;
 mod readme;
+mod resize;
 mod roboflow;
 mod runtime_config;
 mod several_models;

@@ -96,6 +96,48 @@ fn check_says_what_is_wrong_with_a_model() {
 }
 
 #[test]
+fn inspect_names_each_operator_that_the_engine_lacks_and_says_what_to_do() {
+    let network = std::fs::read(head("yolov8").join("model.onnx")).expect("a network");
+    let folder = changed("yolov8", "", "");
+    let path = folder.path().join("model.onnx");
+    let inspect = || run(&["model", "inspect", text(&path)]);
+    assert!(!stderr(&inspect()).contains("missing"), "{}", stderr(&inspect()));
+
+    // Names of the same length, so that the file's lengths stay right.
+    let network = replaced(&network, "Sigmoid", "Sigmold");
+    std::fs::write(&path, replaced(&network, "Transpose", "Transpoze")).expect("a network");
+    let inspected = inspect();
+    assert!(inspected.status.success(), "{}", stderr(&inspected));
+    let said = stderr(&inspected);
+    for words in
+        ["missing Sigmold, Transpoze: ", "opset", "--nn-engine onnxruntime", "docs/models.md"]
+    {
+        assert!(said.contains(words), "{said} lacks {words}");
+    }
+    assert!(stdout(&inspected).contains("head = \"yolov8\""), "{}", stdout(&inspected));
+
+    // The engine in the component is the same, and names the first that it meets.
+    component();
+    let refused = run(&["model", "check", text(folder.path()), PICTURE]);
+    assert_eq!(refused.status.code(), Some(1));
+    let names_one = ["Sigmold", "Transpoze"].iter().any(|name| stderr(&refused).contains(name));
+    assert!(names_one, "{}", stderr(&refused));
+}
+
+/// Bytes with each occurrence of a text replaced.
+fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = bytes.to_vec();
+    let places: Vec<usize> =
+        (0..bytes.len()).filter(|start| bytes[*start..].starts_with(from.as_bytes())).collect();
+    assert!(!places.is_empty(), "there is no {from}");
+    for start in places {
+        bytes[start..start + from.len()].copy_from_slice(to.as_bytes());
+    }
+    bytes
+}
+
+#[test]
 fn a_model_that_is_added_is_served_beside_the_first_and_baked_again_by_build() {
     let folder = application();
     let app = folder.path().join("app");

@@ -60,6 +60,69 @@ fn three_lines_of_the_manifest_turn_the_page_off() {
 }
 
 #[test]
+fn one_variable_turns_the_page_off_and_nothing_else() {
+    let server = Server::start(&["--variable", "page=off"]);
+    for method in ["GET", "HEAD"] {
+        assert_eq!(client::send(method, &server.url("/"), &[], b"").status, 404, "{method}");
+    }
+    assert_eq!(client::get(&server.url("/")).error_code(), "no_route");
+    assert_eq!(client::get(&server.url("/labels")).status, 200);
+    let cat = pictures::bytes("skimage_chelsea.png");
+    // Hugging Face's clients post to the page's path.
+    for path in ["/", "/detect"] {
+        assert_eq!(client::post_picture(&server.url(path), &cat).status, 200, "{path}");
+    }
+    let refused = spotter_tests::run(&["up", "--variable", "page=no"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = spotter_tests::stderr(&refused);
+    assert!(said.contains("\"no\"") && said.contains("`on` or `off`"), "{said}");
+}
+
+#[test]
+fn the_origins_that_a_variable_names_and_no_others_may_read_replies() {
+    let origins = "cross_origin=https://a.example, http://b.example:8080";
+    let server = Server::start(&["--variable", origins, "--variable", "page=off"]);
+    let cat = pictures::bytes("skimage_chelsea.png");
+    let ask = |method: &str, path: &str, origin: &str, body: &[u8]| {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "content-type"),
+        ];
+        client::send(method, &server.url(path), &headers, body)
+    };
+    for origin in ["https://a.example", "http://b.example:8080"] {
+        let preflight = ask("OPTIONS", "/detect", origin, b"");
+        assert_eq!((preflight.status, preflight.body.len()), (204, 0));
+        assert_eq!(preflight.header("access-control-allow-methods"), "POST");
+        assert_eq!(preflight.header("access-control-allow-headers"), "content-type");
+        // The component's errors and the host's can be read too.
+        let replies = [
+            ask("POST", "/detect", origin, &cat),
+            ask("POST", "/detect", origin, b"no picture"),
+            ask("GET", "/", origin, b""),
+        ];
+        assert_eq!(replies.each_ref().map(|reply| reply.status), [200, 422, 404]);
+        for reply in replies.iter().chain([&preflight]) {
+            assert_eq!(reply.header("access-control-allow-origin"), origin);
+            let is_vary = |(name, value): &(String, String)| name == "vary" && value == "origin";
+            assert!(reply.headers.iter().any(is_vary), "{:?}", reply.headers);
+        }
+    }
+    for origin in ["https://c.example", "http://a.example", "https://a.example:444", "null"] {
+        assert_eq!(ask("OPTIONS", "/detect", origin, b"").status, 405, "{origin}");
+        let reply = ask("POST", "/detect", origin, &cat);
+        assert_eq!((reply.status, reply.header("vary")), (200, "origin"), "{origin}");
+        let allows = |(name, _): &(String, String)| name.starts_with("access-control-");
+        assert!(!reply.headers.iter().any(allows), "{origin}: {:?}", reply.headers);
+    }
+    let server = Server::start(&["--variable", "cross_origin=*"]);
+    let headers = [("origin", "https://c.example")];
+    let reply = client::send("GET", &server.url("/labels"), &headers, b"");
+    assert_eq!(reply.header("access-control-allow-origin"), "*");
+}
+
+#[test]
 fn browsers_of_other_origins_may_read_nothing() {
     let origin = ("origin", "https://example.com");
     let preflight = [origin, ("access-control-request-method", "POST")];

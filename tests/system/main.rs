@@ -21,6 +21,7 @@ mod make_node;
 mod manifests;
 mod node_install;
 mod openapi;
+mod origins;
 mod page;
 mod pod_configuration;
 mod pod_memory;

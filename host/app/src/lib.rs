@@ -1,6 +1,7 @@
 //! An application: a manifest after validation.
 
 pub mod allowed_hosts;
+pub mod browsers;
 pub mod check;
 pub mod cidr;
 pub mod dependencies;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 
 use allowed_hosts::AllowedHosts;
+use browsers::Browsers;
 use dependencies::Dependency;
 use files::FileEntry;
 use manifest::{Interruption, Manifest};
@@ -87,6 +89,7 @@ pub struct Component {
     pub files: Vec<FileEntry>,
     pub exclude_files: Vec<String>,
     pub interruption: Interruption,
+    pub browsers: Browsers,
     /// How many of its instances may exist at once, if it has a limit of its own.
     pub max_instances: Option<usize>,
     pub build: Option<Build>,
@@ -306,6 +309,7 @@ impl Component {
             tool.module.is_some() || tool.model.is_none(),
             "`tool.spotter.model` needs a `module` to bake the model into"
         );
+        let browsers = Browsers::resolve(&tool, values, choices.variables.missing)?;
         let models = models::resolve(&raw.ai_models, &choices.models, &tool, root);
         let bake = tool.module.map(|module| Bake {
             module: root.join(module),
@@ -340,6 +344,7 @@ impl Component {
             files: raw.files,
             exclude_files: raw.exclude_files,
             interruption: tool.interruption,
+            browsers,
             max_instances: tool.max_instances.map(NonZeroUsize::get),
             build,
             bake,

@@ -146,6 +146,10 @@ pub struct SpotterTool {
     pub module: Option<PathBuf>,
     #[serde(default)]
     pub interruption: Interruption,
+    /// Whether `GET` of its root is served, `on` or `off`; a template.
+    pub page: Option<String>,
+    /// The other origins whose pages may read its replies; a template.
+    pub cross_origin: Option<String>,
     /// How many of its instances may exist at once.
     pub max_instances: Option<NonZeroUsize>,
     /// The folder of the model to bake in: `model.toml`, `model.onnx`, `labels.txt`. Without a model, the module

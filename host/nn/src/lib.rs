@@ -8,6 +8,7 @@ pub mod heap;
 mod metrics;
 #[cfg(feature = "onnxruntime")]
 mod onnxruntime;
+pub mod operators;
 mod tensor;
 mod tract;
 

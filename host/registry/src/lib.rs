@@ -8,6 +8,7 @@ pub mod locked;
 pub mod manifest;
 pub mod pack;
 pub mod platform;
+mod settings;
 pub mod standalone;
 pub mod unpack;
 

@@ -8,6 +8,7 @@ use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::settings;
 use spotter_app::manifest::Manifest;
 use spotter_app::triggers::{HttpTrigger, Route};
 
@@ -126,6 +127,7 @@ impl LockedApp {
             if !models.is_empty() {
                 metadata.insert(MODELS_KEY.into(), serde_json::to_value(models)?);
             }
+            metadata.extend(settings::locked(component.tool.spotter.unwrap_or_default()));
             Ok(LockedComponent {
                 id,
                 metadata,
@@ -223,8 +225,12 @@ impl LockedComponent {
             .into_keys()
             .map(|name| (name.clone(), model_folder(&self.id, &name).into()))
             .collect();
+        let mut tool = settings::of(&self.metadata);
         if !models.is_empty() {
-            component["tool"] = json!({"spotter": {"models": models}});
+            tool.insert("models".to_owned(), models.into());
+        }
+        if !tool.is_empty() {
+            component["tool"] = json!({"spotter": tool});
         }
         Ok(component)
     }
@@ -331,7 +337,8 @@ mod tests {
                     [[trigger.http]]\nroute = \"/\"\ncomponent = \"a\"\n\
                     executor = { type = \"wagi\", argv = \"a b\" }\n\
                     [component.a]\nsource = \"a.wasm\"\nkey_value_stores = [\"default\"]\n\
-                    sqlite_databases = [\"default\"]\n";
+                    sqlite_databases = [\"default\"]\n\
+                    [component.a.tool.spotter]\npage = \"{{ page }}\"\ncross_origin = \"*\"\n";
         let content = super::ComponentContent {
             source: super::Content::default(),
             files: Vec::new(),
@@ -343,6 +350,9 @@ mod tests {
         let manifest = Manifest::parse(&text).unwrap();
         assert_eq!(manifest.component["a"].sqlite_databases, ["default"]);
         assert_eq!(manifest.component["a"].key_value_stores, ["default"]);
+        let tool = manifest.component["a"].tool.spotter.as_ref().unwrap();
+        assert_eq!(tool.page.as_deref(), Some("{{ page }}"));
+        assert_eq!(tool.cross_origin.as_deref(), Some("*"));
         let executor = manifest.trigger.http[0].executor.as_ref().unwrap();
         assert_eq!((executor.kind.as_str(), executor.argv.as_deref()), ("wagi", Some("a b")));
     }

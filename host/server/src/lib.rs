@@ -9,6 +9,7 @@ pub mod blocks;
 pub mod body_limits;
 mod connection;
 pub mod connection_timeouts;
+mod cross_origin;
 pub mod deadline;
 mod descriptors;
 mod dual_stack;
@@ -45,7 +46,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use prometheus_client::collector::Collector;
 use serde_json::{Value, json};
 use wasmtime_wasi_http::WasiBody;
@@ -53,11 +54,13 @@ use wasmtime_wasi_http::WasiBody;
 use address::Address;
 use admission::Admission;
 use body_limits::{ExceededLimit, LimitedBody};
+use cross_origin::Sharing;
 use fault::Fault;
 use guest::{Call, Guests};
 use metrics::Metrics;
 use observe::Observation;
 use spotter_app::App;
+use spotter_app::browsers::Page;
 use spotter_app::routes::{Match, Target};
 use spotter_config::Limits;
 use spotter_runtime::Runtime;
@@ -212,11 +215,19 @@ impl Server {
     ) -> Response<WasiBody> {
         let span = self.traces.as_ref().map(|traces| traces.begin(&mut request));
         let mut observation = Observation::begin(&self.metrics, &mut request, connection, span);
-        let result = self.dispatch(request, connection, origin, &mut observation).await;
-        let response = result.unwrap_or_else(|fault| {
+        let sharing = match origin {
+            Origin::Client => Sharing::of(&self.app, &request),
+            Origin::Guest { .. } => None,
+        };
+        let result =
+            self.dispatch(request, connection, origin, sharing.as_ref(), &mut observation).await;
+        let mut response = result.unwrap_or_else(|fault| {
             self.metrics.count_rejected(fault.code());
             fault.into_response()
         });
+        if let Some(sharing) = sharing {
+            sharing.add(response.headers_mut());
+        }
         observation.wrap_response(response)
     }
 
@@ -225,6 +236,7 @@ impl Server {
         mut request: Request<WasiBody>,
         connection: ConnectionInfo,
         origin: Origin,
+        sharing: Option<&Sharing>,
         observation: &mut Observation,
     ) -> Result<Response<WasiBody>, Fault> {
         let path = request.uri().path().to_owned();
@@ -254,9 +266,23 @@ impl Server {
         match target {
             Target::Static(reply) => Ok(fault::fixed(reply)),
             Target::Component(id) => {
+                self.check_page(id, request.method(), &found)?;
+                if let Some(reply) = sharing.and_then(|sharing| sharing.preflight(&request)) {
+                    return Ok(reply);
+                }
                 self.call_component(id, request, &found, connection, hops).await
             }
         }
+    }
+
+    /// Refuses a request for a component's page, if it is turned off.
+    fn check_page(&self, id: &str, method: &Method, found: &Match<'_>) -> Result<(), Fault> {
+        let page = self.app.components.get(id).map(|component| component.browsers.page);
+        let asks_for_page = found.path_info == "/" && [Method::GET, Method::HEAD].contains(method);
+        if page == Some(Page::Off) && asks_for_page {
+            return Err(Fault::NoRoute { path: found.path_info.clone() });
+        }
+        Ok(())
     }
 
     async fn call_component(

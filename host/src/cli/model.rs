@@ -12,6 +12,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use crate::onnx::{Network, guess};
+use spotter_nn::operators;
 use spotter_progress::{print, say};
 
 /// Prepare a model, and manage those of an application
@@ -36,6 +37,11 @@ struct Inspect {
     /// The network
     network: PathBuf,
 }
+
+/// What follows the names of operators that the built-in engine lacks.
+const WITHOUT_OPERATORS: &str = ": the built-in engine lacks these operators, so the network cannot be baked
+        Export it with a lower opset; or cut it, if they only suppress overlapping boxes; or let ONNX Runtime run it
+        (`--profile accelerated --nn-engine onnxruntime=PATH`). See \"If an operator is missing\" in docs/models.md";
 
 impl Model {
     pub(super) fn run(self) -> anyhow::Result<()> {
@@ -63,6 +69,10 @@ impl Inspect {
         }
         let operators = network.operators.iter().map(|(name, count)| format!("{name} {count}"));
         say(&format!("uses    {}", operators.collect::<Vec<_>>().join(", ")));
+        let missing = operators::missing(network.operators.keys().map(String::as_str));
+        if !missing.is_empty() {
+            say(&format!("missing {}{WITHOUT_OPERATORS}", missing.join(", ")));
+        }
         let guess = guess::head(&network).with_context(|| {
             format!("the outputs of {path} match no head that `spotter` knows; docs/models.md lists the heads")
         })?;

@@ -66,6 +66,14 @@ name = "{name}"
 version = "0.1.0"
 description = "Object detection: a picture in, labelled boxes out"
 
+# Whether `GET /` serves the page: on or off.
+[variables.page]
+default = "on"
+
+# The origins whose pages may read replies, such as https://example.com, or * for all.
+[variables.cross_origin]
+default = ""
+
 [[trigger.http]]
 route = "/..."
 component = "detector"
@@ -77,6 +85,8 @@ allowed_outbound_hosts = []
 # Spin ignores this table. The detector is trusted, so its code has no checks for its limit on processor time.
 [component.detector.tool.spotter]
 interruption = "watchdog"
+page = "{{{{ page }}}}"
+cross_origin = "{{{{ cross_origin }}}}"
 "#
     )
 }

@@ -15,7 +15,7 @@ pub struct Network {
     /// Without those that are constants.
     pub inputs: Vec<Value>,
     pub outputs: Vec<Value>,
-    /// How often each operator is used.
+    /// How often each operator is used, in the bodies of loops and branches too.
     pub operators: BTreeMap<String, usize>,
     /// What the exporter says of the model.
     pub metadata: BTreeMap<String, String>,
@@ -54,16 +54,30 @@ impl Network {
         let constants: BTreeSet<&str> =
             graph.initializer.iter().map(|constant| constant.name.as_str()).collect();
         let is_input = |value: &&ValueInfo| !constants.contains(value.name.as_str());
-        let mut operators: BTreeMap<String, usize> = BTreeMap::new();
-        for node in &graph.node {
-            *operators.entry(node.op_type.clone()).or_default() += 1;
-        }
+        let mut operators = BTreeMap::new();
+        graph.count(&mut operators);
         Ok(Self {
             inputs: graph.input.iter().filter(is_input).map(Value::of).collect(),
             outputs: graph.output.iter().map(Value::of).collect(),
             operators,
             metadata: model.metadata.into_iter().map(|entry| (entry.key, entry.value)).collect(),
         })
+    }
+}
+
+impl Graph {
+    /// Adds the operators of the graph and of all graphs in it. Their depth is limited by the decoder.
+    fn count(&self, operators: &mut BTreeMap<String, usize>) {
+        for node in &self.node {
+            *operators.entry(node.op_type.clone()).or_default() += 1;
+            for attribute in &node.attribute {
+                attribute
+                    .graph
+                    .iter()
+                    .chain(&attribute.graphs)
+                    .for_each(|body| body.count(operators));
+            }
+        }
     }
 }
 
@@ -142,6 +156,17 @@ struct Graph {
 struct Node {
     #[prost(string, tag = "4")]
     op_type: String,
+    #[prost(message, repeated, tag = "5")]
+    attribute: Vec<Attribute>,
+}
+
+/// An attribute that holds graphs, such as the branches of an `If`.
+#[derive(Clone, PartialEq, Message)]
+struct Attribute {
+    #[prost(message, optional, tag = "6")]
+    graph: Option<Graph>,
+    #[prost(message, repeated, tag = "11")]
+    graphs: Vec<Graph>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -187,5 +212,35 @@ struct Axis {
 impl Axis {
     fn fixed(&self) -> Option<u64> {
         self.length.and_then(|length| u64::try_from(length).ok()).filter(|length| *length > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::{Attribute, Graph, Model, Network, Node, ValueInfo};
+
+    fn graph(nodes: Vec<Node>) -> Graph {
+        let output = vec![ValueInfo { name: "output".to_owned(), value_type: None }];
+        Graph { node: nodes, output, ..Graph::default() }
+    }
+
+    fn node(op_type: &str, bodies: Vec<Graph>) -> Node {
+        let attribute =
+            bodies.into_iter().map(|graph| Attribute { graph: Some(graph), graphs: vec![] });
+        Node { op_type: op_type.to_owned(), attribute: attribute.collect() }
+    }
+
+    #[test]
+    fn operators_in_the_bodies_of_loops_and_branches_are_counted() {
+        let branch =
+            graph(vec![node("Add", vec![]), node("Loop", vec![graph(vec![node("Exp", vec![])])])]);
+        let outer = graph(vec![node("Add", vec![]), node("If", vec![branch])]);
+        let bytes = Model { graph: Some(outer), metadata: vec![] }.encode_to_vec();
+        let network = Network::read(&bytes).unwrap();
+        let counted: Vec<(&str, usize)> =
+            network.operators.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        assert_eq!(counted, [("Add", 2), ("Exp", 1), ("If", 1), ("Loop", 1)]);
     }
 }

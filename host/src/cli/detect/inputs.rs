@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use globset::GlobBuilder;
+use globset::{GlobBuilder, GlobMatcher};
 use tokio::sync::mpsc::Sender;
 use walkdir::WalkDir;
 
@@ -143,21 +143,40 @@ fn pictures_in(folder: &Path, depth: Depth) -> anyhow::Result<Vec<PathBuf>> {
 fn matching(pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
     let glob = GlobBuilder::new(pattern).literal_separator(true).build();
     let glob = glob.with_context(|| format!("{pattern} is not a valid pattern"))?.compile_matcher();
-    let wild = pattern.find(['*', '?', '[']).unwrap_or(pattern.len());
+    let wild = pattern.find(['*', '?', '[', '{']).unwrap_or(pattern.len());
     let folder = pattern[..wild].rfind('/').map_or("", |slash| &pattern[..=slash]);
     let start = if folder.is_empty() { "." } else { folder };
     // Only `**` matches at any depth.
     let wild = &pattern[folder.len()..];
     let levels = if wild.contains("**") { usize::MAX } else { wild.split('/').count() };
+    let folders = folder_patterns(pattern, folder.len());
+    let named = |path: &Path| {
+        if folder.is_empty() { path.strip_prefix(".").unwrap_or(path) } else { path }.to_owned()
+    };
+    let walk = WalkDir::new(start).max_depth(levels).sort_by_file_name().into_iter();
+    let walk = walk.filter_entry(|entry| {
+        let level = entry.depth().checked_sub(1).filter(|_| entry.file_type().is_dir());
+        let folder = level.and_then(|level| folders.get(level));
+        folder.is_none_or(|folder| folder.is_match(named(entry.path())))
+    });
     let mut found = Vec::new();
-    for entry in WalkDir::new(start).max_depth(levels).sort_by_file_name() {
-        let path = entry.with_context(|| format!("cannot read {start}"))?.into_path();
-        let path = if folder.is_empty() { path.strip_prefix(".").unwrap_or(&path) } else { &path };
-        if glob.is_match(path) && path.is_file() {
-            found.push(path.to_owned());
+    for entry in walk {
+        let path = named(entry.with_context(|| format!("cannot read {start}"))?.path());
+        if glob.is_match(&path) && path.is_file() {
+            found.push(path);
         }
     }
     Ok(found)
+}
+
+/// What the folders at each level must match to be read, up to a `**`. The first `fixed` bytes have no wildcard.
+fn folder_patterns(pattern: &str, fixed: usize) -> Vec<GlobMatcher> {
+    let ends = pattern.match_indices('/').map(|(end, _)| end).filter(|end| *end > fixed);
+    let folders = ends.map(|end| &pattern[..end]).take_while(|folder| !folder.contains("**"));
+    // Alternatives such as `{a/b,c}` are no folders of their own, and cannot be compiled.
+    let globs =
+        folders.map_while(|folder| GlobBuilder::new(folder).literal_separator(true).build().ok());
+    globs.map(|glob| glob.compile_matcher()).collect()
 }
 
 /// Sends each picture, in order. Standard input can be one picture in any format, or a stream of JPEGs.
@@ -240,6 +259,11 @@ mod tests {
         assert_eq!(names(&path, Depth::Recursive), ["a.png", "b.JPG", "deep/c.webp"]);
         assert_eq!(names(&format!("{path}/*.png"), Depth::Folder), ["a.png"]);
         assert_eq!(names(&format!("{path}/**/*.webp"), Depth::Folder), ["deep/c.webp"]);
+        assert_eq!(names(&format!("{path}/d*/?.webp"), Depth::Folder), ["deep/c.webp"]);
+        assert_eq!(
+            names(&format!("{path}/{{deep/c,a}}.*"), Depth::Folder),
+            ["a.png", "deep/c.webp"]
+        );
         for (argument, words) in [("*.heic", "no file matches"), ("deep/../empty", "no picture")] {
             std::fs::create_dir_all(root.join("empty")).unwrap();
             let error = expand(&[format!("{path}/{argument}")], Depth::Folder).unwrap_err();

@@ -14,6 +14,8 @@ pub(super) struct Addition {
     /// The component's file, relative to the manifest.
     pub(super) source: PathBuf,
     name: String,
+    /// What browsers get of another component of the application: keys of `tool.spotter`.
+    browsers: Vec<(&'static str, String)>,
 }
 
 impl Addition {
@@ -36,7 +38,7 @@ impl Addition {
             "there is a [component.{id}] already; choose another --name"
         );
         let source = PathBuf::from(format!("models/{id}.wasm"));
-        Ok(Self { id, source, name: name.to_owned() })
+        Ok(Self { id, source, name: name.to_owned(), browsers: browsers(manifest) })
     }
 
     /// The manifest's text with the component, which is baked from `module`, and its routes.
@@ -91,6 +93,9 @@ impl Addition {
         tool["model"] = value(format!("models/{}", self.id));
         // As `spotter new` has it: the detector is trusted.
         tool["interruption"] = value("watchdog");
+        for (key, template) in &self.browsers {
+            tool[*key] = value(template.as_str());
+        }
         let mut tools = implicit();
         tools["spotter"] = Item::Table(tool);
         let mut component = Table::new();
@@ -105,6 +110,17 @@ impl Addition {
 pub(super) fn module(manifest: &Manifest) -> Option<PathBuf> {
     let tools = manifest.component.values().filter_map(|component| component.tool.spotter.as_ref());
     tools.filter(|tool| tool.model.is_some()).find_map(|tool| tool.module.clone())
+}
+
+/// The settings for browsers of the first component that has any.
+fn browsers(manifest: &Manifest) -> Vec<(&'static str, String)> {
+    let tools = manifest.component.values().filter_map(|component| component.tool.spotter.as_ref());
+    let settings = tools.map(|tool| [("page", &tool.page), ("cross_origin", &tool.cross_origin)]);
+    let given = settings.map(|settings| {
+        let given = settings.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)));
+        given.collect::<Vec<_>>()
+    });
+    given.into_iter().find(|given| !given.is_empty()).unwrap_or_default()
 }
 
 /// A table whose header is not written.
@@ -122,7 +138,8 @@ mod tests {
     use spotter_app::manifest::Manifest;
 
     const TEXT: &str = "spin_manifest_version = 2\n\n[application]\nname = \"a\"\n\n# All paths.\n[[trigger.http]]\n\
-                        route = \"/...\"\ncomponent = \"detector\"\n\n[component.detector]\nsource = \"d.wasm\" # Baked.\n";
+                        route = \"/...\"\ncomponent = \"detector\"\n\n[component.detector]\nsource = \"d.wasm\" # Baked.\n\
+                        [component.detector.tool.spotter]\npage = \"{{ page }}\"\n";
 
     #[test]
     fn a_component_is_added_and_the_rest_stays() {
@@ -136,6 +153,8 @@ mod tests {
         let manifest = Manifest::parse(&edited).unwrap();
         assert_eq!(manifest.trigger.http.len(), 6);
         assert_eq!(module(&manifest).as_deref(), Some(Path::new("m.wasm")));
+        let tool = manifest.component["yolo-v8"].tool.spotter.as_ref().unwrap();
+        assert_eq!((tool.page.as_deref(), &tool.cross_origin), (Some("{{ page }}"), &None));
         assert!(Addition::new("yolo_v8", &manifest).is_err(), "twice");
         assert!(edited.contains("[component.yolo-v8]\n"), "{edited}");
         for name in ["", "../x", "a b", "8"] {
