@@ -152,8 +152,8 @@ mod tests {
         let rows = [
             row("JPEG, baseline", jpeg(false, HALVED), Rgb8),
             row("JPEG, progressive, grey", jpeg(true, &[(1, 1)]), L8),
-            row("JPEG, progressive, colours halved both ways", jpeg(true, HALVED), Rgb8),
-            row("JPEG, progressive, colours not halved", jpeg(true, &[(1, 1); 3]), Rgb8),
+            row("JPEG, progressive, 4:2:0 chroma subsampling", jpeg(true, HALVED), Rgb8),
+            row("JPEG, progressive, 4:4:4 (no chroma subsampling)", jpeg(true, &[(1, 1); 3]), Rgb8),
             row("JPEG, progressive, CMYK", jpeg(true, &[(1, 1); 4]), Rgb8),
             row("PNG, 8-bit RGB, palette, or grey", FormatDetails::Png, Rgb8),
             row(
