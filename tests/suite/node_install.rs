@@ -286,7 +286,7 @@ fn a_run_that_broke_off_is_taken_back_by_the_next_one() {
     fs::remove_file(node.path("kills-installer")).expect("a file");
     // Without its restart, the next one would find nothing to do, and containerd would not know the runtime.
     let said = node.sure("install", &containerd.arguments());
-    assert!(said.contains("an earlier run broke off"), "{said}");
+    assert!(said.contains("an earlier run was interrupted"), "{said}");
     assert!(containerd.runs_with().contains("runtimes.spotter]"));
     node.sure("uninstall", &containerd.arguments());
     assert_eq!(node.read(CONFIG), DEBIAN_1_6);

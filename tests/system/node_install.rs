@@ -1,4 +1,4 @@
-//! `spotter node install` beside a real containerd: installation, upgrade, what is rolled back, and what is left.
+//! `spotter node install` against a real containerd: installation, upgrade, what is rolled back, and what is left.
 
 use std::fs;
 use std::path::PathBuf;

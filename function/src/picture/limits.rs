@@ -88,7 +88,7 @@ impl Header {
             FormatDetails::WebP(frames) if frames.has_lossless => pixels,
             // The planes of luma and of halved chroma.
             FormatDetails::WebP(_) => 2 * pixels,
-            // The frame's indices; a frame that is not as large as the canvas is decoded beside it.
+            // The frame's indices; a frame that is smaller than the canvas is decoded into a buffer of its own.
             FormatDetails::Gif { frame } if *frame == self.size => pixels,
             FormatDetails::Gif { frame } => 5 * pixels_of(*frame),
             FormatDetails::Png | FormatDetails::Bmp => 0,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
-use super::manifest::{ComponentManifest, Source};
+use super::component_manifest::{ComponentManifest, Source};
 
 /// A component that provides imports of another.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::manifest::ComponentManifest;
+use super::component_manifest::ComponentManifest;
 
 /// All triggers of an application.
 #[derive(Debug, Default)]

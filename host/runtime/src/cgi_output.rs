@@ -1,4 +1,4 @@
-//! The standard output of a CGI program: a header, from which the reply is made, and the reply's body.
+//! The standard output of a CGI program: a header, which becomes the reply's status and headers, and the reply's body.
 
 use std::future::poll_fn;
 use std::io;
@@ -24,7 +24,7 @@ use super::handler::ReplySender;
 const MAX_HEADER_BYTES: usize = 64 << 10;
 /// The most that the program may write at once, in bytes, and how many such chunks of the body may wait.
 const MAX_CHUNK_BYTES: usize = 64 << 10;
-const MAX_CHUNKS: usize = 2;
+const MAX_CHUNKS_IN_FLIGHT: usize = 2;
 
 /// The standard output of one program.
 #[derive(Clone)]
@@ -111,7 +111,7 @@ impl Progress {
                 return self.fail(reason);
             }
         };
-        let (sender, receiver) = mpsc::channel(MAX_CHUNKS);
+        let (sender, receiver) = mpsc::channel(MAX_CHUNKS_IN_FLIGHT);
         let beginning = Bytes::copy_from_slice(&written[body..]);
         if !beginning.is_empty() {
             let _ = sender.try_send(beginning);
@@ -306,7 +306,7 @@ mod tests {
         output.write("Status: 200\n\n".into()).unwrap();
         let chunks = (0..10)
             .take_while(|_| output.check_write().unwrap() > 0 && output.write("x".into()).is_ok());
-        assert_eq!(chunks.count(), super::MAX_CHUNKS);
+        assert_eq!(chunks.count(), super::MAX_CHUNKS_IN_FLIGHT);
         assert!(output.write("x".into()).is_err());
 
         let (reply, begun) = oneshot::channel();

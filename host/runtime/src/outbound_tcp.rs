@@ -99,12 +99,12 @@ pub(super) async fn permits_socket(
         _ => return false,
     }
     let ip = address.ip().to_canonical();
-    match allowed.permit(TCP, &ip.to_string(), address.port()) {
+    match allowed.permit(TCP_SCHEME, &ip.to_string(), address.port()) {
         Some(Permission::ByName) => return true,
         Some(Permission::ByWildcard) if is_public(ip) => return true,
         _ => {}
     }
-    for name in allowed.names(TCP, address.port()) {
+    for name in allowed.names(TCP_SCHEME, address.port()) {
         let found = timeout(CONNECT_TIMEOUT, lookup_host((name, address.port()))).await;
         if let Ok(Ok(mut addresses)) = found
             && addresses.any(|found| found.ip().to_canonical() == ip)
@@ -116,4 +116,4 @@ pub(super) async fn permits_socket(
 }
 
 /// The scheme of sockets in `allowed_outbound_hosts`.
-pub(super) const TCP: &str = "tcp";
+pub(super) const TCP_SCHEME: &str = "tcp";

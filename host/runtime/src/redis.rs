@@ -82,13 +82,13 @@ impl HasData for Redis {
     type Data<'a> = RedisView<'a>;
 }
 
-/// Adds the interfaces to the linker. `of` finds what they need in an instance's state.
+/// Adds the interfaces to the linker. `host_getter` finds what they need in an instance's state.
 pub(super) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
-    of: fn(&mut T) -> RedisView<'_>,
+    host_getter: fn(&mut T) -> RedisView<'_>,
 ) -> anyhow::Result<()> {
-    v2_redis::add_to_linker::<T, Redis>(linker, of)?;
-    v3_redis::add_to_linker::<T, Redis>(linker, of)?;
+    v2_redis::add_to_linker::<T, Redis>(linker, host_getter)?;
+    v3_redis::add_to_linker::<T, Redis>(linker, host_getter)?;
     Ok(())
 }
 
@@ -237,7 +237,7 @@ fn opened<T>(
     accessor.with(|mut view| Ok(view.get().table.get(connection)?.clone()))
 }
 
-/// A function of version 3, beside which the instance goes on.
+/// A function of version 3. The instance goes on while it runs.
 macro_rules! v3_command {
     ($name:ident($($argument:ident: $type:ty),*) -> $result:ty, $command:expr) => {
         async fn $name(

@@ -24,7 +24,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest reply, in bytes.
 const MAX_REPLY_BYTES: usize = 8 << 20;
 /// The scheme of servers in `allowed_outbound_hosts`.
-const SCHEME: &str = "redis";
+const REDIS_SCHEME: &str = "redis";
 
 /// Why a connection cannot be opened, or a command fails.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl OpenRedis {
         let ConnectionAddr::Tcp(host, port) = server.addr() else {
             return Err(Failure::InvalidAddress);
         };
-        let connected = outbound.connect(SCHEME, host, *port).await?;
+        let connected = outbound.connect(REDIS_SCHEME, host, *port).await?;
         let remaining = Arc::new(AtomicUsize::new(MAX_REPLY_BYTES));
         let stream = Limited { stream: connected.stream, remaining: Arc::clone(&remaining) };
         let settings = server.redis_settings().clone();

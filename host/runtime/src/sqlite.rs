@@ -85,13 +85,13 @@ impl HasData for Sqlite {
     type Data<'a> = SqliteView<'a>;
 }
 
-/// Adds the interfaces to the linker. `of` finds what they need in an instance's state.
+/// Adds the interfaces to the linker. `host_getter` finds what they need in an instance's state.
 pub(super) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
-    of: fn(&mut T) -> SqliteView<'_>,
+    host_getter: fn(&mut T) -> SqliteView<'_>,
 ) -> anyhow::Result<()> {
-    v2_sqlite::add_to_linker::<T, Sqlite>(linker, of)?;
-    v3_sqlite::add_to_linker::<T, Sqlite>(linker, of)?;
+    v2_sqlite::add_to_linker::<T, Sqlite>(linker, host_getter)?;
+    v3_sqlite::add_to_linker::<T, Sqlite>(linker, host_getter)?;
     Ok(())
 }
 
@@ -240,7 +240,7 @@ impl v3_sqlite::HostConnection for SqliteView<'_> {
     }
 }
 
-/// The result of a function that has no error of its own.
+/// The result of a function whose interface declares no error.
 fn number<N>(result: Result<N, Failure>) -> wasmtime::Result<N> {
     result.map_err(|failure| wasmtime::format_err!("{failure:?}"))
 }

@@ -159,7 +159,7 @@ impl SqliteGrant {
     }
 
     /// The same for a new instance, which has no connections yet.
-    pub(super) fn of_instance(&self) -> Self {
+    pub(super) fn for_instance(&self) -> Self {
         Self::new(self.databases.clone(), &self.labels)
     }
 

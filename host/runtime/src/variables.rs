@@ -102,18 +102,18 @@ enum Missing {
     Undefined(String),
 }
 
-/// Adds the interfaces to the linker. `of` finds the variables in an instance's state.
+/// Adds the interfaces to the linker. `host_getter` finds the variables in an instance's state.
 ///
 /// # Errors
 /// If the linker already has them.
 pub(super) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
-    of: fn(&mut T) -> &mut Variables,
+    host_getter: fn(&mut T) -> &mut Variables,
 ) -> anyhow::Result<()> {
-    variables::add_to_linker::<T, HasSelf<Variables>>(linker, of)?;
-    variables_3::add_to_linker::<T, HasSelf<Variables>>(linker, of)?;
-    store::add_to_linker::<T, HasSelf<Variables>>(linker, of)?;
-    draft_store::add_to_linker::<T, HasSelf<Variables>>(linker, of)?;
+    variables::add_to_linker::<T, HasSelf<Variables>>(linker, host_getter)?;
+    variables_3::add_to_linker::<T, HasSelf<Variables>>(linker, host_getter)?;
+    store::add_to_linker::<T, HasSelf<Variables>>(linker, host_getter)?;
+    draft_store::add_to_linker::<T, HasSelf<Variables>>(linker, host_getter)?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::fault::Fault;
-use super::observed_body::PolledFrame;
+use super::inspected_body::PolledFrame;
 use spotter_config::Limits;
 
 /// Set by a body that exceeded a limit, read by the code that replies to the request.

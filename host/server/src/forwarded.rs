@@ -6,10 +6,11 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
 
 use super::address::Address;
+use super::connection_info::{ConnectionInfo, Scheme};
+use super::host_header;
 use super::proxies::{ForwardedHeaders, Proxies};
-use super::{ConnectionInfo, Scheme, host_header};
 
-const X_FORWARDED: &str = "x-forwarded-";
+const X_FORWARDED_PREFIX: &str = "x-forwarded-";
 
 /// What a proxy says of a request that it passes on.
 #[derive(Default)]
@@ -21,7 +22,7 @@ struct Hop {
 
 /// Returns the client's connection, and puts the host that it asked for into `Host`. Headers that nobody vouches for
 /// are removed, so that a guest may believe those that it sees. Without trusted proxies, nothing is changed.
-pub fn settle<B>(
+pub fn resolve_client<B>(
     request: &mut Request<B>,
     connection: ConnectionInfo,
     proxies: &Proxies,
@@ -29,7 +30,8 @@ pub fn settle<B>(
     if proxies.is_empty() {
         return connection;
     }
-    let is_x = |name: &HeaderName| name.as_str().starts_with(X_FORWARDED) || name == "x-real-ip";
+    let is_x =
+        |name: &HeaderName| name.as_str().starts_with(X_FORWARDED_PREFIX) || name == "x-real-ip";
     let is_forwarded = |name: &HeaderName| *name == header::FORWARDED;
     let headers = request.headers_mut();
     if !proxies.trust(connection.client) {
@@ -96,9 +98,9 @@ fn by_forwarded(headers: &HeaderMap, proxies: &Proxies) -> Hop {
     }
 }
 
-/// The place of the client among the nodes that a request has passed: from the right, the first that is no trusted
-/// proxy. Nodes further left are as the client sent them. Before a node that is no address, the client is the last
-/// that is known.
+/// The index of the client among the nodes that a request has passed: from the right, the first that is not a trusted
+/// proxy. Nodes further left are as the client sent them. Beyond a node that is not an address, nothing is known, so the
+/// client is then the address to the right of it.
 fn client(nodes: &[Option<Address>], proxies: &Proxies) -> Option<usize> {
     let mut found = None;
     for (index, node) in nodes.iter().enumerate().rev() {
@@ -165,7 +167,7 @@ fn scheme(text: &str) -> Option<Scheme> {
 /// Replaces the host that the request is for. One that is none is refused later, as a client's own is.
 fn replace_host<B>(request: &mut Request<B>, host: &str) {
     // Not where the request itself is at fault: that is refused later too.
-    if host_header::settle(request).is_err() {
+    if host_header::normalize(request).is_err() {
         return;
     }
     let Ok(value) = HeaderValue::try_from(host) else { return };
@@ -184,10 +186,10 @@ fn replace_host<B>(request: &mut Request<B>, host: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::settle;
+    use super::resolve_client;
     use crate::address::Address;
+    use crate::connection_info::{ConnectionInfo, Scheme};
     use crate::proxies::{ForwardedHeaders, Proxies};
-    use crate::{ConnectionInfo, Scheme};
     use http::{Request, header};
 
     fn proxies(headers: ForwardedHeaders) -> Proxies {
@@ -224,7 +226,7 @@ mod tests {
         ] {
             let headers: Vec<_> = values.iter().map(|value| ("x-forwarded-for", *value)).collect();
             let proxies = proxies(ForwardedHeaders::XForwarded);
-            let found = settle(&mut request(&headers), connection("10.0.0.9:5"), &proxies);
+            let found = resolve_client(&mut request(&headers), connection("10.0.0.9:5"), &proxies);
             assert_eq!(found.client.to_string(), expected, "{values:?}");
         }
         for (value, expected, scheme, host) in [
@@ -252,7 +254,7 @@ mod tests {
         ] {
             let mut request = request(&[("forwarded", value)]);
             let proxies = proxies(ForwardedHeaders::Forwarded);
-            let found = settle(&mut request, connection("10.0.0.9:5"), &proxies);
+            let found = resolve_client(&mut request, connection("10.0.0.9:5"), &proxies);
             assert_eq!(
                 (found.client.to_string().as_str(), found.scheme),
                 (expected, scheme),
@@ -274,7 +276,7 @@ mod tests {
         ];
         let left = |client: &str, proxies: &Proxies| {
             let mut request = request(&all);
-            let found = settle(&mut request, connection(client), proxies);
+            let found = resolve_client(&mut request, connection(client), proxies);
             let names: Vec<_> = request.headers().keys().map(ToString::to_string).collect();
             (found.client.to_string(), found.scheme, names.join(" "))
         };

@@ -15,17 +15,18 @@ use super::fault::Fault;
 use super::metrics::{Metrics, seconds};
 use super::permit::Permit;
 use super::relay::{self, RelayEnd, ReplyMemory};
-use super::seated::Seated;
-use super::watchdog::{Overrun, Watchdog};
-use spotter_app::manifest::Interruption;
+use super::scheduled::ScheduledGuest;
+use super::watchdog::Watchdog;
+use spotter_app::component_manifest::Interruption;
 use spotter_config::Limits;
+use spotter_runtime::cpu_limit::CpuLimitExceeded;
 use spotter_runtime::handler::GuestReply;
 use spotter_runtime::loaded::LoadedComponent;
-use spotter_runtime::state::{CpuLimitExceeded, InstanceState, MAX_RESOURCES};
+use spotter_runtime::state::{InstanceState, MAX_RESOURCES};
 use spotter_runtime::usage::{Metered, Usage};
 
 /// Runs guests, and holds what they share.
-pub struct Guests {
+pub struct InstanceRunner {
     limits: Limits,
     metrics: Arc<Metrics>,
     replies: ReplyMemory,
@@ -35,7 +36,7 @@ pub struct Guests {
 }
 
 /// One guest to run.
-pub struct Call<'a> {
+pub struct Invocation<'a> {
     pub component: &'a Arc<LoadedComponent>,
     pub permit: Permit,
     /// The depth of calls between guests that led to this one.
@@ -45,7 +46,7 @@ pub struct Call<'a> {
 /// The fault that ended a guest early, if any. It is set before the reply's body ends.
 type GuestFailure = Arc<OnceLock<Fault>>;
 
-impl Guests {
+impl InstanceRunner {
     pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
         let replies = ReplyMemory::new(limits);
         let watchdog = Arc::new(Watchdog::new(limits, Arc::clone(&metrics)));
@@ -70,10 +71,10 @@ impl Guests {
     /// If the guest ends without a reply.
     pub async fn run(
         self: &Arc<Self>,
-        call: Call<'_>,
+        invocation: Invocation<'_>,
         request: Request<WasiBody>,
     ) -> Result<Response<WasiBody>, Fault> {
-        let Call { component, permit, hops } = call;
+        let Invocation { component, permit, hops } = invocation;
         let (limits, component) = (self.limits, Arc::clone(component));
         let interruption = component.interruption();
         let usage = Usage::start();
@@ -103,7 +104,7 @@ impl Guests {
         };
         let guest = Metered::new(guest, Arc::clone(&usage));
         let permit = Arc::new(permit);
-        let guest = Seated::new(guest, Arc::clone(&permit), Arc::clone(&usage));
+        let guest = ScheduledGuest::new(guest, Arc::clone(&permit), Arc::clone(&usage));
         let guest = self.until_end(interruption, guest, usage, permit, Arc::clone(&failure));
         let (response_tx, response_rx) = oneshot::channel();
         let deadline = Arc::new(Deadline::new(limits.request_timeout));
@@ -147,7 +148,7 @@ impl Guests {
         usage: Arc<Usage>,
         permit: Arc<Permit>,
         failure: GuestFailure,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Overrun>> + Send>> {
+    ) -> Pin<Box<dyn Future<Output = Result<(), CpuLimitExceeded>> + Send>> {
         match interruption {
             Interruption::Epoch => Box::pin(async move {
                 guest.await;
@@ -197,7 +198,7 @@ impl Guests {
 /// Runs a guest and the relay of its reply to completion. Stops the guest if the client disconnects, and the relay if
 /// the guest is given up.
 async fn run_both(
-    guest: impl Future<Output = Result<(), Overrun>>,
+    guest: impl Future<Output = Result<(), CpuLimitExceeded>>,
     relay: impl Future<Output = RelayEnd>,
 ) -> RelayEnd {
     let (mut guest, mut relay) = (std::pin::pin!(guest), std::pin::pin!(relay));

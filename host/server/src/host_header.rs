@@ -9,7 +9,7 @@ use super::fault::Fault;
 ///
 /// # Errors
 /// If there is more than one `Host`, one that is not a host, or none in HTTP/1.1.
-pub fn settle<B>(request: &mut Request<B>) -> Result<(), Fault> {
+pub fn normalize<B>(request: &mut Request<B>) -> Result<(), Fault> {
     let refused = |reason: &str| Err(Fault::BadRequest { reason: reason.to_owned() });
     match request.headers().get_all(header::HOST).iter().count() {
         0 if request.version() == Version::HTTP_11 => {
@@ -22,14 +22,14 @@ pub fn settle<B>(request: &mut Request<B>) -> Result<(), Fault> {
     if let Some(host) = target.and_then(|host| HeaderValue::try_from(host.as_str()).ok()) {
         request.headers_mut().insert(header::HOST, host);
     }
-    of(request.headers()).map(drop)
+    host(request.headers()).map(drop)
 }
 
 /// The host and port in `Host`; `None` if there is no such header, or it is empty.
 ///
 /// # Errors
 /// If it is not a host.
-pub fn of(headers: &HeaderMap) -> Result<Option<Authority>, Fault> {
+pub fn host(headers: &HeaderMap) -> Result<Option<Authority>, Fault> {
     let host = match headers.get(header::HOST).map(HeaderValue::as_bytes) {
         None | Some([]) => return Ok(None),
         Some(host) => host,
@@ -45,7 +45,7 @@ pub fn of(headers: &HeaderMap) -> Result<Option<Authority>, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use super::settle;
+    use super::normalize;
     use http::{Request, Version, header};
 
     fn request(target: &str, hosts: &[&str], version: Version) -> Request<()> {
@@ -70,12 +70,12 @@ mod tests {
             ("http://user@b/a", &["a"], Version::HTTP_11, None),
         ] {
             let mut request = request(target, hosts, version);
-            let settled = settle(&mut request).is_ok();
-            assert_eq!(settled, expected.is_some(), "{target} {hosts:?}");
+            let is_accepted = normalize(&mut request).is_ok();
+            assert_eq!(is_accepted, expected.is_some(), "{target} {hosts:?}");
             if let Some(expected) = expected {
                 assert_eq!(request.headers()[header::HOST], expected, "{target} {hosts:?}");
             }
         }
-        assert!(settle(&mut request("/a", &[], Version::HTTP_10)).is_ok());
+        assert!(normalize(&mut request("/a", &[], Version::HTTP_10)).is_ok());
     }
 }

@@ -124,13 +124,13 @@ impl Metrics {
         );
         registry.register(
             "guest_failures",
-            "Guests that failed or were stopped",
+            "InstanceRunner that failed or were stopped",
             self.guest_failures.clone(),
         );
         registry.register("instances", "Instances that exist", self.instances.clone());
         registry.register(
             "instances_waiting",
-            "Instances that wait, and have no place at the processor",
+            "Instances that wait without a CPU slot",
             self.waiting.clone(),
         );
         registry.register(
@@ -179,12 +179,12 @@ impl Metrics {
 
     /// Counts an instance as given up until the guard is dropped.
     pub fn track_abandoned(&self) -> GaugeGuard {
-        GaugeGuard::of(&self.abandoned)
+        GaugeGuard::new(&self.abandoned)
     }
 
     /// Counts a connection as open until the guard is dropped.
     pub fn track_connection(&self) -> GaugeGuard {
-        GaugeGuard::of(&self.connections)
+        GaugeGuard::new(&self.connections)
     }
 
     /// Removes the detections header from a reply and counts its detections.
@@ -226,7 +226,7 @@ pub struct GaugeGuard(Gauge);
 
 impl GaugeGuard {
     /// Increments a gauge.
-    pub fn of(gauge: &Gauge) -> Self {
+    pub fn new(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }

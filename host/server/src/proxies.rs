@@ -77,7 +77,7 @@ impl Proxies {
     }
 
     /// Whether a connection from this address begins with a header of the PROXY protocol.
-    pub fn announce(&self, address: Address) -> bool {
+    pub fn expects_proxy_header(&self, address: Address) -> bool {
         self.speak_proxy_protocol && self.trust(address)
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::deadline::Deadline;
-use super::observed_body::PolledFrame;
+use super::inspected_body::PolledFrame;
 use spotter_config::Limits;
 
 /// The memory budget for buffered replies: in all, and for each.
@@ -72,7 +72,7 @@ pub enum BodyPolicy {
 
 impl BodyPolicy {
     /// Applies RFC 9110, section 6.4.1.
-    pub fn of(method: &Method, status: StatusCode) -> Self {
+    pub fn for_reply(method: &Method, status: StatusCode) -> Self {
         let has_none = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if *method == Method::HEAD || has_none { Self::Discard } else { Self::Send }
     }
@@ -117,7 +117,7 @@ pub fn split(
     method: &Method,
     memory: &ReplyMemory,
 ) -> (Response<WasiBody>, Relay) {
-    let policy = BodyPolicy::of(method, reply.status());
+    let policy = BodyPolicy::for_reply(method, reply.status());
     let length = reply.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     let length = length.and_then(|length| length.parse().ok());
     let (parts, body) = reply.into_parts();
@@ -160,13 +160,13 @@ impl Relay {
     }
 
     async fn next(&mut self) -> Next {
-        let of = |frame: Option<_>| frame.map_or(Next::End, Next::Frame);
+        let next = |frame: Option<_>| frame.map_or(Next::End, Next::Frame);
         if self.policy == BodyPolicy::Discard || self.length == Some(self.sent) {
-            return of(self.body.frame().await);
+            return next(self.body.frame().await);
         }
         tokio::select! {
             biased;
-            frame = self.body.frame() => of(frame),
+            frame = self.body.frame() => next(frame),
             () = self.to.closed() => Next::ClientGone,
         }
     }

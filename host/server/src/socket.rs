@@ -12,8 +12,9 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
 
 use super::address::Address;
+use super::connection_info::{ConnectionInfo, Scheme};
+use super::unix_socket;
 use super::unix_socket::SocketFile;
-use super::{ConnectionInfo, Scheme, unix_socket};
 
 /// What `--listen` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +109,7 @@ impl Socket {
     ///
     /// # Errors
     /// If the socket does not listen.
-    pub fn of(inherited: Inherited) -> anyhow::Result<Self> {
+    pub fn from_inherited(inherited: Inherited) -> anyhow::Result<Self> {
         let failed = "cannot listen on the socket of --listen fd://";
         Ok(match inherited {
             Inherited::Tcp(socket) => {

@@ -4,11 +4,12 @@
 use http::{HeaderName, HeaderValue, Request, Uri};
 
 use super::address::Address;
+use super::connection_info::ConnectionInfo;
 use super::fault::Fault;
-use super::{ConnectionInfo, host_header};
+use super::host_header;
 use spotter_app::routes::Match;
 
-const PREFIX: &str = "spin-";
+const SPIN_HEADER_PREFIX: &str = "spin-";
 
 /// Makes the URI absolute and adds the headers. Any `spin-*` headers that the client sent are removed first.
 ///
@@ -21,16 +22,20 @@ pub fn add<B>(
 ) -> Result<(), Fault> {
     let full = full_url(request, connection)?;
     let headers = request.headers_mut();
-    let forged: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with(PREFIX)).cloned().collect();
+    let forged: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(SPIN_HEADER_PREFIX))
+        .cloned()
+        .collect();
     for name in forged {
         headers.remove(name);
     }
     let pattern = found.pattern.to_string();
     let mut add = |name: &str, value: &str| {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::try_from(format!("{PREFIX}{name}")), HeaderValue::try_from(value))
-        {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::try_from(format!("{SPIN_HEADER_PREFIX}{name}")),
+            HeaderValue::try_from(value),
+        ) {
             headers.append(name, value);
         }
     };
@@ -49,7 +54,7 @@ pub fn add<B>(
 }
 
 fn full_url<B>(request: &Request<B>, connection: ConnectionInfo) -> Result<Uri, Fault> {
-    let authority = match host_header::of(request.headers())? {
+    let authority = match host_header::host(request.headers())? {
         Some(authority) => authority.to_string(),
         None => match connection.local {
             Address::Inet(local) => local.to_string(),
@@ -65,7 +70,7 @@ fn full_url<B>(request: &Request<B>, connection: ConnectionInfo) -> Result<Uri, 
 #[cfg(test)]
 mod tests {
     use super::{Address, add};
-    use crate::{ConnectionInfo, Scheme};
+    use crate::connection_info::{ConnectionInfo, Scheme};
     use http::Request;
     use spotter_app::routes::{Pattern, RouteTable, Target};
 

@@ -44,7 +44,7 @@ struct Current {
 type FileState = Option<(u64, u64, u64, i128)>;
 
 /// How often the files are looked at.
-const PERIOD: Duration = Duration::from_secs(5);
+const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Certificate {
     /// Reads the files.
@@ -79,7 +79,7 @@ impl Certificate {
     pub async fn follow(self: Arc<Self>) {
         let mut last = self.files.state();
         loop {
-            tokio::time::sleep(PERIOD).await;
+            tokio::time::sleep(CERTIFICATE_CHECK_INTERVAL).await;
             let (certificate, before) = (Arc::clone(&self), last);
             // File systems can be slow.
             let looked = tokio::task::spawn_blocking(move || certificate.look(&before)).await;

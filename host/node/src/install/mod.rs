@@ -157,10 +157,10 @@ impl Installer {
         }
     }
 
-    /// Takes back what an earlier run changed if it broke off before it knew that containerd runs well.
+    /// Rolls back what an earlier run changed if it was interrupted before it knew that containerd is healthy.
     fn take_back_interrupted(&self) -> anyhow::Result<()> {
         let Some(journal) = Journal::left_behind(&self.journal())? else { return Ok(()) };
-        say("an earlier run broke off: its changes are taken back first");
+        say("an earlier run was interrupted: its changes are rolled back first");
         if self.restart.is_none() {
             return journal.take_back();
         }

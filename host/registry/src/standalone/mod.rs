@@ -1,4 +1,4 @@
-//! An image with this program beside the application, which any container runtime runs: `FROM scratch`, without a
+//! An image with this program and the application, which any container runtime runs: `FROM scratch`, without a
 //! shell, as a user that is not root, and with a root file system that nothing writes
 //! (<https://github.com/opencontainers/image-spec/blob/main/config.md>).
 
@@ -21,10 +21,11 @@ use super::archive::{MANIFEST_MEDIA_TYPE, TAR_MEDIA_TYPE, append, descriptor, fo
 use super::pack::{digest, shipped_file};
 use binary::{Binary, Platform};
 use spotter_app::App;
-use spotter_app::manifest::{Interruption, Manifest};
+use spotter_app::component_manifest::Interruption;
+use spotter_app::manifest::Manifest;
 use spotter_progress::Step;
 use spotter_runtime::code_cache;
-use spotter_runtime::portable::{self, CpuLevel};
+use spotter_runtime::precompile::{self, CpuLevel};
 
 /// The user and group that distributions without a shell use for "not root".
 const USER: &str = "65532:65532";
@@ -253,7 +254,7 @@ fn compiled(app: &App, binaries: &[Binary], level: CpuLevel) -> anyhow::Result<O
     append_folder(&mut tar, Path::new(COMPILED), 0o755)?;
     for (id, component) in &app.components {
         let step = Step::start(format!("Compiling `{id}` for the image"));
-        let code = portable::compile(component, level)?;
+        let code = precompile::compile(component, level)?;
         let name =
             code_cache::file_name(&shipped_file(component)?).with_context(|| format!("`{id}`"))?;
         append(&mut tar, &format!("{COMPILED}/{name}"), &code)?;
