@@ -14,7 +14,7 @@ use super::files::FileEntry;
 pub struct ComponentManifest {
     #[serde(default)]
     pub description: String,
-    pub source: Source,
+    pub source: ComponentSource,
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
     #[serde(default)]
@@ -51,7 +51,7 @@ pub struct ComponentManifest {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    pub source: Option<Source>,
+    pub source: Option<ComponentSource>,
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
     pub build: Option<BuildManifest>,
@@ -60,7 +60,7 @@ pub struct Profile {
 /// A component's source: a local path, or a table that names a URL or a package.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-pub enum Source {
+pub enum ComponentSource {
     Local(PathBuf),
     Remote(BTreeMap<String, String>),
 }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 
 use allowed_hosts::AllowedHosts;
-use component_manifest::{ComponentManifest, Interruption, Source};
+use component_manifest::{ComponentManifest, ComponentSource, Interruption};
 use dependencies::Dependency;
 use files::FileEntry;
 use manifest::Manifest;
@@ -297,7 +297,7 @@ impl Component {
         choices: &LoadOptions,
     ) -> anyhow::Result<Self> {
         raw.sqlite_databases.iter().try_for_each(|label| check_database_label(label))?;
-        let Source::Local(source) = raw.source else {
+        let ComponentSource::Local(source) = raw.source else {
             bail!("`source` is not a local path; only local components are supported");
         };
         let build = raw.build.map(|build| Build {

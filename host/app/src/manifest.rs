@@ -109,7 +109,7 @@ fn check_version(text: &str) -> anyhow::Result<()> {
         /// The key of the oldest manifests.
         spin_version: Option<Version>,
     }
-    // What is no TOML at all is reported with its line when the whole is parsed.
+    // Text that is not TOML is reported with its line when the whole is parsed.
     let Ok(found) = toml::from_str::<Versioned>(text) else { return Ok(()) };
     let version = found.spin_manifest_version.or(found.spin_version);
     let written = match version.context("there is no version; write `spin_manifest_version = 2`")? {

@@ -33,7 +33,7 @@ impl Command {
     /// A command, with the template of its arguments.
     ///
     /// # Errors
-    /// If the component is no command.
+    /// If the component is not a command.
     pub(super) fn new(linked: InstancePre<InstanceState>, argv: &str) -> anyhow::Result<Self> {
         let command = CommandPre::new(linked).map_err(anyhow::Error::from);
         let command = command

@@ -16,7 +16,7 @@ use spotter_app::dependencies::Dependency;
 /// configuration.
 ///
 /// # Errors
-/// If it cannot be read or is no component, or needs configuration that it does not inherit.
+/// If it cannot be read or is not a component, or needs configuration that it does not inherit.
 pub(super) fn read(dependency: &Dependency) -> anyhow::Result<Vec<u8>> {
     let path = dependency.source.display();
     let context = || format!("the dependency `{}` ({path})", dependency.name);

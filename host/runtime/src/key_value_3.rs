@@ -152,7 +152,7 @@ struct Keys {
     /// The last key that was read.
     last: Option<String>,
     read: Option<JoinHandle<anyhow::Result<Vec<String>>>>,
-    /// Told how it ended.
+    /// Receives the result.
     result: Option<oneshot::Sender<Result<(), Error>>>,
 }
 

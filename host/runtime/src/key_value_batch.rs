@@ -1,4 +1,4 @@
-//! Many keys in one call, and changes that nobody comes between: `wasi:keyvalue/batch` and `wasi:keyvalue/atomics`.
+//! Many keys in one call, and atomic changes: `wasi:keyvalue/batch` and `wasi:keyvalue/atomics`.
 
 use blake3::Hash;
 use wasmtime::component::Resource;

@@ -70,7 +70,7 @@ impl KeyValueDatabase {
         OpenStore { database: self.clone(), label: label.to_owned() }
     }
 
-    /// Keeps everyone from writing until it is dropped.
+    /// Blocks all other writers until it is dropped.
     #[cfg(test)]
     pub(super) fn lock(&self) -> redb::WriteTransaction {
         self.0.database.begin_write().unwrap()
@@ -131,7 +131,7 @@ impl OpenStore {
         let added = self.change(key, |current| {
             let bytes = current.unwrap_or(&[0; 8]).try_into();
             let number = i64::from_le_bytes(bytes.with_context(|| {
-                format!("the value of {key:?} is no counter: it has not eight bytes")
+                format!("the value of {key:?} is not a counter: it does not have eight bytes")
             })?);
             let sum = number.checked_add(delta);
             let sum =

@@ -16,7 +16,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why there is no connection.
 #[derive(Debug)]
-pub(super) enum NoConnection {
+pub(super) enum ConnectError {
     /// The manifest does not allow the host.
     Denied,
     /// The instance has as many as it may have.
@@ -48,23 +48,23 @@ impl OutboundTcp {
         scheme: &str,
         host: &str,
         port: u16,
-    ) -> Result<Connected, NoConnection> {
+    ) -> Result<Connected, ConnectError> {
         let Some(permission) = self.allowed.permit(scheme, host, port) else {
             tracing::warn!(
                 component = self.component,
                 "a connection to {scheme}://{host}:{port} was denied: add it to `allowed_outbound_hosts`"
             );
-            return Err(NoConnection::Denied);
+            return Err(ConnectError::Denied);
         };
         let own = Arc::clone(&self.own_connections).try_acquire_owned();
-        let own = own.map_err(|_| NoConnection::TooMany)?;
+        let own = own.map_err(|_| ConnectError::TooMany)?;
         let shared = timeout(CONNECT_TIMEOUT, Arc::clone(&self.connections).acquire_owned()).await;
-        let Ok(Ok(shared)) = shared else { return Err(NoConnection::TooMany) };
+        let Ok(Ok(shared)) = shared else { return Err(ConnectError::TooMany) };
         let connecting = connect(host, port, permission);
         match timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(stream)) => Ok(Connected { stream, permits: [own, shared] }),
-            Ok(Err(reason)) => Err(NoConnection::Failed(format!("{host}:{port}: {reason}"))),
-            Err(_) => Err(NoConnection::Failed(format!(
+            Ok(Err(reason)) => Err(ConnectError::Failed(format!("{host}:{port}: {reason}"))),
+            Err(_) => Err(ConnectError::Failed(format!(
                 "{host}:{port} has not accepted the connection within {CONNECT_TIMEOUT:?}"
             ))),
         }

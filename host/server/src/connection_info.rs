@@ -1,4 +1,4 @@
-//! What is known of a client's connection.
+//! Who is at the ends of a connection, and whether it is encrypted.
 
 use super::address::Address;
 

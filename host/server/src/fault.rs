@@ -33,7 +33,7 @@ pub enum Fault {
     NotLoaded,
     /// No instance may start, and the queue is full.
     QueueFull { length: usize },
-    /// No instance might start for as long as a request may wait.
+    /// No instance became free for as long as a request may wait.
     QueueTimeout { waited: Duration },
     /// The guest exceeded its limit on processor time.
     CpuLimit { limit: Duration },

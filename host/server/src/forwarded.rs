@@ -20,8 +20,8 @@ struct Hop {
     host: Option<String>,
 }
 
-/// Returns the client's connection, and puts the host that it asked for into `Host`. Headers that nobody vouches for
-/// are removed, so that a guest may believe those that it sees. Without trusted proxies, nothing is changed.
+/// Returns the client's connection, and puts the host that it asked for into `Host`. Headers that no trusted proxy sent
+/// are removed, so that a guest can trust those that it gets. Without trusted proxies, nothing is changed.
 pub fn resolve_client<B>(
     request: &mut Request<B>,
     connection: ConnectionInfo,
@@ -73,7 +73,7 @@ fn by_x_forwarded(headers: &HeaderMap, proxies: &Proxies) -> Hop {
     }
 }
 
-/// What the element says that names the client was said by the first trusted proxy, to which the client spoke.
+/// The element that names the client was written by the first trusted proxy, to which the client connected.
 fn by_forwarded(headers: &HeaderMap, proxies: &Proxies) -> Hop {
     let lines = headers.get_all(header::FORWARDED).iter();
     let elements: Vec<Vec<(String, String)>> = lines
@@ -99,8 +99,8 @@ fn by_forwarded(headers: &HeaderMap, proxies: &Proxies) -> Hop {
 }
 
 /// The index of the client among the nodes that a request has passed: from the right, the first that is not a trusted
-/// proxy. Nodes further left are as the client sent them. Beyond a node that is not an address, nothing is known, so the
-/// client is then the address to the right of it.
+/// proxy. Nodes further left are as the client sent them. Beyond a node that is not an address, nothing is known, so
+/// the client is then the address to the right of it.
 fn client(nodes: &[Option<Address>], proxies: &Proxies) -> Option<usize> {
     let mut found = None;
     for (index, node) in nodes.iter().enumerate().rev() {
@@ -115,7 +115,7 @@ fn client(nodes: &[Option<Address>], proxies: &Proxies) -> Option<usize> {
 
 /// The values of a header that is a list, in one line or several.
 fn list<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
-    // A line that is no text counts as a value that is no address.
+    // A line that is not text counts as a value that is not an address.
     let lines = headers.get_all(name).into_iter().map(|line| line.to_str().unwrap_or_default());
     lines.flat_map(|line| line.split(',')).map(str::trim)
 }
@@ -164,7 +164,7 @@ fn scheme(text: &str) -> Option<Scheme> {
     [Scheme::Http, Scheme::Https].into_iter().find(|one| text.eq_ignore_ascii_case(one.as_str()))
 }
 
-/// Replaces the host that the request is for. One that is none is refused later, as a client's own is.
+/// Replaces the host that the request is for. An invalid host is refused later, like one that a client sends itself.
 fn replace_host<B>(request: &mut Request<B>, host: &str) {
     // Not where the request itself is at fault: that is refused later too.
     if host_header::normalize(request).is_err() {

@@ -22,7 +22,7 @@ const PP2_CLIENT_SSL: u8 = 0x01;
 /// Why a header is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyHeaderError {
-    #[error("it is no PROXY header: {0}")]
+    #[error("it is not a PROXY header: {0}")]
     Malformed(String),
     #[error("it has {0} bytes; at most {max} are read", max = MAX_V2_HEADER_BYTES)]
     TooLong(usize),

@@ -234,7 +234,7 @@ impl Server {
     }
 }
 
-/// What the application is called, as Spin tells it.
+/// The application's name and version, as Spin reports them.
 fn info(app: &App) -> Value {
     match app.version.as_str() {
         "" => json!({"name": app.name}),

@@ -90,7 +90,7 @@ impl Inherited {
             return Ok(Self::Tcp(socket));
         }
         let socket = passed.take_unix_listener(0);
-        let socket = socket.context("the socket of --listen fd:// is no stream socket")?;
+        let socket = socket.context("the socket of --listen fd:// is not a stream socket")?;
         Ok(Self::Unix(socket.context("the socket of --listen fd:// is gone")?))
     }
 }
@@ -99,7 +99,7 @@ impl Socket {
     /// Binds a path.
     ///
     /// # Errors
-    /// If another server listens there, the file is no socket, or the path cannot be bound.
+    /// If another server listens there, the file is not a socket, or the path cannot be bound.
     pub async fn at(path: &Path) -> anyhow::Result<Self> {
         let (socket, file) = unix_socket::bind(path).await?;
         Ok(Self::Unix(socket, Some(file)))

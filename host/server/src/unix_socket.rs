@@ -19,7 +19,7 @@ pub struct SocketFile {
 /// Binds a path, in place of the socket of a server that no longer runs.
 ///
 /// # Errors
-/// If another server listens there, the file is no socket, or the path cannot be bound.
+/// If another server listens there, the file is not a socket, or the path cannot be bound.
 pub(super) async fn bind(path: &Path) -> anyhow::Result<(UnixListener, SocketFile)> {
     let path = std::path::absolute(path)?;
     let failed = || format!("cannot listen on unix:{}", path.display());
@@ -58,7 +58,7 @@ async fn remove_stale(path: &Path, found: &Metadata) -> anyhow::Result<()> {
     let name = path.display();
     ensure!(
         found.file_type().is_socket(),
-        "{name} exists and is no socket; remove it, or choose another path with --listen"
+        "{name} exists and is not a socket; remove it, or choose another path with --listen"
     );
     match UnixStream::connect(path).await {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {

@@ -1,5 +1,5 @@
 //! Limits the memory of all requests with bodies that are being received or are waiting for an instance: of the bodies,
-//! and of the headers that are held as long as they are.
+//! and of their requests' headers, which are held as long.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,12 +14,12 @@ use spotter_config::Limits;
 /// A memory budget for requests with bodies. When it is used up, the bodies that have made no progress for the
 /// longest are evicted.
 pub struct UploadMemory {
-    shared: Arc<Shared>,
+    shared: Arc<UploadMemoryInner>,
     /// What the request's header takes, in bytes; 0 before there is a request.
     header: u64,
 }
 
-struct Shared {
+struct UploadMemoryInner {
     capacity: u64,
     ledger: Mutex<Ledger>,
 }
@@ -44,7 +44,7 @@ struct InProgress {
 
 impl UploadMemory {
     pub fn new(limits: &Limits) -> Arc<Self> {
-        let shared = Shared { capacity: limits.upload_memory, ledger: Mutex::default() };
+        let shared = UploadMemoryInner { capacity: limits.upload_memory, ledger: Mutex::default() };
         Arc::new(Self { shared: Arc::new(shared), header: 0 })
     }
 
@@ -63,7 +63,7 @@ impl UploadMemory {
     }
 }
 
-impl Shared {
+impl UploadMemoryInner {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,14 +98,14 @@ impl Ledger {
 
 /// A body that is being received.
 pub struct Upload {
-    memory: Arc<Shared>,
+    memory: Arc<UploadMemoryInner>,
     id: u64,
     evicted: Arc<Notify>,
 }
 
 /// The memory of a complete body, released when dropped.
 pub struct UploadPermit {
-    memory: Arc<Shared>,
+    memory: Arc<UploadMemoryInner>,
     bytes: u64,
 }
 
@@ -160,7 +160,7 @@ impl Upload {
 }
 
 impl UploadPermit {
-    /// Gives a part of the memory back.
+    /// Releases a part of the memory.
     pub fn release(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;

@@ -34,7 +34,7 @@ pub(super) struct Watchdog {
 }
 
 /// A guest that is being watched. When dropped, the guest is stopped the next time it waits.
-pub(super) struct Watched {
+pub(super) struct WatchedGuest {
     _cancel: DropGuard,
     outcome: JoinHandle<Result<(), CpuLimitExceeded>>,
 }
@@ -62,7 +62,7 @@ impl Watchdog {
         guest: impl Future<Output = ()> + Send + 'static,
         usage: Arc<Usage>,
         permit: Arc<Permit>,
-    ) -> Watched {
+    ) -> WatchedGuest {
         let cancelled = CancellationToken::new();
         let ended = start(guest, cancelled.clone());
         let watchdog = Arc::clone(self);
@@ -72,7 +72,7 @@ impl Watchdog {
             permit.end();
             outcome
         });
-        Watched { _cancel: cancelled.drop_guard(), outcome }
+        WatchedGuest { _cancel: cancelled.drop_guard(), outcome }
     }
 
     async fn watch(
@@ -140,7 +140,7 @@ fn start(guest: impl Future<Output = ()> + Send + 'static, cancelled: Cancellati
     ended
 }
 
-impl Watched {
+impl WatchedGuest {
     /// Waits until the guest ends or is given up.
     ///
     /// # Errors

@@ -167,7 +167,7 @@ impl Serve {
     async fn serve(self, server: Arc<Server>, inherited: Option<Inherited>) -> anyhow::Result<()> {
         let signals = Signals::new()?;
         let certificate = match (&self.tls_cert, &self.tls_key) {
-            (Some(chain), Some(key)) => Some(Certificate::load(tls::Files {
+            (Some(chain), Some(key)) => Some(Certificate::load(tls::CertificateFiles {
                 chain: chain.clone(),
                 key: key.clone(),
                 client_ca: self.tls_client_ca.clone(),

@@ -34,7 +34,7 @@ impl FileChange {
     }
 }
 
-/// The changes that a run has made, noted in a file until containerd runs well with them.
+/// The changes that a run has made, noted in a file until containerd is healthy with them.
 pub(super) struct Journal {
     path: PathBuf,
     changes: Vec<FileChange>,

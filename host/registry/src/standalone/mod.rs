@@ -70,7 +70,7 @@ struct Variant {
 }
 
 /// A layer: the digests of its archive before and after compression, and the descriptor of the latter.
-struct Layer {
+struct PackedLayer {
     diff_id: String,
     descriptor: Value,
     made_of: &'static str,
@@ -94,7 +94,7 @@ pub fn build(contents: Contents) -> anyhow::Result<StandaloneImage> {
         let shim = shims.iter().find(|shim| shim.platform == binary.platform);
         let shim = shim.map(|shim| image.layer("the shim", packed_shim(shim)?)).transpose()?;
         let layers = [&program, &application].into_iter().chain(code).chain(&shim);
-        let layers: Vec<&Layer> = layers.collect();
+        let layers: Vec<&PackedLayer> = layers.collect();
         image.add(binary.platform, &layers, &labels);
     }
     Ok(image)
@@ -102,11 +102,11 @@ pub fn build(contents: Contents) -> anyhow::Result<StandaloneImage> {
 
 impl StandaloneImage {
     /// Compresses an archive and adds it.
-    fn layer(&mut self, made_of: &'static str, tar: Vec<u8>) -> anyhow::Result<Layer> {
+    fn layer(&mut self, made_of: &'static str, tar: Vec<u8>) -> anyhow::Result<PackedLayer> {
         let mut zipped = GzEncoder::new(Vec::new(), Compression::best());
         zipped.write_all(&tar)?;
         let zipped = zipped.finish()?;
-        let layer = Layer {
+        let layer = PackedLayer {
             diff_id: digest(&tar),
             descriptor: descriptor(TAR_MEDIA_TYPE, &zipped),
             made_of,
@@ -116,7 +116,7 @@ impl StandaloneImage {
     }
 
     /// Adds the variant for a platform.
-    fn add(&mut self, platform: Platform, layers: &[&Layer], labels: &Value) {
+    fn add(&mut self, platform: Platform, layers: &[&PackedLayer], labels: &Value) {
         let config = config(platform, layers, labels).to_string();
         let manifest = json!({
             "schemaVersion": 2,
@@ -130,7 +130,7 @@ impl StandaloneImage {
     }
 }
 
-fn config(platform: Platform, layers: &[&Layer], labels: &Value) -> Value {
+fn config(platform: Platform, layers: &[&PackedLayer], labels: &Value) -> Value {
     let environment: Vec<String> =
         ENVIRONMENT.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let seconds = |number: u64| number * 1_000_000_000;
