@@ -1,4 +1,4 @@
-//! Instances that wait take no place from those that compute, and their number and memory are bounded.
+//! Instances that wait take no CPU slot from those that compute, and their number and memory are bounded.
 
 use std::thread::Scope;
 use std::time::{Duration, Instant};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::fault::Fault;
+use super::host_error::HostError;
 use super::metrics::{GaugeGuard, Metrics, seconds};
 use super::permit::{Permit, Starting};
 use super::scheduler::{InstanceKey, Scheduler};
@@ -49,8 +49,8 @@ impl Admission {
     /// instances, 0 for a client's request.
     ///
     /// # Errors
-    /// [`Fault::QueueFull`].
-    pub fn check(&self, component: &str, hops: u32) -> Result<(), Fault> {
+    /// [`HostError::QueueFull`].
+    pub fn check(&self, component: &str, hops: u32) -> Result<(), HostError> {
         let key = self.key(component, hops)?;
         if self.scheduler.could_start(key) { Ok(()) } else { self.check_queue(key) }
     }
@@ -58,8 +58,8 @@ impl Admission {
     /// Waits until an instance of the component may start.
     ///
     /// # Errors
-    /// [`Fault::QueueFull`] immediately, [`Fault::QueueTimeout`] after [`Limits::queue_timeout`].
-    pub async fn acquire(&self, component: &str, hops: u32) -> Result<Permit, Fault> {
+    /// [`HostError::QueueFull`] immediately, [`HostError::QueueTimeout`] after [`Limits::queue_timeout`].
+    pub async fn acquire(&self, component: &str, hops: u32) -> Result<Permit, HostError> {
         let arrived = Instant::now();
         let key = self.key(component, hops)?;
         let permit = match Permit::try_new(&self.scheduler, &self.metrics, key) {
@@ -80,24 +80,24 @@ impl Admission {
         Some(EarlyPermit { permit, until_body_end })
     }
 
-    async fn wait(&self, key: InstanceKey) -> Result<Permit, Fault> {
+    async fn wait(&self, key: InstanceKey) -> Result<Permit, HostError> {
         self.check_queue(key)?;
         let _queued = GaugeGuard::new(&self.metrics.queued);
         let starting = Starting::new(&self.scheduler, &self.metrics, key);
-        let timeout = || Fault::QueueTimeout { waited: self.queue_timeout };
+        let timeout = || HostError::QueueTimeout { waited: self.queue_timeout };
         tokio::time::timeout(self.queue_timeout, starting).await.map_err(|_| timeout())
     }
 
-    fn check_queue(&self, key: InstanceKey) -> Result<(), Fault> {
+    fn check_queue(&self, key: InstanceKey) -> Result<(), HostError> {
         let is_full = self.scheduler.queue_len(key) >= self.queue_length;
         if is_full { Err(self.full()) } else { Ok(()) }
     }
 
-    fn key(&self, component: &str, hops: u32) -> Result<InstanceKey, Fault> {
+    fn key(&self, component: &str, hops: u32) -> Result<InstanceKey, HostError> {
         self.scheduler.key(component, hops).ok_or_else(|| self.full())
     }
 
-    fn full(&self) -> Fault {
-        Fault::QueueFull { length: self.queue_length }
+    fn full(&self) -> HostError {
+        HostError::QueueFull { length: self.queue_length }
     }
 }

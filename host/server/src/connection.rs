@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 use super::connection_info::{ConnectionInfo, Scheme};
 use super::connection_timeouts::{ActiveRequest, Activity, DRAIN_TIMEOUT, TimedStream};
 use super::drain;
-use super::fault::Fault;
+use super::host_error::HostError;
 use super::http2_write_timeout::StallDetectingBody;
 use super::protocol::{self, Protocol, Rewind};
 use super::proxies::Proxies;
@@ -231,9 +231,9 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(
     let is_header_late = stream.is_header_late();
     let mut stream = stream.into_inner();
     if is_header_late {
-        let fault = Fault::HeaderTimeout { limit: server.limits().header_timeout };
-        server.metrics().count_rejected(fault.code());
-        write_fault(&mut stream, &fault).await;
+        let error = HostError::HeaderTimeout { limit: server.limits().header_timeout };
+        server.metrics().count_rejected(error.code());
+        write_error(&mut stream, &error).await;
     } else if ended.as_ref().is_some_and(hyper::Error::is_parse) {
         // hyper has already replied.
         server.metrics().count_rejected("malformed_header");
@@ -294,8 +294,8 @@ async fn lingering_close(server: &Server, mut stream: impl AsyncRead + Unpin) {
 }
 
 /// Writes the reply to a header that took too long: hyper closes such a connection without one.
-async fn write_fault(stream: &mut (impl AsyncWrite + Unpin), fault: &Fault) {
-    let (status, body) = (fault.status(), fault.body());
+async fn write_error(stream: &mut (impl AsyncWrite + Unpin), error: &HostError) {
+    let (status, body) = (error.status(), error.body());
     let reply = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n\
          content-length: {}\r\n\r\n{body}",

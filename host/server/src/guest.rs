@@ -11,7 +11,7 @@ use wasmtime::component::ResourceTableError;
 use wasmtime_wasi_http::WasiBody;
 
 use super::deadline::Deadline;
-use super::fault::Fault;
+use super::host_error::HostError;
 use super::metrics::{Metrics, seconds};
 use super::permit::Permit;
 use super::relay::{self, RelayEnd, ReplyMemory};
@@ -43,8 +43,8 @@ pub struct Invocation<'a> {
     pub hops: u32,
 }
 
-/// The fault that ended a guest early, if any. It is set before the reply's body ends.
-type GuestFailure = Arc<OnceLock<Fault>>;
+/// The error that ended a guest early, if any. It is set before the reply's body ends.
+type GuestFailure = Arc<OnceLock<HostError>>;
 
 impl InstanceRunner {
     pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
@@ -73,7 +73,7 @@ impl InstanceRunner {
         self: &Arc<Self>,
         invocation: Invocation<'_>,
         request: Request<WasiBody>,
-    ) -> Result<Response<WasiBody>, Fault> {
+    ) -> Result<Response<WasiBody>, HostError> {
         let Invocation { component, permit, hops } = invocation;
         let (limits, component) = (self.limits, Arc::clone(component));
         let interruption = component.interruption();
@@ -85,7 +85,7 @@ impl InstanceRunner {
                 error = format!("{error:#}"),
                 "cannot create an instance"
             );
-            Fault::NotLoaded
+            HostError::NotLoaded
         })?;
         let method = request.method().clone();
         let mut guard = MetricsGuard::new(&self.metrics, &usage);
@@ -122,21 +122,21 @@ impl InstanceRunner {
                 biased;
                 end = guest_and_relay.as_mut() => guard.complete(end),
                 () = deadline.passed() => {
-                    let fault = Fault::RequestTimeout { limit: limits.request_timeout };
-                    let _ = guard.failure.set(fault);
+                    let error = HostError::RequestTimeout { limit: limits.request_timeout };
+                    let _ = guard.failure.set(error);
                 }
             }
         }));
         let Ok(response) = response_rx.await else {
             // The guest ends without a reply. Once it has ended, `failure` has the reason.
             let _ = task.await;
-            return Err(failure.get().cloned().unwrap_or(Fault::NoResponse));
+            return Err(failure.get().cloned().unwrap_or(HostError::NoResponse));
         };
         // From now on, the relay detects a client that disconnects.
         drop(task.detach());
         response.map_err(|error| {
             tracing::warn!(error, "the guest replied with an error");
-            Fault::NoResponse
+            HostError::NoResponse
         })
     }
 
@@ -161,7 +161,7 @@ impl InstanceRunner {
                 Box::pin(async move {
                     let ended = watched.ended().await;
                     if ended.is_err() {
-                        let _ = failure.set(Fault::CpuLimit { limit });
+                        let _ = failure.set(HostError::CpuLimit { limit });
                     }
                     ended
                 })
@@ -243,7 +243,7 @@ impl Drop for MetricsGuard {
         self.metrics.guest.observe(seconds(self.usage.cpu()));
         self.metrics.memory_peak.observe(self.usage.memory_peak());
         let reason = match (self.failure.get(), self.end) {
-            (Some(fault), _) => fault.code(),
+            (Some(error), _) => error.code(),
             (None, RelayEnd::ClientGone) => "client_gone",
             (None, RelayEnd::Complete) => return,
         };
@@ -251,15 +251,20 @@ impl Drop for MetricsGuard {
     }
 }
 
-fn classify(error: &wasmtime::Error, state: &InstanceState, limits: &Limits, id: &str) -> Fault {
+fn classify(
+    error: &wasmtime::Error,
+    state: &InstanceState,
+    limits: &Limits,
+    id: &str,
+) -> HostError {
     tracing::error!(component = id, error = format!("{error:#}"), "the guest failed");
     if error.downcast_ref::<CpuLimitExceeded>().is_some() {
-        Fault::CpuLimit { limit: limits.request_cpu }
+        HostError::CpuLimit { limit: limits.request_cpu }
     } else if let Some(ResourceTableError::Full) = error.downcast_ref() {
-        Fault::HandleLimit { limit: MAX_RESOURCES }
+        HostError::HandleLimit { limit: MAX_RESOURCES }
     } else if state.memory_limit_was_hit() {
-        Fault::MemoryLimit { limit: limits.instance_memory }
+        HostError::MemoryLimit { limit: limits.instance_memory }
     } else {
-        Fault::Trap
+        HostError::Trap
     }
 }

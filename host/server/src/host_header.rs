@@ -3,14 +3,14 @@
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, Version, header};
 
-use super::fault::Fault;
+use super::host_error::HostError;
 
 /// Checks a client's `Host`. If the request's target names a host itself, that one replaces `Host`.
 ///
 /// # Errors
 /// If there is more than one `Host`, one that is not a host, or none in HTTP/1.1.
-pub fn normalize<B>(request: &mut Request<B>) -> Result<(), Fault> {
-    let refused = |reason: &str| Err(Fault::BadRequest { reason: reason.to_owned() });
+pub fn normalize<B>(request: &mut Request<B>) -> Result<(), HostError> {
+    let refused = |reason: &str| Err(HostError::BadRequest { reason: reason.to_owned() });
     match request.headers().get_all(header::HOST).iter().count() {
         0 if request.version() == Version::HTTP_11 => {
             return refused("the request has no Host header, which HTTP/1.1 requires");
@@ -29,7 +29,7 @@ pub fn normalize<B>(request: &mut Request<B>) -> Result<(), Fault> {
 ///
 /// # Errors
 /// If it is not a host.
-pub fn host(headers: &HeaderMap) -> Result<Option<Authority>, Fault> {
+pub fn host(headers: &HeaderMap) -> Result<Option<Authority>, HostError> {
     let host = match headers.get(header::HOST).map(HeaderValue::as_bytes) {
         None | Some([]) => return Ok(None),
         Some(host) => host,
@@ -37,7 +37,7 @@ pub fn host(headers: &HeaderMap) -> Result<Option<Authority>, Fault> {
     match Authority::try_from(host) {
         // User information before an @ is not part of the host.
         Ok(authority) if !host.contains(&b'@') => Ok(Some(authority)),
-        _ => Err(Fault::BadRequest {
+        _ => Err(HostError::BadRequest {
             reason: format!("{:?} is not a host", String::from_utf8_lossy(host)),
         }),
     }

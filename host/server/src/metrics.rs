@@ -38,7 +38,7 @@ pub struct RequestLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabels {
-    /// The fault's code, `client_gone` or `malformed_header`.
+    /// The error's code, `client_gone` or `malformed_header`.
     pub reason: &'static str,
 }
 
@@ -167,12 +167,12 @@ impl Metrics {
         text
     }
 
-    /// Counts a request that the host answered with this fault code.
+    /// Counts a request that the host answered with this error code.
     pub fn count_rejected(&self, reason: &'static str) {
         self.rejected.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// Counts a guest that failed or was stopped, by fault code.
+    /// Counts a guest that failed or was stopped, by error code.
     pub fn count_guest_failure(&self, reason: &'static str) {
         self.guest_failures.get_or_create(&ReasonLabels { reason }).inc();
     }

@@ -17,7 +17,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::admission::EarlyPermit;
 use super::body_limits::LimitedBody;
-use super::fault::Fault;
+use super::host_error::HostError;
 use super::inspected_body::PolledFrame;
 use super::permit::Permit;
 use super::segmented_buf::SegmentedBuf;
@@ -40,14 +40,14 @@ pub async fn receive(
     limits: &Limits,
     memory: &Arc<UploadMemory>,
     start_early: impl Fn() -> Option<EarlyPermit>,
-) -> Result<Received, Fault> {
+) -> Result<Received, HostError> {
     if body.is_end_stream() {
         return Ok(Received { body: body.boxed_unsync(), permit: None });
     }
     let received = collect(body, limits, memory, start_early);
     let received = tokio::time::timeout(limits.body_timeout, received).await;
     let (body, permit) =
-        received.map_err(|_| Fault::BodyTimeout { limit: limits.body_timeout })??;
+        received.map_err(|_| HostError::BodyTimeout { limit: limits.body_timeout })??;
     Ok(Received { body: body.boxed_unsync(), permit })
 }
 
@@ -56,7 +56,7 @@ async fn collect(
     limits: &Limits,
     memory: &Arc<UploadMemory>,
     start_early: impl Fn() -> Option<EarlyPermit>,
-) -> Result<(ReceivedBody, Option<Permit>), Fault> {
+) -> Result<(ReceivedBody, Option<Permit>), HostError> {
     let upload = Upload::begin(memory);
     let mut wait = tokio::time::interval_at(Instant::now() + limits.body_wait, limits.body_wait);
     let mut blocks = SegmentedBuf::default();
@@ -64,7 +64,7 @@ async fn collect(
     while limits.body_buffer > 0 && blocks.length() <= limits.body_buffer {
         let frame = tokio::select! {
             biased;
-            fault = upload.evicted() => return Err(fault),
+            error = upload.evicted() => return Err(error),
             frame = body.frame() => frame,
             _ = wait.tick() => match start_early() {
                 Some(EarlyPermit { permit, until_body_end }) => {
@@ -80,7 +80,7 @@ async fn collect(
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 let aborted =
-                    || Fault::BadRequest { reason: format!("the body is incomplete: {error}") };
+                    || HostError::BadRequest { reason: format!("the body is incomplete: {error}") };
                 return Err(body.exceeded().unwrap_or_else(aborted));
             }
         };
@@ -154,7 +154,8 @@ impl Body for ReceivedBody {
 mod tests {
     use super::{Arc, UploadMemory, WasiBody, receive};
     use crate::body_limits::{ExceededLimit, LimitedBody};
-    use crate::fault::{Fault, full};
+    use crate::host_error::HostError;
+    use crate::replies::full;
     use http_body_util::BodyExt;
     use spotter_config::Limits;
 
@@ -171,7 +172,7 @@ mod tests {
     async fn receive_whole(
         body: LimitedBody,
         memory: &Arc<UploadMemory>,
-    ) -> Result<WasiBody, Fault> {
+    ) -> Result<WasiBody, HostError> {
         Ok(receive(body, &limits(), memory, || None).await?.body)
     }
 
@@ -181,7 +182,7 @@ mod tests {
         let first = receive_whole(body(60 << 10), &memory).await.unwrap();
         // The first body is complete and only waits for its guest, so it is not evicted.
         let second = receive_whole(body(60 << 10), &memory).await;
-        assert_eq!(second.err(), Some(Fault::UploadMemory { limit: UPLOAD_MEMORY_BYTES }));
+        assert_eq!(second.err(), Some(HostError::UploadMemory { limit: UPLOAD_MEMORY_BYTES }));
         assert_eq!(first.collect().await.unwrap().to_bytes(), vec![7; 60 << 10]);
         assert!(receive_whole(body(60 << 10), &memory).await.is_ok());
     }

@@ -15,13 +15,13 @@ use wasmtime_wasi_http::WasiBody;
 use super::admission::Admission;
 use super::body_limits::{self, ExceededLimit, LimitedBody};
 use super::connection_info::{ConnectionInfo, Scheme};
-use super::fault::{self, Fault};
 use super::guest::{InstanceRunner, Invocation};
+use super::host_error::HostError;
 use super::metrics::Metrics;
 use super::request_log::RequestRecord;
 use super::traces::Traces;
 use super::upload_memory::UploadMemory;
-use super::{host_header, request_body, spin_headers};
+use super::{host_header, replies, request_body, spin_headers};
 use spotter_app::App;
 use spotter_app::routes::{Match, Target};
 use spotter_config::Limits;
@@ -133,7 +133,7 @@ impl Server {
         self.shutting_down.load(Ordering::Relaxed)
     }
 
-    /// Handles one request. A fault becomes an error reply.
+    /// Handles one request. A [`HostError`] becomes an error reply.
     pub async fn handle(
         &self,
         request: Request<WasiBody>,
@@ -151,9 +151,9 @@ impl Server {
         let span = self.traces.as_ref().map(|traces| traces.begin(&mut request));
         let mut record = RequestRecord::begin(&self.metrics, &mut request, connection, span);
         let result = self.dispatch(request, connection, origin, &mut record).await;
-        let mut response = result.unwrap_or_else(|fault| {
-            self.metrics.count_rejected(fault.code());
-            fault.into_response()
+        let mut response = result.unwrap_or_else(|error| {
+            self.metrics.count_rejected(error.code());
+            error.into_response()
         });
         self.metrics.count_detections(response.headers_mut());
         record.wrap_response(response)
@@ -165,12 +165,12 @@ impl Server {
         connection: ConnectionInfo,
         origin: Origin,
         record: &mut RequestRecord,
-    ) -> Result<Response<WasiBody>, Fault> {
+    ) -> Result<Response<WasiBody>, HostError> {
         let path = request.uri().path().to_owned();
         let hops = match origin {
             Origin::Guest { to: Some(id), hops } => {
                 // Only loaded components: each name becomes a time series in the metrics.
-                self.runtime.component(&id).ok_or(Fault::NotLoaded)?;
+                self.runtime.component(&id).ok_or(HostError::NotLoaded)?;
                 record.set_route(format!("{id}.spin.internal"));
                 let found = Match::whole(&path);
                 return self.call_component(&id, request, &found, connection, hops).await;
@@ -183,15 +183,15 @@ impl Server {
         };
         if let Some(own) = path.strip_prefix("/.well-known/spin/") {
             return match own {
-                "health" => Ok(fault::plain("OK")),
-                "info" => Ok(fault::json(&info(&self.app))),
-                _ => Err(Fault::NoRoute { path }),
+                "health" => Ok(replies::plain("OK")),
+                "info" => Ok(replies::json(&info(&self.app))),
+                _ => Err(HostError::NoRoute { path }),
             };
         }
-        let (target, found) = self.app.routes.find(&path).ok_or(Fault::NoRoute { path })?;
+        let (target, found) = self.app.routes.find(&path).ok_or(HostError::NoRoute { path })?;
         record.set_route(found.pattern.to_string());
         match target {
-            Target::Static(reply) => Ok(fault::fixed(reply)),
+            Target::Static(reply) => Ok(replies::fixed(reply)),
             Target::Component(id) => {
                 self.call_component(id, request, &found, connection, hops).await
             }
@@ -205,8 +205,8 @@ impl Server {
         found: &Match<'_>,
         connection: ConnectionInfo,
         hops: u32,
-    ) -> Result<Response<WasiBody>, Fault> {
-        let component = self.runtime.component(id).ok_or(Fault::NotLoaded)?;
+    ) -> Result<Response<WasiBody>, HostError> {
+        let component = self.runtime.component(id).ok_or(HostError::NotLoaded)?;
         body_limits::check_length(request.headers(), &self.limits)?;
         self.admission.check(id, hops)?;
         spin_headers::add(&mut request, found, connection)?;
@@ -228,7 +228,7 @@ impl Server {
         let reply = self.instances.run(invocation, request).await;
         // If the body exceeded a limit, report that, whatever the guest replied to the truncated body.
         match exceeded.get() {
-            Some(fault) => Err(fault.clone()),
+            Some(error) => Err(error.clone()),
             None => reply,
         }
     }

@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, Request, Uri};
 
 use super::address::Address;
 use super::connection_info::ConnectionInfo;
-use super::fault::Fault;
+use super::host_error::HostError;
 use super::host_header;
 use spotter_app::routes::Match;
 
@@ -19,7 +19,7 @@ pub fn add<B>(
     request: &mut Request<B>,
     found: &Match<'_>,
     connection: ConnectionInfo,
-) -> Result<(), Fault> {
+) -> Result<(), HostError> {
     let full = full_url(request, connection)?;
     let headers = request.headers_mut();
     let forged: Vec<HeaderName> = headers
@@ -53,7 +53,7 @@ pub fn add<B>(
     Ok(())
 }
 
-fn full_url<B>(request: &Request<B>, connection: ConnectionInfo) -> Result<Uri, Fault> {
+fn full_url<B>(request: &Request<B>, connection: ConnectionInfo) -> Result<Uri, HostError> {
     let authority = match host_header::host(request.headers())? {
         Some(authority) => authority.to_string(),
         None => match connection.local {
@@ -63,7 +63,7 @@ fn full_url<B>(request: &Request<B>, connection: ConnectionInfo) -> Result<Uri, 
     };
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let uri = Uri::builder().scheme(connection.scheme.as_str()).authority(authority.as_str());
-    let refused = |_| Fault::BadRequest { reason: format!("{authority:?} is not a host") };
+    let refused = |_| HostError::BadRequest { reason: format!("{authority:?} is not a host") };
     uri.path_and_query(path).build().map_err(refused)
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::Notify;
 
-use super::fault::Fault;
+use super::host_error::HostError;
 use spotter_config::Limits;
 
 /// A memory budget for requests with bodies. When it is used up, the bodies that have made no progress for the
@@ -131,9 +131,9 @@ impl Upload {
     /// Reserves more bytes, evicting other bodies if necessary.
     ///
     /// # Errors
-    /// [`Fault::UploadMemory`].
-    pub fn reserve(&self, bytes: u64) -> Result<(), Fault> {
-        let full = || Fault::UploadMemory { limit: self.memory.capacity };
+    /// [`HostError::UploadMemory`].
+    pub fn reserve(&self, bytes: u64) -> Result<(), HostError> {
+        let full = || HostError::UploadMemory { limit: self.memory.capacity };
         let mut ledger = self.memory.ledger();
         let missing = (ledger.used + bytes).saturating_sub(self.memory.capacity);
         if missing > 0 && !ledger.evict(self.id, missing) {
@@ -147,9 +147,9 @@ impl Upload {
     }
 
     /// Waits until the body is evicted.
-    pub async fn evicted(&self) -> Fault {
+    pub async fn evicted(&self) -> HostError {
         self.evicted.notified().await;
-        Fault::UploadMemory { limit: self.memory.capacity }
+        HostError::UploadMemory { limit: self.memory.capacity }
     }
 
     /// Marks the body as complete. It can no longer be evicted.
