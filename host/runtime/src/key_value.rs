@@ -68,7 +68,7 @@ mod wasi {
         ",
         with: {
             "wasi:keyvalue/store.bucket": crate::key_value_database::OpenStore,
-            "wasi:keyvalue/atomics.cas": crate::key_value_batch::Comparison,
+            "wasi:keyvalue/atomics.cas": crate::key_value_database::Comparison,
         },
         imports: { default: async | trappable },
     });

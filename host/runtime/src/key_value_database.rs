@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, ensure};
+use blake3::Hash;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 /// The longest key, in bytes.
@@ -38,6 +39,16 @@ struct DatabaseInner {
 pub struct OpenStore {
     database: KeyValueDatabase,
     label: String,
+}
+
+/// A value that a component has seen, to be replaced unless it has changed since.
+#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
+#[derive(Clone)]
+pub struct Comparison {
+    pub(super) store: OpenStore,
+    pub(super) key: String,
+    /// The value's hash, since an instance can have many of these.
+    pub(super) seen: Option<Hash>,
 }
 
 impl KeyValueDatabase {

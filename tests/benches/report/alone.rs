@@ -57,7 +57,7 @@ fn native_rows(picture: &[u8]) -> [Row; 3] {
     [
         ("Native tract: loading the model", format!("{loading:.0} ms")),
         ("Native tract: one detection, one thread", format!("{:.0} ms", median(total))),
-        ("Native tract: of which the network", format!("{:.0} ms", median(inference))),
+        ("Native tract: the network alone", format!("{:.0} ms", median(inference))),
     ]
 }
 
