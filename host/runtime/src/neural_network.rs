@@ -160,7 +160,7 @@ impl NnView<'_> {
 
     /// Counts memory that the host holds for the guest. Fails where the guest's own memory could not grow either.
     fn hold(&mut self, bytes: u64) -> Result<(), String> {
-        if self.memory.grow(bytes) {
+        if self.memory.try_grow(bytes) {
             return Ok(());
         }
         Err(format!("tensors of {bytes} bytes exceed the instance's limit on memory"))

@@ -34,7 +34,7 @@ pub fn resolve_client<B>(
         |name: &HeaderName| name.as_str().starts_with(X_FORWARDED_PREFIX) || name == "x-real-ip";
     let is_forwarded = |name: &HeaderName| *name == header::FORWARDED;
     let headers = request.headers_mut();
-    if !proxies.trust(connection.client) {
+    if !proxies.trusts(connection.client) {
         remove(headers, |name| is_x(name) || is_forwarded(name));
         return connection;
     }
@@ -106,7 +106,7 @@ fn client(nodes: &[Option<Address>], proxies: &Proxies) -> Option<usize> {
     for (index, node) in nodes.iter().enumerate().rev() {
         let Some(address) = node else { break };
         found = Some(index);
-        if !proxies.trust(*address) {
+        if !proxies.trusts(*address) {
             break;
         }
     }

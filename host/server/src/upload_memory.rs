@@ -72,7 +72,7 @@ impl UploadMemoryInner {
 impl Ledger {
     /// Evicts bodies other than `own` until `needed` bytes are freed. Evicts none if all of them together are
     /// too small.
-    fn evict(&mut self, own: u64, needed: u64) -> bool {
+    fn try_evict(&mut self, own: u64, needed: u64) -> bool {
         let others = self.in_progress.iter().filter(|(id, body)| **id != own && body.bytes > 0);
         let mut others: Vec<_> =
             others.map(|(id, body)| (body.progressed, *id, body.bytes)).collect();
@@ -136,7 +136,7 @@ impl Upload {
         let full = || HostError::UploadMemory { limit: self.memory.capacity };
         let mut ledger = self.memory.ledger();
         let missing = (ledger.used + bytes).saturating_sub(self.memory.capacity);
-        if missing > 0 && !ledger.evict(self.id, missing) {
+        if missing > 0 && !ledger.try_evict(self.id, missing) {
             return Err(full());
         }
         let body = ledger.in_progress.get_mut(&self.id).ok_or_else(full)?;
