@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a small network for each head of `model.toml`, and beside it what ONNX Runtime finds with it.
+"""Writes a small network for each head of `model.toml`, and next to it what ONNX Runtime finds with it.
 
 The weights are random, so the networks find nothing sensible, but they are built of the operators that real exports
 end in, and give boxes of all kinds. `reference.json` has the detections in `cat.png` above 0.3, decoded here, in

@@ -1,4 +1,4 @@
-//! System programs that tests run beside the host. Missing ones are installed.
+//! System programs that tests run together with the host. Missing ones are installed.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -231,7 +231,7 @@ fn containerd_is_restarted_only_if_its_configuration_changed() {
     let containerd = StandInContainerd::with(&[(CONFIG, DEBIAN_1_6)]);
     let node = &containerd.node;
     let said = node.sure("install", &containerd.arguments());
-    assert!(said.contains("containerd runs well after"), "{said}");
+    assert!(said.contains("containerd is healthy after"), "{said}");
     assert_eq!(containerd.restarts(), 1);
     // Only the shim is new.
     let mut newer = elf::amd64();
@@ -268,7 +268,10 @@ fn a_configuration_with_which_containerd_does_not_run_well_is_taken_back() {
     let refused = node.run("install", &containerd.arguments());
     assert_eq!(refused.status.code(), Some(1));
     let said = stderr(&refused);
-    assert!(said.contains("the old configuration is restored, and containerd runs well"), "{said}");
+    assert!(
+        said.contains("the old configuration is restored, and containerd is healthy"),
+        "{said}"
+    );
     assert!(said.contains("containerd is not ready: it dislikes this"), "{said}");
     assert_eq!((node.read(CONFIG).as_str(), node.read(SHIM).as_str()), (DEBIAN_1_6, "older"));
     assert_eq!((containerd.restarts(), containerd.runs_with()), (2, DEBIAN_1_6.to_owned()));
@@ -286,7 +289,7 @@ fn a_run_that_broke_off_is_taken_back_by_the_next_one() {
     fs::remove_file(node.path("kills-installer")).expect("a file");
     // Without its restart, the next one would find nothing to do, and containerd would not know the runtime.
     let said = node.sure("install", &containerd.arguments());
-    assert!(said.contains("an earlier run broke off"), "{said}");
+    assert!(said.contains("an earlier run was interrupted"), "{said}");
     assert!(containerd.runs_with().contains("runtimes.spotter]"));
     node.sure("uninstall", &containerd.arguments());
     assert_eq!(node.read(CONFIG), DEBIAN_1_6);
@@ -304,10 +307,7 @@ fn a_node_whose_containerd_is_not_well_is_not_touched() {
         let said = stderr(&refused);
         if command == "install" {
             assert_eq!(refused.status.code(), Some(1));
-            assert!(
-                said.contains("containerd does not run well, so nothing was changed"),
-                "{said}"
-            );
+            assert!(said.contains("containerd is not healthy, so nothing was changed"), "{said}");
             assert!(said.contains("/run/other.sock"), "{said}");
         }
         assert_eq!(node.tree(), before);

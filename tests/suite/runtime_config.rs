@@ -140,7 +140,7 @@ fn the_folder_of_state_can_be_in_the_file() {
     };
     assert_eq!(count(&up(&[])), r#"1 ["count"]"#);
     assert!(application.folder().join("kept/key_value.redb").is_file());
-    // The flag goes before the file.
+    // The flag overrides the file.
     assert_eq!(count(&up(&["--state-dir", "other"])), r#"1 ["count"]"#);
     assert_eq!(count(&up(&[])), r#"2 ["count"]"#);
 }

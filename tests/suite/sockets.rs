@@ -100,12 +100,12 @@ fn the_socket_of_a_killed_server_is_replaced_but_no_other_file_and_no_live_serve
     let file = application.folder().join("file");
     std::fs::write(&file, "content").expect("a file");
     let said = refusal(&application, &file);
-    assert!(said.contains("exists and is no socket"), "{said}");
+    assert!(said.contains("exists and is not a socket"), "{said}");
     assert_eq!(std::fs::read(&file).expect("a file"), b"content");
     // A link to a stale socket is not followed.
     let link = application.folder().join("link");
     std::os::unix::fs::symlink(&socket, &link).expect("a link");
-    assert!(refusal(&application, &link).contains("is no socket"));
+    assert!(refusal(&application, &link).contains("is not a socket"));
     assert!(socket.exists());
 }
 

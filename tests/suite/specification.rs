@@ -1,4 +1,5 @@
-//! Every promise in SPECIFICATION.md, and every defence in SECURITY.md, names tests that exist.
+//! Every promise in SPECIFICATION.md, and every defence in SECURITY.md, names tests that exist, and the maps of the code
+//! name files that exist.
 
 use std::path::Path;
 
@@ -63,4 +64,31 @@ fn every_defence_names_tests_that_are_there() {
     let (_, table) = text.split_once("| Spotter … | Test |").expect("the table of defences");
     let rows = check(table.lines().filter_map(cells), &tests);
     assert!(rows > 40, "{rows}");
+}
+
+/// The first file that a table's row names and that does not exist. A name without a folder is that of a file in, or
+/// next to, what the row has named before.
+fn missing_file(row: &str) -> Option<&str> {
+    let mut folder = root().to_owned();
+    let is_path =
+        |name: &&str| name.ends_with(".rs") || (name.contains('/') && !name.starts_with('/'));
+    for name in row.split('`').skip(1).step_by(2).filter(is_path) {
+        let paths = [root(), &folder].map(|folder| folder.join(name));
+        let Some(path) = paths.into_iter().find(|path| path.exists()) else { return Some(name) };
+        folder = if path.is_dir() { path } else { path.parent().expect("a folder").to_owned() };
+    }
+    None
+}
+
+#[test]
+fn the_maps_of_the_code_name_files_that_exist() {
+    for (map, least) in [("ARCHITECTURE.md", 15), ("docs/code-map.md", 60)] {
+        let text = std::fs::read_to_string(root().join(map)).expect("a map");
+        let rows: Vec<_> = text.lines().filter(|line| cells(line).is_some()).collect();
+        assert!(rows.len() >= least, "{map} has {} rows", rows.len());
+        for row in rows {
+            assert_eq!(missing_file(row), None, "in {map}: {row}");
+        }
+    }
+    assert_eq!(missing_file(" `host/src/lib.rs`, `no_such_file.rs` "), Some("no_such_file.rs"));
 }

@@ -41,7 +41,7 @@ fn a_variables_value_can_be_in_a_file() {
     for (variables, greeting) in [
         (["name=@name.txt"].as_slice(), "hello from text"),
         (&["@a.json"], "hello from JSON"),
-        // The last one goes before.
+        // The last one counts.
         (&["@a.json", "@b.toml"], "hello from TOML"),
         (&["@b.toml", "name=a=b"], "hello a=b"),
     ] {

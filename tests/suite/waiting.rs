@@ -1,4 +1,4 @@
-//! Instances that wait take no place from those that compute, and their number and memory are bounded.
+//! Instances that wait take no CPU slot from those that compute, and their number and memory are bounded.
 
 use std::thread::Scope;
 use std::time::{Duration, Instant};
@@ -105,7 +105,7 @@ fn what_instances_hold_while_they_wait_is_bounded() {
     let application = Application::new(
         "[[trigger.http]]\nroute = \"/...\"\ncomponent = \"one\"\n[component.one]\nsource = \"guest.wasm\"\n",
     );
-    // One that computes may take 64 MiB, and those that wait as much beside it.
+    // One that computes may take 64 MiB, and those that wait as much again.
     let server = application.up(&[
         "--instances",
         "1",

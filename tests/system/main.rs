@@ -1,4 +1,4 @@
-//! Black-box tests beside real systems: containerd, LXC, QEMU, registries, Prometheus, other
+//! Black-box tests against real systems: containerd, LXC, QEMU, registries, Prometheus, other
 //! runtimes, other servers' clients, a browser.
 
 mod accelerated_pods;

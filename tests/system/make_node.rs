@@ -1,5 +1,5 @@
-//! `make-node` that breaks off, finds a machine that lacks something, or is given files that are no programs. LXC is
-//! stood in for, so each step takes no time; the module `lxc` runs the real one.
+//! `make-node` that is interrupted, finds a machine that lacks something, or is given files that are no programs. LXC
+//! is stood in for, so each step takes no time; the module `lxc` runs the real one.
 
 use std::fs;
 

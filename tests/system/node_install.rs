@@ -1,4 +1,4 @@
-//! `spotter node install` beside a real containerd: installation, upgrade, what is rolled back, and what is left.
+//! `spotter node install` against a real containerd: installation, upgrade, what is rolled back, and what is left.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -58,7 +58,7 @@ fn a_node_is_installed_upgraded_beside_a_running_pod_and_cleared_without_a_trace
     let containerd = Containerd::start_without_shim();
     let (before, first) = (config(&containerd), containerd.process_id());
     let said = sure(&node(&containerd, "install", &[]));
-    assert!(said.contains("containerd runs well after"), "{said}");
+    assert!(said.contains("containerd is healthy after"), "{said}");
     let installed = containerd.process_id();
     assert_ne!(first, installed);
     let kubelet = Kubelet::of(&containerd);
@@ -126,7 +126,10 @@ fn a_configuration_that_fails_is_rolled_back_and_containerd_runs_on() {
     assert_eq!(refused.status.code(), Some(1));
     let said = stderr(&refused);
     assert!(said.contains("containerd does not start today"), "{said}");
-    assert!(said.contains("the old configuration is restored, and containerd runs well"), "{said}");
+    assert!(
+        said.contains("the old configuration is restored, and containerd is healthy"),
+        "{said}"
+    );
     assert!(is_as_before(&before), "{said}");
     fs::remove_file(containerd.path("refuse")).expect("a file");
 

@@ -1,4 +1,4 @@
-//! Components beside a real Redis server.
+//! Components against a real Redis server.
 
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};

@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 
 const MANIFEST: &str = include_str!("../../model/nanodet_g/model.toml");
 
-/// What an instance of 256 MiB has left beside the model, its activations and the request's body.
+/// What an instance of 256 MiB has left after the model, its activations and the request's body.
 const MEMORY_BYTES: usize = 200 << 20;
 
 #[global_allocator]

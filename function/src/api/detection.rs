@@ -61,7 +61,7 @@ pub(super) fn detect_all<'m, 'r>(
         .collect()
 }
 
-/// Detects objects in one picture, and draws them. Returns the picture's file beside the report.
+/// Detects objects in one picture, and draws them. Returns the picture's file with the report.
 ///
 /// # Errors
 /// If the picture is refused.

@@ -107,7 +107,7 @@ pub enum Element {
 pub enum Fit {
     /// Scale width and height separately; the proportions are lost.
     Stretch,
-    /// Keep the proportions, with grey bars around the picture or beside it.
+    /// Keep the proportions, with grey bars around the picture or on one side of it.
     Letterbox,
 }
 
@@ -143,7 +143,7 @@ fn ones() -> [f32; 3] {
     [1.0; 3]
 }
 
-/// The largest side of an input. A larger one would not fit into a function's memory beside the weights.
+/// The largest side of an input. A larger one would not fit into a function's memory together with the weights.
 const MAX_INPUT_SIDE_PIXELS: u32 = 2048;
 
 impl Manifest {

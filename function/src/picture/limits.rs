@@ -88,7 +88,7 @@ impl Header {
             FormatDetails::WebP(frames) if frames.has_lossless => pixels,
             // The planes of luma and of halved chroma.
             FormatDetails::WebP(_) => 2 * pixels,
-            // The frame's indices; a frame that is not as large as the canvas is decoded beside it.
+            // The frame's indices; a frame that is smaller than the canvas is decoded into a buffer of its own.
             FormatDetails::Gif { frame } if *frame == self.size => pixels,
             FormatDetails::Gif { frame } => 5 * pixels_of(*frame),
             FormatDetails::Png | FormatDetails::Bmp => 0,
@@ -152,8 +152,8 @@ mod tests {
         let rows = [
             row("JPEG, baseline", jpeg(false, HALVED), Rgb8),
             row("JPEG, progressive, grey", jpeg(true, &[(1, 1)]), L8),
-            row("JPEG, progressive, colours halved both ways", jpeg(true, HALVED), Rgb8),
-            row("JPEG, progressive, colours not halved", jpeg(true, &[(1, 1); 3]), Rgb8),
+            row("JPEG, progressive, 4:2:0 chroma subsampling", jpeg(true, HALVED), Rgb8),
+            row("JPEG, progressive, 4:4:4 (no chroma subsampling)", jpeg(true, &[(1, 1); 3]), Rgb8),
             row("JPEG, progressive, CMYK", jpeg(true, &[(1, 1); 4]), Rgb8),
             row("PNG, 8-bit RGB, palette, or grey", FormatDetails::Png, Rgb8),
             row(

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail, ensure};
 use http::{HeaderValue, Uri};
 
-use super::manifest::SpotterTool;
+use super::component_manifest::SpotterTool;
 use super::variables::{self, MissingVariable};
 
 /// A component's settings for browsers.
@@ -109,7 +109,7 @@ fn origin(text: &str) -> anyhow::Result<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::{Browsers, Origins, Page};
-    use crate::manifest::SpotterTool;
+    use crate::component_manifest::SpotterTool;
     use crate::variables::MissingVariable;
 
     fn resolved(page: &str, cross_origin: &str) -> anyhow::Result<Browsers> {

@@ -6,7 +6,7 @@ use wasmparser::{Encoding, Parser, Payload};
 
 use crate::triggers::Executor;
 
-/// The HTTP handlers, of which a component must export one, and their versions.
+/// The HTTP handlers and their versions. A component must export one of them.
 const HANDLER_EXPORTS: [(&str, &str); 2] =
     [("wasi:http/incoming-handler", "0.2"), ("wasi:http/handler", "0.3")];
 
@@ -16,8 +16,8 @@ const COMMAND_EXPORT: (&str, &str) = ("wasi:cli/run", "0.2");
 /// The package through which components use networks that the host runs.
 const NN_PACKAGE: &str = "wasi:nn";
 
-/// The package of the interfaces through which dependencies get nothing, in place of those through which their component
-/// gets what its manifest grants.
+/// The package of the interfaces through which dependencies get nothing, in place of those through which their
+/// component gets what its manifest grants.
 pub const ISOLATED_PACKAGE: &str = "spotter:isolated";
 
 /// What the host provides to every component: packages, their versions, and interfaces. A version stands for those

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
-use super::manifest::{ComponentManifest, Source};
+use super::component_manifest::{ComponentManifest, ComponentSource};
 
 /// A component that provides imports of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ pub fn sources(
     root: &Path,
 ) -> BTreeMap<String, PathBuf> {
     let local = components.iter().filter_map(|(id, component)| match &component.source {
-        Source::Local(path) => Some((id.clone(), root.join(path))),
-        Source::Remote(_) => None,
+        ComponentSource::Local(path) => Some((id.clone(), root.join(path))),
+        ComponentSource::Remote(_) => None,
     });
     local.collect()
 }

@@ -4,10 +4,12 @@ pub mod allowed_hosts;
 pub mod browsers;
 pub mod check;
 pub mod cidr;
+pub mod component_manifest;
 pub mod dependencies;
 pub mod files;
 pub mod manifest;
 pub mod models;
+pub mod nn_engine;
 pub mod routes;
 pub mod triggers;
 pub mod variables;
@@ -20,10 +22,12 @@ use anyhow::{Context, bail, ensure};
 
 use allowed_hosts::AllowedHosts;
 use browsers::Browsers;
+use component_manifest::{ComponentManifest, ComponentSource, Interruption};
 use dependencies::Dependency;
 use files::FileEntry;
-use manifest::{Interruption, Manifest};
-use models::{ModelFolders, NnEngine};
+use manifest::Manifest;
+use models::ModelFolders;
+use nn_engine::NnEngine;
 use routes::{Pattern, RouteTable, StaticReply, Target};
 use triggers::{Executor, HttpTrigger, Route};
 use variables::{MissingVariable, VariableSources};
@@ -207,11 +211,11 @@ impl App {
 
 /// Checks the name of a SQLite database, which becomes a file's.
 fn check_database_label(label: &str) -> anyhow::Result<()> {
-    const MAX_LENGTH: usize = 64;
+    const MAX_LABEL_CHARACTERS: usize = 64;
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     ensure!(
-        (1..=MAX_LENGTH).contains(&label.len()) && label.chars().all(is_allowed),
-        "`sqlite_databases` has {label:?}; use up to {MAX_LENGTH} letters, digits, `-` and `_`"
+        (1..=MAX_LABEL_CHARACTERS).contains(&label.len()) && label.chars().all(is_allowed),
+        "`sqlite_databases` has {label:?}; use up to {MAX_LABEL_CHARACTERS} letters, digits, `-` and `_`"
     );
     Ok(())
 }
@@ -219,7 +223,7 @@ fn check_database_label(label: &str) -> anyhow::Result<()> {
 /// A manifest's text, and the folder that its paths are relative to.
 fn read(path: &Path) -> anyhow::Result<(String, PathBuf)> {
     if path.extension().is_some_and(|extension| extension == "wasm") {
-        return Ok(of_component(path));
+        return Ok(single_component(path));
     }
     let path = if path.is_dir() { path.join("spin.toml") } else { path.to_owned() };
     let text = std::fs::read_to_string(&path).with_context(|| {
@@ -229,7 +233,7 @@ fn read(path: &Path) -> anyhow::Result<(String, PathBuf)> {
 }
 
 /// A manifest with a single component on every route.
-fn of_component(path: &Path) -> (String, PathBuf) {
+fn single_component(path: &Path) -> (String, PathBuf) {
     let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
     let text = format!(
         "spin_manifest_version = 2\n[application]\nname = {name:?}\n[[trigger.http]]\n\
@@ -290,13 +294,13 @@ fn route(
 impl Component {
     fn resolve(
         id: &str,
-        raw: manifest::ComponentManifest,
+        raw: ComponentManifest,
         root: &Path,
         values: &BTreeMap<String, String>,
         choices: &LoadOptions,
     ) -> anyhow::Result<Self> {
         raw.sqlite_databases.iter().try_for_each(|label| check_database_label(label))?;
-        let manifest::Source::Local(source) = raw.source else {
+        let ComponentSource::Local(source) = raw.source else {
             bail!("`source` is not a local path; only local components are supported");
         };
         let build = raw.build.map(|build| Build {

@@ -2,34 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use super::manifest::SpotterTool;
+use super::component_manifest::SpotterTool;
 
 /// Folders of models by name.
 pub type ModelFolders = BTreeMap<String, PathBuf>;
-
-/// What runs these models.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum NnEngine {
-    /// tract with this repository's kernels.
-    #[default]
-    Tract,
-    /// ONNX Runtime in this shared library.
-    OnnxRuntime(PathBuf),
-}
-
-impl FromStr for NnEngine {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('=') {
-            None if text == "tract" => Ok(Self::Tract),
-            Some(("onnxruntime", path)) if !path.is_empty() => Ok(Self::OnnxRuntime(path.into())),
-            _ => Err("it is neither `tract` nor `onnxruntime=PATH`".to_owned()),
-        }
-    }
-}
 
 /// The folder of each granted model. The command line's come first, then `tool.spotter.models`, then
 /// `tool.spotter.model` if its folder has the model's name. `None` if there is no folder: the component may not need
@@ -58,7 +35,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::{ModelFolders, resolve};
-    use crate::manifest::SpotterTool;
+    use crate::component_manifest::SpotterTool;
 
     #[test]
     fn the_nearest_folder_of_a_granted_name_is_used() {

@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::manifest::ComponentManifest;
+use super::component_manifest::ComponentManifest;
 
 /// All triggers of an application.
 #[derive(Debug, Default)]
@@ -160,7 +160,7 @@ impl Triggers {
     }
 }
 
-// Both by hand, since the derived forms (`flatten`, `untagged`) tell neither the line nor the key of an error.
+// Both are written by hand: the errors of the derived forms (`flatten`, `untagged`) name neither line nor key.
 
 impl<'de> Deserialize<'de> for Triggers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -11,7 +11,7 @@ use super::memory;
 use super::units::{Setting, Size, Time};
 
 /// The maximum depth of calls between guests, which stops a component that calls itself.
-pub const MAX_HOPS: u32 = 8;
+pub const MAX_CALL_DEPTH: u32 = 8;
 
 /// Declares each limit once, with its documentation, unit, default and environment variable.
 macro_rules! limits {
@@ -89,7 +89,7 @@ limits! {
     /// How long a client may take to send a body; then 408 [default: 2m]
     body_timeout: Time = Duration::from_secs(120), "SPOTTER_BODY_TIMEOUT", "TIME";
     /// How long a body is received before an instance starts early and reads the rest as it arrives, if there is
-    /// plenty of room for one [default: 250ms]
+    /// enough free capacity [default: 250ms]
     body_wait: Time = Duration::from_millis(250), "SPOTTER_BODY_WAIT", "TIME";
     /// How much of a body is received before an instance starts; the rest streams to the instance
     /// [default: 10MiB]
@@ -128,12 +128,12 @@ impl Limits {
     /// Instances that other instances may call at once at each depth of calls, in addition to
     /// [`Limits::max_instances`].
     pub fn called_instances(&self) -> usize {
-        self.instances.max(self.max_instances / MAX_HOPS as usize)
+        self.instances.max(self.max_instances / MAX_CALL_DEPTH as usize)
     }
 
     /// The same, at all depths together.
     pub fn nested_instances(&self) -> usize {
-        self.called_instances() * MAX_HOPS as usize
+        self.called_instances() * MAX_CALL_DEPTH as usize
     }
 }
 

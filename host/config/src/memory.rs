@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::limits::{LimitSettings, Limits};
 
-/// What the server needs beside instances, connections and buffers: its code's own data and threads.
+/// What the server needs in addition to instances, connections and buffers: its code's own data and threads.
 const HOST_OVERHEAD_BYTES: u64 = 32 << 20;
 /// What a connection may take: the largest header of HTTP/1.1, or part of one of HTTP/2, and the buffers of its sockets
 /// and of TLS.
@@ -128,7 +128,7 @@ fn smallest(root: &Path, line: &str) -> Option<u64> {
         let text = fs::read_to_string(root.join(mount).join(cgroup).join(file)).ok()?;
         text.trim().parse().ok().filter(|limit| *limit < CGROUP_V1_UNLIMITED_BYTES)
     };
-    // In a container, the path may be that on the machine, of which only the last folder is mounted, as the root.
+    // In a container, the path may be the one on the machine, although only its last folder is mounted, as the root.
     Path::new(path).ancestors().filter_map(limit).min()
 }
 

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use metrics::{Computation, NnMetrics};
-use spotter_app::models::NnEngine;
+use spotter_app::nn_engine::NnEngine;
 pub use tensor::{ElementType, NamedTensor, Tensor};
 
 /// The files that the host needs of a model's folder.

@@ -25,7 +25,7 @@ pub enum RuntimeEntry {
 pub(crate) const MADE: &str = "# Made by Spotter";
 /// Above each table that [`edit`] added to someone else's file.
 const ADDED: &str = "# Added by Spotter";
-/// The version of a configuration that is made: containerd 1.6, 1.7 and 2 read it.
+/// The version of a configuration that is created: containerd 1.6, 1.7 and 2 read it.
 const OLDEST_VERSION: i64 = 2;
 
 /// Edits a configuration. An empty text stands for a missing file, before and after.

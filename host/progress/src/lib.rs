@@ -83,7 +83,7 @@ pub fn say(message: &str) {
     let _ = writeln!(std::io::stderr(), "{message}");
 }
 
-/// Prints lines of a command's result to standard output. A reader that has seen enough is no error.
+/// Prints lines of a command's result to standard output. It is not an error if the reader stops reading early.
 pub fn print(lines: &str) {
     let _ = writeln!(std::io::stdout(), "{lines}");
 }

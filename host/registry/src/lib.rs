@@ -119,7 +119,7 @@ impl BlobSource for RegistrySource<'_> {
         let reference = self.reference;
         let pieces = self.client.pull_blob_stream(reference, descriptor).await;
         let pieces = pieces.map_err(|error| refused(reference, error))?;
-        let broken = move || format!("{} broke off", reference.resolve_registry());
+        let broken = move || format!("{} ended the transfer early", reference.resolve_registry());
         Ok(Box::pin(pieces.stream.map(move |piece| piece.with_context(broken))))
     }
 }

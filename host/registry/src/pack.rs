@@ -19,7 +19,7 @@ use spotter_app::manifest::Manifest;
 use spotter_app::triggers::Executor;
 use spotter_app::{App, Component, check, files};
 use spotter_nn as nn;
-use spotter_runtime::checked;
+use spotter_runtime::prepare;
 
 /// The configuration and layers of an image, and the annotations of its manifest.
 pub struct Package {
@@ -126,7 +126,7 @@ pub(super) fn shipped_file(component: &Component) -> anyhow::Result<PathBuf> {
     if component.dependencies.is_empty() {
         return Ok(component.source.clone());
     }
-    checked::component(component)
+    prepare::component(component)
 }
 
 /// The content of the file that is shipped.
@@ -172,7 +172,7 @@ fn add_files(component: &Component, layers: &mut Layers) -> anyhow::Result<Vec<L
 
 /// Whether a component imports `wasi:nn`. A core module shows that once it is wrapped.
 fn uses_nn(component: &Component) -> anyhow::Result<bool> {
-    let path = checked::component(component)?;
+    let path = prepare::component(component)?;
     let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     check::uses_nn(&bytes)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use spotter_app::manifest::SpotterTool;
+use spotter_app::component_manifest::SpotterTool;
 
 /// What precedes a setting's name in the metadata.
 const PREFIX: &str = "spotter_";

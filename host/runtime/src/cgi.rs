@@ -9,8 +9,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, header};
 use percent_encoding::percent_decode_str;
 
-/// The headers that are no variables. Spin leaves out the first two, as RFC 3875 suggests for credentials. A program
-/// could take the others' variables, such as `HTTP_PROXY`, for its own configuration.
+/// The headers that do not become variables. Spin leaves out the first two, as RFC 3875 suggests for credentials. A
+/// program could take the others' variables, such as `HTTP_PROXY`, for its own configuration.
 const HIDDEN_HEADERS: [HeaderName; 4] = [
     header::AUTHORIZATION,
     header::CONNECTION,
@@ -85,7 +85,8 @@ fn text(headers: &HeaderMap, name: &Option<HeaderName>) -> String {
     values.join(separator)
 }
 
-/// A path without percent signs; as it is, if that is no text, or has a NUL, at which a variable would end.
+/// The percent-decoded path. It stays encoded if the result is not text, or contains a NUL, which would end the
+/// variable.
 fn decode(path: &str) -> String {
     let decoded = percent_decode_str(path).decode_utf8().ok();
     decoded.filter(|decoded| !decoded.contains('\0')).map_or(path.to_owned(), Cow::into_owned)

@@ -1,4 +1,4 @@
-//! The standard output of a CGI program: a header, from which the reply is made, and the reply's body.
+//! The standard output of a CGI program: a header, which becomes the reply's status and headers, and the reply's body.
 
 use std::future::poll_fn;
 use std::io;
@@ -24,13 +24,13 @@ use super::handler::ReplySender;
 const MAX_HEADER_BYTES: usize = 64 << 10;
 /// The most that the program may write at once, in bytes, and how many such chunks of the body may wait.
 const MAX_CHUNK_BYTES: usize = 64 << 10;
-const MAX_CHUNKS: usize = 2;
+const MAX_CHUNKS_IN_FLIGHT: usize = 2;
 
 /// The standard output of one program.
 #[derive(Clone)]
-pub(super) struct CgiOutput(Arc<Mutex<Progress>>);
+pub(super) struct CgiOutput(Arc<Mutex<CgiState>>);
 
-enum Progress {
+enum CgiState {
     Header {
         written: Vec<u8>,
         reply: ReplySender,
@@ -43,13 +43,13 @@ enum Progress {
 impl CgiOutput {
     /// The reply is sent as soon as its header is complete.
     pub(super) fn new(reply: ReplySender) -> Self {
-        Self(Arc::new(Mutex::new(Progress::Header { written: Vec::new(), reply })))
+        Self(Arc::new(Mutex::new(CgiState::Header { written: Vec::new(), reply })))
     }
 
     /// Ends the reply, after the program has succeeded.
     pub(super) fn finish(&self) {
-        let ended = std::mem::replace(&mut *self.progress(), Progress::Closed);
-        if let Progress::Header { written, reply } = ended {
+        let ended = std::mem::replace(&mut *self.state(), CgiState::Closed);
+        if let CgiState::Header { written, reply } = ended {
             let part = String::from_utf8_lossy(&written);
             // The receiver may be gone.
             let _ = reply.send(Err(format!(
@@ -58,15 +58,15 @@ impl CgiOutput {
         }
     }
 
-    fn progress(&self) -> MutexGuard<'_, Progress> {
+    fn state(&self) -> MutexGuard<'_, CgiState> {
         // No panic leaves it in an inconsistent state.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Progress {
+impl CgiState {
     /// Waits until there is room for a chunk.
-    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+    fn poll_reserve(&mut self, context: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
         match self {
             Self::Header { .. } => Poll::Ready(Ok(())),
             Self::Body(sender) => sender.poll_reserve(context).map_err(|_| StreamError::Closed),
@@ -111,7 +111,7 @@ impl Progress {
                 return self.fail(reason);
             }
         };
-        let (sender, receiver) = mpsc::channel(MAX_CHUNKS);
+        let (sender, receiver) = mpsc::channel(MAX_CHUNKS_IN_FLIGHT);
         let beginning = Bytes::copy_from_slice(&written[body..]);
         if !beginning.is_empty() {
             let _ = sender.try_send(beginning);
@@ -157,10 +157,10 @@ fn header(text: &[u8]) -> Result<Response<()>, String> {
             colon.ok_or_else(|| format!("the line {shown:?} of its header has no colon"))?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"status") {
-            status = Some(status_code(value).ok_or_else(|| format!("{shown:?} is no status"))?);
+            status = Some(status_code(value).ok_or_else(|| format!("{shown:?} is not a status"))?);
             continue;
         }
-        let invalid = || format!("the line {shown:?} of its header is no HTTP header");
+        let invalid = || format!("the line {shown:?} of its header is not an HTTP header");
         let name = HeaderName::from_bytes(name).map_err(|_| invalid())?;
         let value = HeaderValue::from_bytes(value).map_err(|_| invalid())?;
         let repeats = name == CONTENT_LENGTH && response.headers().contains_key(&name);
@@ -224,7 +224,7 @@ impl StdoutStream for CgiOutput {
 impl Pollable for CgiOutput {
     async fn ready(&mut self) {
         // `check_write` reports an error.
-        let _ = poll_fn(|context| self.progress().poll_room(context)).await;
+        let _ = poll_fn(|context| self.state().poll_reserve(context)).await;
     }
 }
 
@@ -233,7 +233,7 @@ impl OutputStream for CgiOutput {
         if bytes.len() > self.check_write()? {
             return Err(StreamError::trap("more was written than `check-write` permits"));
         }
-        self.progress().take(&bytes)
+        self.state().take(&bytes)
     }
 
     fn flush(&mut self) -> StreamResult<()> {
@@ -241,7 +241,7 @@ impl OutputStream for CgiOutput {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        match self.progress().poll_room(&mut Context::from_waker(Waker::noop())) {
+        match self.state().poll_reserve(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(room) => room.map(|()| MAX_CHUNK_BYTES),
             Poll::Pending => Ok(0),
         }
@@ -255,8 +255,8 @@ impl AsyncWrite for CgiOutput {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let chunk = &bytes[..bytes.len().min(MAX_CHUNK_BYTES)];
-        let mut progress = self.progress();
-        let taken = ready!(progress.poll_room(context)).and_then(|()| progress.take(chunk));
+        let mut state = self.state();
+        let taken = ready!(state.poll_reserve(context)).and_then(|()| state.take(chunk));
         Poll::Ready(taken.map(|()| chunk.len()).map_err(|_| io::ErrorKind::BrokenPipe.into()))
     }
 
@@ -306,7 +306,7 @@ mod tests {
         output.write("Status: 200\n\n".into()).unwrap();
         let chunks = (0..10)
             .take_while(|_| output.check_write().unwrap() > 0 && output.write("x".into()).is_ok());
-        assert_eq!(chunks.count(), super::MAX_CHUNKS);
+        assert_eq!(chunks.count(), super::MAX_CHUNKS_IN_FLIGHT);
         assert!(output.write("x".into()).is_err());
 
         let (reply, begun) = oneshot::channel();

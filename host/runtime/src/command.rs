@@ -33,8 +33,8 @@ impl Command {
     /// A command, with the template of its arguments.
     ///
     /// # Errors
-    /// If the component is no command.
-    pub(super) fn of(linked: InstancePre<InstanceState>, argv: &str) -> anyhow::Result<Self> {
+    /// If the component is not a command.
+    pub(super) fn new(linked: InstancePre<InstanceState>, argv: &str) -> anyhow::Result<Self> {
         let command = CommandPre::new(linked).map_err(anyhow::Error::from);
         let command = command
             .context("the executor `wagi` needs a component that exports wasi:cli/run@0.2")?;
@@ -52,8 +52,8 @@ impl Command {
         self.command.instantiate_async(store).await.map(drop)
     }
 
-    /// Adds the request to a program's context. The component's own `environment` goes before the request's variables.
-    /// Returns the program's output, from which the reply is made.
+    /// Adds the request to a program's context. The component's own `environment` overrides the request's variables.
+    /// Returns the program's output, which becomes the reply.
     pub(super) fn connect(
         &self,
         wasi: &mut WasiCtxBuilder,

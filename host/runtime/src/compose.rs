@@ -7,7 +7,7 @@ use wac_graph::types::{Package, SubtypeChecker, WorldId};
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 use wasmparser::Parser;
 
-use super::isolated;
+use super::dependency_isolation;
 use super::wrap::{Adapter, wrap};
 use spotter_app::check;
 use spotter_app::dependencies::Dependency;
@@ -16,7 +16,7 @@ use spotter_app::dependencies::Dependency;
 /// configuration.
 ///
 /// # Errors
-/// If it cannot be read or is no component, or needs configuration that it does not inherit.
+/// If it cannot be read or is not a component, or needs configuration that it does not inherit.
 pub(super) fn read(dependency: &Dependency) -> anyhow::Result<Vec<u8>> {
     let path = dependency.source.display();
     let context = || format!("the dependency `{}` ({path})", dependency.name);
@@ -28,7 +28,11 @@ pub(super) fn read(dependency: &Dependency) -> anyhow::Result<Vec<u8>> {
     };
     // It is not WebAssembly at all, if this fails.
     check::interfaces(&bytes).with_context(context)?;
-    if dependency.inherits { Ok(bytes) } else { isolated::isolate(bytes).with_context(context) }
+    if dependency.inherits {
+        Ok(bytes)
+    } else {
+        dependency_isolation::isolate(bytes).with_context(context)
+    }
 }
 
 /// The component with its dependencies, each with its bytes.

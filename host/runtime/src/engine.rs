@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::Semaphore;
+use wasmtime::Engine;
 use wasmtime::component::Linker;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::engine_config::{Allocation, config};
 use super::key_value::{self, KeyValueDatabase};
 use super::key_value_3;
 use super::loaded::{EntryPoint, LoadedComponent, ServiceChainingCell, SharedResources};
@@ -20,9 +21,9 @@ use super::redis;
 use super::sqlite::{self, SqliteDatabases};
 use super::state::InstanceState;
 use super::variables;
-use super::{checked, code_cache, isolated, portable, refused};
-use spotter_app::manifest::Interruption;
-use spotter_app::models::NnEngine;
+use super::{code_cache, dependency_isolation, precompile, prepare, unsupported};
+use spotter_app::component_manifest::Interruption;
+use spotter_app::nn_engine::NnEngine;
 use spotter_app::{Component, check};
 use spotter_config::Limits;
 use spotter_nn::{self as nn, Graph, NnMetrics};
@@ -150,24 +151,24 @@ impl Runtime {
         let compiled = match &component.compiled {
             Some(file) => match code_cache::open(&executor.engine, file) {
                 Ok(compiled) => compiled,
-                Err(reason) => portable::compile_here(&executor.engine, component, &reason)?,
+                Err(reason) => precompile::compile_here(&executor.engine, component, &reason)?,
             },
             // A file that is a component by itself was checked before it was compiled.
             None => match code_cache::get(&executor.engine, &component.source) {
                 Ok(Some(compiled)) if component.dependencies.is_empty() => compiled,
-                _ => code_cache::load(&executor.engine, &checked::component(component)?, id)?,
+                _ => code_cache::load(&executor.engine, &prepare::component(component)?, id)?,
             },
         };
         let uses_nn =
             compiled.component_type().imports(&executor.engine).any(|(name, _)| check::is_nn(name));
         let mut linker = executor.linker.clone();
-        refused::add_to_linker(&mut linker, &executor.engine, &compiled)?;
-        isolated::add_to_linker(&mut linker, &executor.engine, &compiled)?;
+        unsupported::add_to_linker(&mut linker, &executor.engine, &compiled)?;
+        dependency_isolation::add_to_linker(&mut linker, &executor.engine, &compiled)?;
         let linked =
             linker.instantiate_pre(&compiled).map_err(anyhow::Error::from).with_context(|| {
                 format!("component `{id}` has an import that the host does not provide")
             })?;
-        let entry = EntryPoint::of(linked, &component.executor)
+        let entry = EntryPoint::new(linked, &component.executor)
             .with_context(|| format!("component `{id}`"))?;
         let engine = executor.engine.clone();
         let graphs = if uses_nn { self.graphs(component, nn_engine)? } else { BTreeMap::new() };
@@ -237,58 +238,6 @@ fn engine(limits: &Limits, interruption: Interruption) -> anyhow::Result<Engine>
         Engine::new(&config(limits, interruption, Allocation::OnDemand))
     });
     engine.map_err(anyhow::Error::from).context("cannot start wasmtime")
-}
-
-#[derive(Clone, Copy)]
-pub(super) enum Allocation {
-    Pooled,
-    OnDemand,
-}
-
-pub(super) fn config(
-    limits: &Limits,
-    interruption: Interruption,
-    allocation: Allocation,
-) -> Config {
-    let mut config = Config::new();
-    config.epoch_interruption(interruption == Interruption::Epoch);
-    config.wasm_component_model_async(true);
-    if let Allocation::Pooled = allocation {
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits)));
-    }
-    config
-}
-
-/// How much of an instance's memory the pool keeps and zeroes for the next one, in bytes.
-const KEEP_RESIDENT_BYTES: usize = 256 << 10;
-
-/// A pool for all instances that may exist at once, and for those without checks that have been given up.
-fn pool(limits: &Limits) -> PoolingAllocationConfig {
-    let instances = limits.max_instances + limits.instances + limits.nested_instances();
-    let slots = u32::try_from(instances).unwrap_or(u32::MAX).max(8);
-    let warm = u32::try_from(limits.instances * 2).unwrap_or(u32::MAX).max(8);
-    let mut pool = PoolingAllocationConfig::default();
-    pool.total_component_instances(slots)
-        // A component may consist of several core modules: the adapter is one.
-        .total_core_instances(slots * 8)
-        .total_memories(slots * 2)
-        .total_tables(slots * 8)
-        .total_stacks(slots)
-        // After a time when many instances waited, their slots go back to the system.
-        .max_unused_warm_slots(warm)
-        // Zeroing a small amount costs less than returning it to the system, which interrupts every core.
-        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
-        .table_keep_resident(KEEP_RESIDENT_BYTES)
-        .async_stack_keep_resident(KEEP_RESIDENT_BYTES)
-        .pagemap_scan(Enabled::Auto)
-        .table_elements(200_000)
-        .max_memory_size(usize::try_from(limits.instance_memory).unwrap_or(usize::MAX))
-        .max_component_instance_size(8 << 20)
-        .max_core_instance_size(8 << 20)
-        .max_memories_per_component(4)
-        .max_core_instances_per_component(32)
-        .max_tables_per_component(32);
-    pool
 }
 
 fn start_epoch_clock(engine: &Engine) -> anyhow::Result<()> {

@@ -59,7 +59,7 @@ impl Handler {
     ///
     /// # Errors
     /// If it exports neither.
-    pub fn of(linked: InstancePre<InstanceState>) -> anyhow::Result<Self> {
+    pub fn from_instance_pre(linked: InstancePre<InstanceState>) -> anyhow::Result<Self> {
         if let Ok(service) = ServicePre::new(linked.clone()) {
             return Ok(Self::Async(service));
         }

@@ -68,7 +68,7 @@ mod wasi {
         ",
         with: {
             "wasi:keyvalue/store.bucket": crate::key_value_database::OpenStore,
-            "wasi:keyvalue/atomics.cas": crate::key_value_batch::Comparison,
+            "wasi:keyvalue/atomics.cas": crate::key_value_database::Comparison,
         },
         imports: { default: async | trappable },
     });
@@ -83,7 +83,7 @@ pub(super) use wasi::wasi::keyvalue::{atomics, batch};
 const MAX_KEYS_PER_CALL: usize = 1000;
 
 /// How many operations of one instance may run at once. Each takes a thread.
-const MAX_OPERATIONS: usize = 8;
+const MAX_CONCURRENT_OPERATIONS: usize = 8;
 
 /// The stores that one component may open.
 #[derive(Clone)]
@@ -96,13 +96,13 @@ pub(super) struct KeyValueGrant {
 
 impl KeyValueGrant {
     pub(super) fn new(database: Option<KeyValueDatabase>, labels: &[String]) -> Self {
-        let permits = Arc::new(Semaphore::new(MAX_OPERATIONS));
+        let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_OPERATIONS));
         Self { database, labels: labels.into(), permits }
     }
 
     /// The same for a new instance, which runs no operation yet.
-    pub(super) fn of_instance(&self) -> Self {
-        Self { permits: Arc::new(Semaphore::new(MAX_OPERATIONS)), ..self.clone() }
+    pub(super) fn for_instance(&self) -> Self {
+        Self { permits: Arc::new(Semaphore::new(MAX_CONCURRENT_OPERATIONS)), ..self.clone() }
     }
 
     /// Waits until another operation may run.
@@ -125,15 +125,15 @@ impl HasData for KeyValue {
     type Data<'a> = KeyValueView<'a>;
 }
 
-/// Adds these interfaces to the linker. `of` finds what they need in an instance's state.
+/// Adds these interfaces to the linker. `host_getter` finds what they need in an instance's state.
 pub(super) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
-    of: fn(&mut T) -> KeyValueView<'_>,
+    host_getter: fn(&mut T) -> KeyValueView<'_>,
 ) -> anyhow::Result<()> {
-    spin_store::add_to_linker::<T, KeyValue>(linker, of)?;
-    wasi_store::add_to_linker::<T, KeyValue>(linker, of)?;
-    batch::add_to_linker::<T, KeyValue>(linker, of)?;
-    atomics::add_to_linker::<T, KeyValue>(linker, of)?;
+    spin_store::add_to_linker::<T, KeyValue>(linker, host_getter)?;
+    wasi_store::add_to_linker::<T, KeyValue>(linker, host_getter)?;
+    batch::add_to_linker::<T, KeyValue>(linker, host_getter)?;
+    atomics::add_to_linker::<T, KeyValue>(linker, host_getter)?;
     Ok(())
 }
 

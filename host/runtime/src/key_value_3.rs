@@ -42,12 +42,12 @@ use bindings::spin::key_value::key_value::{self, Error};
 /// The most keys that are read from the database at once.
 const KEYS_PER_READ: usize = 128;
 
-/// Adds the interface to the linker. `of` finds what it needs in an instance's state.
+/// Adds the interface to the linker. `host_getter` finds what it needs in an instance's state.
 pub(super) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
-    of: fn(&mut T) -> KeyValueView<'_>,
+    host_getter: fn(&mut T) -> KeyValueView<'_>,
 ) -> anyhow::Result<()> {
-    Ok(key_value::add_to_linker::<T, KeyValue>(linker, of)?)
+    Ok(key_value::add_to_linker::<T, KeyValue>(linker, host_getter)?)
 }
 
 impl key_value::Host for KeyValueView<'_> {}
@@ -136,7 +136,7 @@ impl<T> key_value::HostStoreWithStore<T> for KeyValue {
     ) -> wasmtime::Result<(StreamReader<String>, FutureReader<Result<(), Error>>)> {
         let store = opened(accessor, &store)?;
         let (result, ended) = oneshot::channel();
-        // A guest that has read enough drops the stream, and is told of no error.
+        // A guest that has read enough drops the stream, and gets no error.
         let ended = async { wasmtime::error::Ok(ended.await.unwrap_or(Ok(()))) };
         accessor.with(|mut view| {
             let keys = Keys { store, last: None, read: None, result: Some(result) };
@@ -152,7 +152,7 @@ struct Keys {
     /// The last key that was read.
     last: Option<String>,
     read: Option<JoinHandle<anyhow::Result<Vec<String>>>>,
-    /// Told how it ended.
+    /// Receives the result.
     result: Option<oneshot::Sender<Result<(), Error>>>,
 }
 

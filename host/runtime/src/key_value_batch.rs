@@ -1,24 +1,14 @@
-//! Many keys in one call, and changes that nobody comes between: `wasi:keyvalue/batch` and `wasi:keyvalue/atomics`.
+//! Many keys in one call, and atomic changes: `wasi:keyvalue/batch` and `wasi:keyvalue/atomics`.
 
 use blake3::Hash;
 use wasmtime::component::Resource;
 
 use super::key_value::atomics::{self, CasError};
 use super::key_value::{KeyValueView, WasiError, batch};
-use super::key_value_database::OpenStore;
+use super::key_value_database::{Comparison, OpenStore};
 
 /// What the values of one call may have together, in bytes.
 const MAX_VALUES_BYTES: usize = 16 << 20;
-
-/// A value that a component has seen, to be replaced unless it has changed since.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
-#[derive(Clone)]
-pub struct Comparison {
-    store: OpenStore,
-    key: String,
-    /// The value's hash, since an instance can have many of these.
-    seen: Option<Hash>,
-}
 
 /// A key, and its value if it has one.
 type Entry = (String, Option<Vec<u8>>);

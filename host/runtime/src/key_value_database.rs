@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, ensure};
+use blake3::Hash;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 /// The longest key, in bytes.
@@ -40,6 +41,16 @@ pub struct OpenStore {
     label: String,
 }
 
+/// A value that a component has seen, to be replaced unless it has changed since.
+#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
+#[derive(Clone)]
+pub struct Comparison {
+    pub(super) store: OpenStore,
+    pub(super) key: String,
+    /// The value's hash, since an instance can have many of these.
+    pub(super) seen: Option<Hash>,
+}
+
 impl KeyValueDatabase {
     /// Opens the database in a file, or creates it. Each store can hold up to `max_store_bytes`.
     pub(super) fn open(path: &Path, max_store_bytes: u64) -> anyhow::Result<Self> {
@@ -70,7 +81,7 @@ impl KeyValueDatabase {
         OpenStore { database: self.clone(), label: label.to_owned() }
     }
 
-    /// Keeps everyone from writing until it is dropped.
+    /// Blocks all other writers until it is dropped.
     #[cfg(test)]
     pub(super) fn lock(&self) -> redb::WriteTransaction {
         self.0.database.begin_write().unwrap()
@@ -131,7 +142,7 @@ impl OpenStore {
         let added = self.change(key, |current| {
             let bytes = current.unwrap_or(&[0; 8]).try_into();
             let number = i64::from_le_bytes(bytes.with_context(|| {
-                format!("the value of {key:?} is no counter: it has not eight bytes")
+                format!("the value of {key:?} is not a counter: it does not have eight bytes")
             })?);
             let sum = number.checked_add(delta);
             let sum =

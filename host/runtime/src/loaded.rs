@@ -11,6 +11,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiBody;
 
 use super::command::Command;
+use super::cpu_limit;
 use super::guest_log::GuestLog;
 use super::handler::{Handler, ReplySender};
 use super::key_value::{KeyValueDatabase, KeyValueGrant};
@@ -19,13 +20,13 @@ use super::neural_network::NnGrant;
 use super::outbound_http::{BodyMemory, Outbound, ServiceChaining};
 use super::outbound_tcp::{self, OutboundTcp};
 use super::sqlite::{SqliteDatabases, SqliteGrant};
-use super::state::{self, Grants, InstanceState};
+use super::state::{Grants, InstanceState};
 use super::usage::Usage;
 use super::variables::Variables;
 use spotter_app::Component;
 use spotter_app::allowed_hosts::AllowedHosts;
+use spotter_app::component_manifest::Interruption;
 use spotter_app::files::{self, Staged};
-use spotter_app::manifest::Interruption;
 use spotter_app::triggers::Executor;
 use spotter_config::Limits;
 
@@ -33,7 +34,7 @@ use spotter_config::Limits;
 const MAX_RANDOM_BYTES: u64 = 16 << 20;
 
 /// How many connections to servers other than HTTP's one instance may have at once.
-const MAX_CONNECTIONS: usize = 8;
+const MAX_CONNECTIONS_PER_INSTANCE: usize = 8;
 
 /// The server through which guests reach other components, set once it exists.
 pub(super) type ServiceChainingCell = Arc<OnceLock<Weak<dyn ServiceChaining>>>;
@@ -61,13 +62,13 @@ impl EntryPoint {
     ///
     /// # Errors
     /// If the component does not export it.
-    pub(super) fn of(
+    pub(super) fn new(
         linked: InstancePre<InstanceState>,
         executor: &Executor,
     ) -> anyhow::Result<Self> {
         match executor {
-            Executor::Http => Ok(Self::Http(Handler::of(linked)?)),
-            Executor::Wagi { argv } => Ok(Self::Command(Command::of(linked, argv)?)),
+            Executor::Http => Ok(Self::Http(Handler::from_instance_pre(linked)?)),
+            Executor::Wagi { argv } => Ok(Self::Command(Command::new(linked, argv)?)),
         }
     }
 }
@@ -177,8 +178,8 @@ impl LoadedComponent {
         let grants = Grants {
             outbound: self.outbound(hops),
             variables: self.variables.clone(),
-            key_value: self.key_value.of_instance(),
-            sqlite: self.sqlite.of_instance(),
+            key_value: self.key_value.for_instance(),
+            sqlite: self.sqlite.for_instance(),
             outbound_tcp: self.outbound_tcp(),
             nn: self.nn.clone(),
         };
@@ -186,7 +187,7 @@ impl LoadedComponent {
         let state = InstanceState::new(self.wasi()?.build(), grants, memory, limits.request_cpu);
         let mut store = state.into_store(&self.engine);
         if self.interruption == Interruption::Epoch {
-            state::limit_cpu(&mut store, limits.request_cpu, usage);
+            cpu_limit::limit(&mut store, limits.request_cpu, usage);
         }
         Ok(store)
     }
@@ -209,7 +210,7 @@ impl LoadedComponent {
             allowed: Arc::clone(&self.allowed_hosts),
             component: self.id.clone(),
             connections: Arc::clone(&self.connections),
-            own_connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            own_connections: Arc::new(Semaphore::new(MAX_CONNECTIONS_PER_INSTANCE)),
         }
     }
 
@@ -219,8 +220,8 @@ impl LoadedComponent {
         wasi.max_random_size(MAX_RANDOM_BYTES);
         wasi.stdout(GuestLog::new(&self.id, "stdout")).stderr(GuestLog::new(&self.id, "stderr"));
         wasi.allow_udp(false);
-        wasi.allow_tcp(self.allowed_hosts.permits_scheme(outbound_tcp::TCP));
-        if self.allowed_hosts.permits_scheme(outbound_tcp::TCP) {
+        wasi.allow_tcp(self.allowed_hosts.permits_scheme(outbound_tcp::TCP_SCHEME));
+        if self.allowed_hosts.permits_scheme(outbound_tcp::TCP_SCHEME) {
             let allowed = Arc::clone(&self.allowed_hosts);
             wasi.allow_ip_name_lookup(true);
             wasi.socket_addr_check(move |address, usage| {

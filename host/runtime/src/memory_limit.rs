@@ -43,7 +43,7 @@ impl MemoryLimit {
     }
 
     /// Adds `bytes`, if the limit allows it.
-    pub(super) fn grow(&mut self, bytes: u64) -> bool {
+    pub(super) fn try_grow(&mut self, bytes: u64) -> bool {
         let total = self.total.saturating_add(bytes);
         if total > self.limit_bytes {
             self.exceeded = true;
@@ -62,7 +62,7 @@ impl ResourceLimiter for MemoryLimit {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(self.grow(desired.saturating_sub(current) as u64))
+        Ok(self.try_grow(desired.saturating_sub(current) as u64))
     }
 
     fn table_growing(
@@ -72,7 +72,7 @@ impl ResourceLimiter for MemoryLimit {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let elements = desired.saturating_sub(current) as u64;
-        Ok(self.grow(elements.saturating_mul(TABLE_ELEMENT_BYTES)))
+        Ok(self.try_grow(elements.saturating_mul(TABLE_ELEMENT_BYTES)))
     }
 
     fn instances(&self) -> usize {
@@ -104,7 +104,7 @@ mod tests {
         assert!(!limit.memory_growing(512 << 10, 576 << 10, None).unwrap());
         assert!(limit.exceeded);
         limit.shrink(64 << 10);
-        assert!(limit.grow(64 << 10));
-        assert!(!limit.grow(1));
+        assert!(limit.try_grow(64 << 10));
+        assert!(!limit.try_grow(1));
     }
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
+use super::cpu_limit::CpuLimitExceeded;
 use super::memory_limit::MemoryLimit;
-use super::state::CpuLimitExceeded;
 use spotter_nn::{ComputeError, ElementType, Graph, NamedTensor, NnMetrics, Tensor};
 
 mod bindings {
@@ -128,15 +128,15 @@ impl HasData for Nn {
     type Data<'a> = NnView<'a>;
 }
 
-/// Adds the interface to the linker. `of` finds what it needs in an instance's state.
+/// Adds the interface to the linker. `host_getter` finds what it needs in an instance's state.
 pub(super) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
-    of: fn(&mut T) -> NnView<'_>,
+    host_getter: fn(&mut T) -> NnView<'_>,
 ) -> anyhow::Result<()> {
-    tensor::add_to_linker::<T, Nn>(linker, of)?;
-    errors::add_to_linker::<T, Nn>(linker, of)?;
-    inference::add_to_linker::<T, Nn>(linker, of)?;
-    graph::add_to_linker::<T, Nn>(linker, of)?;
+    tensor::add_to_linker::<T, Nn>(linker, host_getter)?;
+    errors::add_to_linker::<T, Nn>(linker, host_getter)?;
+    inference::add_to_linker::<T, Nn>(linker, host_getter)?;
+    graph::add_to_linker::<T, Nn>(linker, host_getter)?;
     Ok(())
 }
 
@@ -160,7 +160,7 @@ impl NnView<'_> {
 
     /// Counts memory that the host holds for the guest. Fails where the guest's own memory could not grow either.
     fn hold(&mut self, bytes: u64) -> Result<(), String> {
-        if self.memory.grow(bytes) {
+        if self.memory.try_grow(bytes) {
             return Ok(());
         }
         Err(format!("tensors of {bytes} bytes exceed the instance's limit on memory"))

@@ -13,7 +13,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default
 use spotter_app::allowed_hosts::{
     AllowedHosts, Permission, default_port, is_chained_host, is_public, sibling_id,
 };
-use spotter_config::limits::MAX_HOPS;
+use spotter_config::limits::MAX_CALL_DEPTH;
 
 /// Sends the outgoing requests of one guest.
 pub(super) struct Outbound {
@@ -167,7 +167,7 @@ async fn call_sibling(
     request: Request<WasiBody>,
     hops: u32,
 ) -> Sent {
-    if hops > MAX_HOPS {
+    if hops > MAX_CALL_DEPTH {
         return Err(Error::LoopDetected);
     }
     let siblings = siblings.and_then(|siblings| siblings.upgrade());

@@ -16,7 +16,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why there is no connection.
 #[derive(Debug)]
-pub(super) enum NoConnection {
+pub(super) enum ConnectError {
     /// The manifest does not allow the host.
     Denied,
     /// The instance has as many as it may have.
@@ -48,23 +48,23 @@ impl OutboundTcp {
         scheme: &str,
         host: &str,
         port: u16,
-    ) -> Result<Connected, NoConnection> {
+    ) -> Result<Connected, ConnectError> {
         let Some(permission) = self.allowed.permit(scheme, host, port) else {
             tracing::warn!(
                 component = self.component,
                 "a connection to {scheme}://{host}:{port} was denied: add it to `allowed_outbound_hosts`"
             );
-            return Err(NoConnection::Denied);
+            return Err(ConnectError::Denied);
         };
         let own = Arc::clone(&self.own_connections).try_acquire_owned();
-        let own = own.map_err(|_| NoConnection::TooMany)?;
+        let own = own.map_err(|_| ConnectError::TooMany)?;
         let shared = timeout(CONNECT_TIMEOUT, Arc::clone(&self.connections).acquire_owned()).await;
-        let Ok(Ok(shared)) = shared else { return Err(NoConnection::TooMany) };
+        let Ok(Ok(shared)) = shared else { return Err(ConnectError::TooMany) };
         let connecting = connect(host, port, permission);
         match timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(stream)) => Ok(Connected { stream, permits: [own, shared] }),
-            Ok(Err(reason)) => Err(NoConnection::Failed(format!("{host}:{port}: {reason}"))),
-            Err(_) => Err(NoConnection::Failed(format!(
+            Ok(Err(reason)) => Err(ConnectError::Failed(format!("{host}:{port}: {reason}"))),
+            Err(_) => Err(ConnectError::Failed(format!(
                 "{host}:{port} has not accepted the connection within {CONNECT_TIMEOUT:?}"
             ))),
         }
@@ -99,12 +99,12 @@ pub(super) async fn permits_socket(
         _ => return false,
     }
     let ip = address.ip().to_canonical();
-    match allowed.permit(TCP, &ip.to_string(), address.port()) {
+    match allowed.permit(TCP_SCHEME, &ip.to_string(), address.port()) {
         Some(Permission::ByName) => return true,
         Some(Permission::ByWildcard) if is_public(ip) => return true,
         _ => {}
     }
-    for name in allowed.names(TCP, address.port()) {
+    for name in allowed.names(TCP_SCHEME, address.port()) {
         let found = timeout(CONNECT_TIMEOUT, lookup_host((name, address.port()))).await;
         if let Ok(Ok(mut addresses)) = found
             && addresses.any(|found| found.ip().to_canonical() == ip)
@@ -116,4 +116,4 @@ pub(super) async fn permits_socket(
 }
 
 /// The scheme of sockets in `allowed_outbound_hosts`.
-pub(super) const TCP: &str = "tcp";
+pub(super) const TCP_SCHEME: &str = "tcp";

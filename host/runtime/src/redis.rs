@@ -4,7 +4,7 @@ use redis::{Cmd, cmd};
 use wasmtime::component::{Accessor, HasData, Linker, Resource, ResourceTable};
 
 use super::outbound_tcp::OutboundTcp;
-use super::redis_client::{Failure, Item, OpenRedis};
+use super::redis_client::{ClientError, Item, OpenRedis};
 
 mod v2 {
     wasmtime::component::bindgen!({
@@ -82,26 +82,26 @@ impl HasData for Redis {
     type Data<'a> = RedisView<'a>;
 }
 
-/// Adds the interfaces to the linker. `of` finds what they need in an instance's state.
+/// Adds the interfaces to the linker. `host_getter` finds what they need in an instance's state.
 pub(super) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
-    of: fn(&mut T) -> RedisView<'_>,
+    host_getter: fn(&mut T) -> RedisView<'_>,
 ) -> anyhow::Result<()> {
-    v2_redis::add_to_linker::<T, Redis>(linker, of)?;
-    v3_redis::add_to_linker::<T, Redis>(linker, of)?;
+    v2_redis::add_to_linker::<T, Redis>(linker, host_getter)?;
+    v3_redis::add_to_linker::<T, Redis>(linker, host_getter)?;
     Ok(())
 }
 
 /// Converts the types of an interface, which are the same in each version.
 macro_rules! conversions {
     ($interface:ident) => {
-        impl From<Failure> for $interface::Error {
-            fn from(failure: Failure) -> Self {
-                match failure {
-                    Failure::InvalidAddress => Self::InvalidAddress,
-                    Failure::TooManyConnections => Self::TooManyConnections,
-                    Failure::WrongType => Self::TypeError,
-                    Failure::Other(text) => Self::Other(text),
+        impl From<ClientError> for $interface::Error {
+            fn from(error: ClientError) -> Self {
+                match error {
+                    ClientError::InvalidAddress => Self::InvalidAddress,
+                    ClientError::TooManyConnections => Self::TooManyConnections,
+                    ClientError::WrongType => Self::TypeError,
+                    ClientError::Other(text) => Self::Other(text),
                 }
             }
         }
@@ -195,7 +195,7 @@ impl v2_redis::HostConnection for RedisView<'_> {
     ) -> wasmtime::Result<Result<Resource<OpenRedis>, v2_redis::Error>> {
         match OpenRedis::open(self.outbound, &address).await {
             Ok(opened) => Ok(Ok(self.table.push(opened)?)),
-            Err(failure) => Ok(Err(failure.into())),
+            Err(error) => Ok(Err(error.into())),
         }
     }
 
@@ -237,7 +237,7 @@ fn opened<T>(
     accessor.with(|mut view| Ok(view.get().table.get(connection)?.clone()))
 }
 
-/// A function of version 3, beside which the instance goes on.
+/// A function of version 3. The instance goes on while it runs.
 macro_rules! v3_command {
     ($name:ident($($argument:ident: $type:ty),*) -> $result:ty, $command:expr) => {
         async fn $name(
@@ -259,7 +259,7 @@ impl<T: Send> v3_redis::HostConnectionWithStore<T> for Redis {
         let outbound = accessor.with(|mut view| view.get().outbound.clone());
         match OpenRedis::open(&outbound, &address).await {
             Ok(opened) => Ok(Ok(accessor.with(|mut view| view.get().table.push(opened))?)),
-            Err(failure) => Ok(Err(failure.into())),
+            Err(error) => Ok(Err(error.into())),
         }
     }
 

@@ -17,18 +17,18 @@ use tokio::net::TcpStream;
 use tokio::sync::{Mutex, OwnedSemaphorePermit};
 use tokio::task::AbortHandle;
 
-use super::outbound_tcp::{NoConnection, OutboundTcp};
+use super::outbound_tcp::{ConnectError, OutboundTcp};
 
 /// How long a server may take for a reply.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest reply, in bytes.
 const MAX_REPLY_BYTES: usize = 8 << 20;
 /// The scheme of servers in `allowed_outbound_hosts`.
-const SCHEME: &str = "redis";
+const REDIS_SCHEME: &str = "redis";
 
 /// Why a connection cannot be opened, or a command fails.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum ClientError {
     /// The address is malformed, or the manifest does not allow it.
     InvalidAddress,
     TooManyConnections,
@@ -37,7 +37,7 @@ pub(super) enum Failure {
     Other(String),
 }
 
-impl From<RedisError> for Failure {
+impl From<RedisError> for ClientError {
     fn from(error: RedisError) -> Self {
         let is_number_expected = || error.to_string().contains("not an integer");
         if error.kind() == ErrorKind::UnexpectedReturnType
@@ -53,12 +53,12 @@ impl From<RedisError> for Failure {
     }
 }
 
-impl From<NoConnection> for Failure {
-    fn from(reason: NoConnection) -> Self {
+impl From<ConnectError> for ClientError {
+    fn from(reason: ConnectError) -> Self {
         match reason {
-            NoConnection::Denied => Self::InvalidAddress,
-            NoConnection::TooMany => Self::TooManyConnections,
-            NoConnection::Failed(text) => Self::Other(text),
+            ConnectError::Denied => Self::InvalidAddress,
+            ConnectError::TooMany => Self::TooManyConnections,
+            ConnectError::Failed(text) => Self::Other(text),
         }
     }
 }
@@ -74,9 +74,9 @@ pub(super) enum Item {
 /// A connection that an instance has opened.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Clone)]
-pub struct OpenRedis(Arc<Opened>);
+pub struct OpenRedis(Arc<OpenRedisInner>);
 
-struct Opened {
+struct OpenRedisInner {
     /// One command at a time, so that there is one reply at a time to limit.
     connection: Mutex<MultiplexedConnection>,
     /// How much the server may still send.
@@ -85,7 +85,7 @@ struct Opened {
     _permits: [OwnedSemaphorePermit; 2],
 }
 
-impl Drop for Opened {
+impl Drop for OpenRedisInner {
     fn drop(&mut self) {
         self.driver.abort();
     }
@@ -93,12 +93,12 @@ impl Drop for Opened {
 
 impl OpenRedis {
     /// Connects to the server at a URL such as `redis://user:password@host:6379/0`.
-    pub(super) async fn open(outbound: &OutboundTcp, url: &str) -> Result<Self, Failure> {
-        let server = url.into_connection_info().map_err(|_| Failure::InvalidAddress)?;
+    pub(super) async fn open(outbound: &OutboundTcp, url: &str) -> Result<Self, ClientError> {
+        let server = url.into_connection_info().map_err(|_| ClientError::InvalidAddress)?;
         let ConnectionAddr::Tcp(host, port) = server.addr() else {
-            return Err(Failure::InvalidAddress);
+            return Err(ClientError::InvalidAddress);
         };
-        let connected = outbound.connect(SCHEME, host, *port).await?;
+        let connected = outbound.connect(REDIS_SCHEME, host, *port).await?;
         let remaining = Arc::new(AtomicUsize::new(MAX_REPLY_BYTES));
         let stream = Limited { stream: connected.stream, remaining: Arc::clone(&remaining) };
         let settings = server.redis_settings().clone();
@@ -107,30 +107,32 @@ impl OpenRedis {
         let opening = MultiplexedConnection::new_with_config(&settings, stream, config);
         let (connection, driver) =
             tokio::time::timeout(RESPONSE_TIMEOUT, opening).await.map_err(|_| {
-                Failure::Other(format!("the server has not replied within {RESPONSE_TIMEOUT:?}"))
+                ClientError::Other(format!(
+                    "the server has not replied within {RESPONSE_TIMEOUT:?}"
+                ))
             })??;
         let driver = tokio::spawn(driver).abort_handle();
         let connection = Mutex::new(connection);
-        let opened = Opened { connection, remaining, driver, _permits: connected.permits };
+        let opened = OpenRedisInner { connection, remaining, driver, _permits: connected.permits };
         Ok(Self(Arc::new(opened)))
     }
 
     /// Runs a command whose reply is of this type.
-    pub(super) async fn run<R: FromRedisValue>(&self, command: &Cmd) -> Result<R, Failure> {
+    pub(super) async fn run<R: FromRedisValue>(&self, command: &Cmd) -> Result<R, ClientError> {
         let mut connection = self.0.connection.lock().await;
         self.0.remaining.store(MAX_REPLY_BYTES, Ordering::Relaxed);
         Ok(command.query_async(&mut *connection).await?)
     }
 
     /// Runs any command. Nested replies become one list.
-    pub(super) async fn execute(&self, command: &Cmd) -> Result<Vec<Item>, Failure> {
+    pub(super) async fn execute(&self, command: &Cmd) -> Result<Vec<Item>, ClientError> {
         let mut items = Vec::new();
         flatten(self.run(command).await?, &mut items)?;
         Ok(items)
     }
 }
 
-fn flatten(value: Value, items: &mut Vec<Item>) -> Result<(), Failure> {
+fn flatten(value: Value, items: &mut Vec<Item>) -> Result<(), ClientError> {
     items.push(match value {
         Value::Nil => Item::Nil,
         Value::Int(number) => Item::Int64(number),
@@ -140,7 +142,7 @@ fn flatten(value: Value, items: &mut Vec<Item>) -> Result<(), Failure> {
         Value::Array(values) => {
             return values.into_iter().try_for_each(|value| flatten(value, items));
         }
-        other => return Err(Failure::Other(format!("a reply of another type: {other:?}"))),
+        other => return Err(ClientError::Other(format!("a reply of another type: {other:?}"))),
     });
     Ok(())
 }

@@ -5,7 +5,7 @@ use wasmtime::component::{
     Accessor, FutureReader, HasData, Linker, Resource, ResourceTable, StreamReader,
 };
 
-use super::sqlite_database::{Failure, OpenDatabase, Rows};
+use super::sqlite_database::{OpenDatabase, Rows, SqliteError};
 pub(super) use super::sqlite_database::{SqliteDatabases, SqliteGrant};
 
 mod v2 {
@@ -85,25 +85,25 @@ impl HasData for Sqlite {
     type Data<'a> = SqliteView<'a>;
 }
 
-/// Adds the interfaces to the linker. `of` finds what they need in an instance's state.
+/// Adds the interfaces to the linker. `host_getter` finds what they need in an instance's state.
 pub(super) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
-    of: fn(&mut T) -> SqliteView<'_>,
+    host_getter: fn(&mut T) -> SqliteView<'_>,
 ) -> anyhow::Result<()> {
-    v2_sqlite::add_to_linker::<T, Sqlite>(linker, of)?;
-    v3_sqlite::add_to_linker::<T, Sqlite>(linker, of)?;
+    v2_sqlite::add_to_linker::<T, Sqlite>(linker, host_getter)?;
+    v3_sqlite::add_to_linker::<T, Sqlite>(linker, host_getter)?;
     Ok(())
 }
 
 /// Converts the types of an interface, which are the same in each version.
 macro_rules! conversions {
     ($interface:ident) => {
-        impl From<Failure> for $interface::Error {
-            fn from(failure: Failure) -> Self {
-                match failure {
-                    Failure::NotGranted => Self::AccessDenied,
-                    Failure::Full => Self::DatabaseFull,
-                    Failure::Other(text) => Self::Io(text),
+        impl From<SqliteError> for $interface::Error {
+            fn from(error: SqliteError) -> Self {
+                match error {
+                    SqliteError::NotGranted => Self::AccessDenied,
+                    SqliteError::Full => Self::DatabaseFull,
+                    SqliteError::Other(text) => Self::Io(text),
                 }
             }
         }
@@ -151,17 +151,17 @@ conversions!(v2_sqlite);
 conversions!(v3_sqlite);
 
 impl SqliteView<'_> {
-    async fn open<E: From<Failure>>(
+    async fn open<E: From<SqliteError>>(
         &mut self,
         label: &str,
     ) -> wasmtime::Result<Result<Resource<OpenDatabase>, E>> {
         match self.grant.open(label).await {
             Ok(opened) => Ok(Ok(self.table.push(opened)?)),
-            Err(failure) => Ok(Err(failure.into())),
+            Err(error) => Ok(Err(error.into())),
         }
     }
 
-    async fn execute<V: Into<SqlValue>, R: From<Rows>, E: From<Failure>>(
+    async fn execute<V: Into<SqlValue>, R: From<Rows>, E: From<SqliteError>>(
         &mut self,
         connection: &Resource<OpenDatabase>,
         statement: String,
@@ -240,9 +240,9 @@ impl v3_sqlite::HostConnection for SqliteView<'_> {
     }
 }
 
-/// The result of a function that has no error of its own.
-fn number<N>(result: Result<N, Failure>) -> wasmtime::Result<N> {
-    result.map_err(|failure| wasmtime::format_err!("{failure:?}"))
+/// The result of a function whose interface declares no error.
+fn number<N>(result: Result<N, SqliteError>) -> wasmtime::Result<N> {
+    result.map_err(|error| wasmtime::format_err!("{error:?}"))
 }
 
 /// The connection that a handle stands for.
@@ -265,7 +265,7 @@ impl<T: Send> v3_sqlite::HostConnectionWithStore<T> for Sqlite {
         let grant = accessor.with(|mut view| view.get().grant.clone());
         match grant.open(&database).await {
             Ok(opened) => Ok(Ok(accessor.with(|mut view| view.get().table.push(opened))?)),
-            Err(failure) => Ok(Err(failure.into())),
+            Err(error) => Ok(Err(error.into())),
         }
     }
 
@@ -279,7 +279,7 @@ impl<T: Send> v3_sqlite::HostConnectionWithStore<T> for Sqlite {
         let parameters = parameters.into_iter().map(Into::into).collect();
         let found = match connection.execute(statement, parameters).await {
             Ok(found) => found,
-            Err(failure) => return Ok(Err(failure.into())),
+            Err(error) => return Ok(Err(error.into())),
         };
         let rows: Vec<v3_sqlite::RowResult> = found.rows.into_iter().map(Into::into).collect();
         accessor.with(|mut view| {

@@ -37,7 +37,7 @@ const OPERATIONS_PER_CHECK: i32 = 10_000;
 
 /// Why a database cannot be opened, or a statement fails.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum SqliteError {
     /// The component's manifest does not grant it.
     NotGranted,
     /// It has reached its limit on size.
@@ -45,7 +45,7 @@ pub(super) enum Failure {
     Other(String),
 }
 
-impl From<rusqlite::Error> for Failure {
+impl From<rusqlite::Error> for SqliteError {
     fn from(error: rusqlite::Error) -> Self {
         let text = match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => return Self::Full,
@@ -63,7 +63,7 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
-impl From<JoinError> for Failure {
+impl From<JoinError> for SqliteError {
     fn from(error: JoinError) -> Self {
         Self::Other(error.to_string())
     }
@@ -78,9 +78,9 @@ pub(super) struct Rows {
 
 /// The databases of an application.
 #[derive(Clone)]
-pub(super) struct SqliteDatabases(Arc<Shared>);
+pub(super) struct SqliteDatabases(Arc<SqliteDatabasesInner>);
 
-struct Shared {
+struct SqliteDatabasesInner {
     folder: PathBuf,
     max_bytes: u64,
     /// How long a statement may run.
@@ -103,23 +103,24 @@ impl SqliteDatabases {
         })?;
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let folder = folder.to_owned();
-        Ok(Self(Arc::new(Shared { folder, max_bytes, statement_time, connections })))
+        Ok(Self(Arc::new(SqliteDatabasesInner { folder, max_bytes, statement_time, connections })))
     }
 
     /// Runs statements on the database `default`, on behalf of who starts the application. Blocks.
     pub(super) fn run_at_start(&self, statements: &str) -> anyhow::Result<()> {
-        let run =
-            || -> Result<(), Failure> { Ok(self.connect("default")?.execute_batch(statements)?) };
+        let run = || -> Result<(), SqliteError> {
+            Ok(self.connect("default")?.execute_batch(statements)?)
+        };
         run().map_err(|failure| match failure {
-            Failure::Other(text) => anyhow!("SQLite: {text}"),
-            Failure::Full | Failure::NotGranted => {
+            SqliteError::Other(text) => anyhow!("SQLite: {text}"),
+            SqliteError::Full | SqliteError::NotGranted => {
                 anyhow!("the default database is full: raise `sqlite_size`")
             }
         })
     }
 
-    fn connect(&self, label: &str) -> Result<Connection, Failure> {
-        let Shared { folder, max_bytes, .. } = &*self.0;
+    fn connect(&self, label: &str) -> Result<Connection, SqliteError> {
+        let SqliteDatabasesInner { folder, max_bytes, .. } = &*self.0;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -159,25 +160,25 @@ impl SqliteGrant {
     }
 
     /// The same for a new instance, which has no connections yet.
-    pub(super) fn of_instance(&self) -> Self {
+    pub(super) fn for_instance(&self) -> Self {
         Self::new(self.databases.clone(), &self.labels)
     }
 
     /// Opens a connection to the database that the manifest calls `label`.
-    pub(super) async fn open(&self, label: &str) -> Result<OpenDatabase, Failure> {
+    pub(super) async fn open(&self, label: &str) -> Result<OpenDatabase, SqliteError> {
         let Some(databases) =
             self.databases.as_ref().filter(|_| self.labels.iter().any(|own| own == label))
         else {
-            return Err(Failure::NotGranted);
+            return Err(SqliteError::NotGranted);
         };
         let own = Arc::clone(&self.connections).try_acquire_owned().map_err(|_| {
-            Failure::Other(format!(
+            SqliteError::Other(format!(
                 "an instance can have {MAX_CONNECTIONS_PER_INSTANCE} connections to databases; close one"
             ))
         })?;
         let waits = Arc::clone(&databases.0.connections).acquire_owned();
         let Ok(Ok(shared)) = tokio::time::timeout(BUSY_TIMEOUT, waits).await else {
-            return Err(Failure::Other(format!(
+            return Err(SqliteError::Other(format!(
                 "all {MAX_CONNECTIONS} connections to databases are in use; try again"
             )));
         };
@@ -190,10 +191,11 @@ impl SqliteGrant {
             connection.authorizer(Some(|context: AuthContext<'_>| authorize(&context)))?;
             let check = move || stop.load(Ordering::Relaxed);
             connection.progress_handler(OPERATIONS_PER_CHECK, Some(check))?;
-            Ok::<_, Failure>(connection)
+            Ok::<_, SqliteError>(connection)
         });
         let connection = Some(Arc::new(Mutex::new(connection.await??)));
-        let opened = Opened { connection, is_stopped, statement_time, _permits: [own, shared] };
+        let opened =
+            OpenDatabaseInner { connection, is_stopped, statement_time, _permits: [own, shared] };
         Ok(OpenDatabase(Arc::new(opened)))
     }
 }
@@ -201,9 +203,9 @@ impl SqliteGrant {
 /// A connection that an instance has opened.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Clone)]
-pub struct OpenDatabase(Arc<Opened>);
+pub struct OpenDatabase(Arc<OpenDatabaseInner>);
 
-struct Opened {
+struct OpenDatabaseInner {
     /// Gone only while it is dropped.
     connection: Option<Arc<Mutex<Connection>>>,
     /// Whether the statement that runs is to stop.
@@ -212,7 +214,7 @@ struct Opened {
     _permits: [OwnedSemaphorePermit; 2],
 }
 
-impl Drop for Opened {
+impl Drop for OpenDatabaseInner {
     /// Closes the connection in another thread, since that may wait for the disk.
     fn drop(&mut self) {
         self.is_stopped.store(true, Ordering::Relaxed);
@@ -240,27 +242,27 @@ impl OpenDatabase {
         &self,
         statement: String,
         parameters: Vec<Value>,
-    ) -> Result<Rows, Failure> {
+    ) -> Result<Rows, SqliteError> {
         self.run(move |connection| query(connection, &statement, parameters)).await
     }
 
-    pub(super) async fn last_insert_rowid(&self) -> Result<i64, Failure> {
+    pub(super) async fn last_insert_rowid(&self) -> Result<i64, SqliteError> {
         self.run(|connection| Ok(connection.last_insert_rowid())).await
     }
 
     /// How many rows the last statement changed that changes any.
-    pub(super) async fn changes(&self) -> Result<u64, Failure> {
+    pub(super) async fn changes(&self) -> Result<u64, SqliteError> {
         self.run(|connection| Ok(connection.changes())).await
     }
 
     /// Runs an operation in another thread, once those before it have ended.
     async fn run<R: Send + 'static>(
         &self,
-        operation: impl FnOnce(&Connection) -> Result<R, Failure> + Send + 'static,
-    ) -> Result<R, Failure> {
-        let Opened { connection, is_stopped, statement_time, .. } = &*self.0;
+        operation: impl FnOnce(&Connection) -> Result<R, SqliteError> + Send + 'static,
+    ) -> Result<R, SqliteError> {
+        let OpenDatabaseInner { connection, is_stopped, statement_time, .. } = &*self.0;
         let Some(connection) = connection else {
-            return Err(Failure::Other("the connection is closed".to_owned()));
+            return Err(SqliteError::Other("the connection is closed".to_owned()));
         };
         let connection = Arc::clone(connection).lock_owned().await;
         is_stopped.store(false, Ordering::Relaxed);
@@ -271,7 +273,7 @@ impl OpenDatabase {
             Err(_) => {
                 is_stopped.store(true, Ordering::Relaxed);
                 let _interrupted = running.await?;
-                Err(Failure::Other(format!(
+                Err(SqliteError::Other(format!(
                     "the statement takes longer than {statement_time:?} (`request_cpu`)"
                 )))
             }
@@ -285,7 +287,7 @@ fn query(
     connection: &Connection,
     statement: &str,
     parameters: Vec<Value>,
-) -> Result<Rows, Failure> {
+) -> Result<Rows, SqliteError> {
     let mut prepared = connection.prepare(statement)?;
     let columns = prepared.column_names().map(str::to_owned).collect();
     let width = prepared.column_count();
@@ -295,7 +297,7 @@ fn query(
         let values = (0..width).map(|index| row.get(index)).collect::<Result<Vec<Value>, _>>()?;
         bytes += size_of::<Vec<Value>>() + values.iter().map(size).sum::<usize>();
         if bytes > MAX_RESULT_BYTES {
-            return Err(Failure::Other(format!(
+            return Err(SqliteError::Other(format!(
                 "the result has more than {MAX_RESULT_BYTES} bytes; read it in steps, with LIMIT"
             )));
         }

@@ -3,7 +3,7 @@
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 /// The pragmas that components may use. Others change limits, or what other connections see.
-const PRAGMAS: [&str; 24] = [
+const ALLOWED_PRAGMAS: [&str; 24] = [
     "application_id",
     "case_sensitive_like",
     "collation_list",
@@ -40,7 +40,7 @@ pub(super) fn authorize(context: &AuthContext<'_>) -> Authorization {
         AuthAction::Pragma { pragma_name, pragma_value } => {
             let is = |known: &&str| known.eq_ignore_ascii_case(pragma_name);
             let is_read = pragma_value.is_none() && READ_ONLY_PRAGMAS.iter().any(is);
-            if is_read || PRAGMAS.iter().any(is) {
+            if is_read || ALLOWED_PRAGMAS.iter().any(is) {
                 Authorization::Allow
             } else {
                 Authorization::Deny

@@ -1,10 +1,9 @@
 //! The host state of one instance, and its limits.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -15,7 +14,6 @@ use super::outbound_http::Outbound;
 use super::outbound_tcp::OutboundTcp;
 use super::redis::RedisView;
 use super::sqlite::{SqliteGrant, SqliteView};
-use super::usage::Usage;
 use super::variables::Variables;
 
 /// The host state of an instance, available to host functions.
@@ -33,7 +31,7 @@ pub struct InstanceState {
     request_cpu: Duration,
 }
 
-/// What one instance may use beside WASI.
+/// What one instance may use in addition to WASI.
 pub(super) struct Grants {
     pub(super) outbound: Outbound,
     pub(super) variables: Variables,
@@ -55,27 +53,15 @@ impl WasiHttpView for InstanceState {
     }
 }
 
-/// The guest used more processor time than `request_cpu` allows.
-#[derive(Debug)]
-pub struct CpuLimitExceeded;
-
-impl std::fmt::Display for CpuLimitExceeded {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "the guest exceeded its limit on processor time")
-    }
-}
-
-impl std::error::Error for CpuLimitExceeded {}
-
 /// How many resource handles one instance may have at once. Each takes memory in the host, up to
-/// [`MAX_FIELD_BYTES`].
+/// [`MAX_HEADER_FIELDS_BYTES`].
 pub const MAX_RESOURCES: usize = 1024;
 /// The largest set of header fields that a guest may build, in bytes.
-const MAX_FIELD_BYTES: usize = 64 << 10;
+const MAX_HEADER_FIELDS_BYTES: usize = 64 << 10;
 /// How many tasks, streams and futures of WASI 0.3 one instance may have at once.
-const MAX_CONCURRENT: usize = 16 << 10;
+const MAX_CONCURRENT_TASKS: usize = 16 << 10;
 /// The most that a guest may pass to the host in one call, in bytes.
-const MAX_CALL_BYTES: usize = 16 << 20;
+const MAX_HOST_CALL_BYTES: usize = 16 << 20;
 
 impl InstanceState {
     /// The state of a new instance with this WASI context and these grants.
@@ -88,7 +74,7 @@ impl InstanceState {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_RESOURCES);
         let mut http = WasiHttpCtx::new();
-        http.set_field_size_limit(MAX_FIELD_BYTES);
+        http.set_field_size_limit(MAX_HEADER_FIELDS_BYTES);
         let Grants { outbound, variables, key_value, sqlite, outbound_tcp, nn } = grants;
         Self {
             wasi,
@@ -109,9 +95,9 @@ impl InstanceState {
     pub(super) fn into_store(self, engine: &Engine) -> Store<Self> {
         let mut store = Store::new(engine, self);
         store.limiter(|state| &mut state.memory);
-        store.set_hostcall_fuel(MAX_CALL_BYTES);
+        store.set_hostcall_fuel(MAX_HOST_CALL_BYTES);
         if let Some(table) = store.concurrent_resource_table() {
-            table.set_max_capacity(MAX_CONCURRENT);
+            table.set_max_capacity(MAX_CONCURRENT_TASKS);
         }
         store
     }
@@ -150,20 +136,4 @@ impl InstanceState {
     pub fn memory_limit_was_hit(&self) -> bool {
         self.memory.is_exceeded()
     }
-}
-
-/// Limits the processor time of a store's instance, whose code checks the epoch.
-pub(super) fn limit_cpu(
-    store: &mut Store<InstanceState>,
-    request_cpu: Duration,
-    usage: Arc<Usage>,
-) {
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(move |_| {
-        if usage.cpu() > request_cpu {
-            return Err(wasmtime::Error::new(CpuLimitExceeded));
-        }
-        // Let the server's own tasks and other guests run.
-        Ok(UpdateDeadline::Yield(1))
-    });
 }

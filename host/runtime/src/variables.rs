@@ -87,41 +87,41 @@ impl Variables {
         Self(Arc::new(values))
     }
 
-    fn get(&self, name: &str) -> Result<String, Missing> {
+    fn get(&self, name: &str) -> Result<String, LookupError> {
         match self.0.get(name) {
             Some(value) => Ok(value.clone()),
-            None if is_valid_name(name) => Err(Missing::Undefined(name.to_owned())),
-            None => Err(Missing::InvalidName(format!("{name:?}: use {VALID_NAME}"))),
+            None if is_valid_name(name) => Err(LookupError::Undefined(name.to_owned())),
+            None => Err(LookupError::InvalidName(format!("{name:?}: use {VALID_NAME}"))),
         }
     }
 }
 
 /// Why there is no value.
-enum Missing {
+enum LookupError {
     InvalidName(String),
     Undefined(String),
 }
 
-/// Adds the interfaces to the linker. `of` finds the variables in an instance's state.
+/// Adds the interfaces to the linker. `host_getter` finds the variables in an instance's state.
 ///
 /// # Errors
 /// If the linker already has them.
 pub(super) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
-    of: fn(&mut T) -> &mut Variables,
+    host_getter: fn(&mut T) -> &mut Variables,
 ) -> anyhow::Result<()> {
-    variables::add_to_linker::<T, HasSelf<Variables>>(linker, of)?;
-    variables_3::add_to_linker::<T, HasSelf<Variables>>(linker, of)?;
-    store::add_to_linker::<T, HasSelf<Variables>>(linker, of)?;
-    draft_store::add_to_linker::<T, HasSelf<Variables>>(linker, of)?;
+    variables::add_to_linker::<T, HasSelf<Variables>>(linker, host_getter)?;
+    variables_3::add_to_linker::<T, HasSelf<Variables>>(linker, host_getter)?;
+    store::add_to_linker::<T, HasSelf<Variables>>(linker, host_getter)?;
+    draft_store::add_to_linker::<T, HasSelf<Variables>>(linker, host_getter)?;
     Ok(())
 }
 
 impl variables::Host for Variables {
     fn get(&mut self, name: String) -> Result<String, SpinError> {
         Variables::get(self, &name).map_err(|missing| match missing {
-            Missing::InvalidName(text) => SpinError::InvalidName(text),
-            Missing::Undefined(name) => SpinError::Undefined(name),
+            LookupError::InvalidName(text) => SpinError::InvalidName(text),
+            LookupError::Undefined(name) => SpinError::Undefined(name),
         })
     }
 }
@@ -131,8 +131,8 @@ impl variables_3::Host for Variables {}
 impl<T> variables_3::HostWithStore<T> for HasSelf<Variables> {
     async fn get(store: &Accessor<T, Self>, name: String) -> Result<String, Spin3Error> {
         store.with(|mut view| view.get().get(&name)).map_err(|missing| match missing {
-            Missing::InvalidName(text) => Spin3Error::InvalidName(text),
-            Missing::Undefined(name) => Spin3Error::Undefined(name),
+            LookupError::InvalidName(text) => Spin3Error::InvalidName(text),
+            LookupError::Undefined(name) => Spin3Error::Undefined(name),
         })
     }
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::fault::Fault;
+use super::host_error::HostError;
 use super::metrics::{GaugeGuard, Metrics, seconds};
 use super::permit::{Permit, Starting};
-use super::scheduler::{Claim, Scheduler};
+use super::scheduler::{InstanceKey, Scheduler};
 use spotter_config::Limits;
 
 /// A short queue for each component, and for each depth of calls between instances.
@@ -18,15 +18,15 @@ pub struct Admission {
     queue_length: usize,
     queue_timeout: Duration,
     /// Instances that may exist before their requests' bodies have arrived.
-    early: Arc<Semaphore>,
+    early_starts: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
-/// The start of an instance before its request's body has arrived.
-pub struct EarlyStart {
+/// Permits an instance to start before its request's body has arrived.
+pub struct EarlyPermit {
     pub permit: Permit,
     /// To be dropped at the end of the body.
-    pub slot: OwnedSemaphorePermit,
+    pub until_body_end: OwnedSemaphorePermit,
 }
 
 impl Admission {
@@ -40,7 +40,7 @@ impl Admission {
             scheduler: Arc::new(Scheduler::new(limits, components)),
             queue_length: limits.queue_length,
             queue_timeout: limits.queue_timeout,
-            early: Arc::new(Semaphore::new((limits.max_instances / 4).max(1))),
+            early_starts: Arc::new(Semaphore::new((limits.max_instances / 4).max(1))),
             metrics,
         }
     }
@@ -49,55 +49,55 @@ impl Admission {
     /// instances, 0 for a client's request.
     ///
     /// # Errors
-    /// [`Fault::QueueFull`].
-    pub fn check(&self, component: &str, hops: u32) -> Result<(), Fault> {
-        let claim = self.claim(component, hops)?;
-        if self.scheduler.could_start(claim) { Ok(()) } else { self.check_queue(claim) }
+    /// [`HostError::QueueFull`].
+    pub fn check(&self, component: &str, hops: u32) -> Result<(), HostError> {
+        let key = self.key(component, hops)?;
+        if self.scheduler.could_start(key) { Ok(()) } else { self.check_queue(key) }
     }
 
     /// Waits until an instance of the component may start.
     ///
     /// # Errors
-    /// [`Fault::QueueFull`] immediately, [`Fault::QueueTimeout`] after [`Limits::queue_timeout`].
-    pub async fn acquire(&self, component: &str, hops: u32) -> Result<Permit, Fault> {
+    /// [`HostError::QueueFull`] immediately, [`HostError::QueueTimeout`] after [`Limits::queue_timeout`].
+    pub async fn acquire(&self, component: &str, hops: u32) -> Result<Permit, HostError> {
         let arrived = Instant::now();
-        let claim = self.claim(component, hops)?;
-        let permit = match Permit::try_new(&self.scheduler, &self.metrics, claim) {
+        let key = self.key(component, hops)?;
+        let permit = match Permit::try_new(&self.scheduler, &self.metrics, key) {
             Some(permit) => permit,
-            None => self.wait(claim).await?,
+            None => self.wait(key).await?,
         };
         self.metrics.queue.observe(seconds(arrived.elapsed()));
         Ok(permit)
     }
 
-    /// Starts an instance before its request's body has arrived. `None` unless there is plenty of room, so that clients
-    /// that send slowly keep nobody from an instance.
-    pub fn acquire_early(&self, component: &str, hops: u32) -> Option<EarlyStart> {
-        let slot = Arc::clone(&self.early).try_acquire_owned().ok()?;
-        let claim = self.scheduler.claim(component, hops)?;
-        let permit = Permit::try_new_early(&self.scheduler, &self.metrics, claim)?;
+    /// Starts an instance before its request's body has arrived. `None` unless enough capacity is free, so that slow
+    /// clients take no instance from others.
+    pub fn acquire_early(&self, component: &str, hops: u32) -> Option<EarlyPermit> {
+        let until_body_end = Arc::clone(&self.early_starts).try_acquire_owned().ok()?;
+        let key = self.scheduler.key(component, hops)?;
+        let permit = Permit::try_new_early(&self.scheduler, &self.metrics, key)?;
         self.metrics.queue.observe(0.0);
-        Some(EarlyStart { permit, slot })
+        Some(EarlyPermit { permit, until_body_end })
     }
 
-    async fn wait(&self, claim: Claim) -> Result<Permit, Fault> {
-        self.check_queue(claim)?;
-        let _queued = GaugeGuard::of(&self.metrics.queued);
-        let starting = Starting::new(&self.scheduler, &self.metrics, claim);
-        let timeout = || Fault::QueueTimeout { waited: self.queue_timeout };
+    async fn wait(&self, key: InstanceKey) -> Result<Permit, HostError> {
+        self.check_queue(key)?;
+        let _queued = GaugeGuard::new(&self.metrics.queued);
+        let starting = Starting::new(&self.scheduler, &self.metrics, key);
+        let timeout = || HostError::QueueTimeout { waited: self.queue_timeout };
         tokio::time::timeout(self.queue_timeout, starting).await.map_err(|_| timeout())
     }
 
-    fn check_queue(&self, claim: Claim) -> Result<(), Fault> {
-        let is_full = self.scheduler.lined_up(claim) >= self.queue_length;
+    fn check_queue(&self, key: InstanceKey) -> Result<(), HostError> {
+        let is_full = self.scheduler.queue_len(key) >= self.queue_length;
         if is_full { Err(self.full()) } else { Ok(()) }
     }
 
-    fn claim(&self, component: &str, hops: u32) -> Result<Claim, Fault> {
-        self.scheduler.claim(component, hops).ok_or_else(|| self.full())
+    fn key(&self, component: &str, hops: u32) -> Result<InstanceKey, HostError> {
+        self.scheduler.key(component, hops).ok_or_else(|| self.full())
     }
 
-    fn full(&self) -> Fault {
-        Fault::QueueFull { length: self.queue_length }
+    fn full(&self) -> HostError {
+        HostError::QueueFull { length: self.queue_length }
     }
 }

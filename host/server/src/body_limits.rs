@@ -12,12 +12,12 @@ use hyper::body::{Body, SizeHint};
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::fault::Fault;
-use super::observed_body::PolledFrame;
+use super::host_error::HostError;
+use super::inspected_body::PolledFrame;
 use spotter_config::Limits;
 
 /// Set by a body that exceeded a limit, read by the code that replies to the request.
-pub type ExceededLimit = Arc<OnceLock<Fault>>;
+pub type ExceededLimit = Arc<OnceLock<HostError>>;
 
 /// A body that fails as soon as it exceeds a limit.
 pub struct LimitedBody {
@@ -35,16 +35,16 @@ impl LimitedBody {
         Self { body, remaining: limits.body_size, limits: *limits, pause: None, exceeded }
     }
 
-    /// The fault of the limit that was exceeded, if any.
-    pub fn exceeded(&self) -> Option<Fault> {
+    /// The error of the limit that was exceeded, if any.
+    pub fn exceeded(&self) -> Option<HostError> {
         self.exceeded.get().cloned()
     }
 
-    fn fail(&self, fault: Fault) -> Error {
-        let error = Error::InternalError(Some(fault.code().to_owned()));
-        // Keep the first fault.
-        let _ = self.exceeded.set(fault);
-        error
+    fn fail(&self, error: HostError) -> Error {
+        let body_error = Error::InternalError(Some(error.code().to_owned()));
+        // Keep the first error.
+        let _ = self.exceeded.set(error);
+        body_error
     }
 
     fn poll_pause(&mut self, context: &mut Context<'_>) -> Poll<Duration> {
@@ -63,7 +63,7 @@ impl Body for LimitedBody {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> PolledFrame {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
             let waited = ready!(self.poll_pause(context));
-            return Poll::Ready(Some(Err(self.fail(Fault::BodyIdleTimeout { waited }))));
+            return Poll::Ready(Some(Err(self.fail(HostError::BodyIdleTimeout { waited }))));
         };
         self.pause = None;
         let length = match &frame {
@@ -73,8 +73,8 @@ impl Body for LimitedBody {
         match self.remaining.checked_sub(length) {
             Some(remaining) => self.remaining = remaining,
             None => {
-                let fault = Fault::BodyTooLarge { limit: self.limits.body_size };
-                return Poll::Ready(Some(Err(self.fail(fault))));
+                let error = HostError::BodyTooLarge { limit: self.limits.body_size };
+                return Poll::Ready(Some(Err(self.fail(error))));
             }
         }
         Poll::Ready(frame)
@@ -92,12 +92,12 @@ impl Body for LimitedBody {
 /// Rejects a body whose `Content-Length` is too large, before reading any of it.
 ///
 /// # Errors
-/// [`Fault::BodyTooLarge`].
-pub fn check_length(headers: &HeaderMap, limits: &Limits) -> Result<(), Fault> {
+/// [`HostError::BodyTooLarge`].
+pub fn check_length(headers: &HeaderMap, limits: &Limits) -> Result<(), HostError> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     match length.and_then(|length| length.parse::<u64>().ok()) {
         Some(length) if length > limits.body_size => {
-            Err(Fault::BodyTooLarge { limit: limits.body_size })
+            Err(HostError::BodyTooLarge { limit: limits.body_size })
         }
         _ => Ok(()),
     }

@@ -15,17 +15,19 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::connection_info::{ConnectionInfo, Scheme};
 use super::connection_timeouts::{ActiveRequest, Activity, DRAIN_TIMEOUT, TimedStream};
-use super::fault::Fault;
+use super::drain;
+use super::host_error::HostError;
 use super::http2_write_timeout::StallDetectingBody;
 use super::protocol::{self, Protocol, Rewind};
 use super::proxies::Proxies;
 use super::socket::{self, Stream};
 use super::write_timeout::MinRateStream;
-use super::{ConnectionInfo, Scheme, Server, forwarded, proxy_protocol};
+use super::{Server, forwarded, proxy_protocol};
 
 /// What a listener does with its connections.
-pub(super) struct Listened {
+pub(super) struct ListenerConfig {
     /// `None` for plain HTTP.
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) proxies: Arc<Proxies>,
@@ -37,11 +39,11 @@ pub(super) async fn serve(
     server: Arc<Server>,
     mut stream: Stream,
     mut connection: ConnectionInfo,
-    Listened { tls, proxies }: Listened,
+    ListenerConfig { tls, proxies }: ListenerConfig,
     mut stopping: watch::Receiver<bool>,
 ) {
-    if proxies.announce(connection.client) {
-        let read = proxied(&server, &mut stream, connection, &mut stopping).await;
+    if proxies.expects_proxy_header(connection.client) {
+        let read = read_proxy_header(&server, &mut stream, connection, &mut stopping).await;
         let Some(proxied) = read else { return };
         connection = proxied;
     }
@@ -56,13 +58,13 @@ pub(super) async fn serve(
 
 /// Reads a proxy's header. `None` if it is not one, or takes too long, or the proxy has sent nothing by the time the
 /// server stops.
-async fn proxied(
+async fn read_proxy_header(
     server: &Server,
     stream: &mut Stream,
     connection: ConnectionInfo,
     stopping: &mut watch::Receiver<bool>,
 ) -> Option<ConnectionInfo> {
-    if !begins(server, stream, stopping).await {
+    if !first_byte_arrives(server, stream, stopping).await {
         return None;
     }
     let limit = server.limits().header_timeout;
@@ -78,10 +80,14 @@ async fn proxied(
 }
 
 /// Waits for a connection's first byte. False if it takes too long, or has not come by the time the server stops.
-async fn begins(server: &Server, stream: &Stream, stopping: &mut watch::Receiver<bool>) -> bool {
+async fn first_byte_arrives(
+    server: &Server,
+    stream: &Stream,
+    stopping: &mut watch::Receiver<bool>,
+) -> bool {
     let limit = server.limits().header_timeout;
     let silent_to_the_end = async {
-        shutdown_requested(stopping).await;
+        drain::requested(stopping).await;
         tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
     tokio::select! {
@@ -100,7 +106,7 @@ async fn handshake(
     connection: ConnectionInfo,
     stopping: &mut watch::Receiver<bool>,
 ) -> Option<TlsStream<Stream>> {
-    if !begins(server, &stream, stopping).await {
+    if !first_byte_arrives(server, &stream, stopping).await {
         return None;
     }
     match tokio::time::timeout(server.limits().header_timeout, tls.accept(stream)).await {
@@ -127,7 +133,7 @@ async fn serve_http<S>(
     let (handler, requests) = (Arc::clone(&server), Arc::clone(&activity));
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (server, active) = (Arc::clone(&handler), requests.begin());
-        let connection = forwarded::settle(&mut request, connection, &proxies);
+        let connection = forwarded::resolve_client(&mut request, connection, &proxies);
         Box::pin(
             async move { Ok::<_, Infallible>(answer(&server, request, connection, active).await) },
         )
@@ -135,7 +141,8 @@ async fn serve_http<S>(
     let limits = server.limits();
     let stream = MinRateStream::new(stream, limits.body_idle_timeout);
     let stream = TimedStream::new(stream, limits, Arc::clone(&activity));
-    let (protocol, mut stream) = or_drain(&activity, &mut stopping, protocol::detect(stream)).await;
+    let (protocol, mut stream) =
+        drain::or_drain(&activity, &mut stopping, protocol::detect(stream)).await;
     let ended = match protocol {
         Ok(Protocol::Http2) => {
             stream.get_mut().expect_frames();
@@ -148,7 +155,7 @@ async fn serve_http<S>(
                 .header_read_timeout(None)
                 .max_buf_size(MAX_HEADER_BYTES)
                 .serve_connection(TokioIo::new(stream), service);
-            let ended = or_drain(&activity, &mut stopping, &mut http).await;
+            let ended = drain::or_drain(&activity, &mut stopping, &mut http).await;
             stream = http.into_parts().io.into_inner();
             ended.err()
         }
@@ -164,6 +171,8 @@ async fn serve_http<S>(
 const MAX_HEADER_BYTES: usize = 64 << 10;
 
 /// How many requests a client may have in flight on one connection of HTTP/2.
+///
+/// Nothing here limits resets, CONTINUATION frames, SETTINGS and pings: the defaults of `h2` do.
 const MAX_CONCURRENT_STREAMS: u32 = 100;
 
 /// How much of its requests' bodies a client may send on one connection of HTTP/2 before the server has taken any, in
@@ -196,7 +205,7 @@ where
         tokio::select! {
             biased;
             ended = &mut connection => ended,
-            () = shutdown_requested(stopping) => {
+            () = drain::requested(stopping) => {
                 activity.drain();
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -211,25 +220,6 @@ where
     }
 }
 
-/// Runs a future to its end. Once the server stops, its connection ends if it is idle, or becomes so.
-async fn or_drain<T>(
-    activity: &Activity,
-    stopping: &mut watch::Receiver<bool>,
-    future: impl Future<Output = T>,
-) -> T {
-    let mut future = std::pin::pin!(future);
-    tokio::select! {
-        biased;
-        output = &mut future => output,
-        () = shutdown_requested(stopping) => {
-            // Not hyper's own graceful shutdown, which would close the connection even if a request has arrived
-            // that hyper has not read yet.
-            activity.drain();
-            future.await
-        }
-    }
-}
-
 /// Closes a connection of HTTP/1.1, with a reply if its client's last header was late.
 async fn close<S: AsyncRead + AsyncWrite + Unpin>(
     server: &Server,
@@ -241,9 +231,9 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(
     let is_header_late = stream.is_header_late();
     let mut stream = stream.into_inner();
     if is_header_late {
-        let fault = Fault::HeaderTimeout { limit: server.limits().header_timeout };
-        server.metrics().count_rejected(fault.code());
-        write_fault(&mut stream, &fault).await;
+        let error = HostError::HeaderTimeout { limit: server.limits().header_timeout };
+        server.metrics().count_rejected(error.code());
+        write_error(&mut stream, &error).await;
     } else if ended.as_ref().is_some_and(hyper::Error::is_parse) {
         // hyper has already replied.
         server.metrics().count_rejected("malformed_header");
@@ -292,12 +282,6 @@ async fn answer(
     })
 }
 
-/// Waits until shutdown begins.
-async fn shutdown_requested(stopping: &mut watch::Receiver<bool>) {
-    // An error means that the sender, and so the server, is gone.
-    let _ = stopping.wait_for(|is_stopping| *is_stopping).await;
-}
-
 /// Reads and discards input for a while before closing. Otherwise a client that is still sending a rejected
 /// body would get a connection reset instead of the reply.
 async fn lingering_close(server: &Server, mut stream: impl AsyncRead + Unpin) {
@@ -310,8 +294,8 @@ async fn lingering_close(server: &Server, mut stream: impl AsyncRead + Unpin) {
 }
 
 /// Writes the reply to a header that took too long: hyper closes such a connection without one.
-async fn write_fault(stream: &mut (impl AsyncWrite + Unpin), fault: &Fault) {
-    let (status, body) = (fault.status(), fault.body());
+async fn write_error(stream: &mut (impl AsyncWrite + Unpin), error: &HostError) {
+    let (status, body) = (error.status(), error.body());
     let reply = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n\
          content-length: {}\r\n\r\n{body}",

@@ -18,12 +18,12 @@ use spotter_config::Limits;
 /// on its way.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// What a connection's stream and its requests know of each other.
+/// The state that a connection's stream shares with its requests.
 #[derive(Default)]
 pub struct Activity {
     /// How many requests have begun.
     begun: AtomicU64,
-    /// How many holders there are of requests that have not ended.
+    /// How many guards of unfinished requests exist.
     active: AtomicUsize,
     draining: AtomicBool,
     /// The connection's task, while it waits for input.
@@ -110,7 +110,7 @@ pub struct TimedStream<S> {
     /// The time that `timer` measures; `None` while it is unused.
     measured: Option<(Awaited, Duration)>,
     is_header_late: bool,
-    /// Whether bytes can arrive that are part of no header, as HTTP/2's pings are.
+    /// Whether bytes can arrive that belong to no header, such as HTTP/2's pings.
     has_frames: bool,
 }
 
@@ -168,7 +168,7 @@ impl<S> TimedStream<S> {
         }
     }
 
-    /// Waits for the end of the time for what is awaited.
+    /// Waits until the time limit for the awaited event is over.
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.activity.reader.register(context.waker());
         if self.activity.is_active() {

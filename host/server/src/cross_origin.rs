@@ -9,7 +9,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use wasmtime_wasi_http::WasiBody;
 
-use super::fault;
+use super::replies;
 use spotter_app::App;
 use spotter_app::browsers::Origins;
 use spotter_app::routes::Target;
@@ -54,7 +54,7 @@ impl Sharing {
         if request.method() != Method::OPTIONS {
             return None;
         }
-        let mut response = Response::new(fault::full(""));
+        let mut response = Response::new(replies::full(""));
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, method.clone());

@@ -21,7 +21,7 @@ impl Deadline {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) + self.limit
     }
 
-    /// Starts the time again.
+    /// Restarts the time limit.
     pub fn extend(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }

@@ -6,10 +6,11 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
 
 use super::address::Address;
+use super::connection_info::{ConnectionInfo, Scheme};
+use super::host_header;
 use super::proxies::{ForwardedHeaders, Proxies};
-use super::{ConnectionInfo, Scheme, host_header};
 
-const X_FORWARDED: &str = "x-forwarded-";
+const X_FORWARDED_PREFIX: &str = "x-forwarded-";
 
 /// What a proxy says of a request that it passes on.
 #[derive(Default)]
@@ -19,9 +20,9 @@ struct Hop {
     host: Option<String>,
 }
 
-/// Returns the client's connection, and puts the host that it asked for into `Host`. Headers that nobody vouches for
-/// are removed, so that a guest may believe those that it sees. Without trusted proxies, nothing is changed.
-pub fn settle<B>(
+/// Returns the client's connection, and puts the host that it asked for into `Host`. Headers that no trusted proxy sent
+/// are removed, so that a guest can trust those that it gets. Without trusted proxies, nothing is changed.
+pub fn resolve_client<B>(
     request: &mut Request<B>,
     connection: ConnectionInfo,
     proxies: &Proxies,
@@ -29,10 +30,11 @@ pub fn settle<B>(
     if proxies.is_empty() {
         return connection;
     }
-    let is_x = |name: &HeaderName| name.as_str().starts_with(X_FORWARDED) || name == "x-real-ip";
+    let is_x =
+        |name: &HeaderName| name.as_str().starts_with(X_FORWARDED_PREFIX) || name == "x-real-ip";
     let is_forwarded = |name: &HeaderName| *name == header::FORWARDED;
     let headers = request.headers_mut();
-    if !proxies.trust(connection.client) {
+    if !proxies.trusts(connection.client) {
         remove(headers, |name| is_x(name) || is_forwarded(name));
         return connection;
     }
@@ -71,7 +73,7 @@ fn by_x_forwarded(headers: &HeaderMap, proxies: &Proxies) -> Hop {
     }
 }
 
-/// What the element says that names the client was said by the first trusted proxy, to which the client spoke.
+/// The element that names the client was written by the first trusted proxy, to which the client connected.
 fn by_forwarded(headers: &HeaderMap, proxies: &Proxies) -> Hop {
     let lines = headers.get_all(header::FORWARDED).iter();
     let elements: Vec<Vec<(String, String)>> = lines
@@ -96,15 +98,15 @@ fn by_forwarded(headers: &HeaderMap, proxies: &Proxies) -> Hop {
     }
 }
 
-/// The place of the client among the nodes that a request has passed: from the right, the first that is no trusted
-/// proxy. Nodes further left are as the client sent them. Before a node that is no address, the client is the last
-/// that is known.
+/// The index of the client among the nodes that a request has passed: from the right, the first that is not a trusted
+/// proxy. Nodes further left are as the client sent them. Beyond a node that is not an address, nothing is known, so
+/// the client is then the address to the right of it.
 fn client(nodes: &[Option<Address>], proxies: &Proxies) -> Option<usize> {
     let mut found = None;
     for (index, node) in nodes.iter().enumerate().rev() {
         let Some(address) = node else { break };
         found = Some(index);
-        if !proxies.trust(*address) {
+        if !proxies.trusts(*address) {
             break;
         }
     }
@@ -113,7 +115,7 @@ fn client(nodes: &[Option<Address>], proxies: &Proxies) -> Option<usize> {
 
 /// The values of a header that is a list, in one line or several.
 fn list<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
-    // A line that is no text counts as a value that is no address.
+    // A line that is not text counts as a value that is not an address.
     let lines = headers.get_all(name).into_iter().map(|line| line.to_str().unwrap_or_default());
     lines.flat_map(|line| line.split(',')).map(str::trim)
 }
@@ -162,10 +164,10 @@ fn scheme(text: &str) -> Option<Scheme> {
     [Scheme::Http, Scheme::Https].into_iter().find(|one| text.eq_ignore_ascii_case(one.as_str()))
 }
 
-/// Replaces the host that the request is for. One that is none is refused later, as a client's own is.
+/// Replaces the host that the request is for. An invalid host is refused later, like one that a client sends itself.
 fn replace_host<B>(request: &mut Request<B>, host: &str) {
     // Not where the request itself is at fault: that is refused later too.
-    if host_header::settle(request).is_err() {
+    if host_header::normalize(request).is_err() {
         return;
     }
     let Ok(value) = HeaderValue::try_from(host) else { return };
@@ -184,10 +186,10 @@ fn replace_host<B>(request: &mut Request<B>, host: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::settle;
+    use super::resolve_client;
     use crate::address::Address;
+    use crate::connection_info::{ConnectionInfo, Scheme};
     use crate::proxies::{ForwardedHeaders, Proxies};
-    use crate::{ConnectionInfo, Scheme};
     use http::{Request, header};
 
     fn proxies(headers: ForwardedHeaders) -> Proxies {
@@ -224,7 +226,7 @@ mod tests {
         ] {
             let headers: Vec<_> = values.iter().map(|value| ("x-forwarded-for", *value)).collect();
             let proxies = proxies(ForwardedHeaders::XForwarded);
-            let found = settle(&mut request(&headers), connection("10.0.0.9:5"), &proxies);
+            let found = resolve_client(&mut request(&headers), connection("10.0.0.9:5"), &proxies);
             assert_eq!(found.client.to_string(), expected, "{values:?}");
         }
         for (value, expected, scheme, host) in [
@@ -252,7 +254,7 @@ mod tests {
         ] {
             let mut request = request(&[("forwarded", value)]);
             let proxies = proxies(ForwardedHeaders::Forwarded);
-            let found = settle(&mut request, connection("10.0.0.9:5"), &proxies);
+            let found = resolve_client(&mut request, connection("10.0.0.9:5"), &proxies);
             assert_eq!(
                 (found.client.to_string().as_str(), found.scheme),
                 (expected, scheme),
@@ -274,7 +276,7 @@ mod tests {
         ];
         let left = |client: &str, proxies: &Proxies| {
             let mut request = request(&all);
-            let found = settle(&mut request, connection(client), proxies);
+            let found = resolve_client(&mut request, connection(client), proxies);
             let names: Vec<_> = request.headers().keys().map(ToString::to_string).collect();
             (found.client.to_string(), found.scheme, names.join(" "))
         };

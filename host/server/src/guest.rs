@@ -11,21 +11,22 @@ use wasmtime::component::ResourceTableError;
 use wasmtime_wasi_http::WasiBody;
 
 use super::deadline::Deadline;
-use super::fault::Fault;
+use super::host_error::HostError;
 use super::metrics::{Metrics, seconds};
 use super::permit::Permit;
 use super::relay::{self, RelayEnd, ReplyMemory};
-use super::seated::Seated;
-use super::watchdog::{Overrun, Watchdog};
-use spotter_app::manifest::Interruption;
+use super::scheduled::ScheduledGuest;
+use super::watchdog::Watchdog;
+use spotter_app::component_manifest::Interruption;
 use spotter_config::Limits;
+use spotter_runtime::cpu_limit::CpuLimitExceeded;
 use spotter_runtime::handler::GuestReply;
 use spotter_runtime::loaded::LoadedComponent;
-use spotter_runtime::state::{CpuLimitExceeded, InstanceState, MAX_RESOURCES};
+use spotter_runtime::state::{InstanceState, MAX_RESOURCES};
 use spotter_runtime::usage::{Metered, Usage};
 
 /// Runs guests, and holds what they share.
-pub struct Guests {
+pub struct InstanceRunner {
     limits: Limits,
     metrics: Arc<Metrics>,
     replies: ReplyMemory,
@@ -35,17 +36,17 @@ pub struct Guests {
 }
 
 /// One guest to run.
-pub struct Call<'a> {
+pub struct Invocation<'a> {
     pub component: &'a Arc<LoadedComponent>,
     pub permit: Permit,
     /// The depth of calls between guests that led to this one.
     pub hops: u32,
 }
 
-/// The fault that ended a guest early, if any. It is set before the reply's body ends.
-type GuestFailure = Arc<OnceLock<Fault>>;
+/// The error that ended a guest early, if any. It is set before the reply's body ends.
+type GuestFailure = Arc<OnceLock<HostError>>;
 
-impl Guests {
+impl InstanceRunner {
     pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
         let replies = ReplyMemory::new(limits);
         let watchdog = Arc::new(Watchdog::new(limits, Arc::clone(&metrics)));
@@ -70,10 +71,10 @@ impl Guests {
     /// If the guest ends without a reply.
     pub async fn run(
         self: &Arc<Self>,
-        call: Call<'_>,
+        invocation: Invocation<'_>,
         request: Request<WasiBody>,
-    ) -> Result<Response<WasiBody>, Fault> {
-        let Call { component, permit, hops } = call;
+    ) -> Result<Response<WasiBody>, HostError> {
+        let Invocation { component, permit, hops } = invocation;
         let (limits, component) = (self.limits, Arc::clone(component));
         let interruption = component.interruption();
         let usage = Usage::start();
@@ -84,7 +85,7 @@ impl Guests {
                 error = format!("{error:#}"),
                 "cannot create an instance"
             );
-            Fault::NotLoaded
+            HostError::NotLoaded
         })?;
         let method = request.method().clone();
         let mut guard = MetricsGuard::new(&self.metrics, &usage);
@@ -103,7 +104,7 @@ impl Guests {
         };
         let guest = Metered::new(guest, Arc::clone(&usage));
         let permit = Arc::new(permit);
-        let guest = Seated::new(guest, Arc::clone(&permit), Arc::clone(&usage));
+        let guest = ScheduledGuest::new(guest, Arc::clone(&permit), Arc::clone(&usage));
         let guest = self.until_end(interruption, guest, usage, permit, Arc::clone(&failure));
         let (response_tx, response_rx) = oneshot::channel();
         let deadline = Arc::new(Deadline::new(limits.request_timeout));
@@ -121,21 +122,21 @@ impl Guests {
                 biased;
                 end = guest_and_relay.as_mut() => guard.complete(end),
                 () = deadline.passed() => {
-                    let fault = Fault::RequestTimeout { limit: limits.request_timeout };
-                    let _ = guard.failure.set(fault);
+                    let error = HostError::RequestTimeout { limit: limits.request_timeout };
+                    let _ = guard.failure.set(error);
                 }
             }
         }));
         let Ok(response) = response_rx.await else {
             // The guest ends without a reply. Once it has ended, `failure` has the reason.
             let _ = task.await;
-            return Err(failure.get().cloned().unwrap_or(Fault::NoResponse));
+            return Err(failure.get().cloned().unwrap_or(HostError::NoResponse));
         };
         // From now on, the relay detects a client that disconnects.
         drop(task.detach());
         response.map_err(|error| {
             tracing::warn!(error, "the guest replied with an error");
-            Fault::NoResponse
+            HostError::NoResponse
         })
     }
 
@@ -147,7 +148,7 @@ impl Guests {
         usage: Arc<Usage>,
         permit: Arc<Permit>,
         failure: GuestFailure,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Overrun>> + Send>> {
+    ) -> Pin<Box<dyn Future<Output = Result<(), CpuLimitExceeded>> + Send>> {
         match interruption {
             Interruption::Epoch => Box::pin(async move {
                 guest.await;
@@ -160,7 +161,7 @@ impl Guests {
                 Box::pin(async move {
                     let ended = watched.ended().await;
                     if ended.is_err() {
-                        let _ = failure.set(Fault::CpuLimit { limit });
+                        let _ = failure.set(HostError::CpuLimit { limit });
                     }
                     ended
                 })
@@ -197,7 +198,7 @@ impl Guests {
 /// Runs a guest and the relay of its reply to completion. Stops the guest if the client disconnects, and the relay if
 /// the guest is given up.
 async fn run_both(
-    guest: impl Future<Output = Result<(), Overrun>>,
+    guest: impl Future<Output = Result<(), CpuLimitExceeded>>,
     relay: impl Future<Output = RelayEnd>,
 ) -> RelayEnd {
     let (mut guest, mut relay) = (std::pin::pin!(guest), std::pin::pin!(relay));
@@ -242,7 +243,7 @@ impl Drop for MetricsGuard {
         self.metrics.guest.observe(seconds(self.usage.cpu()));
         self.metrics.memory_peak.observe(self.usage.memory_peak());
         let reason = match (self.failure.get(), self.end) {
-            (Some(fault), _) => fault.code(),
+            (Some(error), _) => error.code(),
             (None, RelayEnd::ClientGone) => "client_gone",
             (None, RelayEnd::Complete) => return,
         };
@@ -250,15 +251,20 @@ impl Drop for MetricsGuard {
     }
 }
 
-fn classify(error: &wasmtime::Error, state: &InstanceState, limits: &Limits, id: &str) -> Fault {
+fn classify(
+    error: &wasmtime::Error,
+    state: &InstanceState,
+    limits: &Limits,
+    id: &str,
+) -> HostError {
     tracing::error!(component = id, error = format!("{error:#}"), "the guest failed");
     if error.downcast_ref::<CpuLimitExceeded>().is_some() {
-        Fault::CpuLimit { limit: limits.request_cpu }
+        HostError::CpuLimit { limit: limits.request_cpu }
     } else if let Some(ResourceTableError::Full) = error.downcast_ref() {
-        Fault::HandleLimit { limit: MAX_RESOURCES }
+        HostError::HandleLimit { limit: MAX_RESOURCES }
     } else if state.memory_limit_was_hit() {
-        Fault::MemoryLimit { limit: limits.instance_memory }
+        HostError::MemoryLimit { limit: limits.instance_memory }
     } else {
-        Fault::Trap
+        HostError::Trap
     }
 }

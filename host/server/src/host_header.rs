@@ -3,14 +3,14 @@
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, Version, header};
 
-use super::fault::Fault;
+use super::host_error::HostError;
 
 /// Checks a client's `Host`. If the request's target names a host itself, that one replaces `Host`.
 ///
 /// # Errors
 /// If there is more than one `Host`, one that is not a host, or none in HTTP/1.1.
-pub fn settle<B>(request: &mut Request<B>) -> Result<(), Fault> {
-    let refused = |reason: &str| Err(Fault::BadRequest { reason: reason.to_owned() });
+pub fn normalize<B>(request: &mut Request<B>) -> Result<(), HostError> {
+    let refused = |reason: &str| Err(HostError::BadRequest { reason: reason.to_owned() });
     match request.headers().get_all(header::HOST).iter().count() {
         0 if request.version() == Version::HTTP_11 => {
             return refused("the request has no Host header, which HTTP/1.1 requires");
@@ -22,14 +22,14 @@ pub fn settle<B>(request: &mut Request<B>) -> Result<(), Fault> {
     if let Some(host) = target.and_then(|host| HeaderValue::try_from(host.as_str()).ok()) {
         request.headers_mut().insert(header::HOST, host);
     }
-    of(request.headers()).map(drop)
+    host(request.headers()).map(drop)
 }
 
 /// The host and port in `Host`; `None` if there is no such header, or it is empty.
 ///
 /// # Errors
 /// If it is not a host.
-pub fn of(headers: &HeaderMap) -> Result<Option<Authority>, Fault> {
+pub fn host(headers: &HeaderMap) -> Result<Option<Authority>, HostError> {
     let host = match headers.get(header::HOST).map(HeaderValue::as_bytes) {
         None | Some([]) => return Ok(None),
         Some(host) => host,
@@ -37,7 +37,7 @@ pub fn of(headers: &HeaderMap) -> Result<Option<Authority>, Fault> {
     match Authority::try_from(host) {
         // User information before an @ is not part of the host.
         Ok(authority) if !host.contains(&b'@') => Ok(Some(authority)),
-        _ => Err(Fault::BadRequest {
+        _ => Err(HostError::BadRequest {
             reason: format!("{:?} is not a host", String::from_utf8_lossy(host)),
         }),
     }
@@ -45,7 +45,7 @@ pub fn of(headers: &HeaderMap) -> Result<Option<Authority>, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use super::settle;
+    use super::normalize;
     use http::{Request, Version, header};
 
     fn request(target: &str, hosts: &[&str], version: Version) -> Request<()> {
@@ -70,12 +70,12 @@ mod tests {
             ("http://user@b/a", &["a"], Version::HTTP_11, None),
         ] {
             let mut request = request(target, hosts, version);
-            let settled = settle(&mut request).is_ok();
-            assert_eq!(settled, expected.is_some(), "{target} {hosts:?}");
+            let is_accepted = normalize(&mut request).is_ok();
+            assert_eq!(is_accepted, expected.is_some(), "{target} {hosts:?}");
             if let Some(expected) = expected {
                 assert_eq!(request.headers()[header::HOST], expected, "{target} {hosts:?}");
             }
         }
-        assert!(settle(&mut request("/a", &[], Version::HTTP_10)).is_ok());
+        assert!(normalize(&mut request("/a", &[], Version::HTTP_10)).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! Notices replies of HTTP/2 whose clients take nothing more: flow control stops them without blocking the socket.
+//! Detects HTTP/2 replies whose clients have stopped reading: flow control stops them without blocking the socket.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -5,32 +5,35 @@
 pub mod address;
 pub mod admin;
 pub mod admission;
-pub mod blocks;
 pub mod body_limits;
 mod connection;
+pub mod connection_info;
 pub mod connection_timeouts;
 mod cross_origin;
 pub mod deadline;
-mod descriptors;
+mod drain;
 mod dual_stack;
-pub mod fault;
 pub mod forwarded;
 pub mod guest;
+pub mod host_error;
 pub mod host_header;
 pub mod http2_write_timeout;
+pub mod inspected_body;
 pub mod label;
 pub mod listener;
 pub mod metrics;
-pub mod observe;
-pub mod observed_body;
+mod open_files;
 pub mod permit;
 pub mod protocol;
 pub mod proxies;
 pub mod proxy_protocol;
 pub mod relay;
+mod replies;
 pub mod request_body;
+pub mod request_log;
+mod scheduled;
 mod scheduler;
-mod seated;
+pub mod segmented_buf;
 pub mod signals;
 pub mod socket;
 pub mod spin_headers;
@@ -51,14 +54,14 @@ use prometheus_client::collector::Collector;
 use serde_json::{Value, json};
 use wasmtime_wasi_http::WasiBody;
 
-use address::Address;
 use admission::Admission;
 use body_limits::{ExceededLimit, LimitedBody};
+use connection_info::{ConnectionInfo, Scheme};
 use cross_origin::Sharing;
-use fault::Fault;
-use guest::{Call, Guests};
+use guest::{InstanceRunner, Invocation};
+use host_error::HostError;
 use metrics::Metrics;
-use observe::Observation;
+use request_log::RequestRecord;
 use spotter_app::App;
 use spotter_app::browsers::Page;
 use spotter_app::routes::{Match, Target};
@@ -75,19 +78,11 @@ pub struct Server {
     limits: Limits,
     admission: Admission,
     uploads: Arc<UploadMemory>,
-    guests: Arc<Guests>,
+    instances: Arc<InstanceRunner>,
     metrics: Arc<Metrics>,
     /// `None` if tracing is off.
     traces: Option<Traces>,
     shutting_down: AtomicBool,
-}
-
-/// The addresses and the scheme of a client's connection.
-#[derive(Clone, Copy, Debug)]
-pub struct ConnectionInfo {
-    pub client: Address,
-    pub local: Address,
-    pub scheme: Scheme,
 }
 
 /// The sender of a request.
@@ -96,23 +91,6 @@ enum Origin {
     Client,
     /// A guest of this application, at the end of a chain of `hops` calls between guests.
     Guest { to: Option<String>, hops: u32 },
-}
-
-/// Whether a connection is encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    Http,
-    Https,
-}
-
-impl Scheme {
-    /// The scheme as it appears in a URL.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
 }
 
 impl Server {
@@ -143,14 +121,14 @@ impl Server {
         let admission = Admission::new(&limits, &shares, Arc::clone(&metrics));
         let shutting_down = AtomicBool::new(false);
         let uploads = UploadMemory::new(&limits);
-        let guests = Arc::new(Guests::new(&limits, Arc::clone(&metrics)));
+        let instances = Arc::new(InstanceRunner::new(&limits, Arc::clone(&metrics)));
         let server = Arc::new(Self {
             app,
             runtime,
             limits,
             admission,
             uploads,
-            guests,
+            instances,
             metrics,
             traces,
             shutting_down,
@@ -184,21 +162,21 @@ impl Server {
     /// Waits for guests that are still running after their replies, then sends the remaining traces. Call it
     /// once no more requests can arrive.
     pub async fn finish(self: Arc<Self>) {
-        self.guests.finish().await;
+        self.instances.finish().await;
         // The exporter blocks while it sends.
         let _ = tokio::task::spawn_blocking(move || self.traces.as_ref().map(Traces::finish)).await;
     }
 
     /// Waits until so many guests without checks have exceeded their limit that the process should be replaced.
     pub async fn exhausted(&self) {
-        self.guests.exhausted().await;
+        self.instances.exhausted().await;
     }
 
     pub fn is_shutting_down(&self) -> bool {
         self.shutting_down.load(Ordering::Relaxed)
     }
 
-    /// Handles one request. A fault becomes an error reply.
+    /// Handles one request. A [`HostError`] becomes an error reply.
     pub async fn handle(
         &self,
         request: Request<WasiBody>,
@@ -214,21 +192,21 @@ impl Server {
         origin: Origin,
     ) -> Response<WasiBody> {
         let span = self.traces.as_ref().map(|traces| traces.begin(&mut request));
-        let mut observation = Observation::begin(&self.metrics, &mut request, connection, span);
+        let mut record = RequestRecord::begin(&self.metrics, &mut request, connection, span);
         let sharing = match origin {
             Origin::Client => Sharing::of(&self.app, &request),
             Origin::Guest { .. } => None,
         };
         let result =
-            self.dispatch(request, connection, origin, sharing.as_ref(), &mut observation).await;
-        let mut response = result.unwrap_or_else(|fault| {
-            self.metrics.count_rejected(fault.code());
-            fault.into_response()
+            self.dispatch(request, connection, origin, sharing.as_ref(), &mut record).await;
+        let mut response = result.unwrap_or_else(|error| {
+            self.metrics.count_rejected(error.code());
+            error.into_response()
         });
         if let Some(sharing) = sharing {
             sharing.add(response.headers_mut());
         }
-        observation.wrap_response(response)
+        record.wrap_response(response)
     }
 
     async fn dispatch(
@@ -237,34 +215,34 @@ impl Server {
         connection: ConnectionInfo,
         origin: Origin,
         sharing: Option<&Sharing>,
-        observation: &mut Observation,
-    ) -> Result<Response<WasiBody>, Fault> {
+        record: &mut RequestRecord,
+    ) -> Result<Response<WasiBody>, HostError> {
         let path = request.uri().path().to_owned();
         let hops = match origin {
             Origin::Guest { to: Some(id), hops } => {
                 // Only loaded components: each name becomes a time series in the metrics.
-                self.runtime.component(&id).ok_or(Fault::NotLoaded)?;
-                observation.set_route(format!("{id}.spin.internal"));
+                self.runtime.component(&id).ok_or(HostError::NotLoaded)?;
+                record.set_route(format!("{id}.spin.internal"));
                 let found = Match::whole(&path);
                 return self.call_component(&id, request, &found, connection, hops).await;
             }
             Origin::Guest { to: None, hops } => hops,
             Origin::Client => {
-                host_header::settle(&mut request)?;
+                host_header::normalize(&mut request)?;
                 0
             }
         };
         if let Some(own) = path.strip_prefix("/.well-known/spin/") {
             return match own {
-                "health" => Ok(fault::plain("OK")),
-                "info" => Ok(fault::json(&info(&self.app))),
-                _ => Err(Fault::NoRoute { path }),
+                "health" => Ok(replies::plain("OK")),
+                "info" => Ok(replies::json(&info(&self.app))),
+                _ => Err(HostError::NoRoute { path }),
             };
         }
-        let (target, found) = self.app.routes.find(&path).ok_or(Fault::NoRoute { path })?;
-        observation.set_route(found.pattern.to_string());
+        let (target, found) = self.app.routes.find(&path).ok_or(HostError::NoRoute { path })?;
+        record.set_route(found.pattern.to_string());
         match target {
-            Target::Static(reply) => Ok(fault::fixed(reply)),
+            Target::Static(reply) => Ok(replies::fixed(reply)),
             Target::Component(id) => {
                 self.check_page(id, request.method(), &found)?;
                 if let Some(reply) = sharing.and_then(|sharing| sharing.preflight(&request)) {
@@ -276,11 +254,11 @@ impl Server {
     }
 
     /// Refuses a request for a component's page, if it is turned off.
-    fn check_page(&self, id: &str, method: &Method, found: &Match<'_>) -> Result<(), Fault> {
+    fn check_page(&self, id: &str, method: &Method, found: &Match<'_>) -> Result<(), HostError> {
         let page = self.app.components.get(id).map(|component| component.browsers.page);
         let asks_for_page = found.path_info == "/" && [Method::GET, Method::HEAD].contains(method);
         if page == Some(Page::Off) && asks_for_page {
-            return Err(Fault::NoRoute { path: found.path_info.clone() });
+            return Err(HostError::NoRoute { path: found.path_info.clone() });
         }
         Ok(())
     }
@@ -292,8 +270,8 @@ impl Server {
         found: &Match<'_>,
         connection: ConnectionInfo,
         hops: u32,
-    ) -> Result<Response<WasiBody>, Fault> {
-        let component = self.runtime.component(id).ok_or(Fault::NotLoaded)?;
+    ) -> Result<Response<WasiBody>, HostError> {
+        let component = self.runtime.component(id).ok_or(HostError::NotLoaded)?;
         body_limits::check_length(request.headers(), &self.limits)?;
         self.admission.check(id, hops)?;
         spin_headers::add(&mut request, found, connection)?;
@@ -311,20 +289,20 @@ impl Server {
             Some(permit) => permit,
             None => self.admission.acquire(id, hops).await?,
         };
-        let call = Call { component, permit, hops };
-        let mut reply = self.guests.run(call, request).await;
+        let invocation = Invocation { component, permit, hops };
+        let mut reply = self.instances.run(invocation, request).await;
         if let Ok(reply) = &mut reply {
             self.metrics.count_detections(id, reply.headers_mut());
         }
         // If the body exceeded a limit, report that, whatever the guest replied to the truncated body.
         match exceeded.get() {
-            Some(fault) => Err(fault.clone()),
+            Some(error) => Err(error.clone()),
             None => reply,
         }
     }
 }
 
-/// What the application is called, as Spin tells it.
+/// The application's name and version, as Spin reports them.
 fn info(app: &App) -> Value {
     match app.version.as_str() {
         "" => json!({"name": app.name}),

@@ -10,12 +10,12 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
-use super::connection::{self, Listened};
+use super::connection::{self, ListenerConfig};
 use super::proxies::Proxies;
 use super::signals::{SignalAction, Signals};
 use super::socket::Socket;
 use super::tls::Certificate;
-use super::{Server, descriptors, dual_stack};
+use super::{Server, drain, dual_stack, open_files};
 
 /// Binds an address. Port 0 selects any free port.
 ///
@@ -71,20 +71,20 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals
     let (stop, stopping) = watch::channel(false);
     let tasks = TaskTracker::new();
     let limits = server.limits();
-    let connections = descriptors::max_connections(limits.connections, limits.max_instances);
+    let connections = open_files::max_connections(limits.connections, limits.max_instances);
     let permits = Arc::new(Semaphore::new(connections));
     let Listener { socket, certificate, proxies } = listener;
     if let Some(certificate) = &certificate {
         tokio::spawn(Arc::clone(certificate).follow());
     }
     let spawn_connection = |permit, (stream, connection)| {
-        let listened = Listened {
+        let config = ListenerConfig {
             tls: certificate.as_ref().map(|certificate| certificate.acceptor()),
             proxies: Arc::clone(&proxies),
         };
         let (server, stopping) = (Arc::clone(&server), stopping.clone());
         tasks.spawn(async move {
-            connection::serve(server, stream, connection, listened, stopping).await;
+            connection::serve(server, stream, connection, config, stopping).await;
             drop::<OwnedSemaphorePermit>(permit);
         });
     };
@@ -120,22 +120,6 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals
         }
     }
     stop.send_replace(true);
-    drain(server, &tasks, &mut signals).await;
+    drain::finish_requests(server, &tasks, &mut signals).await;
     end
-}
-
-/// Waits until all connections and guests have finished, the grace period is over, or a signal arrives.
-async fn drain(server: Arc<Server>, tasks: &TaskTracker, signals: &mut Signals) {
-    let grace = server.limits().grace;
-    tracing::info!(connections = tasks.len(), ?grace, "stopping: finishing the requests in flight");
-    tasks.close();
-    let finish = async {
-        tasks.wait().await;
-        server.finish().await;
-    };
-    tokio::select! {
-        () = finish => tracing::info!("stopped: all requests have finished"),
-        () = tokio::time::sleep(grace) => tracing::warn!(?grace, "stopped: not all requests have finished"),
-        () = signals.stop() => tracing::warn!("stopped immediately: a second signal arrived"),
-    }
 }

@@ -40,7 +40,7 @@ pub struct RequestLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabels {
-    /// The fault's code, `client_gone` or `malformed_header`.
+    /// The error's code, `client_gone` or `malformed_header`.
     pub reason: &'static str,
 }
 
@@ -129,13 +129,13 @@ impl Metrics {
         );
         registry.register(
             "guest_failures",
-            "Guests that failed or were stopped",
+            "InstanceRunner that failed or were stopped",
             self.guest_failures.clone(),
         );
         registry.register("instances", "Instances that exist", self.instances.clone());
         registry.register(
             "instances_waiting",
-            "Instances that wait, and have no place at the processor",
+            "Instances that wait without a CPU slot",
             self.waiting.clone(),
         );
         registry.register(
@@ -172,24 +172,24 @@ impl Metrics {
         text
     }
 
-    /// Counts a request that the host answered with this fault code.
+    /// Counts a request that the host answered with this error code.
     pub fn count_rejected(&self, reason: &'static str) {
         self.rejected.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// Counts a guest that failed or was stopped, by fault code.
+    /// Counts a guest that failed or was stopped, by error code.
     pub fn count_guest_failure(&self, reason: &'static str) {
         self.guest_failures.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// Counts an instance as given up until the guard is dropped.
     pub fn track_abandoned(&self) -> GaugeGuard {
-        GaugeGuard::of(&self.abandoned)
+        GaugeGuard::new(&self.abandoned)
     }
 
     /// Counts a connection as open until the guard is dropped.
     pub fn track_connection(&self) -> GaugeGuard {
-        GaugeGuard::of(&self.connections)
+        GaugeGuard::new(&self.connections)
     }
 
     /// Removes the detections header from a component's reply and counts its detections.
@@ -234,7 +234,7 @@ pub struct GaugeGuard(Gauge);
 
 impl GaugeGuard {
     /// Increments a gauge.
-    pub fn of(gauge: &Gauge) -> Self {
+    pub fn new(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }

@@ -1,42 +1,42 @@
-//! An instance's permission to exist, and its place at the processor, which it has only while it computes.
+//! An instance's permit to exist, and its CPU slot, which it holds only while it computes.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use super::metrics::Metrics;
-use super::scheduler::{Claim, Scheduler, Turn};
+use super::scheduler::{InstanceKey, Scheduler, Waiter};
 
-/// What an instance needs in the host beside its linear memory, in bytes: its stack, its handles, its tables.
-const OVERHEAD_BYTES: u64 = 256 << 10;
+/// What an instance needs in the host in addition to its linear memory, in bytes: its stack, its handles, its tables.
+const INSTANCE_OVERHEAD_BYTES: u64 = 256 << 10;
 
-/// Permission for one instance, given back when dropped.
+/// Permits one instance to exist. Dropping it releases everything that the instance holds.
 pub struct Permit {
     scheduler: Arc<Scheduler>,
     metrics: Arc<Metrics>,
-    claim: Claim,
-    seat: Mutex<Seat>,
+    key: InstanceKey,
+    slot: Mutex<SlotState>,
 }
 
-/// Whether an instance has a place at the processor.
-enum Seat {
+/// Whether an instance holds a CPU slot.
+enum SlotState {
     Computing,
     /// It waits, and holds this much memory, in bytes.
     Waiting(u64),
-    /// It wants to compute again.
-    Asking(u64, Arc<Turn>),
+    /// It wants to compute again, and waits for a slot. It holds this much memory, in bytes.
+    Asking(u64, Arc<Waiter>),
     Ended,
 }
 
 impl Permit {
     /// The permit of an instance that has started.
-    fn new(scheduler: &Arc<Scheduler>, metrics: &Arc<Metrics>, claim: Claim) -> Self {
+    fn new(scheduler: &Arc<Scheduler>, metrics: &Arc<Metrics>, key: InstanceKey) -> Self {
         metrics.instances.inc();
         Self {
             scheduler: Arc::clone(scheduler),
             metrics: Arc::clone(metrics),
-            claim,
-            seat: Mutex::new(Seat::Computing),
+            key,
+            slot: Mutex::new(SlotState::Computing),
         }
     }
 
@@ -44,69 +44,69 @@ impl Permit {
     pub(super) fn try_new(
         scheduler: &Arc<Scheduler>,
         metrics: &Arc<Metrics>,
-        claim: Claim,
+        key: InstanceKey,
     ) -> Option<Self> {
-        scheduler.try_start(claim).then(|| Self::new(scheduler, metrics, claim))
+        scheduler.try_start(key).then(|| Self::new(scheduler, metrics, key))
     }
 
-    /// Starts an instance whose request's body has not arrived, if there is plenty of room for one.
+    /// Starts an instance whose request's body has not arrived, if enough capacity is free.
     pub(super) fn try_new_early(
         scheduler: &Arc<Scheduler>,
         metrics: &Arc<Metrics>,
-        claim: Claim,
+        key: InstanceKey,
     ) -> Option<Self> {
-        scheduler.try_start_early(claim).then(|| Self::new(scheduler, metrics, claim))
+        scheduler.try_start_early(key).then(|| Self::new(scheduler, metrics, key))
     }
 
-    fn seat(&self) -> MutexGuard<'_, Seat> {
-        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
+    fn slot(&self) -> MutexGuard<'_, SlotState> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the instance has a place. An instance whose permit has [ended](Permit::end) gets none.
-    pub(super) fn poll_place(&self, context: &mut Context<'_>) -> Poll<()> {
-        let mut seat = self.seat();
-        if let Seat::Waiting(memory) = *seat {
-            *seat = Seat::Asking(memory, self.scheduler.resume(self.claim, memory));
+    /// Waits until the instance holds a slot. An instance whose permit has [ended](Permit::end) gets none.
+    pub(super) fn poll_slot(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut slot = self.slot();
+        if let SlotState::Waiting(memory) = *slot {
+            *slot = SlotState::Asking(memory, self.scheduler.resume(self.key, memory));
         }
-        match &*seat {
-            Seat::Computing => return Poll::Ready(()),
-            Seat::Asking(_, turn) => ready!(turn.poll(context)),
-            Seat::Waiting(_) | Seat::Ended => return Poll::Pending,
+        match &*slot {
+            SlotState::Computing => return Poll::Ready(()),
+            SlotState::Asking(_, waiter) => ready!(waiter.poll(context)),
+            SlotState::Waiting(_) | SlotState::Ended => return Poll::Pending,
         }
-        *seat = Seat::Computing;
+        *slot = SlotState::Computing;
         self.metrics.waiting.dec();
         Poll::Ready(())
     }
 
-    /// Gives the place back until the instance computes again. It has `linear_memory` bytes meanwhile.
-    pub(super) fn give_place_back(&self, linear_memory: u64) {
-        let mut seat = self.seat();
-        if let Seat::Computing = *seat {
-            let memory = linear_memory + OVERHEAD_BYTES;
-            *seat = Seat::Waiting(memory);
+    /// Releases the slot until the instance computes again. The instance keeps `linear_memory` bytes meanwhile.
+    pub(super) fn release_slot(&self, linear_memory: u64) {
+        let mut slot = self.slot();
+        if let SlotState::Computing = *slot {
+            let memory = linear_memory + INSTANCE_OVERHEAD_BYTES;
+            *slot = SlotState::Waiting(memory);
             self.metrics.waiting.inc();
-            self.scheduler.pause(self.claim, memory);
+            self.scheduler.pause(self.key, memory);
         }
     }
 
-    /// Whether the instance has a place.
-    pub(super) fn has_place(&self) -> bool {
-        matches!(*self.seat(), Seat::Computing)
+    /// Whether the instance holds a slot.
+    pub(super) fn has_slot(&self) -> bool {
+        matches!(*self.slot(), SlotState::Computing)
     }
 
-    /// Gives everything back.
+    /// Releases everything.
     pub(super) fn end(&self) {
-        let ended = std::mem::replace(&mut *self.seat(), Seat::Ended);
+        let ended = std::mem::replace(&mut *self.slot(), SlotState::Ended);
         match &ended {
-            Seat::Computing => self.scheduler.end_computing(self.claim),
-            Seat::Waiting(memory) => self.scheduler.end_waiting(self.claim, *memory, None),
-            Seat::Asking(memory, turn) => {
-                self.scheduler.end_waiting(self.claim, *memory, Some(turn));
+            SlotState::Computing => self.scheduler.end_computing(self.key),
+            SlotState::Waiting(memory) => self.scheduler.end_waiting(self.key, *memory, None),
+            SlotState::Asking(memory, waiter) => {
+                self.scheduler.end_waiting(self.key, *memory, Some(waiter));
             }
-            Seat::Ended => return,
+            SlotState::Ended => return,
         }
         self.metrics.instances.dec();
-        if !matches!(ended, Seat::Computing) {
+        if !matches!(ended, SlotState::Computing) {
             self.metrics.waiting.dec();
         }
     }
@@ -122,19 +122,19 @@ impl Drop for Permit {
 pub(super) struct Starting<'a> {
     scheduler: &'a Arc<Scheduler>,
     metrics: &'a Arc<Metrics>,
-    claim: Claim,
+    key: InstanceKey,
     /// `None` once the permit has been handed out.
-    turn: Option<Arc<Turn>>,
+    waiter: Option<Arc<Waiter>>,
 }
 
 impl<'a> Starting<'a> {
-    /// Lines up for the start of an instance.
+    /// Joins the queue for the start of an instance.
     pub(super) fn new(
         scheduler: &'a Arc<Scheduler>,
         metrics: &'a Arc<Metrics>,
-        claim: Claim,
+        key: InstanceKey,
     ) -> Self {
-        Self { scheduler, metrics, claim, turn: Some(scheduler.start(claim)) }
+        Self { scheduler, metrics, key, waiter: Some(scheduler.start(key)) }
     }
 }
 
@@ -142,17 +142,17 @@ impl Future for Starting<'_> {
     type Output = Permit;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Permit> {
-        let Some(turn) = &self.turn else { return Poll::Pending };
-        ready!(turn.poll(context));
-        self.turn = None;
-        Poll::Ready(Permit::new(self.scheduler, self.metrics, self.claim))
+        let Some(waiter) = &self.waiter else { return Poll::Pending };
+        ready!(waiter.poll(context));
+        self.waiter = None;
+        Poll::Ready(Permit::new(self.scheduler, self.metrics, self.key))
     }
 }
 
 impl Drop for Starting<'_> {
     fn drop(&mut self) {
-        if let Some(turn) = &self.turn {
-            self.scheduler.abandon_start(self.claim, turn);
+        if let Some(waiter) = &self.waiter {
+            self.scheduler.cancel_start(self.key, waiter);
         }
     }
 }

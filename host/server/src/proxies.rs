@@ -68,8 +68,8 @@ impl Proxies {
         self.trusted.is_empty()
     }
 
-    /// Whether what comes from this address is believed.
-    pub fn trust(&self, address: Address) -> bool {
+    /// Whether this address is a trusted proxy's.
+    pub fn trusts(&self, address: Address) -> bool {
         self.trusted.iter().any(|proxy| match proxy {
             Proxy::Network(network) => address.ip().is_some_and(|ip| network.contains_address(ip)),
             Proxy::Unix => address == Address::Unix,
@@ -77,8 +77,8 @@ impl Proxies {
     }
 
     /// Whether a connection from this address begins with a header of the PROXY protocol.
-    pub fn announce(&self, address: Address) -> bool {
-        self.speak_proxy_protocol && self.trust(address)
+    pub fn expects_proxy_header(&self, address: Address) -> bool {
+        self.speak_proxy_protocol && self.trusts(address)
     }
 }
 
@@ -101,11 +101,11 @@ mod tests {
             ("[::1]:1", false),
             ("[::ffff:10.0.0.1]:1", true),
         ] {
-            let trusted = proxies.trust(Address::Inet(address.parse().unwrap()));
+            let trusted = proxies.trusts(Address::Inet(address.parse().unwrap()));
             assert_eq!(trusted, expected, "{address}");
         }
-        assert!(proxies.trust(Address::Unix));
-        assert!(!Proxies::default().trust(Address::Unix));
+        assert!(proxies.trusts(Address::Unix));
+        assert!(!Proxies::default().trusts(Address::Unix));
         for text in ["", "10.0.0.0/33", "proxy.example.com", "10.0.0.0/", "unix:/a"] {
             assert!(text.parse::<Proxy>().is_err(), "{text}");
         }

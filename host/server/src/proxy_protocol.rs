@@ -7,14 +7,14 @@ use ppp::v2::{Addresses, Command, Protocol};
 use ppp::{v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{ConnectionInfo, Scheme};
+use super::connection_info::{ConnectionInfo, Scheme};
 
 /// The longest line of version 1, in bytes.
-const MAX_LINE_BYTES: usize = 107;
+const MAX_V1_HEADER_BYTES: usize = 107;
 /// The longest header of version 2 that is read, in bytes: the addresses, and more than proxies usually add to them.
-const MAX_BINARY_BYTES: usize = 8 << 10;
+const MAX_V2_HEADER_BYTES: usize = 8 << 10;
 /// No header of either version is shorter, so that reading this much takes nothing of what follows.
-const MIN_BYTES: usize = 15;
+const MIN_HEADER_BYTES: usize = 15;
 /// The extension that tells how the client is connected to the proxy, and its flag for TLS.
 const PP2_TYPE_SSL: u8 = 0x20;
 const PP2_CLIENT_SSL: u8 = 0x01;
@@ -22,9 +22,9 @@ const PP2_CLIENT_SSL: u8 = 0x01;
 /// Why a header is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyHeaderError {
-    #[error("it is no PROXY header: {0}")]
+    #[error("it is not a PROXY header: {0}")]
     Malformed(String),
-    #[error("it has {0} bytes; at most {max} are read", max = MAX_BINARY_BYTES)]
+    #[error("it has {0} bytes; at most {max} are read", max = MAX_V2_HEADER_BYTES)]
     TooLong(usize),
     #[error("it ended early: {0}")]
     Io(#[from] std::io::Error),
@@ -39,7 +39,7 @@ pub async fn read<S: AsyncRead + Unpin>(
     stream: &mut S,
     connection: ConnectionInfo,
 ) -> Result<ConnectionInfo, ProxyHeaderError> {
-    let mut header = vec![0; MIN_BYTES];
+    let mut header = vec![0; MIN_HEADER_BYTES];
     stream.read_exact(&mut header).await?;
     if header.starts_with(b"PROXY ") {
         read_line(stream, &mut header).await?;
@@ -49,9 +49,10 @@ pub async fn read<S: AsyncRead + Unpin>(
         return Err(ProxyHeaderError::Malformed("it begins like neither version".to_owned()));
     }
     header.push(stream.read_u8().await?);
-    let length = usize::from(u16::from_be_bytes([header[MIN_BYTES - 1], header[MIN_BYTES]]));
+    let length =
+        usize::from(u16::from_be_bytes([header[MIN_HEADER_BYTES - 1], header[MIN_HEADER_BYTES]]));
     let total = header.len() + length;
-    if total > MAX_BINARY_BYTES {
+    if total > MAX_V2_HEADER_BYTES {
         return Err(ProxyHeaderError::TooLong(total));
     }
     let read = header.len();
@@ -66,8 +67,8 @@ async fn read_line<S: AsyncRead + Unpin>(
     line: &mut Vec<u8>,
 ) -> Result<(), ProxyHeaderError> {
     while line.last() != Some(&b'\n') {
-        if line.len() == MAX_LINE_BYTES {
-            let reason = format!("its line has no end within {MAX_LINE_BYTES} bytes");
+        if line.len() == MAX_V1_HEADER_BYTES {
+            let reason = format!("its line has no end within {MAX_V1_HEADER_BYTES} bytes");
             return Err(ProxyHeaderError::Malformed(reason));
         }
         line.push(stream.read_u8().await?);
@@ -129,7 +130,7 @@ fn binary(header: &[u8], connection: ConnectionInfo) -> Result<ConnectionInfo, P
 mod tests {
     use super::read;
     use crate::address::Address;
-    use crate::{ConnectionInfo, Scheme};
+    use crate::connection_info::{ConnectionInfo, Scheme};
     use tokio::io::AsyncReadExt;
 
     const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::deadline::Deadline;
-use super::observed_body::PolledFrame;
+use super::inspected_body::PolledFrame;
 use spotter_config::Limits;
 
 /// The memory budget for buffered replies: in all, and for each.
@@ -72,7 +72,7 @@ pub enum BodyPolicy {
 
 impl BodyPolicy {
     /// Applies RFC 9110, section 6.4.1.
-    pub fn of(method: &Method, status: StatusCode) -> Self {
+    pub fn for_reply(method: &Method, status: StatusCode) -> Self {
         let has_none = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if *method == Method::HEAD || has_none { Self::Discard } else { Self::Send }
     }
@@ -96,17 +96,17 @@ pub struct Relay {
     sent: u64,
     budget: Arc<Semaphore>,
     size: u32,
-    to: UnboundedSender<Chunk>,
+    to: UnboundedSender<BufferedFrame>,
 }
 
-enum Next {
+enum NextFrame {
     Frame(Result<Frame<Bytes>, Error>),
     End,
     ClientGone,
 }
 
 /// A frame of the body (`None` at its end), with the memory it occupies until the client's side takes it.
-struct Chunk {
+struct BufferedFrame {
     frame: Option<Result<Frame<Bytes>, Error>>,
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -117,7 +117,7 @@ pub fn split(
     method: &Method,
     memory: &ReplyMemory,
 ) -> (Response<WasiBody>, Relay) {
-    let policy = BodyPolicy::of(method, reply.status());
+    let policy = BodyPolicy::for_reply(method, reply.status());
     let length = reply.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     let length = length.and_then(|length| length.parse().ok());
     let (parts, body) = reply.into_parts();
@@ -141,13 +141,13 @@ impl Relay {
     pub async fn run(mut self, deadline: &Deadline, is_truncated: impl Fn() -> bool) -> RelayEnd {
         loop {
             let end = match self.next().await {
-                Next::Frame(Ok(frame)) => self.pass(frame, deadline).await,
-                Next::Frame(Err(error)) => {
-                    let _ = self.to.send(Chunk { frame: Some(Err(error)), _permit: None });
+                NextFrame::Frame(Ok(frame)) => self.pass(frame, deadline).await,
+                NextFrame::Frame(Err(error)) => {
+                    let _ = self.to.send(BufferedFrame { frame: Some(Err(error)), _permit: None });
                     return RelayEnd::Complete;
                 }
-                Next::ClientGone => return RelayEnd::ClientGone,
-                Next::End => break,
+                NextFrame::ClientGone => return RelayEnd::ClientGone,
+                NextFrame::End => break,
             };
             if end == RelayEnd::ClientGone {
                 return RelayEnd::ClientGone;
@@ -155,19 +155,19 @@ impl Relay {
         }
         let end = is_truncated().then_some(Err(Error::HttpResponseIncomplete));
         // A client that has already got the whole `Content-Length` does not wait for this.
-        let _ = self.to.send(Chunk { frame: end, _permit: None });
+        let _ = self.to.send(BufferedFrame { frame: end, _permit: None });
         RelayEnd::Complete
     }
 
-    async fn next(&mut self) -> Next {
-        let of = |frame: Option<_>| frame.map_or(Next::End, Next::Frame);
+    async fn next(&mut self) -> NextFrame {
+        let next = |frame: Option<_>| frame.map_or(NextFrame::End, NextFrame::Frame);
         if self.policy == BodyPolicy::Discard || self.length == Some(self.sent) {
-            return of(self.body.frame().await);
+            return next(self.body.frame().await);
         }
         tokio::select! {
             biased;
-            frame = self.body.frame() => of(frame),
-            () = self.to.closed() => Next::ClientGone,
+            frame = self.body.frame() => next(frame),
+            () = self.to.closed() => NextFrame::ClientGone,
         }
     }
 
@@ -199,7 +199,7 @@ impl Relay {
             () = self.to.closed() => return RelayEnd::ClientGone,
         };
         self.sent += length as u64;
-        match self.to.send(Chunk { frame: Some(Ok(frame)), _permit: permit }) {
+        match self.to.send(BufferedFrame { frame: Some(Ok(frame)), _permit: permit }) {
             Ok(()) => RelayEnd::Complete,
             Err(_) => RelayEnd::ClientGone,
         }
@@ -208,7 +208,7 @@ impl Relay {
 
 /// The client's side of a reply's body.
 struct BufferedBody {
-    from: UnboundedReceiver<Chunk>,
+    from: UnboundedReceiver<BufferedFrame>,
     hint: SizeHint,
     /// The bytes still to come, if the reply has a `Content-Length`.
     remaining: Option<u64>,
@@ -224,7 +224,7 @@ impl Body for BufferedBody {
         if self.is_ended {
             return Poll::Ready(None);
         }
-        let Some(Chunk { frame, .. }) = ready!(self.from.poll_recv(context)) else {
+        let Some(BufferedFrame { frame, .. }) = ready!(self.from.poll_recv(context)) else {
             // The guest was stopped in the middle of the body.
             self.is_ended = true;
             return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));

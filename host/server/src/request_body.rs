@@ -1,5 +1,5 @@
 //! Receives a request's body before an instance starts, so that a slow client does not occupy one. If it takes longer
-//! and there is plenty of room, the instance starts, and the rest streams to it. All bodies share a limited amount of
+//! and enough capacity is free, the instance starts, and the rest streams to it. All bodies share a limited amount of
 //! memory.
 
 use std::collections::VecDeque;
@@ -15,12 +15,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::admission::EarlyStart;
-use super::blocks::Blocks;
+use super::admission::EarlyPermit;
 use super::body_limits::LimitedBody;
-use super::fault::Fault;
-use super::observed_body::PolledFrame;
+use super::host_error::HostError;
+use super::inspected_body::PolledFrame;
 use super::permit::Permit;
+use super::segmented_buf::SegmentedBuf;
 use super::upload_memory::{Upload, UploadMemory, UploadPermit};
 use spotter_config::Limits;
 
@@ -39,15 +39,15 @@ pub async fn receive(
     body: LimitedBody,
     limits: &Limits,
     memory: &Arc<UploadMemory>,
-    start_early: impl Fn() -> Option<EarlyStart>,
-) -> Result<Received, Fault> {
+    start_early: impl Fn() -> Option<EarlyPermit>,
+) -> Result<Received, HostError> {
     if body.is_end_stream() {
         return Ok(Received { body: body.boxed_unsync(), permit: None });
     }
     let received = collect(body, limits, memory, start_early);
     let received = tokio::time::timeout(limits.body_timeout, received).await;
     let (body, permit) =
-        received.map_err(|_| Fault::BodyTimeout { limit: limits.body_timeout })??;
+        received.map_err(|_| HostError::BodyTimeout { limit: limits.body_timeout })??;
     Ok(Received { body: body.boxed_unsync(), permit })
 }
 
@@ -55,32 +55,32 @@ async fn collect(
     mut body: LimitedBody,
     limits: &Limits,
     memory: &Arc<UploadMemory>,
-    start_early: impl Fn() -> Option<EarlyStart>,
-) -> Result<(ReceivedBody, Option<Permit>), Fault> {
+    start_early: impl Fn() -> Option<EarlyPermit>,
+) -> Result<(ReceivedBody, Option<Permit>), HostError> {
     let upload = Upload::begin(memory);
     let mut wait = tokio::time::interval_at(Instant::now() + limits.body_wait, limits.body_wait);
-    let mut blocks = Blocks::default();
+    let mut blocks = SegmentedBuf::default();
     let mut trailers = None;
     while limits.body_buffer > 0 && blocks.length() <= limits.body_buffer {
         let frame = tokio::select! {
             biased;
-            fault = upload.evicted() => return Err(fault),
+            error = upload.evicted() => return Err(error),
             frame = body.frame() => frame,
             _ = wait.tick() => match start_early() {
-                Some(EarlyStart { permit, slot }) => {
-                    let mut body = ReceivedBody::of(blocks, None, Some(body), upload);
-                    body.early = Some(slot);
+                Some(EarlyPermit { permit, until_body_end }) => {
+                    let mut body = ReceivedBody::new(blocks, None, Some(body), upload);
+                    body.until_body_end = Some(until_body_end);
                     return Ok((body, Some(permit)));
                 }
                 None => continue,
             },
         };
         let frame = match frame {
-            None => return Ok((ReceivedBody::of(blocks, trailers, None, upload), None)),
+            None => return Ok((ReceivedBody::new(blocks, trailers, None, upload), None)),
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 let aborted =
-                    || Fault::BadRequest { reason: format!("the body is incomplete: {error}") };
+                    || HostError::BadRequest { reason: format!("the body is incomplete: {error}") };
                 return Err(body.exceeded().unwrap_or_else(aborted));
             }
         };
@@ -89,7 +89,7 @@ async fn collect(
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
     }
-    Ok((ReceivedBody::of(blocks, None, Some(body), upload), None))
+    Ok((ReceivedBody::new(blocks, None, Some(body), upload), None))
 }
 
 /// A body whose beginning, or all of it, is in memory.
@@ -99,18 +99,18 @@ struct ReceivedBody {
     trailers: Option<HeaderMap>,
     memory: UploadPermit,
     /// Held until the end, if the guest started before it.
-    early: Option<OwnedSemaphorePermit>,
+    until_body_end: Option<OwnedSemaphorePermit>,
 }
 
 impl ReceivedBody {
-    fn of(
-        blocks: Blocks,
+    fn new(
+        blocks: SegmentedBuf,
         trailers: Option<HeaderMap>,
         rest: Option<LimitedBody>,
         upload: Upload,
     ) -> Self {
         let (beginning, memory) = (blocks.into_queue(), upload.complete());
-        Self { beginning, rest, trailers, memory, early: None }
+        Self { beginning, rest, trailers, memory, until_body_end: None }
     }
 }
 
@@ -129,7 +129,7 @@ impl Body for ReceivedBody {
         if let Some(rest) = &mut self.rest {
             let polled = Pin::new(&mut *rest).poll_frame(context);
             if matches!(polled, Poll::Ready(None)) || rest.is_end_stream() {
-                self.early = None;
+                self.until_body_end = None;
             }
             return polled;
         }
@@ -154,7 +154,8 @@ impl Body for ReceivedBody {
 mod tests {
     use super::{Arc, UploadMemory, WasiBody, receive};
     use crate::body_limits::{ExceededLimit, LimitedBody};
-    use crate::fault::{Fault, full};
+    use crate::host_error::HostError;
+    use crate::replies::full;
     use http_body_util::BodyExt;
     use spotter_config::Limits;
 
@@ -171,7 +172,7 @@ mod tests {
     async fn receive_whole(
         body: LimitedBody,
         memory: &Arc<UploadMemory>,
-    ) -> Result<WasiBody, Fault> {
+    ) -> Result<WasiBody, HostError> {
         Ok(receive(body, &limits(), memory, || None).await?.body)
     }
 
@@ -181,7 +182,7 @@ mod tests {
         let first = receive_whole(body(60 << 10), &memory).await.unwrap();
         // The first body is complete and only waits for its guest, so it is not evicted.
         let second = receive_whole(body(60 << 10), &memory).await;
-        assert_eq!(second.err(), Some(Fault::UploadMemory { limit: UPLOAD_MEMORY_BYTES }));
+        assert_eq!(second.err(), Some(HostError::UploadMemory { limit: UPLOAD_MEMORY_BYTES }));
         assert_eq!(first.collect().await.unwrap().to_bytes(), vec![7; 60 << 10]);
         assert!(receive_whole(body(60 << 10), &memory).await.is_ok());
     }

@@ -1,5 +1,5 @@
-//! Decides which instances start and which compute: a place at the processor is for one that computes, and memory
-//! bounds how many may wait beside those.
+//! Decides which instances start and which compute: an instance that computes holds a CPU slot, and memory
+//! bounds how many others may wait.
 //!
 //! An instance that computes may grow to [`Limits::instance_memory`]. One that waits holds only the memory that it has
 //! taken, and all of them together should hold no more than [`Limits::waiting_memory`]. If they do, fewer instances
@@ -14,205 +14,211 @@ use std::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
 
 use spotter_config::Limits;
-use spotter_config::limits::MAX_HOPS;
+use spotter_config::limits::MAX_CALL_DEPTH;
 
 /// The depths of calls between instances: a client's request is at depth 0.
-const DEPTHS: usize = MAX_HOPS as usize + 1;
+const CALL_DEPTHS: usize = MAX_CALL_DEPTH as usize + 1;
 
-/// Hands out places at the processor.
+/// Hands out CPU slots.
 pub(super) struct Scheduler {
-    rules: Rules,
+    capacity: Capacity,
     state: Mutex<State>,
 }
 
-/// What does not change while the server runs.
-struct Rules {
-    places: usize,
+/// How much there is to hand out. It does not change while the server runs.
+struct Capacity {
+    slots: usize,
     /// The instances that may exist at once, by depth.
-    instances: [usize; DEPTHS],
+    instances: [usize; CALL_DEPTHS],
     instance_memory: u64,
     waiting_memory: u64,
-    /// Each component's number, by its id.
-    numbers: BTreeMap<String, usize>,
+    /// Each component's index, by its id.
+    indices: BTreeMap<String, usize>,
     /// The instances of each component that may exist at once at each depth.
-    shares: Vec<usize>,
-    /// What the waiting instances of one component may hold before no further one of it starts.
-    share_of_memory: u64,
+    component_instances: Vec<usize>,
+    /// What the waiting instances of one component may hold, in bytes. While they hold more, no further one of it
+    /// starts.
+    component_waiting_memory: u64,
 }
 
 #[derive(Default)]
 struct State {
     computing: usize,
     /// The instances that exist, by depth.
-    instances: [usize; DEPTHS],
+    instances: [usize; CALL_DEPTHS],
     /// What the instances that wait hold, in bytes.
     waiting_memory: u64,
-    components: Vec<Held>,
+    components: Vec<ComponentUsage>,
     /// Clients' requests that have no instance yet.
-    fresh: VecDeque<Ticket>,
+    starting: VecDeque<QueueEntry>,
     /// Instances that want to compute again, and those that other instances call.
-    begun: VecDeque<Ticket>,
-    /// Whether the last place went to one of `begun`: the two queues take turns.
-    begun_was_last: bool,
+    resuming: VecDeque<QueueEntry>,
+    /// Whether the last slot went to one of `resuming`: the two queues take turns.
+    resuming_was_last: bool,
 }
 
 /// What the instances of one component hold.
 #[derive(Clone, Default)]
-struct Held {
-    instances: [usize; DEPTHS],
+struct ComponentUsage {
+    instances: [usize; CALL_DEPTHS],
     waiting_memory: u64,
-    /// The most that one of them has held while it waited.
-    most_memory: u64,
+    /// The most that one of them has held while it waited, in bytes.
+    peak_waiting_memory: u64,
 }
 
-/// Whose instance it is, and at which depth of calls.
+/// The component of an instance, and its depth of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Claim {
+pub(super) struct InstanceKey {
     component: usize,
     depth: usize,
 }
 
-/// What a place is wanted for.
+/// What a slot is requested for.
 #[derive(Clone, Copy, Debug)]
-enum Wish {
+enum SlotRequest {
     Start,
     /// The instance holds this much memory, in bytes.
     Resume(u64),
 }
 
-struct Ticket {
-    claim: Claim,
-    wish: Wish,
-    turn: Arc<Turn>,
+struct QueueEntry {
+    key: InstanceKey,
+    request: SlotRequest,
+    waiter: Arc<Waiter>,
 }
 
-/// Is told when its ticket gets a place.
+/// Is woken when its entry gets a slot.
 #[derive(Default)]
-pub(super) struct Turn {
-    /// Only set and read while the state is locked, except by [`Turn::poll`].
-    has_come: AtomicBool,
+pub(super) struct Waiter {
+    /// Only set and read while the state is locked, except by [`Waiter::poll`].
+    is_granted: AtomicBool,
     waker: AtomicWaker,
 }
 
-impl Turn {
-    /// Waits until the turn has come.
+impl Waiter {
+    /// Waits until the slot is granted.
     pub(super) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         self.waker.register(context.waker());
-        if self.has_come.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        if self.is_granted.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
-impl Rules {
+impl Capacity {
     /// `components` are the ids, each with the number of instances that its manifest allows.
     fn new(limits: &Limits, components: &BTreeMap<String, Option<usize>>) -> Self {
         let all = limits.max_instances;
         // Of several components, none can take everything.
-        let (default, share_of_memory) = match components.len() {
+        let (default, component_waiting_memory) = match components.len() {
             0 | 1 => (all, u64::MAX),
             _ => ((all / 2).max(1), limits.waiting_memory / 2),
         };
-        let mut instances = [limits.called_instances(); DEPTHS];
+        let mut instances = [limits.called_instances(); CALL_DEPTHS];
         instances[0] = all;
         Self {
-            places: limits.instances,
+            slots: limits.instances,
             instances,
             instance_memory: limits.instance_memory,
             waiting_memory: limits.waiting_memory,
-            numbers: components.keys().cloned().zip(0..).collect(),
-            shares: components.values().map(|own| own.unwrap_or(default)).collect(),
-            share_of_memory,
+            indices: components.keys().cloned().zip(0..).collect(),
+            component_instances: components.values().map(|own| own.unwrap_or(default)).collect(),
+            component_waiting_memory,
         }
     }
 }
 
 impl State {
-    fn may(&self, wish: Wish, claim: Claim, rules: &Rules) -> bool {
-        if self.computing >= rules.places {
+    fn admits(&self, request: SlotRequest, key: InstanceKey, capacity: &Capacity) -> bool {
+        if self.computing >= capacity.slots {
             return false;
         }
-        match wish {
-            Wish::Start => {
-                let held = &self.components[claim.component];
-                self.instances[claim.depth] < rules.instances[claim.depth]
-                    && held.instances[claim.depth] < rules.shares[claim.component]
-                    && held.waiting_memory <= rules.share_of_memory
-                    && (claim.depth > 0 || self.has_memory(0, rules))
+        match request {
+            SlotRequest::Start => {
+                let held = &self.components[key.component];
+                self.instances[key.depth] < capacity.instances[key.depth]
+                    && held.instances[key.depth] < capacity.component_instances[key.component]
+                    && held.waiting_memory <= capacity.component_waiting_memory
+                    && (key.depth > 0 || self.fits_in_memory(0, capacity))
             }
-            Wish::Resume(own) => claim.depth > 0 || self.has_memory(own, rules),
+            SlotRequest::Resume(own) => key.depth > 0 || self.fits_in_memory(own, capacity),
         }
     }
 
     /// Whether another instance, which holds `own` bytes now, may grow to its limit.
-    fn has_memory(&self, own: u64, rules: &Rules) -> bool {
-        let of = |instances: usize| rules.instance_memory.saturating_mul(instances as u64);
-        let held = of(self.computing + 1).saturating_add(self.waiting_memory.saturating_sub(own));
-        held <= of(rules.places).saturating_add(rules.waiting_memory)
+    fn fits_in_memory(&self, own: u64, capacity: &Capacity) -> bool {
+        let bytes_of = |instances: usize| capacity.instance_memory.saturating_mul(instances as u64);
+        let held =
+            bytes_of(self.computing + 1).saturating_add(self.waiting_memory.saturating_sub(own));
+        held <= bytes_of(capacity.slots).saturating_add(capacity.waiting_memory)
     }
 
-    fn grant(&mut self, wish: Wish, claim: Claim) {
+    fn grant(&mut self, request: SlotRequest, key: InstanceKey) {
         self.computing += 1;
-        match wish {
-            Wish::Start => {
-                self.instances[claim.depth] += 1;
-                self.components[claim.component].instances[claim.depth] += 1;
+        match request {
+            SlotRequest::Start => {
+                self.instances[key.depth] += 1;
+                self.components[key.component].instances[key.depth] += 1;
             }
-            Wish::Resume(memory) => self.release_memory(claim, memory),
+            SlotRequest::Resume(memory) => self.release_memory(key, memory),
         }
     }
 
-    fn end(&mut self, claim: Claim) {
-        self.instances[claim.depth] -= 1;
-        self.components[claim.component].instances[claim.depth] -= 1;
+    fn end(&mut self, key: InstanceKey) {
+        self.instances[key.depth] -= 1;
+        self.components[key.component].instances[key.depth] -= 1;
     }
 
-    fn hold_memory(&mut self, claim: Claim, bytes: u64) {
-        if claim.depth == 0 {
-            let held = &mut self.components[claim.component];
+    fn hold_memory(&mut self, key: InstanceKey, bytes: u64) {
+        if key.depth == 0 {
+            let held = &mut self.components[key.component];
             held.waiting_memory += bytes;
-            held.most_memory = held.most_memory.max(bytes);
+            held.peak_waiting_memory = held.peak_waiting_memory.max(bytes);
             self.waiting_memory += bytes;
         }
     }
 
-    fn release_memory(&mut self, claim: Claim, bytes: u64) {
-        if claim.depth == 0 {
+    fn release_memory(&mut self, key: InstanceKey, bytes: u64) {
+        if key.depth == 0 {
             self.waiting_memory -= bytes;
-            self.components[claim.component].waiting_memory -= bytes;
+            self.components[key.component].waiting_memory -= bytes;
         }
     }
 
-    /// Gives free places to those that wait for one.
-    fn grant_next(&mut self, rules: &Rules) {
-        while let Some(Ticket { claim, wish, turn }) = self.take_next(rules) {
-            self.grant(wish, claim);
-            turn.has_come.store(true, Ordering::Release);
-            turn.waker.wake();
+    /// Gives free slots to the waiters.
+    fn grant_waiting(&mut self, capacity: &Capacity) {
+        while let Some(QueueEntry { key, request, waiter }) = self.pop_next(capacity) {
+            self.grant(request, key);
+            waiter.is_granted.store(true, Ordering::Release);
+            waiter.waker.wake();
         }
     }
 
-    /// The first that may have a place now, from each queue in turn.
-    fn take_next(&mut self, rules: &Rules) -> Option<Ticket> {
-        let first = |queue: &VecDeque<Ticket>| {
-            queue.iter().position(|ticket| self.may(ticket.wish, ticket.claim, rules))
+    /// The first entry that may have a slot now. The two queues take turns.
+    fn pop_next(&mut self, capacity: &Capacity) -> Option<QueueEntry> {
+        let first = |queue: &VecDeque<QueueEntry>| {
+            queue.iter().position(|entry| self.admits(entry.request, entry.key, capacity))
         };
-        let (fresh, begun) = (first(&self.fresh), first(&self.begun));
-        let takes_begun = begun.is_some() && (fresh.is_none() || !self.begun_was_last);
-        let taken = if takes_begun { self.begun.remove(begun?) } else { self.fresh.remove(fresh?) };
-        self.begun_was_last = takes_begun;
-        taken
+        let (starting, resuming) = (first(&self.starting), first(&self.resuming));
+        let takes_resuming = resuming.is_some() && (starting.is_none() || !self.resuming_was_last);
+        let next = if takes_resuming {
+            self.resuming.remove(resuming?)
+        } else {
+            self.starting.remove(starting?)
+        };
+        self.resuming_was_last = takes_resuming;
+        next
     }
 
-    fn queue(&mut self, wish: Wish, claim: Claim) -> &mut VecDeque<Ticket> {
-        match wish {
-            Wish::Start if claim.depth == 0 => &mut self.fresh,
-            Wish::Start | Wish::Resume(_) => &mut self.begun,
+    fn queue(&mut self, request: SlotRequest, key: InstanceKey) -> &mut VecDeque<QueueEntry> {
+        match request {
+            SlotRequest::Start if key.depth == 0 => &mut self.starting,
+            SlotRequest::Start | SlotRequest::Resume(_) => &mut self.resuming,
         }
     }
 
-    /// Takes a ticket out of its queue.
-    fn withdraw(&mut self, turn: &Arc<Turn>) {
-        for queue in [&mut self.fresh, &mut self.begun] {
-            queue.retain(|ticket| !Arc::ptr_eq(&ticket.turn, turn));
+    /// Removes a waiter's entry from its queue.
+    fn remove(&mut self, waiter: &Arc<Waiter>) {
+        for queue in [&mut self.starting, &mut self.resuming] {
+            queue.retain(|entry| !Arc::ptr_eq(&entry.waiter, waiter));
         }
     }
 }
@@ -220,121 +226,124 @@ impl State {
 impl Scheduler {
     /// `components` are the ids, each with the number of instances that its manifest allows.
     pub(super) fn new(limits: &Limits, components: &BTreeMap<String, Option<usize>>) -> Self {
-        let held = vec![Held::default(); components.len()];
+        let held = vec![ComponentUsage::default(); components.len()];
         let state = State { components: held, ..State::default() };
-        Self { rules: Rules::new(limits, components), state: Mutex::new(state) }
+        Self { capacity: Capacity::new(limits, components), state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A claim of this component's. `None` if there is none of this id, or calls are not allowed to be this deep.
-    pub(super) fn claim(&self, component: &str, hops: u32) -> Option<Claim> {
-        let depth = usize::try_from(hops).ok().filter(|depth| *depth < DEPTHS)?;
-        Some(Claim { component: *self.rules.numbers.get(component)?, depth })
+    /// The key of this component's instances at this depth. `None` if there is no such component, or calls may not be
+    /// so deep.
+    pub(super) fn key(&self, component: &str, hops: u32) -> Option<InstanceKey> {
+        let depth = usize::try_from(hops).ok().filter(|depth| *depth < CALL_DEPTHS)?;
+        Some(InstanceKey { component: *self.capacity.indices.get(component)?, depth })
     }
 
     /// Whether an instance could start at once.
-    pub(super) fn could_start(&self, claim: Claim) -> bool {
-        self.state().may(Wish::Start, claim, &self.rules)
+    pub(super) fn could_start(&self, key: InstanceKey) -> bool {
+        self.state().admits(SlotRequest::Start, key, &self.capacity)
     }
 
-    /// How many such instances wait for their start.
-    pub(super) fn lined_up(&self, claim: Claim) -> usize {
+    /// How many such instances wait to start.
+    pub(super) fn queue_len(&self, key: InstanceKey) -> usize {
         let is_such =
-            |ticket: &&Ticket| ticket.claim == claim && matches!(ticket.wish, Wish::Start);
+            |entry: &&QueueEntry| entry.key == key && matches!(entry.request, SlotRequest::Start);
         let mut state = self.state();
-        state.queue(Wish::Start, claim).iter().filter(is_such).count()
+        state.queue(SlotRequest::Start, key).iter().filter(is_such).count()
     }
 
     /// Starts an instance, if it may start at once.
-    pub(super) fn try_start(&self, claim: Claim) -> bool {
+    pub(super) fn try_start(&self, key: InstanceKey) -> bool {
         let mut state = self.state();
-        let may = state.may(Wish::Start, claim, &self.rules);
+        let may = state.admits(SlotRequest::Start, key, &self.capacity);
         if may {
-            state.grant(Wish::Start, claim);
+            state.grant(SlotRequest::Start, key);
         }
         may
     }
 
-    /// Starts an instance that will soon wait, for the body of its request. Leaves half of the memory for instances that
-    /// wait to others, if this one will hold what its component's others have held.
-    pub(super) fn try_start_early(&self, claim: Claim) -> bool {
+    /// Starts an instance that will soon wait, for the body of its request. Leaves half of the memory for instances
+    /// that wait to others, if this one will hold what its component's others have held.
+    pub(super) fn try_start_early(&self, key: InstanceKey) -> bool {
         let mut state = self.state();
-        let memory = state.waiting_memory + state.components[claim.component].most_memory;
-        let may =
-            memory <= self.rules.waiting_memory / 2 && state.may(Wish::Start, claim, &self.rules);
+        let memory = state.waiting_memory + state.components[key.component].peak_waiting_memory;
+        let may = memory <= self.capacity.waiting_memory / 2
+            && state.admits(SlotRequest::Start, key, &self.capacity);
         if may {
-            state.grant(Wish::Start, claim);
+            state.grant(SlotRequest::Start, key);
         }
         may
     }
 
-    /// Starts an instance when its turn comes, which it may already have.
-    pub(super) fn start(&self, claim: Claim) -> Arc<Turn> {
-        self.line_up(Wish::Start, claim)
+    /// Starts an instance once the waiter is granted its slot, which may be at once.
+    pub(super) fn start(&self, key: InstanceKey) -> Arc<Waiter> {
+        self.enqueue(SlotRequest::Start, key)
     }
 
     /// An instance that computes waits from now on, and keeps `memory` bytes.
-    pub(super) fn pause(&self, claim: Claim, memory: u64) {
+    pub(super) fn pause(&self, key: InstanceKey, memory: u64) {
         let mut state = self.state();
         state.computing -= 1;
-        state.hold_memory(claim, memory);
-        state.grant_next(&self.rules);
+        state.hold_memory(key, memory);
+        state.grant_waiting(&self.capacity);
     }
 
-    /// An instance that waits, and holds `memory` bytes, computes again when its turn comes, which it may already have.
-    pub(super) fn resume(&self, claim: Claim, memory: u64) -> Arc<Turn> {
-        self.line_up(Wish::Resume(memory), claim)
+    /// An instance that waits, and holds `memory` bytes, computes again once the waiter is granted its slot, which may
+    /// be at once.
+    pub(super) fn resume(&self, key: InstanceKey, memory: u64) -> Arc<Waiter> {
+        self.enqueue(SlotRequest::Resume(memory), key)
     }
 
-    fn line_up(&self, wish: Wish, claim: Claim) -> Arc<Turn> {
-        let turn = Arc::new(Turn::default());
+    fn enqueue(&self, request: SlotRequest, key: InstanceKey) -> Arc<Waiter> {
+        let waiter = Arc::new(Waiter::default());
         let mut state = self.state();
-        if state.may(wish, claim, &self.rules) {
-            state.grant(wish, claim);
-            turn.has_come.store(true, Ordering::Release);
+        if state.admits(request, key, &self.capacity) {
+            state.grant(request, key);
+            waiter.is_granted.store(true, Ordering::Release);
         } else {
-            let ticket = Ticket { claim, wish, turn: Arc::clone(&turn) };
-            state.queue(wish, claim).push_back(ticket);
+            let entry = QueueEntry { key, request, waiter: Arc::clone(&waiter) };
+            state.queue(request, key).push_back(entry);
         }
-        turn
+        waiter
     }
 
     /// An instance that computes ends.
-    pub(super) fn end_computing(&self, claim: Claim) {
+    pub(super) fn end_computing(&self, key: InstanceKey) {
         let mut state = self.state();
         state.computing -= 1;
-        state.end(claim);
-        state.grant_next(&self.rules);
+        state.end(key);
+        state.grant_waiting(&self.capacity);
     }
 
-    /// An instance that waits, and holds `memory` bytes, ends. `turn` is its turn to compute, if it asked for one.
-    pub(super) fn end_waiting(&self, claim: Claim, memory: u64, turn: Option<&Arc<Turn>>) {
+    /// An instance that waits, and holds `memory` bytes, ends. `waiter` is what it got from [`Scheduler::resume`], if
+    /// it wanted to compute again.
+    pub(super) fn end_waiting(&self, key: InstanceKey, memory: u64, waiter: Option<&Arc<Waiter>>) {
         let mut state = self.state();
-        if turn.is_some_and(|turn| turn.has_come.load(Ordering::Acquire)) {
+        if waiter.is_some_and(|waiter| waiter.is_granted.load(Ordering::Acquire)) {
             state.computing -= 1;
         } else {
-            if let Some(turn) = turn {
-                state.withdraw(turn);
+            if let Some(waiter) = waiter {
+                state.remove(waiter);
             }
-            state.release_memory(claim, memory);
+            state.release_memory(key, memory);
         }
-        state.end(claim);
-        state.grant_next(&self.rules);
+        state.end(key);
+        state.grant_waiting(&self.capacity);
     }
 
-    /// Gives up waiting for the start of an instance, which may have been allowed meanwhile.
-    pub(super) fn abandon_start(&self, claim: Claim, turn: &Arc<Turn>) {
+    /// Stops waiting for the start of an instance, which may have been granted meanwhile.
+    pub(super) fn cancel_start(&self, key: InstanceKey, waiter: &Arc<Waiter>) {
         let mut state = self.state();
-        if turn.has_come.load(Ordering::Acquire) {
+        if waiter.is_granted.load(Ordering::Acquire) {
             state.computing -= 1;
-            state.end(claim);
+            state.end(key);
         } else {
-            state.withdraw(turn);
+            state.remove(waiter);
         }
-        state.grant_next(&self.rules);
+        state.grant_waiting(&self.capacity);
     }
 }
 

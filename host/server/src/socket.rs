@@ -12,8 +12,9 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
 
 use super::address::Address;
+use super::connection_info::{ConnectionInfo, Scheme};
+use super::unix_socket;
 use super::unix_socket::SocketFile;
-use super::{ConnectionInfo, Scheme, unix_socket};
 
 /// What `--listen` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +90,7 @@ impl Inherited {
             return Ok(Self::Tcp(socket));
         }
         let socket = passed.take_unix_listener(0);
-        let socket = socket.context("the socket of --listen fd:// is no stream socket")?;
+        let socket = socket.context("the socket of --listen fd:// is not a stream socket")?;
         Ok(Self::Unix(socket.context("the socket of --listen fd:// is gone")?))
     }
 }
@@ -98,7 +99,7 @@ impl Socket {
     /// Binds a path.
     ///
     /// # Errors
-    /// If another server listens there, the file is no socket, or the path cannot be bound.
+    /// If another server listens there, the file is not a socket, or the path cannot be bound.
     pub async fn at(path: &Path) -> anyhow::Result<Self> {
         let (socket, file) = unix_socket::bind(path).await?;
         Ok(Self::Unix(socket, Some(file)))
@@ -108,7 +109,7 @@ impl Socket {
     ///
     /// # Errors
     /// If the socket does not listen.
-    pub fn of(inherited: Inherited) -> anyhow::Result<Self> {
+    pub fn from_inherited(inherited: Inherited) -> anyhow::Result<Self> {
         let failed = "cannot listen on the socket of --listen fd://";
         Ok(match inherited {
             Inherited::Tcp(socket) => {

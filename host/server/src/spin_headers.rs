@@ -4,11 +4,12 @@
 use http::{HeaderName, HeaderValue, Request, Uri};
 
 use super::address::Address;
-use super::fault::Fault;
-use super::{ConnectionInfo, host_header};
+use super::connection_info::ConnectionInfo;
+use super::host_error::HostError;
+use super::host_header;
 use spotter_app::routes::Match;
 
-const PREFIX: &str = "spin-";
+const SPIN_HEADER_PREFIX: &str = "spin-";
 
 /// Makes the URI absolute and adds the headers. Any `spin-*` headers that the client sent are removed first.
 ///
@@ -18,19 +19,23 @@ pub fn add<B>(
     request: &mut Request<B>,
     found: &Match<'_>,
     connection: ConnectionInfo,
-) -> Result<(), Fault> {
+) -> Result<(), HostError> {
     let full = full_url(request, connection)?;
     let headers = request.headers_mut();
-    let forged: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with(PREFIX)).cloned().collect();
+    let forged: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(SPIN_HEADER_PREFIX))
+        .cloned()
+        .collect();
     for name in forged {
         headers.remove(name);
     }
     let pattern = found.pattern.to_string();
     let mut add = |name: &str, value: &str| {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::try_from(format!("{PREFIX}{name}")), HeaderValue::try_from(value))
-        {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::try_from(format!("{SPIN_HEADER_PREFIX}{name}")),
+            HeaderValue::try_from(value),
+        ) {
             headers.append(name, value);
         }
     };
@@ -48,8 +53,8 @@ pub fn add<B>(
     Ok(())
 }
 
-fn full_url<B>(request: &Request<B>, connection: ConnectionInfo) -> Result<Uri, Fault> {
-    let authority = match host_header::of(request.headers())? {
+fn full_url<B>(request: &Request<B>, connection: ConnectionInfo) -> Result<Uri, HostError> {
+    let authority = match host_header::host(request.headers())? {
         Some(authority) => authority.to_string(),
         None => match connection.local {
             Address::Inet(local) => local.to_string(),
@@ -58,14 +63,14 @@ fn full_url<B>(request: &Request<B>, connection: ConnectionInfo) -> Result<Uri, 
     };
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let uri = Uri::builder().scheme(connection.scheme.as_str()).authority(authority.as_str());
-    let refused = |_| Fault::BadRequest { reason: format!("{authority:?} is not a host") };
+    let refused = |_| HostError::BadRequest { reason: format!("{authority:?} is not a host") };
     uri.path_and_query(path).build().map_err(refused)
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Address, add};
-    use crate::{ConnectionInfo, Scheme};
+    use crate::connection_info::{ConnectionInfo, Scheme};
     use http::Request;
     use spotter_app::routes::{Pattern, RouteTable, Target};
 

@@ -1,4 +1,5 @@
-//! TLS for the public listener, with certificates and a private key from PEM files, which are followed.
+//! TLS for the public listener, with certificates and a private key from PEM files, which are reloaded when they
+//! change.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ pub fn choose_cryptography() {
 
 /// The files of a certificate chain, of its private key, and of the authorities whose clients are served.
 #[derive(Clone, Debug)]
-pub struct Files {
+pub struct CertificateFiles {
     pub chain: PathBuf,
     pub key: PathBuf,
     /// `None` if clients need no certificate.
@@ -30,11 +31,11 @@ pub struct Files {
 
 /// A certificate in use, and the files that it comes from.
 pub struct Certificate {
-    files: Files,
-    current: RwLock<Current>,
+    files: CertificateFiles,
+    current: RwLock<LoadedCertificate>,
 }
 
-struct Current {
+struct LoadedCertificate {
     acceptor: TlsAcceptor,
     /// The files' state before they were read.
     state: Vec<FileState>,
@@ -44,28 +45,28 @@ struct Current {
 type FileState = Option<(u64, u64, u64, i128)>;
 
 /// How often the files are looked at.
-const PERIOD: Duration = Duration::from_secs(5);
+const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Certificate {
     /// Reads the files.
     ///
     /// # Errors
     /// If a file cannot be read or contains no PEM of its kind, or the key does not match the certificate.
-    pub fn load(files: Files) -> anyhow::Result<Arc<Self>> {
-        let current = RwLock::new(Current::read(&files)?);
+    pub fn load(files: CertificateFiles) -> anyhow::Result<Arc<Self>> {
+        let current = RwLock::new(LoadedCertificate::read(&files)?);
         Ok(Arc::new(Self { files, current }))
     }
 
     /// Reads the files again, for new connections, and says so in the log. After an error, what was read before stays
     /// in use.
     pub fn reload_and_say(&self) {
-        match Current::read(&self.files) {
+        match LoadedCertificate::read(&self.files) {
             Ok(current) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
                 tracing::info!("the certificate was read again, for new connections");
             }
             Err(error) => {
-                // Not again before the files change once more.
+                // Do not try again until the files change.
                 self.current.write().unwrap_or_else(PoisonError::into_inner).state =
                     self.files.state();
                 let error = format!("{error:#}");
@@ -79,7 +80,7 @@ impl Certificate {
     pub async fn follow(self: Arc<Self>) {
         let mut last = self.files.state();
         loop {
-            tokio::time::sleep(PERIOD).await;
+            tokio::time::sleep(CERTIFICATE_CHECK_INTERVAL).await;
             let (certificate, before) = (Arc::clone(&self), last);
             // File systems can be slow.
             let looked = tokio::task::spawn_blocking(move || certificate.look(&before)).await;
@@ -88,7 +89,8 @@ impl Certificate {
         }
     }
 
-    /// Returns the files' state, after reading them if it is the same as before, but not that of what is in use.
+    /// Returns the files' state. Reads the files if their state is the same as before, but not that of the certificate
+    /// in use.
     fn look(&self, before: &[FileState]) -> Vec<FileState> {
         let state = self.files.state();
         let in_use = self.current.read().unwrap_or_else(PoisonError::into_inner).state.clone();
@@ -103,7 +105,7 @@ impl Certificate {
     }
 }
 
-impl Files {
+impl CertificateFiles {
     fn state(&self) -> Vec<FileState> {
         let paths = [Some(&self.chain), Some(&self.key), self.client_ca.as_ref()];
         let state = |path: &PathBuf| {
@@ -115,15 +117,15 @@ impl Files {
     }
 }
 
-impl Current {
-    fn read(files: &Files) -> anyhow::Result<Self> {
+impl LoadedCertificate {
+    fn read(files: &CertificateFiles) -> anyhow::Result<Self> {
         let state = files.state();
         Ok(Self { acceptor: acceptor(files)?, state })
     }
 }
 
-fn acceptor(files: &Files) -> anyhow::Result<TlsAcceptor> {
-    let Files { chain, key, client_ca } = files;
+fn acceptor(files: &CertificateFiles) -> anyhow::Result<TlsAcceptor> {
+    let CertificateFiles { chain, key, client_ca } = files;
     let builder = match client_ca {
         None => ServerConfig::builder().with_no_client_auth(),
         Some(client_ca) => ServerConfig::builder().with_client_cert_verifier(verifier(client_ca)?),

@@ -19,7 +19,7 @@ pub struct SocketFile {
 /// Binds a path, in place of the socket of a server that no longer runs.
 ///
 /// # Errors
-/// If another server listens there, the file is no socket, or the path cannot be bound.
+/// If another server listens there, the file is not a socket, or the path cannot be bound.
 pub(super) async fn bind(path: &Path) -> anyhow::Result<(UnixListener, SocketFile)> {
     let path = std::path::absolute(path)?;
     let failed = || format!("cannot listen on unix:{}", path.display());
@@ -37,14 +37,14 @@ pub(super) async fn bind(path: &Path) -> anyhow::Result<(UnixListener, SocketFil
 /// Locks the folder of a socket until the file is dropped. Otherwise, of two servers that start at once, one could
 /// remove the socket that the other has just bound.
 async fn lock_folder(path: &Path) -> anyhow::Result<File> {
-    const ATTEMPTS: usize = 50;
-    const PAUSE: Duration = Duration::from_millis(100);
+    const LOCK_ATTEMPTS: usize = 50;
+    const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(100);
     let folder = path.parent().unwrap_or(Path::new("/"));
     let folder_file = File::open(folder).with_context(|| folder.display().to_string())?;
-    for _ in 0..ATTEMPTS {
+    for _ in 0..LOCK_ATTEMPTS {
         match folder_file.try_lock() {
             Ok(()) => return Ok(folder_file),
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(PAUSE).await,
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_RETRY_INTERVAL).await,
             Err(TryLockError::Error(error)) => {
                 return Err(error).with_context(|| format!("cannot lock {}", folder.display()));
             }
@@ -58,7 +58,7 @@ async fn remove_stale(path: &Path, found: &Metadata) -> anyhow::Result<()> {
     let name = path.display();
     ensure!(
         found.file_type().is_socket(),
-        "{name} exists and is no socket; remove it, or choose another path with --listen"
+        "{name} exists and is not a socket; remove it, or choose another path with --listen"
     );
     match UnixStream::connect(path).await {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {

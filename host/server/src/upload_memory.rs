@@ -1,5 +1,5 @@
 //! Limits the memory of all requests with bodies that are being received or are waiting for an instance: of the bodies,
-//! and of the headers that are held as long as they are.
+//! and of their requests' headers, which are held as long.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,18 +8,18 @@ use std::time::Instant;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::Notify;
 
-use super::fault::Fault;
+use super::host_error::HostError;
 use spotter_config::Limits;
 
 /// A memory budget for requests with bodies. When it is used up, the bodies that have made no progress for the
 /// longest are evicted.
 pub struct UploadMemory {
-    shared: Arc<Shared>,
+    shared: Arc<UploadMemoryInner>,
     /// What the request's header takes, in bytes; 0 before there is a request.
     header: u64,
 }
 
-struct Shared {
+struct UploadMemoryInner {
     capacity: u64,
     ledger: Mutex<Ledger>,
 }
@@ -44,7 +44,7 @@ struct InProgress {
 
 impl UploadMemory {
     pub fn new(limits: &Limits) -> Arc<Self> {
-        let shared = Shared { capacity: limits.upload_memory, ledger: Mutex::default() };
+        let shared = UploadMemoryInner { capacity: limits.upload_memory, ledger: Mutex::default() };
         Arc::new(Self { shared: Arc::new(shared), header: 0 })
     }
 
@@ -63,7 +63,7 @@ impl UploadMemory {
     }
 }
 
-impl Shared {
+impl UploadMemoryInner {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,7 +72,7 @@ impl Shared {
 impl Ledger {
     /// Evicts bodies other than `own` until `needed` bytes are freed. Evicts none if all of them together are
     /// too small.
-    fn evict(&mut self, own: u64, needed: u64) -> bool {
+    fn try_evict(&mut self, own: u64, needed: u64) -> bool {
         let others = self.in_progress.iter().filter(|(id, body)| **id != own && body.bytes > 0);
         let mut others: Vec<_> =
             others.map(|(id, body)| (body.progressed, *id, body.bytes)).collect();
@@ -98,14 +98,14 @@ impl Ledger {
 
 /// A body that is being received.
 pub struct Upload {
-    memory: Arc<Shared>,
+    memory: Arc<UploadMemoryInner>,
     id: u64,
     evicted: Arc<Notify>,
 }
 
 /// The memory of a complete body, released when dropped.
 pub struct UploadPermit {
-    memory: Arc<Shared>,
+    memory: Arc<UploadMemoryInner>,
     bytes: u64,
 }
 
@@ -131,12 +131,12 @@ impl Upload {
     /// Reserves more bytes, evicting other bodies if necessary.
     ///
     /// # Errors
-    /// [`Fault::UploadMemory`].
-    pub fn reserve(&self, bytes: u64) -> Result<(), Fault> {
-        let full = || Fault::UploadMemory { limit: self.memory.capacity };
+    /// [`HostError::UploadMemory`].
+    pub fn reserve(&self, bytes: u64) -> Result<(), HostError> {
+        let full = || HostError::UploadMemory { limit: self.memory.capacity };
         let mut ledger = self.memory.ledger();
         let missing = (ledger.used + bytes).saturating_sub(self.memory.capacity);
-        if missing > 0 && !ledger.evict(self.id, missing) {
+        if missing > 0 && !ledger.try_evict(self.id, missing) {
             return Err(full());
         }
         let body = ledger.in_progress.get_mut(&self.id).ok_or_else(full)?;
@@ -147,9 +147,9 @@ impl Upload {
     }
 
     /// Waits until the body is evicted.
-    pub async fn evicted(&self) -> Fault {
+    pub async fn evicted(&self) -> HostError {
         self.evicted.notified().await;
-        Fault::UploadMemory { limit: self.memory.capacity }
+        HostError::UploadMemory { limit: self.memory.capacity }
     }
 
     /// Marks the body as complete. It can no longer be evicted.
@@ -160,7 +160,7 @@ impl Upload {
 }
 
 impl UploadPermit {
-    /// Gives a part of the memory back.
+    /// Releases a part of the memory.
     pub fn release(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;

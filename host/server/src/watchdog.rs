@@ -18,10 +18,11 @@ use tokio_util::task::TaskTracker;
 use super::metrics::Metrics;
 use super::permit::Permit;
 use spotter_config::Limits;
+use spotter_runtime::cpu_limit::CpuLimitExceeded;
 use spotter_runtime::usage::Usage;
 
 /// How often a guest is checked once it may have reached its limit.
-const CHECK_INTERVAL: Duration = Duration::from_millis(10);
+const CPU_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The guests that were given up.
 pub(super) struct Watchdog {
@@ -32,14 +33,10 @@ pub(super) struct Watchdog {
     metrics: Arc<Metrics>,
 }
 
-/// The guest exceeded its limit on processor time.
-#[derive(Debug)]
-pub(super) struct Overrun;
-
 /// A guest that is being watched. When dropped, the guest is stopped the next time it waits.
-pub(super) struct Watched {
+pub(super) struct WatchedGuest {
     _cancel: DropGuard,
-    outcome: JoinHandle<Result<(), Overrun>>,
+    outcome: JoinHandle<Result<(), CpuLimitExceeded>>,
 }
 
 impl Watchdog {
@@ -65,7 +62,7 @@ impl Watchdog {
         guest: impl Future<Output = ()> + Send + 'static,
         usage: Arc<Usage>,
         permit: Arc<Permit>,
-    ) -> Watched {
+    ) -> WatchedGuest {
         let cancelled = CancellationToken::new();
         let ended = start(guest, cancelled.clone());
         let watchdog = Arc::clone(self);
@@ -75,7 +72,7 @@ impl Watchdog {
             permit.end();
             outcome
         });
-        Watched { _cancel: cancelled.drop_guard(), outcome }
+        WatchedGuest { _cancel: cancelled.drop_guard(), outcome }
     }
 
     async fn watch(
@@ -83,24 +80,24 @@ impl Watchdog {
         mut ended: Ended,
         usage: &Usage,
         cancelled: &CancellationToken,
-    ) -> Result<(), Overrun> {
+    ) -> Result<(), CpuLimitExceeded> {
         let mut wait = self.limit;
         loop {
             if tokio::time::timeout(wait, &mut ended).await.is_ok() {
                 return Ok(());
             }
             match self.limit.checked_sub(usage.cpu()) {
-                Some(left) if !left.is_zero() => wait = left.max(CHECK_INTERVAL),
+                Some(left) if !left.is_zero() => wait = left.max(CPU_CHECK_INTERVAL),
                 _ => break,
             }
         }
         // A guest that waits ends at once.
         cancelled.cancel();
-        if tokio::time::timeout(CHECK_INTERVAL, &mut ended).await.is_err() {
+        if tokio::time::timeout(CPU_CHECK_INTERVAL, &mut ended).await.is_err() {
             usage.lower_priority();
             self.count_until_end(ended);
         }
-        Err(Overrun)
+        Err(CpuLimitExceeded)
     }
 
     /// Counts a guest as given up until it ends.
@@ -143,12 +140,12 @@ fn start(guest: impl Future<Output = ()> + Send + 'static, cancelled: Cancellati
     ended
 }
 
-impl Watched {
+impl WatchedGuest {
     /// Waits until the guest ends or is given up.
     ///
     /// # Errors
     /// If it is given up.
-    pub(super) async fn ended(mut self) -> Result<(), Overrun> {
+    pub(super) async fn ended(mut self) -> Result<(), CpuLimitExceeded> {
         (&mut self.outcome).await.unwrap_or(Ok(()))
     }
 }

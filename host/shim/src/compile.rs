@@ -10,9 +10,9 @@ use anyhow::{Context, anyhow};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use spotter_app::Component;
-use spotter_app::manifest::Interruption;
+use spotter_app::component_manifest::Interruption;
 use spotter_config::Limits;
-use spotter_runtime::{checked, code_cache, engine};
+use spotter_runtime::{code_cache, engine, prepare};
 use zygote::Zygote;
 
 use super::container_log::ContainerLog;
@@ -60,7 +60,7 @@ impl Code {
     /// # Errors
     /// If the component is invalid, or the cache cannot be read.
     pub(super) fn of(component: &Component, pod: &Beneficiary) -> anyhow::Result<Self> {
-        let (source, interruption) = (checked::component(component)?, component.interruption);
+        let (source, interruption) = (prepare::component(component)?, component.interruption);
         let compiler = engine::compiler(&Limits::default(), interruption)?;
         if let Some(code) = code_cache::find(&compiler, &source)? {
             return Ok(Self::Cached(code));

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use spotter_progress::say;
-use spotter_runtime::checked;
+use spotter_runtime::prepare;
 use spotter_up::AppArguments;
 
 /// Validate a manifest and its components without running them
@@ -17,7 +17,7 @@ impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let app = self.app.load()?;
         app.notes.iter().for_each(|note| say(&format!("warning: {note}")));
-        checked::application(&app)?;
+        prepare::application(&app)?;
         say(&format!("{}: {} component(s), no errors", app.name, app.components.len()));
         Ok(())
     }

@@ -7,7 +7,7 @@ use clap::Args;
 use super::standalone::StandaloneArguments;
 use spotter_progress::print;
 use spotter_registry::archive;
-use spotter_runtime::checked;
+use spotter_runtime::prepare;
 use spotter_up::AppArguments;
 
 /// Write an application as a container image: an OCI archive for `ctr image import`
@@ -28,7 +28,7 @@ pub(super) struct Image {
 impl Image {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let (app, manifest) = self.app.load_to_ship()?;
-        checked::application(&app)?;
+        prepare::application(&app)?;
         let name = self.name.unwrap_or_else(|| {
             let version = Some(&manifest.application.version).filter(|text| !text.is_empty());
             // No registry's: a name without one is Docker Hub's, and may be someone else's there.

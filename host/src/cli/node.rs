@@ -31,7 +31,7 @@ enum Command {
     Check(Check),
     /// Put the shim on this node, and its runtime into containerd's configuration
     ///
-    /// Restarts containerd only if its configuration changed, waits until it runs well, and restores the old
+    /// Restarts containerd only if its configuration changed, waits until it is healthy, and restores the old
     /// configuration if it does not. Running pods go on, with the shim that they were started with.
     Install(Box<install::Install>),
     /// Take both off this node again; refused while pods run with the shim

@@ -6,7 +6,7 @@ use super::build::ToolchainArguments;
 use super::standalone::StandaloneArguments;
 use spotter_progress::print;
 use spotter_registry::{self as registry, pack};
-use spotter_runtime::checked;
+use spotter_runtime::prepare;
 use spotter_up::{AppArguments, block_on};
 
 /// Push an application to an OCI registry
@@ -38,7 +38,7 @@ impl Push {
         if self.build {
             crate::build::build(&app, self.toolchain.request())?;
         }
-        checked::application(&app)?;
+        prepare::application(&app)?;
         if self.standalone.standalone {
             let image = self.standalone.build(app, manifest)?;
             print(&block_on(image.push(&reference))?);

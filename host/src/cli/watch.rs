@@ -14,7 +14,7 @@ use notify_debouncer_mini::{DebounceEventResult, Debouncer, new_debouncer};
 
 use super::build::ToolchainArguments;
 use spotter_app::App;
-use spotter_app::models::NnEngine;
+use spotter_app::nn_engine::NnEngine;
 use spotter_progress::say;
 use spotter_server::signals::Signals;
 use spotter_up::AppArguments;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::Args;
 use spotter_app::manifest::Manifest;
-use spotter_app::models::NnEngine;
+use spotter_app::nn_engine::NnEngine;
 use spotter_app::variables::{MissingVariable, VariableSources};
 use spotter_app::{App, LoadOptions};
 use spotter_config::providers::VariablesProvider;

@@ -4,14 +4,14 @@ use clap::Args;
 
 use spotter_server::proxies::{ForwardedHeaders, Proxies, Proxy};
 
-/// Which proxies are believed.
+/// Which proxies are trusted.
 #[derive(Args)]
 pub(crate) struct ProxyArguments {
-    /// Trust the headers in which a proxy at this address, in this network or behind the Unix socket (unix:) names its
-    /// clients; can be repeated
+    /// Trust the forwarding headers of proxies at this address, in this network or behind the Unix socket (unix:); can
+    /// be repeated
     #[arg(long, env = "SPOTTER_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
     trusted_proxy: Vec<Proxy>,
-    /// The headers by which trusted proxies name their clients
+    /// The headers in which trusted proxies name their clients
     #[arg(
         long,
         env = "SPOTTER_FORWARDED_HEADERS",

@@ -23,12 +23,13 @@ use spotter_config::memory;
 use spotter_node::metrics::BondCollector;
 use spotter_progress::print;
 use spotter_runtime::guest_log::LOG_TARGET as GUEST_TARGET;
+use spotter_server::connection_info::Scheme;
 use spotter_server::listener::{self, Listener, ServeOutcome};
 use spotter_server::signals::Signals;
 use spotter_server::socket::{Inherited, ListenAddress, Socket};
 use spotter_server::tls::{self, Certificate};
 use spotter_server::traces::Traces;
-use spotter_server::{Scheme, Server, admin};
+use spotter_server::{Server, admin};
 
 /// The flags of `spotter up`.
 #[derive(Args)]
@@ -44,7 +45,7 @@ pub struct Serve {
         value_name = "ADDRESS"
     )]
     listen: ListenAddress,
-    /// If the port is in use, take one of the next nine
+    /// If the port is in use, try the next nine
     #[arg(long)]
     find_free_port: bool,
     /// Serve HTTPS with this certificate chain, in PEM format
@@ -53,7 +54,7 @@ pub struct Serve {
     /// The certificate's private key, in PEM format
     #[arg(long, env = "SPIN_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Serve only clients with a certificate from one of the authorities in this file, in PEM format
+    /// Serve only clients whose certificate was issued by one of the CAs in this file, in PEM format
     #[arg(long, env = "SPOTTER_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
     #[command(flatten)]
@@ -70,13 +71,14 @@ pub struct Serve {
     /// Set a value in the application's default key-value store; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     key_value: Vec<String>,
-    /// Run this SQL statement, or those in a file, on the default SQLite database before serving; can be repeated
+    /// Before serving, run this SQL statement, or those in a file (@FILE), on the default SQLite database; can be
+    /// repeated
     #[arg(long, value_name = "STATEMENT|@FILE")]
     sqlite: Vec<String>,
     /// Do not log what components write to their standard streams
     #[arg(long, short)]
     quiet: bool,
-    /// The folder of the application's persistent state [default: .spotter beside the manifest]
+    /// The folder of the application's persistent state [default: .spotter next to the manifest]
     #[arg(long, env = "SPOTTER_STATE_DIR", value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
     /// A TOML file with settings of the host: [limits], state_dir, [[variables_provider]]
@@ -191,7 +193,7 @@ impl Serve {
     async fn serve(self, server: Arc<Server>, inherited: Option<Inherited>) -> anyhow::Result<()> {
         let signals = Signals::new()?;
         let certificate = match (&self.tls_cert, &self.tls_key) {
-            (Some(chain), Some(key)) => Some(Certificate::load(tls::Files {
+            (Some(chain), Some(key)) => Some(Certificate::load(tls::CertificateFiles {
                 chain: chain.clone(),
                 key: key.clone(),
                 client_ca: self.tls_client_ca.clone(),
@@ -206,7 +208,7 @@ impl Serve {
             ListenAddress::Inet(address) => Socket::Tcp(listener::bind(*address).await?),
             ListenAddress::Unix(path) => Socket::at(path).await?,
             ListenAddress::Inherited => {
-                Socket::of(inherited.context("--listen fd:// has no socket")?)?
+                Socket::from_inherited(inherited.context("--listen fd:// has no socket")?)?
             }
         };
         if let Some(address) = self.admin {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail, ensure};
 
-/// What becomes of flags that name a file.
+/// How flags that name a file are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FilePolicy {
     Read,

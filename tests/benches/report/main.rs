@@ -1,5 +1,5 @@
-//! The README's figures: `cargo bench --bench report`, and with `-- --peers` beside what else serves the same network,
-//! in the same run (installed with pip and npm into the cache). `--quick` takes less than five minutes, and
+//! The README's figures: `cargo bench --bench report`, and with `-- --peers` compared with other servers of the same
+//! network, in the same run (installed with pip and npm into the cache). `--quick` takes less than five minutes, and
 //! `--chart FILE` draws the figures.
 
 mod alone;

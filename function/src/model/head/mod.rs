@@ -83,7 +83,7 @@ pub enum Suppression {
     PerClass,
     /// None.
     ClassAgnostic,
-    /// All: the network suppresses by itself.
+    /// All: the network does its own suppression.
     None,
 }
 

@@ -1,4 +1,4 @@
-//! Asks containerd through the Container Runtime Interface whether it runs well, and which pods it runs
+//! Asks containerd through the Container Runtime Interface whether it is healthy, and which pods it runs
 //! (<https://github.com/kubernetes/cri-api>, `runtime.v1`).
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! Changes of text files on a node that can be taken back, also by a later run if this one breaks off.
+//! Changes to text files on a node that can be rolled back, also by a later run if this one is interrupted.
 
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Write};
@@ -34,14 +34,14 @@ impl FileChange {
     }
 }
 
-/// The changes that a run has made, noted in a file until containerd runs well with them.
+/// The changes that a run has made, noted in a file until containerd is healthy with them.
 pub(super) struct Journal {
     path: PathBuf,
     changes: Vec<FileChange>,
 }
 
 impl Journal {
-    /// What an earlier run that broke off has left to be taken back.
+    /// What an interrupted earlier run has left to be rolled back.
     ///
     /// # Errors
     /// If the note cannot be read.

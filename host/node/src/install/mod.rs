@@ -1,5 +1,5 @@
 //! Puts the shim on a node and its runtime into containerd's configuration, or takes both off again. containerd is
-//! restarted only if its configuration changed; if it does not run well afterwards, the old configuration returns.
+//! restarted only if its configuration changed; if it is not healthy afterwards, the old configuration returns.
 
 mod configuration;
 mod cri;
@@ -39,7 +39,7 @@ pub struct Installer {
     pub restart: Option<Vec<String>>,
     /// The PATH on which programs of the node are; `None` for this process's own.
     pub path: Option<String>,
-    /// How long containerd may take until it runs well.
+    /// How long containerd may take until it is healthy.
     pub timeout: Duration,
 }
 
@@ -54,7 +54,7 @@ impl Installer {
     /// Installs a shim, or upgrades to it. Running pods keep the shim that they were started with.
     ///
     /// # Errors
-    /// If the shim does not run on this node, a file cannot be read or written, or containerd does not run well with
+    /// If the shim does not run on this node, a file cannot be read or written, or containerd is not healthy with
     /// the new configuration. Then the node is as it was before, unless the error says otherwise.
     pub fn install(&self, shim: &[u8], mode: Mode) -> anyhow::Result<()> {
         ensure!(shim.starts_with(b"\x7fELF"), "the shim is not a program");
@@ -90,7 +90,7 @@ impl Installer {
     /// Takes the runtime and the shim off the node.
     ///
     /// # Errors
-    /// If pods still run with it, a file cannot be read or written, or containerd does not run well without it.
+    /// If pods still run with it, a file cannot be read or written, or containerd is not healthy without it.
     pub fn uninstall(&self, mode: Mode) -> anyhow::Result<()> {
         let target = self.shim();
         if mode == Mode::DryRun {
@@ -157,10 +157,10 @@ impl Installer {
         }
     }
 
-    /// Takes back what an earlier run changed if it broke off before it knew that containerd runs well.
+    /// Rolls back what an earlier run changed if it was interrupted before it knew that containerd is healthy.
     fn take_back_interrupted(&self) -> anyhow::Result<()> {
         let Some(journal) = Journal::left_behind(&self.journal())? else { return Ok(()) };
-        say("an earlier run broke off: its changes are taken back first");
+        say("an earlier run was interrupted: its changes are rolled back first");
         if self.restart.is_none() {
             return journal.take_back();
         }
@@ -195,7 +195,7 @@ impl Installer {
             return Ok(());
         }
         cri::check(&self.socket(), None)
-            .context("containerd does not run well, so nothing was changed")
+            .context("containerd is not healthy, so nothing was changed")
     }
 
     fn ensure_unused(&self) -> anyhow::Result<()> {
@@ -209,7 +209,7 @@ impl Installer {
         Ok(())
     }
 
-    /// Makes the changes, and takes them back if containerd does not run well with them.
+    /// Makes the changes, and takes them back if containerd is not healthy with them.
     fn configure(&self, changes: &[FileChange], entry: RuntimeEntry) -> anyhow::Result<()> {
         if changes.is_empty() {
             return Ok(());
@@ -232,11 +232,11 @@ impl Installer {
         journal.restore()?;
         if let Err(second) = self.restart_and_wait(None) {
             bail!(
-                "containerd does not run well with its old configuration either: {second:#}; first: {error:#}"
+                "containerd is not healthy with its old configuration either: {second:#}; first: {error:#}"
             );
         }
         journal.forget()?;
-        Err(error.context("the old configuration is restored, and containerd runs well with it"))
+        Err(error.context("the old configuration is restored, and containerd is healthy with it"))
     }
 
     /// Lets containerd load the new configuration, without a restart.

@@ -1,4 +1,4 @@
-//! Restarts containerd and waits until it runs well.
+//! Restarts containerd and waits until it is healthy.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use spotter_progress::print;
 
-/// How often containerd is asked whether it runs well.
+/// How often containerd is asked whether it is healthy.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Runs a command that restarts containerd.
@@ -38,12 +38,12 @@ pub(super) fn wait(
     let began = Instant::now();
     loop {
         let Err(error) = check() else {
-            print(&format!("containerd runs well after {:.1} s", began.elapsed().as_secs_f64()));
+            print(&format!("containerd is healthy after {:.1} s", began.elapsed().as_secs_f64()));
             return Ok(());
         };
         if began.elapsed() > timeout {
             return Err(error.context(format!(
-                "containerd does not run well {} s after its restart",
+                "containerd is not healthy {} s after its restart",
                 timeout.as_secs()
             )));
         }

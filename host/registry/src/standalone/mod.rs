@@ -1,4 +1,4 @@
-//! An image with this program beside the application, which any container runtime runs: `FROM scratch`, without a
+//! An image with this program and the application, which any container runtime runs: `FROM scratch`, without a
 //! shell, as a user that is not root, and with a root file system that nothing writes
 //! (<https://github.com/opencontainers/image-spec/blob/main/config.md>).
 
@@ -21,10 +21,11 @@ use super::archive::{MANIFEST_MEDIA_TYPE, TAR_MEDIA_TYPE, append, descriptor, fo
 use super::pack::{digest, shipped_file};
 use binary::{Binary, Platform};
 use spotter_app::App;
-use spotter_app::manifest::{Interruption, Manifest};
+use spotter_app::component_manifest::Interruption;
+use spotter_app::manifest::Manifest;
 use spotter_progress::Step;
 use spotter_runtime::code_cache;
-use spotter_runtime::portable::{self, CpuLevel};
+use spotter_runtime::precompile::{self, CpuLevel};
 
 /// The user and group that distributions without a shell use for "not root".
 const USER: &str = "65532:65532";
@@ -69,7 +70,7 @@ struct Variant {
 }
 
 /// A layer: the digests of its archive before and after compression, and the descriptor of the latter.
-struct Layer {
+struct PackedLayer {
     diff_id: String,
     descriptor: Value,
     made_of: &'static str,
@@ -93,7 +94,7 @@ pub fn build(contents: Contents) -> anyhow::Result<StandaloneImage> {
         let shim = shims.iter().find(|shim| shim.platform == binary.platform);
         let shim = shim.map(|shim| image.layer("the shim", packed_shim(shim)?)).transpose()?;
         let layers = [&program, &application].into_iter().chain(code).chain(&shim);
-        let layers: Vec<&Layer> = layers.collect();
+        let layers: Vec<&PackedLayer> = layers.collect();
         image.add(binary.platform, &layers, &labels);
     }
     Ok(image)
@@ -101,11 +102,11 @@ pub fn build(contents: Contents) -> anyhow::Result<StandaloneImage> {
 
 impl StandaloneImage {
     /// Compresses an archive and adds it.
-    fn layer(&mut self, made_of: &'static str, tar: Vec<u8>) -> anyhow::Result<Layer> {
+    fn layer(&mut self, made_of: &'static str, tar: Vec<u8>) -> anyhow::Result<PackedLayer> {
         let mut zipped = GzEncoder::new(Vec::new(), Compression::best());
         zipped.write_all(&tar)?;
         let zipped = zipped.finish()?;
-        let layer = Layer {
+        let layer = PackedLayer {
             diff_id: digest(&tar),
             descriptor: descriptor(TAR_MEDIA_TYPE, &zipped),
             made_of,
@@ -115,7 +116,7 @@ impl StandaloneImage {
     }
 
     /// Adds the variant for a platform.
-    fn add(&mut self, platform: Platform, layers: &[&Layer], labels: &Value) {
+    fn add(&mut self, platform: Platform, layers: &[&PackedLayer], labels: &Value) {
         let config = config(platform, layers, labels).to_string();
         let manifest = json!({
             "schemaVersion": 2,
@@ -129,7 +130,7 @@ impl StandaloneImage {
     }
 }
 
-fn config(platform: Platform, layers: &[&Layer], labels: &Value) -> Value {
+fn config(platform: Platform, layers: &[&PackedLayer], labels: &Value) -> Value {
     let environment: Vec<String> =
         ENVIRONMENT.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let seconds = |number: u64| number * 1_000_000_000;
@@ -253,7 +254,7 @@ fn compiled(app: &App, binaries: &[Binary], level: CpuLevel) -> anyhow::Result<O
     append_folder(&mut tar, Path::new(COMPILED), 0o755)?;
     for (id, component) in &app.components {
         let step = Step::start(format!("Compiling `{id}` for the image"));
-        let code = portable::compile(component, level)?;
+        let code = precompile::compile(component, level)?;
         let name =
             code_cache::file_name(&shipped_file(component)?).with_context(|| format!("`{id}`"))?;
         append(&mut tar, &format!("{COMPILED}/{name}"), &code)?;

@@ -1,6 +1,6 @@
-//! Tests of the scheduler's rules, without instances.
+//! Tests of the scheduler, without instances.
 
-use super::{Arc, BTreeMap, Claim, Ordering, Scheduler, Turn};
+use super::{Arc, BTreeMap, InstanceKey, Ordering, Scheduler, Waiter};
 use spotter_config::Limits;
 
 const MIB: u64 = 1 << 20;
@@ -13,27 +13,27 @@ fn scheduler(instances: usize, max_instances: usize, waiting_memory: u64) -> Sch
     Scheduler::new(&limits, &BTreeMap::from(components))
 }
 
-fn has_come(turn: &Arc<Turn>) -> bool {
-    turn.has_come.load(Ordering::Relaxed)
+fn is_granted(waiter: &Arc<Waiter>) -> bool {
+    waiter.is_granted.load(Ordering::Relaxed)
 }
 
-fn claims(scheduler: &Scheduler) -> (Claim, Claim) {
-    (scheduler.claim("one", 0).unwrap(), scheduler.claim("two", 0).unwrap())
+fn keys(scheduler: &Scheduler) -> (InstanceKey, InstanceKey) {
+    (scheduler.key("one", 0).unwrap(), scheduler.key("two", 0).unwrap())
 }
 
 #[test]
 fn an_instance_that_waits_makes_room_for_one_that_computes() {
     let scheduler = scheduler(1, 8, 1000 * MIB);
-    let (one, _) = claims(&scheduler);
+    let (one, _) = keys(&scheduler);
     assert!(scheduler.try_start(one) && !scheduler.try_start(one));
     let second = scheduler.start(one);
-    assert!(!has_come(&second));
+    assert!(!is_granted(&second));
     scheduler.pause(one, MIB);
-    assert!(has_come(&second));
+    assert!(is_granted(&second));
     let first = scheduler.resume(one, MIB);
-    assert!(!has_come(&first));
+    assert!(!is_granted(&first));
     scheduler.end_computing(one);
-    assert!(has_come(&first));
+    assert!(is_granted(&first));
     scheduler.end_computing(one);
     let state = scheduler.state();
     assert_eq!((state.computing, state.instances[0], state.waiting_memory), (0, 0, 0));
@@ -42,7 +42,7 @@ fn an_instance_that_waits_makes_room_for_one_that_computes() {
 #[test]
 fn those_that_resume_and_those_that_start_take_turns() {
     let scheduler = scheduler(1, 8, 1000 * MIB);
-    let (one, _) = claims(&scheduler);
+    let (one, _) = keys(&scheduler);
     for _ in 0..2 {
         assert!(scheduler.try_start(one));
         scheduler.pause(one, MIB);
@@ -53,8 +53,9 @@ fn those_that_resume_and_those_that_start_take_turns() {
     let mut order = Vec::new();
     for _ in 0..4 {
         scheduler.end_computing(one);
-        let come = |turns: &[Arc<Turn>]| turns.iter().filter(|turn| has_come(turn)).count();
-        order.push((come(&starts), come(&resumes)));
+        let granted =
+            |waiters: &[Arc<Waiter>]| waiters.iter().filter(|waiter| is_granted(waiter)).count();
+        order.push((granted(&starts), granted(&resumes)));
     }
     assert_eq!(order, [(0, 1), (1, 1), (1, 2), (2, 2)]);
 }
@@ -62,22 +63,22 @@ fn those_that_resume_and_those_that_start_take_turns() {
 #[test]
 fn no_component_takes_all_and_the_manifest_may_say_less() {
     let scheduler = scheduler(8, 4, 1000 * MIB);
-    let (one, two) = claims(&scheduler);
-    let small = scheduler.claim("small", 0).unwrap();
+    let (one, two) = keys(&scheduler);
+    let small = scheduler.key("small", 0).unwrap();
     assert!(scheduler.try_start(one) && scheduler.try_start(one) && !scheduler.try_start(one));
     assert!(scheduler.try_start(small) && !scheduler.try_start(small));
     assert!(scheduler.try_start(two) && !scheduler.try_start(two));
     // Those that instances call are not among the four.
-    assert!(scheduler.try_start(scheduler.claim("small", 1).unwrap()));
-    assert_eq!(scheduler.claim("three", 0), None);
-    assert_eq!(scheduler.claim("one", 9), None);
+    assert!(scheduler.try_start(scheduler.key("small", 1).unwrap()));
+    assert_eq!(scheduler.key("three", 0), None);
+    assert_eq!(scheduler.key("one", 9), None);
 }
 
 #[test]
 fn what_waits_and_what_computes_stay_within_the_memory() {
-    // Two that compute, and 150 MiB beside them: 350 MiB.
+    // Two that compute, and 150 MiB for those that wait: 350 MiB.
     let scheduler = scheduler(2, 8, 150 * MIB);
-    let (one, two) = claims(&scheduler);
+    let (one, two) = keys(&scheduler);
     assert!(scheduler.try_start(one) && scheduler.try_start(one));
     scheduler.pause(one, 80 * MIB);
     scheduler.pause(one, 80 * MIB);
@@ -88,15 +89,15 @@ fn what_waits_and_what_computes_stay_within_the_memory() {
     assert!(!scheduler.could_start(two));
     let start = scheduler.start(two);
     // But one of those that wait may resume.
-    assert!(has_come(&scheduler.resume(one, 80 * MIB)));
+    assert!(is_granted(&scheduler.resume(one, 80 * MIB)));
     scheduler.end_computing(one);
-    assert!(has_come(&start));
+    assert!(is_granted(&start));
 }
 
 #[test]
 fn instances_whose_bodies_have_not_arrived_leave_memory_to_others() {
     let scheduler = scheduler(2, 64, 150 * MIB);
-    let (one, _) = claims(&scheduler);
+    let (one, _) = keys(&scheduler);
     let mut early = 0;
     while scheduler.try_start_early(one) {
         early += 1;
@@ -109,16 +110,16 @@ fn instances_whose_bodies_have_not_arrived_leave_memory_to_others() {
 #[test]
 fn a_request_that_gives_up_leaves_nothing_behind() {
     let scheduler = scheduler(1, 8, 1000 * MIB);
-    let (one, two) = claims(&scheduler);
+    let (one, two) = keys(&scheduler);
     assert!(scheduler.try_start(one));
     let (given_up, other) = (scheduler.start(one), scheduler.start(two));
-    assert_eq!(scheduler.lined_up(one), 1);
-    scheduler.abandon_start(one, &given_up);
-    assert_eq!(scheduler.lined_up(one), 0);
+    assert_eq!(scheduler.queue_len(one), 1);
+    scheduler.cancel_start(one, &given_up);
+    assert_eq!(scheduler.queue_len(one), 0);
     scheduler.end_computing(one);
-    assert!(has_come(&other));
+    assert!(is_granted(&other));
     // It was allowed to start, and gives up all the same.
-    scheduler.abandon_start(two, &other);
+    scheduler.cancel_start(two, &other);
     assert_eq!(scheduler.state().computing, 0);
     // One that waits and wants to resume ends.
     assert!(scheduler.try_start(one));
@@ -129,5 +130,5 @@ fn a_request_that_gives_up_leaves_nothing_behind() {
     scheduler.end_computing(two);
     let state = scheduler.state();
     assert_eq!((state.computing, state.instances[0], state.waiting_memory), (0, 0, 0));
-    assert!(state.fresh.is_empty() && state.begun.is_empty());
+    assert!(state.starting.is_empty() && state.resuming.is_empty());
 }

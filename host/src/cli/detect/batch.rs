@@ -114,7 +114,7 @@ impl Results {
                 break;
             }
             let parsed: Line = serde_json::from_slice(&line)
-                .with_context(|| format!("line {number} is no result of `spotter detect`"))?;
+                .with_context(|| format!("line {number} is not a result of `spotter detect`"))?;
             if parsed.error.is_some_and(|error| error.retry) {
                 is_changed = true;
                 continue;

@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::inputs::Content;
 use spotter_app::App;
 use spotter_config::Limits;
-use spotter_server::{ConnectionInfo, Scheme, Server};
+use spotter_server::Server;
+use spotter_server::connection_info::{ConnectionInfo, Scheme};
 
 /// The largest picture that is read from a URL, in bytes.
 const MAX_DOWNLOAD_BYTES: usize = 64 << 20;

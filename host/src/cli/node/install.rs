@@ -52,7 +52,7 @@ struct Options {
     /// Do not restart containerd
     #[arg(long, conflicts_with = "restart")]
     no_restart: bool,
-    /// How long containerd may take until it runs well
+    /// How long containerd may take until it is healthy
     #[arg(long, value_name = "TIME", default_value = "60s")]
     timeout: Time,
     #[command(flatten)]

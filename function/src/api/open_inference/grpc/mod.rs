@@ -39,7 +39,7 @@ pub(in crate::api) fn live(_: &Model, request: &Request) -> Result<Reply, Error>
     Ok(reply(&Ready { ready: true }))
 }
 
-/// `ModelReady`: no error for a model that is not there.
+/// `ModelReady`: a model that does not exist is not ready, which is not an error.
 pub(in crate::api) fn model_ready(model: &Model, request: &Request) -> Result<Reply, Error> {
     let name: ModelName = decode(message(request)?)?;
     Ok(reply(&Ready { ready: check_name(&name.name, &name.version, model).is_ok() }))

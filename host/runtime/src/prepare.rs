@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use wasmparser::Parser;
 
-use super::{compose, renamed};
+use super::{compose, rename_interfaces};
 use crate::wrap::{Adapter, wrap};
 use spotter_app::triggers::Executor;
 use spotter_app::{App, Component, check};
@@ -34,11 +34,11 @@ pub fn component(component: &Component) -> anyhow::Result<PathBuf> {
             "cannot read the component {path}; build it first: `spotter build`, or `spotter up --build`"
         )
     })?;
-    prepared(component, bytes).with_context(|| format!("component `{}` ({path})", component.id))
+    prepare(component, bytes).with_context(|| format!("component `{}` ({path})", component.id))
 }
 
 /// The file to compile, given the content of a component's own.
-fn prepared(component: &Component, bytes: Vec<u8>) -> anyhow::Result<PathBuf> {
+fn prepare(component: &Component, bytes: Vec<u8>) -> anyhow::Result<PathBuf> {
     let executor = &component.executor;
     let (path, bytes) = match (Parser::is_core_wasm(&bytes), executor) {
         (false, _) => (component.source.clone(), bytes),
@@ -54,7 +54,7 @@ fn prepared(component: &Component, bytes: Vec<u8>) -> anyhow::Result<PathBuf> {
     } else {
         composed(component, &bytes)?
     };
-    let Some(renamed) = renamed::to_release(&bytes)? else {
+    let Some(renamed) = rename_interfaces::to_release(&bytes)? else {
         check::component(&bytes, executor)?;
         return Ok(path);
     };

@@ -1,5 +1,5 @@
-//! Other names for a component's imports and exports: those of the release for components of a release candidate
-//! whose interfaces are the same.
+//! Renames a component's imports and exports, for example from a release candidate's names to the release's if the
+//! interfaces are the same.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use wasm_encoder::Encode;
 use wasmparser::{BinaryReader, Encoding, Parser, Payload};
 
 /// The release candidates, and their releases. The interfaces differ only in their names.
-const RENAMED: [(&str, &str); 1] = [
+const RELEASE_CANDIDATES: [(&str, &str); 1] = [
     // Spin 4.0 and its Rust SDK 6.
     ("@0.3.0-rc-2026-03-15", "@0.3.0"),
 ];
@@ -22,7 +22,7 @@ const PREAMBLE_BYTES: usize = 8;
 /// If the bytes are not a component.
 pub(super) fn to_release(component: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
     let released = |name: &str| {
-        RENAMED.iter().find_map(|(candidate, release)| {
+        RELEASE_CANDIDATES.iter().find_map(|(candidate, release)| {
             Some(format!("{}{release}", name.strip_suffix(candidate)?))
         })
     };

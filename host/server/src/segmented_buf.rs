@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 /// Bytes in blocks. They are copied once, because a small slice would keep its connection's whole read buffer
 /// alive, and never moved again.
 #[derive(Default)]
-pub struct Blocks {
+pub struct SegmentedBuf {
     full: VecDeque<Bytes>,
     last: BytesMut,
     length: u64,
@@ -15,7 +15,7 @@ pub struct Blocks {
 
 const MAX_BLOCK_BYTES: usize = 64 << 10;
 
-impl Blocks {
+impl SegmentedBuf {
     /// The number of bytes.
     pub fn length(&self) -> u64 {
         self.length
@@ -58,11 +58,11 @@ impl Blocks {
 
 #[cfg(test)]
 mod tests {
-    use super::Blocks;
+    use super::SegmentedBuf;
 
     #[test]
     fn blocks_hold_what_they_are_given_and_little_more() {
-        let mut blocks = Blocks::default();
+        let mut blocks = SegmentedBuf::default();
         let asked = std::cell::Cell::new(0);
         let bytes: Vec<u8> = (0..200_000_u32).map(|index| (index % 251) as u8).collect();
         for piece in bytes.chunks(7) {

@@ -19,19 +19,19 @@ pub enum BodyState {
 }
 
 /// A body that passes each polled frame through `watch`.
-pub struct ObservedBody<F> {
+pub struct InspectedBody<F> {
     body: WasiBody,
     watch: F,
 }
 
-impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Send + Unpin + 'static> ObservedBody<F> {
+impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Send + Unpin + 'static> InspectedBody<F> {
     /// Wraps a body.
     pub fn wrap(body: WasiBody, watch: F) -> WasiBody {
         Self { body, watch }.boxed_unsync()
     }
 }
 
-impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Unpin> Body for ObservedBody<F> {
+impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Unpin> Body for InspectedBody<F> {
     type Data = Bytes;
     type Error = Error;
 

@@ -1,5 +1,5 @@
-//! Interfaces of Spin that the host does not implement. They are linked, so that a component which imports them
-//! starts, and each of their functions returns the interface's own error.
+//! Links the interfaces of Spin that the host does not implement, so that a component which imports them starts. Each
+//! of their functions returns the interface's own error.
 
 use wasmtime::component::types::{self, ComponentItem};
 use wasmtime::component::{
@@ -9,7 +9,7 @@ use wasmtime::{AsContextMut, Engine, StoreContextMut, bail};
 use wasmtime_wasi::WasiView;
 
 /// Interfaces without their versions, and what their errors say.
-const REFUSED: [(&str, &str); 7] = [
+const UNSUPPORTED_INTERFACES: [(&str, &str); 7] = [
     ("fermyon:spin/llm", NO_LLM),
     ("fermyon:spin/mqtt", NO_MQTT),
     ("fermyon:spin/mysql", NO_MYSQL),
@@ -29,10 +29,10 @@ const NO_POSTGRES: &str = "this host has no PostgreSQL client; use SQLite or a k
                            application with Spin";
 
 /// The cases of the interfaces' errors that hold a text, the most fitting first.
-const CASES: [&str; 3] = ["connection-failed", "runtime-error", "other"];
+const ERROR_CASES: [&str; 3] = ["connection-failed", "runtime-error", "other"];
 
-/// A resource of a refused interface, which can do nothing.
-struct Refused;
+/// A resource of an unsupported interface, which can do nothing.
+struct UnsupportedResource;
 
 /// Adds those of a component's imports that the host does not implement.
 ///
@@ -45,8 +45,9 @@ pub(super) fn add_to_linker<T: WasiView + 'static>(
 ) -> anyhow::Result<()> {
     for (name, import) in component.component_type().imports(engine) {
         let interface = name.split('@').next().unwrap_or(name);
-        let refused = REFUSED.iter().find(|(own, _)| *own == interface);
-        let (Some((_, reason)), ComponentItem::ComponentInstance(instance)) = (refused, import.ty)
+        let unsupported = UNSUPPORTED_INTERFACES.iter().find(|(own, _)| *own == interface);
+        let (Some((_, reason)), ComponentItem::ComponentInstance(instance)) =
+            (unsupported, import.ty)
         else {
             continue;
         };
@@ -54,7 +55,7 @@ pub(super) fn add_to_linker<T: WasiView + 'static>(
         for (item, export) in instance.exports(engine) {
             match export.ty {
                 ComponentItem::ComponentFunc(function) => {
-                    refuse(&mut linked, item, &function, reason)?;
+                    add_failing_function(&mut linked, item, &function, reason)?;
                 }
                 ComponentItem::Resource(_) => add_resource(&mut linked, item)?,
                 _ => {}
@@ -68,14 +69,14 @@ fn add_resource<T: WasiView + 'static>(
     linked: &mut LinkerInstance<'_, T>,
     name: &str,
 ) -> wasmtime::Result<()> {
-    linked.resource(name, ResourceType::host::<Refused>(), |mut store, handle| {
-        store.data_mut().ctx().table.delete(Resource::<Refused>::new_own(handle))?;
+    linked.resource(name, ResourceType::host::<UnsupportedResource>(), |mut store, handle| {
+        store.data_mut().ctx().table.delete(Resource::<UnsupportedResource>::new_own(handle))?;
         Ok(())
     })
 }
 
 /// Defines a function that fails.
-fn refuse<T: WasiView + 'static>(
+fn add_failing_function<T: WasiView + 'static>(
     linked: &mut LinkerInstance<'_, T>,
     name: &str,
     function: &types::ComponentFunc,
@@ -107,7 +108,7 @@ fn release<T: WasiView>(
 ) -> wasmtime::Result<()> {
     for argument in arguments {
         let Val::Resource(resource) = argument else { continue };
-        let resource = resource.try_into_resource::<Refused>(&mut store)?;
+        let resource = resource.try_into_resource::<UnsupportedResource>(&mut store)?;
         if resource.owned() {
             store.data_mut().ctx().table.delete(resource)?;
         }
@@ -115,9 +116,9 @@ fn release<T: WasiView>(
     Ok(())
 }
 
-/// A new resource, of which an instance can have as many as of others.
+/// A new resource. The limit on an instance's handles counts it too.
 fn resource<T: WasiView>(mut store: StoreContextMut<'_, T>) -> wasmtime::Result<ResourceAny> {
-    let resource = store.data_mut().ctx().table.push(Refused)?;
+    let resource = store.data_mut().ctx().table.push(UnsupportedResource)?;
     resource.try_into_resource_any(&mut store)
 }
 
@@ -140,5 +141,5 @@ fn error_case(function: &types::ComponentFunc) -> Option<&'static str> {
     let holds_text = |case: &&str| {
         error.cases().any(|own| own.name == *case && matches!(own.ty, Some(Type::String)))
     };
-    CASES.into_iter().find(holds_text)
+    ERROR_CASES.into_iter().find(holds_text)
 }

@@ -1,4 +1,4 @@
-//! Compiles components ahead for other machines than this one, and compiles anew what does not fit this one.
+//! Compiles components ahead of time for other machines, and recompiles code that does not fit this one.
 
 use std::time::Instant;
 
@@ -7,8 +7,8 @@ use clap::ValueEnum;
 use wasmtime::component::Component as Compiled;
 use wasmtime::{Config, Engine};
 
-use super::checked;
-use super::engine::{Allocation, config};
+use super::engine_config::{Allocation, config};
+use super::prepare;
 use spotter_app::Component;
 use spotter_config::Limits;
 
@@ -39,7 +39,7 @@ impl CpuLevel {
 /// # Errors
 /// If the component is invalid.
 pub fn compile(component: &Component, level: CpuLevel) -> anyhow::Result<Vec<u8>> {
-    let source = checked::component(component)?;
+    let source = prepare::component(component)?;
     let bytes =
         std::fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
     let mut config = config(&Limits::default(), component.interruption, Allocation::OnDemand);
@@ -78,7 +78,7 @@ pub(super) fn compile_here(
         "the compiled code that came with the component does not fit this machine: compiling it, as at every start"
     );
     let began = Instant::now();
-    let source = checked::component(component)?;
+    let source = prepare::component(component)?;
     let compiled = Compiled::from_file(engine, &source).map_err(anyhow::Error::from);
     let compiled = compiled.with_context(|| format!("cannot compile `{id}`"))?;
     tracing::info!(component = id, seconds = began.elapsed().as_secs_f64(), "compiled");

@@ -9,17 +9,17 @@ use http::{HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Body;
 use wasmtime_wasi_http::WasiBody;
 
-use super::ConnectionInfo;
+use super::connection_info::ConnectionInfo;
+use super::inspected_body::{BodyState, InspectedBody, PolledFrame};
 use super::label::LabelValue;
 use super::metrics::{Metrics, RequestLabels, seconds};
-use super::observed_body::{BodyState, ObservedBody, PolledFrame};
 use super::traces::RequestSpan;
 
 /// The header that identifies a request in the log, to the client and to the guest.
 pub const REQUEST_ID: &str = "x-request-id";
 
 /// One request being handled. Dropping it writes the log line and the metrics.
-pub struct Observation {
+pub struct RequestRecord {
     metrics: Arc<Metrics>,
     started: Instant,
     method: Method,
@@ -35,7 +35,7 @@ pub struct Observation {
     is_complete: bool,
 }
 
-impl Observation {
+impl RequestRecord {
     /// Starts observing a request. A request without an id gets one.
     pub fn begin<B>(
         metrics: &Arc<Metrics>,
@@ -77,7 +77,7 @@ impl Observation {
             self.observe_frame(&step, state);
             step
         };
-        response.map(|body| ObservedBody::wrap(body, watch))
+        response.map(|body| InspectedBody::wrap(body, watch))
     }
 
     fn observe_frame(&mut self, step: &PolledFrame, state: BodyState) {
@@ -88,7 +88,7 @@ impl Observation {
     }
 }
 
-impl Drop for Observation {
+impl Drop for RequestRecord {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         self.metrics.in_flight.dec();

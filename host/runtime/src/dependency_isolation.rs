@@ -1,16 +1,16 @@
-//! Dependencies that do not inherit their component's configuration. What they import of it has another name in the
-//! composed component, under which the host gives nothing: no variables, no files, no connections.
+//! Isolates dependencies that do not inherit their component's configuration. Their imports get other names in the
+//! composed component, and under these names the host provides nothing: no variables, no files, no connections.
 
 use anyhow::ensure;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, Linker, Type, Val};
 use wasmtime::{Engine, bail};
 
-use super::renamed;
+use super::rename_interfaces;
 use spotter_app::check::{self, ISOLATED_PACKAGE};
 
 /// The interfaces that get another name. They are empty, or deny every call.
-const ISOLATED: [&str; 4] = [
+const ISOLATED_IMPORTS: [&str; 4] = [
     "wasi:cli/environment",
     "wasi:filesystem/preopens",
     "wasi:sockets/tcp-create-socket",
@@ -18,7 +18,7 @@ const ISOLATED: [&str; 4] = [
 ];
 
 /// What a dependency may import as it is: nothing here reaches what a manifest grants.
-const HARMLESS: [&str; 23] = [
+const ALLOWED_IMPORTS: [&str; 23] = [
     "wasi:cli/exit",
     "wasi:cli/stderr",
     "wasi:cli/stdin",
@@ -52,7 +52,8 @@ pub(super) fn isolate(dependency: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     let is_of_wasi_0_2 = |import: &str| import.contains("@0.2.");
     let is_known = |import: &&String| {
         let interface = import.split('@').next().unwrap_or_default();
-        is_of_wasi_0_2(import) && (ISOLATED.contains(&interface) || HARMLESS.contains(&interface))
+        is_of_wasi_0_2(import)
+            && (ISOLATED_IMPORTS.contains(&interface) || ALLOWED_IMPORTS.contains(&interface))
     };
     let imports = check::interfaces(&dependency)?.imports;
     let refused: Vec<_> = imports.iter().filter(|import| !is_known(import)).cloned().collect();
@@ -64,9 +65,11 @@ pub(super) fn isolate(dependency: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     let rename = |import: &str| {
         let (interface, version) = import.split_once('@')?;
         let (_, name) = interface.split_once('/')?;
-        ISOLATED.contains(&interface).then(|| format!("{ISOLATED_PACKAGE}/{name}@{version}"))
+        ISOLATED_IMPORTS
+            .contains(&interface)
+            .then(|| format!("{ISOLATED_PACKAGE}/{name}@{version}"))
     };
-    Ok(renamed::imports(&dependency, rename)?.unwrap_or(dependency))
+    Ok(rename_interfaces::imports(&dependency, rename)?.unwrap_or(dependency))
 }
 
 /// Adds the isolated interfaces that a component imports.

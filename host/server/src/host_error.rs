@@ -3,18 +3,15 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use serde_json::{Value, json};
-
+use serde_json::json;
 use wasmtime_wasi_http::WasiBody;
 
-use spotter_app::routes::StaticReply;
+use super::replies::full;
 
 /// The reason why a request got no reply from a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum HostError {
     /// No route matches.
     NoRoute { path: String },
     /// The request is malformed.
@@ -33,7 +30,7 @@ pub enum Fault {
     NotLoaded,
     /// No instance may start, and the queue is full.
     QueueFull { length: usize },
-    /// No instance might start for as long as a request may wait.
+    /// No instance became free for as long as a request may wait.
     QueueTimeout { waited: Duration },
     /// The guest exceeded its limit on processor time.
     CpuLimit { limit: Duration },
@@ -49,8 +46,8 @@ pub enum Fault {
     NoResponse,
 }
 
-impl Fault {
-    /// The stable code of this fault.
+impl HostError {
+    /// The stable code of this error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoRoute { .. } => "no_route",
@@ -144,30 +141,4 @@ impl Fault {
         }
         response
     }
-}
-
-/// A plain-text reply.
-pub fn plain(text: &'static str) -> Response<WasiBody> {
-    Response::new(full(text))
-}
-
-/// A reply in JSON.
-pub fn json(value: &Value) -> Response<WasiBody> {
-    let mut response = Response::new(full(value.to_string()));
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
-}
-
-/// The reply of a `static_response`.
-pub fn fixed(reply: &StaticReply) -> Response<WasiBody> {
-    let mut response = Response::new(full(reply.body.clone()));
-    *response.status_mut() = reply.status;
-    response.headers_mut().extend(reply.headers.iter().cloned());
-    response
-}
-
-/// A body that is in memory.
-pub fn full(body: impl Into<Bytes>) -> WasiBody {
-    Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
 }
