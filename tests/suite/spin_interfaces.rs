@@ -237,7 +237,7 @@ fn a_value_is_replaced_only_if_nobody_has_changed_it() {
     let first = "Ok(Some([102, 105, 114, 115, 116]))";
     assert_eq!(found[2], format!("failed, now {first}, then Ok(())"));
     assert_eq!(found[3], "Ok(Some([116, 104, 105, 114, 100]))");
-    assert!(found[4].contains("no counter"), "{}", found[4]);
+    assert!(found[4].contains("is not a counter"), "{}", found[4]);
 }
 
 #[test]
