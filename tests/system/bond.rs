@@ -70,9 +70,11 @@ fn the_shipped_bond_carries_both_links_and_survives_the_loss_of_each() {
     let (one, shares) = traffic(&report, "1");
     println!("one flow: {one:.1} Mbit/s, {shares:.2?} of it on each link");
     assert!((25.0..42.0).contains(&one) && shares[0].max(shares[1]) > 0.95, "{one} {shares:?}");
-    let (eight, shares) = traffic(&report, "8");
-    println!("eight flows: {eight:.1} Mbit/s, {shares:.2?} of it on each link");
-    assert!(eight > 1.6 * one && shares[0].min(shares[1]) > 0.2, "{eight} {shares:?}");
+    // The ports of the flows are random, and so are the links that their hashes choose. Of 32 flows, fewer than seven
+    // share a link in one run of 2,000, and of eight flows fewer than two do in one of 14.
+    let (many, shares) = traffic(&report, "32");
+    println!("32 flows: {many:.1} Mbit/s, {shares:.2?} of it on each link");
+    assert!(many > 1.6 * one && shares[0].min(shares[1]) > 0.2, "{many} {shares:?}");
 
     let requests = report.number("failed=0", "requests");
     println!(

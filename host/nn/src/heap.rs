@@ -1,6 +1,6 @@
-//! Keeps what networks leave behind in the heap small.
+//! Keeps what networks and components leave behind in the heap small.
 //!
-//! Tensors are megabytes each, and glibc keeps the memory of freed ones in the heap of the thread that freed them. By
+//! Tensors and components are megabytes each, and glibc keeps the memory of freed ones in the heap of the thread that freed them. By
 //! default almost every thread has a heap of its own, so each thread that has ever run a network would keep as much
 //! memory as a run needs.
 
@@ -21,7 +21,7 @@ pub fn share() {
 }
 
 /// Returns the free memory of all heaps to the system.
-pub(super) fn give_back() {
+pub fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it touches free memory only.
     unsafe {
