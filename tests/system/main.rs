@@ -15,6 +15,7 @@ mod components;
 mod engine;
 mod failures;
 mod kubectl;
+mod languages;
 mod losses;
 mod lxc;
 mod make_node;
