@@ -11,7 +11,7 @@ pub const MAX_PICTURES: usize = 16;
 pub const MAX_REQUEST_MEGAPIXELS: u32 = 100;
 
 /// The largest value of `max_detections`.
-const MAX_DETECTIONS: usize = 1000;
+pub const MAX_DETECTIONS: usize = 1000;
 
 /// All names in a request, for suggestions.
 const OPTION_NAMES: [&str; 7] =

@@ -78,3 +78,21 @@ fn headers_on_one_connection_of_http_2_count_too() {
     wait_for_refusals(&server, CLIENTS - FITTING);
     assert_eq!(client::get(&server.url("/guest/hello")).body, b"hello");
 }
+
+#[test]
+fn headers_of_requests_without_bodies_count_while_they_wait() {
+    let waits = ["--max-instances", "1", "--instances", "1", "--queue-timeout", "30s"];
+    let server = Server::guests(&[&LIMITS[..], &waits].concat());
+    let large = "a".repeat(LARGE_BYTES);
+    let head = format!("GET /guest/wait/300 HTTP/1.1\r\nhost: test\r\nx-large: {large}\r\n\r\n");
+    let _streams: Vec<_> = std::iter::repeat_with(|| {
+        let mut stream = raw::connect(server.address());
+        raw::send(&mut stream, head.as_bytes());
+        stream
+    })
+    .take(CLIENTS)
+    .collect();
+    wait_for_refusals(&server, CLIENTS - FITTING - 1);
+    // A small one has room.
+    assert_eq!(client::get(&server.url("/guest/hello")).body, b"hello");
+}

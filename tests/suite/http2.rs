@@ -164,7 +164,12 @@ fn a_stopping_server_finishes_the_requests_of_http_2_and_says_that_it_goes_away(
         let (reply, mut body) = ready.send_request(get("/guest/length"), false).expect("a request");
         server.wait_for_metric("spotter_requests_in_flight", 1.0);
         server.signal("TERM");
+        let told = requests.clone().ready();
+        let told = async { tokio::time::timeout(Duration::from_secs(5), told).await };
         tokio::time::sleep(Duration::from_millis(300)).await;
+        let goes_away = told.await.expect("an answer").expect_err("no further request");
+        assert!(goes_away.is_go_away() && goes_away.is_remote(), "{goes_away}");
+        assert_eq!(goes_away.reason(), Some(h2::Reason::NO_ERROR));
         body.send_data(Bytes::from_static(b"late"), true).expect("a body");
         assert_eq!(reply.await.expect("a reply").status(), StatusCode::OK);
         drop((ready, requests));

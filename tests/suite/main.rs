@@ -42,6 +42,7 @@ mod portability;
 mod proxies;
 mod quotas;
 mod readme;
+mod registry_token;
 mod resize;
 mod roboflow;
 mod runtime_config;

@@ -18,11 +18,19 @@ impl Labels {
     /// Parses `labels.txt`: one name per line, `-` for an unused column.
     ///
     /// # Errors
-    /// If there is no name.
+    /// If there is no name, or too many for their ids.
     pub fn parse(text: &str, manifest: &Manifest) -> anyhow::Result<Self> {
         let lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
         ensure!(lines.iter().any(|line| line != UNUSED), "there is no label");
-        Ok(Self { lines, first_class_id: manifest.output.first_class_id })
+        let first_class_id = manifest.output.first_class_id;
+        let last = u32::try_from(lines.len()).ok().and_then(|n| first_class_id.checked_add(n));
+        ensure!(
+            last.is_some(),
+            "output.first_class_id is {first_class_id}, so the ids of {} labels exceed {}",
+            lines.len(),
+            u32::MAX
+        );
+        Ok(Self { lines, first_class_id })
     }
 
     /// The number of columns of the scores.
@@ -54,5 +62,24 @@ impl Labels {
     pub fn entries(&self) -> impl Iterator<Item = (u32, &str)> {
         (0..self.columns())
             .filter_map(|column| self.name(column).map(|name| (self.class_id(column), name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Labels, Manifest};
+
+    #[test]
+    fn every_label_has_an_id() {
+        const TEXT: &str = include_str!("../../model/nanodet_g/model.toml");
+        let manifest = |first: u32| {
+            let text = TEXT.replace("first_class_id = 0", &format!("first_class_id = {first}"));
+            Manifest::parse(&text).expect("a manifest")
+        };
+        let labels = Labels::parse("a\n-\nb", &manifest(u32::MAX - 3)).expect("labels");
+        let ids = labels.entries().collect::<Vec<_>>();
+        assert_eq!(ids, [(u32::MAX - 3, "a"), (u32::MAX - 1, "b")]);
+        let refused = Labels::parse("a\n-\nb", &manifest(u32::MAX - 2)).expect_err("refused");
+        assert!(refused.to_string().contains("first_class_id is 4294967293"), "{refused}");
     }
 }

@@ -4,6 +4,7 @@ use anyhow::ensure;
 use serde::Deserialize;
 
 use super::head::Output;
+use crate::options::MAX_DETECTIONS;
 
 /// A parsed `model.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -161,6 +162,8 @@ impl Manifest {
             );
         }
         ensure!(!std.contains(&0.0), "input.std is {std:?}; it must not contain 0");
+        manifest.input.check_range()?;
+        manifest.thresholds.check()?;
         let Input { element, scale, mean, std, .. } = &manifest.input;
         ensure!(
             *element != Element::U8 || (*scale, *mean, *std) == (one(), [0.0; 3], ones()),
@@ -171,13 +174,72 @@ impl Manifest {
     }
 }
 
+impl Thresholds {
+    /// Checks that a request may have them too.
+    fn check(&self) -> anyhow::Result<()> {
+        let Self { min_confidence, iou_threshold, max_detections } = *self;
+        for (key, number) in [("min_confidence", min_confidence), ("iou_threshold", iou_threshold)]
+        {
+            ensure!(
+                (0.0..=1.0).contains(&number),
+                "thresholds.{key} is {number}; it must be 0 to 1"
+            );
+        }
+        ensure!(
+            (1..=MAX_DETECTIONS).contains(&max_detections),
+            "thresholds.max_detections is {max_detections}; it must be 1 to {MAX_DETECTIONS}"
+        );
+        Ok(())
+    }
+}
+
 impl Input {
+    /// Checks that every pixel becomes a number.
+    fn check_range(&self) -> anyhow::Result<()> {
+        let ends = (0..3).flat_map(|channel| [0, 255].map(|value| self.normalised(channel, value)));
+        ensure!(
+            ends.into_iter().all(f32::is_finite),
+            "with input.scale {}, input.mean {:?} and input.std {:?}, a pixel becomes no finite number",
+            self.scale,
+            self.mean,
+            self.std
+        );
+        Ok(())
+    }
+
     /// The shape of the input tensor.
     pub fn shape(&self) -> [usize; 4] {
         let (width, height) = (self.width as usize, self.height as usize);
         match self.layout {
             Layout::Nhwc => [1, height, width, 3],
             Layout::Nchw => [1, 3, height, width],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Manifest;
+
+    const TEXT: &str = include_str!("../../model/nanodet_g/model.toml");
+
+    #[test]
+    fn numbers_that_no_request_or_picture_could_use_are_refused() {
+        Manifest::parse(TEXT).expect("a manifest");
+        let of = |element: &str| format!("element = \"f32\"\n{element}\nfit = \"letterbox\"");
+        for (line, changed, reason) in [
+            ("min_confidence = 0.4", "min_confidence = nan", "min_confidence is NaN"),
+            ("min_confidence = 0.4", "min_confidence = 1.5", "min_confidence is 1.5"),
+            ("iou_threshold = 0.5", "iou_threshold = -0.1", "iou_threshold is -0.1"),
+            ("max_detections = 100", "max_detections = 0", "max_detections is 0"),
+            ("max_detections = 100", "max_detections = 1001", "max_detections is 1001"),
+            ("fit = \"letterbox\"", &of("scale = inf"), "input.scale inf"),
+            ("fit = \"letterbox\"", &of("mean = [0, nan, 0]"), "NaN"),
+            ("fit = \"letterbox\"", &of("std = [1, 1, 1e-45]"), "no finite number"),
+            ("first_class_id = 0", "first_class_id = 4294967296", "expected u32"),
+        ] {
+            let refused = Manifest::parse(&TEXT.replace(line, changed)).expect_err(changed);
+            assert!(format!("{refused:#}").contains(reason), "{changed}: {refused:#}");
         }
     }
 }

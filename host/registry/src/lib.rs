@@ -8,6 +8,7 @@ pub mod locked;
 pub mod manifest;
 pub mod pack;
 pub mod platform;
+mod session;
 mod settings;
 pub mod standalone;
 pub mod unpack;
@@ -15,16 +16,17 @@ pub mod unpack;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use futures_util::StreamExt;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference, RegistryOperation};
+use oci_client::{Client, Reference};
 
 use blobs::{BlobSource, Pieces};
 use pack::Package;
+use session::Session;
 use spotter_progress::{Step, say};
 
 /// The media type of an OCI image configuration.
@@ -62,9 +64,13 @@ pub fn reference(text: &str) -> anyhow::Result<Reference> {
 /// # Errors
 /// If the registry cannot be reached, or rejects the package or the login.
 pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<String> {
-    let client = client(reference);
-    let auth = credentials::find(reference.resolve_registry())?;
-    client.store_auth_if_needed(reference.resolve_registry(), &auth).await;
+    let session = Session::to_push(reference)?;
+    session.with_client(async |client| upload(client, reference, package).await).await?;
+    let (_, digest) = manifest::fetch(&session, reference).await?;
+    Ok(digest)
+}
+
+async fn upload(client: &Client, reference: &Reference, package: Package) -> anyhow::Result<()> {
     let Package { config, layers, annotations } = package;
     let annotations = (!annotations.is_empty()).then_some(annotations);
     let manifest = OciImageManifest::build(&layers, &config, annotations);
@@ -80,9 +86,8 @@ pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<Str
     }
     client.push_blob(reference, config.data, &manifest.config.digest).await.map_err(refused)?;
     client.push_manifest(reference, &manifest.into()).await.map_err(refused)?;
-    let digest = client.fetch_manifest_digest(reference, &auth).await.map_err(refused)?;
     step.done(format!("Pushed {reference}"));
-    Ok(digest)
+    Ok(())
 }
 
 /// Pulls an application into the cache, unless it is there already. Returns its folder and digest.
@@ -90,11 +95,10 @@ pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<Str
 /// # Errors
 /// If the registry cannot be reached or rejects the request, or the image contains no application.
 pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
-    let client = client(reference);
-    let auth = credentials::find(reference.resolve_registry())?;
-    let (manifest, digest) = manifest::pull(&client, reference, &auth).await?;
+    let session = Session::to_pull(reference)?;
+    let (manifest, digest) = manifest::pull(&session, reference).await?;
     let total = blobs::check(&manifest.layers)?;
-    let source = RegistrySource { client: &client, reference };
+    let source = RegistrySource { session: &session, reference };
     // Without the step, an application that is in the cache would seem to be pulled again.
     let step = std::cell::OnceCell::new();
     let begin = || Step::of_bytes(format!("Pulling {reference}"), total);
@@ -110,43 +114,29 @@ pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
 
 /// An image's blobs in a registry.
 struct RegistrySource<'a> {
-    client: &'a Client,
+    session: &'a Session<'a>,
     reference: &'a Reference,
 }
 
 impl BlobSource for RegistrySource<'_> {
     async fn open(&self, descriptor: &OciDescriptor) -> anyhow::Result<Pieces<'_>> {
-        let reference = self.reference;
-        let pieces = self.client.pull_blob_stream(reference, descriptor).await;
-        let pieces = pieces.map_err(|error| refused(reference, error))?;
-        let broken = move || format!("{} ended the transfer early", reference.resolve_registry());
-        Ok(Box::pin(pieces.stream.map(move |piece| piece.with_context(broken))))
+        let response = self.session.get(&format!("blobs/{}", descriptor.digest), "*/*").await?;
+        let registry = self.reference.resolve_registry();
+        let broken = move || format!("{registry} ended the transfer early");
+        Ok(Box::pin(response.bytes_stream().map(move |piece| piece.with_context(broken))))
     }
 }
 
 /// Checks a user name and password with a registry.
 ///
 /// # Errors
-/// If the registry rejects them.
+/// If the registry cannot be reached, or rejects them.
 pub async fn check_login(registry: &str, user: &str, password: &str) -> anyhow::Result<()> {
     let reference = Reference::with_tag(registry.to_owned(), "spotter/login".into(), "none".into());
     let auth = RegistryAuth::Basic(user.to_owned(), password.to_owned());
-    let client = client(&reference);
-    let refused = |error| match connection_hint(registry, &error) {
-        Some(hint) => anyhow::Error::new(error).context(hint),
-        None => anyhow::Error::new(error)
-            .context(format!("{registry} rejects this user name and password")),
-    };
-    client.auth(&reference, &auth, RegistryOperation::Pull).await.map_err(refused)?;
-    // A registry without tokens checks them only on a request. That this image does not exist is fine.
-    match client.fetch_manifest_digest(&reference, &auth).await {
-        Err(
-            error @ (OciDistributionError::UnauthorizedError { .. }
-            | OciDistributionError::AuthenticationFailure(_)
-            | OciDistributionError::RequestError(_)),
-        ) => Err(refused(error)),
-        _ => Ok(()),
-    }
+    let is_welcome = Session::to_log_in(&reference, auth)?.is_welcome().await?;
+    ensure!(is_welcome, "{registry} rejects this user name and password");
+    Ok(())
 }
 
 /// A client that uses plain HTTP only for registries on this machine.

@@ -141,3 +141,27 @@ impl atomics::HostCas for KeyValueView<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+    use crate::key_value_database::{KeyValueDatabase, MAX_VALUE_BYTES};
+
+    #[test]
+    fn the_values_of_one_call_are_bounded_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key_value.redb");
+        let store = KeyValueDatabase::open(&path, 10 << 20).unwrap().store("a");
+        store.set("large", Some(&[7; MAX_VALUE_BYTES])).unwrap();
+        let keys = |times: usize| {
+            let large = std::iter::repeat_n("large".to_owned(), times);
+            large.chain(["none".to_owned()]).collect::<Vec<_>>()
+        };
+        let entries = read(&store, keys(16)).unwrap();
+        assert_eq!(entries.len(), 17);
+        assert_eq!(entries[0].1.as_ref().map(Vec::len), Some(MAX_VALUE_BYTES));
+        assert_eq!(entries[16], ("none".to_owned(), None));
+        let refused = read(&store, keys(17)).unwrap_err().to_string();
+        assert!(refused.contains("more than 16777216 bytes"), "{refused}");
+    }
+}

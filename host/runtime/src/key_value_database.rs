@@ -13,7 +13,7 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinitio
 const MAX_KEY_BYTES: usize = 1 << 10;
 
 /// The largest value, in bytes.
-const MAX_VALUE_BYTES: usize = 1 << 20;
+pub(super) const MAX_VALUE_BYTES: usize = 1 << 20;
 
 /// What an entry counts besides its key and value, in bytes: about what it takes on the disk.
 const ENTRY_OVERHEAD_BYTES: usize = 64;

@@ -119,7 +119,8 @@ async fn handshake(
     None
 }
 
-async fn serve_http<S>(
+/// Serves HTTP on a stream until its end, or until `stopping` becomes true.
+pub async fn serve_http<S>(
     server: Arc<Server>,
     stream: S,
     connection: ConnectionInfo,

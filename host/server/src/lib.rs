@@ -6,7 +6,7 @@ pub mod address;
 pub mod admin;
 pub mod admission;
 pub mod body_limits;
-mod connection;
+pub mod connection;
 pub mod connection_info;
 pub mod connection_timeouts;
 mod cross_origin;

@@ -42,6 +42,7 @@ pub async fn receive(
     start_early: impl Fn() -> Option<EarlyPermit>,
 ) -> Result<Received, HostError> {
     if body.is_end_stream() {
+        let body = ReceivedBody::empty(memory.hold_header()?);
         return Ok(Received { body: body.boxed_unsync(), permit: None });
     }
     let received = collect(body, limits, memory, start_early);
@@ -103,6 +104,12 @@ struct ReceivedBody {
 }
 
 impl ReceivedBody {
+    /// No body, and the memory of its request's header.
+    fn empty(memory: UploadPermit) -> Self {
+        let beginning = VecDeque::new();
+        Self { beginning, rest: None, trailers: None, memory, until_body_end: None }
+    }
+
     fn new(
         blocks: SegmentedBuf,
         trailers: Option<HeaderMap>,

@@ -1,5 +1,5 @@
-//! Limits the memory of all requests with bodies that are being received or are waiting for an instance: of the bodies,
-//! and of their requests' headers, which are held as long.
+//! Limits the memory of all requests that are being received or are waiting for an instance: of their bodies, and of
+//! their headers, which are held as long.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::host_error::HostError;
 use spotter_config::Limits;
 
-/// A memory budget for requests with bodies. When it is used up, the bodies that have made no progress for the
+/// A memory budget for requests. When it is used up, the bodies that have made no progress for the
 /// longest are evicted.
 pub struct UploadMemory {
     shared: Arc<UploadMemoryInner>,
@@ -58,12 +58,39 @@ impl UploadMemory {
         })
     }
 
+    /// Reserves what the header of a request without a body takes, evicting bodies if necessary.
+    ///
+    /// # Errors
+    /// [`HostError::UploadMemory`].
+    pub fn hold_header(&self) -> Result<UploadPermit, HostError> {
+        let bytes = self.header;
+        self.shared.make_room(&mut self.ledger(), NO_UPLOAD, bytes)?.used += bytes;
+        Ok(UploadPermit { memory: Arc::clone(&self.shared), bytes })
+    }
+
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.shared.ledger()
     }
 }
 
+/// An id that no body has.
+const NO_UPLOAD: u64 = 0;
+
 impl UploadMemoryInner {
+    /// Evicts bodies other than `own` until `bytes` are free.
+    fn make_room<'l>(
+        &self,
+        ledger: &'l mut Ledger,
+        own: u64,
+        bytes: u64,
+    ) -> Result<&'l mut Ledger, HostError> {
+        let missing = (ledger.used + bytes).saturating_sub(self.capacity);
+        if missing > 0 && !ledger.try_evict(own, missing) {
+            return Err(HostError::UploadMemory { limit: self.capacity });
+        }
+        Ok(ledger)
+    }
+
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,10 +162,7 @@ impl Upload {
     pub fn reserve(&self, bytes: u64) -> Result<(), HostError> {
         let full = || HostError::UploadMemory { limit: self.memory.capacity };
         let mut ledger = self.memory.ledger();
-        let missing = (ledger.used + bytes).saturating_sub(self.memory.capacity);
-        if missing > 0 && !ledger.try_evict(self.id, missing) {
-            return Err(full());
-        }
+        let ledger = self.memory.make_room(&mut ledger, self.id, bytes)?;
         let body = ledger.in_progress.get_mut(&self.id).ok_or_else(full)?;
         body.bytes += bytes;
         body.progressed = Instant::now();
@@ -228,6 +252,21 @@ mod tests {
         let third = Upload::begin(&of_request);
         assert!(third.reserve(1000).is_err());
         drop((permit, third, first));
+        assert_eq!(memory.ledger().used, 0);
+    }
+
+    #[test]
+    fn a_header_without_a_body_counts_and_makes_room_for_itself() {
+        let memory = UploadMemory::new(&Limits { upload_memory: 1000, ..Limits::default() });
+        let mut headers = http::HeaderMap::new();
+        headers.insert("name", "a".repeat(596).parse().unwrap());
+        let stalled = Upload::begin(&memory);
+        stalled.reserve(500).unwrap();
+        let permit = memory.with_header(&headers).hold_header().unwrap();
+        assert!(stalled.reserve(1).is_err());
+        assert!(memory.with_header(&headers).hold_header().is_err());
+        assert!((600..1000).contains(&memory.ledger().used));
+        drop((stalled, permit));
         assert_eq!(memory.ledger().used, 0);
     }
 

@@ -15,7 +15,7 @@ use super::compile::Compilation;
 use super::container_log::ContainerLog;
 
 /// The folder on the node that the container sees, and what is compiled into it, by file name.
-pub(super) struct AwaitedCode {
+pub struct AwaitedCode {
     folder: PathBuf,
     compilations: Vec<(String, Compilation)>,
 }

@@ -95,10 +95,25 @@ impl Plan {
         request: &ContainerRequest,
         log: &mut ContainerLog,
     ) -> anyhow::Result<(Self, Option<AwaitedCode>)> {
+        let layers = image::application(request).await?;
+        Self::for_bundle(request, layers, Path::new(CGROUP_ROOT), log)
+    }
+
+    /// Plans the container for a request whose image has this application in its layers, if it has one. `cgroup_root` is
+    /// the folder of the node's cgroups.
+    ///
+    /// # Errors
+    /// If the bundle cannot be read, or the image's application is invalid or cannot be served.
+    pub fn for_bundle(
+        request: &ContainerRequest,
+        layers: Option<PathBuf>,
+        cgroup_root: &Path,
+        log: &mut ContainerLog,
+    ) -> anyhow::Result<(Self, Option<AwaitedCode>)> {
         let path = request.bundle.join("config.json");
         let mut spec = Spec::load(&path).context("cannot read the container's configuration")?;
-        let mut changed = cgroups::expand_mounts(&mut spec, Path::new(CGROUP_ROOT))?;
-        let found = match image::application(request).await? {
+        let mut changed = cgroups::expand_mounts(&mut spec, cgroup_root)?;
+        let found = match layers {
             Some(folder) => {
                 let mounted = Path::new(APPLICATION_MOUNT);
                 Some((folder, PathBuf::from("spin.toml"), mounted))
@@ -122,11 +137,7 @@ impl Plan {
                 let root = rootfs(&spec, &request.bundle);
                 let application =
                     ImageApplication { folder: &folder, manifest: &manifest, inside, root: &root };
-                let cgroup = PodCgroup::of(
-                    &spec,
-                    &format!("compile-{}", request.id),
-                    Path::new(CGROUP_ROOT),
-                );
+                let cgroup = PodCgroup::of(&spec, &format!("compile-{}", request.id), cgroup_root);
                 let oom_score_adj = spec.process().as_ref().and_then(Process::oom_score_adj);
                 let pod = Beneficiary { cgroup, oom_score_adj };
                 let code = |component: &Component| Code::of(component, &pod);

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use oci_client::Reference;
+use oci_client::{Client, Reference};
 use serde_json::{Value, json};
 
 use super::{StandaloneImage, Variant};
 use crate::archive::{INDEX_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, append, descriptor, fully_qualified};
 use crate::pack::digest;
-use crate::{client, credentials, refused};
+use crate::refused;
+use crate::session::Session;
 use spotter_cache::write_atomically;
 use spotter_progress::Step;
 
@@ -67,9 +68,11 @@ impl StandaloneImage {
     /// # Errors
     /// If the registry cannot be reached, or rejects the image or the login.
     pub async fn push(&self, reference: &Reference) -> anyhow::Result<String> {
-        let client = client(reference);
-        let auth = credentials::find(reference.resolve_registry())?;
-        client.store_auth_if_needed(reference.resolve_registry(), &auth).await;
+        let upload = async |client: &Client| self.upload(client, reference).await;
+        Session::to_push(reference)?.with_client(upload).await
+    }
+
+    async fn upload(&self, client: &Client, reference: &Reference) -> anyhow::Result<String> {
         let total = self.blobs.values().map(|blob| blob.len() as u64).sum();
         let step = Step::of_bytes(format!("Pushing {reference}"), total);
         let refused = |error| refused(reference, error);
