@@ -25,7 +25,7 @@ use oci_client::{Client, Reference, RegistryOperation};
 
 use blobs::{BlobSource, Pieces};
 use pack::Package;
-use spotter_progress::{Step, say};
+use spotter_progress::{ProgressStep, print_message};
 
 /// The media type of an OCI image configuration.
 const CONFIG_MEDIA_TYPE: &str = "application/vnd.oci.image.config.v1+json";
@@ -69,7 +69,7 @@ pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<Str
     let annotations = (!annotations.is_empty()).then_some(annotations);
     let manifest = OciImageManifest::build(&layers, &config, annotations);
     let total = layers.iter().map(|layer| layer.data.len() as u64).sum();
-    let step = Step::of_bytes(format!("Pushing {reference}"), total);
+    let step = ProgressStep::for_bytes(format!("Pushing {reference}"), total);
     let refused = |error| refused(reference, error);
     for (layer, descriptor) in layers.into_iter().zip(&manifest.layers) {
         let length = layer.data.len() as u64;
@@ -97,13 +97,13 @@ pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
     let source = RegistrySource { client: &client, reference };
     // Without the step, an application that is in the cache would seem to be pulled again.
     let step = std::cell::OnceCell::new();
-    let begin = || Step::of_bytes(format!("Pulling {reference}"), total);
+    let begin = || ProgressStep::for_bytes(format!("Pulling {reference}"), total);
     let advance = |bytes| step.get_or_init(begin).advance(bytes);
     let folder = blobs::application(&source, &digest, &manifest.layers, |_| Ok(()), advance).await;
     let folder = folder.with_context(|| format!("cannot use {reference}"))?;
     if let Some(step) = step.into_inner() {
         step.done(format!("Pulled {reference}"));
-        say(&format!("  {digest}"));
+        print_message(&format!("  {digest}"));
     }
     Ok((folder, digest))
 }

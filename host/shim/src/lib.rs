@@ -68,7 +68,7 @@ pub fn main() {
     if flags.action.is_empty() {
         // No action means that this process serves a pod.
         if let Err(error) = seal::execute_read_only() {
-            spotter_progress::say(&format!("error: {error:#}"));
+            spotter_progress::print_message(&format!("error: {error:#}"));
             return;
         }
         // The zygote must fork while there is one thread.

@@ -11,7 +11,7 @@ use crate::toolchain::WASM_TARGET_TRIPLE;
 use anyhow::{Context, ensure};
 use density::Density;
 use description::Description;
-use spotter_progress::{Step, say};
+use spotter_progress::{ProgressStep, print_message};
 use spotter_runtime::wrap::{Adapter, wrap};
 
 /// Change it whenever baking the same files would produce different bytes.
@@ -105,9 +105,9 @@ pub fn bake(module: &[u8], model: &ModelFolder) -> anyhow::Result<Baked> {
 /// # Errors
 /// See [`bake`].
 pub fn bake_with_progress(module: &[u8], model: &ModelFolder) -> anyhow::Result<Vec<u8>> {
-    let step = Step::start(format!("Baking the model {}", model.name()));
+    let step = ProgressStep::start(format!("Baking the model {}", model.name()));
     let baked = bake(module, model)?;
     step.done(format!("Baked {}", model.name()));
-    say(&format!("  {}", baked.density));
+    print_message(&format!("  {}", baked.density));
     Ok(baked.component)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 
 use super::build::ToolchainArguments;
-use spotter_progress::say;
+use spotter_progress::print_message;
 
 /// Create a folder with an application that serves a detector
 #[derive(Args)]
@@ -34,7 +34,7 @@ impl New {
         write(COMPONENT, &component)?;
         write("spin.toml", manifest(name).as_bytes())?;
         let folder = self.name.display();
-        say(&format!("Created {folder}. Serve it with\n  cd {folder} && spotter up"));
+        print_message(&format!("Created {folder}. Serve it with\n  cd {folder} && spotter up"));
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use spotter_node::check::{Finding, Role, Verdict, findings};
 use spotter_node::metrics;
 use spotter_node::state::MachineState;
-use spotter_progress::say;
+use spotter_progress::print_message;
 use spotter_up::block_on;
 
 /// Make this machine a node that runs functions, or check whether it can be one
@@ -99,7 +99,7 @@ fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("error: {error:#}"));
+            print_message(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

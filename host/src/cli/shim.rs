@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use similar::TextDiff;
 
 use spotter_node::containerd::{self, RuntimeEntry};
-use spotter_progress::{print, say};
+use spotter_progress::{print, print_message};
 
 /// The file name by which containerd finds the shim.
 const PROGRAM: &str = "containerd-shim-spotter-v1";
@@ -149,9 +149,9 @@ impl Options {
 
     fn conclude(&self, changed: bool) {
         match (changed, self.dry_run) {
-            (false, _) => say("nothing to do"),
-            (true, true) => say("dry run: nothing was changed"),
-            (true, false) => say("restart containerd: systemctl restart containerd"),
+            (false, _) => print_message("nothing to do"),
+            (true, true) => print_message("dry run: nothing was changed"),
+            (true, false) => print_message("restart containerd: systemctl restart containerd"),
         }
     }
 }

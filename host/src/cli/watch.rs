@@ -15,7 +15,7 @@ use notify_debouncer_mini::{DebounceEventResult, Debouncer, new_debouncer};
 use super::build::ToolchainArguments;
 use spotter_app::App;
 use spotter_app::nn_engine::NnEngine;
-use spotter_progress::say;
+use spotter_progress::print_message;
 use spotter_server::signals::Signals;
 use spotter_up::AppArguments;
 
@@ -61,10 +61,10 @@ impl Watch {
                     serving = Some(Serving::start(self.up_command()?)?);
                 }
                 // The previous version keeps serving.
-                Err(error) => say(&format!("error: {error:#}")),
+                Err(error) => print_message(&format!("error: {error:#}")),
             }
             let Some(changed) = sources.next_change(&events)? else { return Ok(()) };
-            say(&format!("{} changed: building again", changed.display()));
+            print_message(&format!("{} changed: building again", changed.display()));
         }
     }
 

@@ -11,7 +11,7 @@ use spotter_server::tls::choose_cryptography;
 use crate::block_on;
 use crate::pod_configuration::PodConfiguration;
 use crate::serve::{CompiledComponent, CompiledComponents};
-use spotter_progress::say;
+use spotter_progress::print_message;
 
 /// Serves an application until a signal to stop, and returns the exit status.
 pub fn serve(
@@ -29,7 +29,7 @@ pub fn serve(
     match served {
         Ok(()) => 0,
         Err(error) => {
-            say(&format!("error: {error:#}"));
+            print_message(&format!("error: {error:#}"));
             1
         }
     }
@@ -50,7 +50,7 @@ async fn wait_for(compiled: &CompiledComponents) -> anyhow::Result<Waited> {
     const CODE_POLL_INTERVAL: Duration = Duration::from_millis(50);
     let mut signals = Signals::new()?;
     if compiled.values().any(|component| !component.code.exists()) {
-        say("Waiting for the compiler");
+        print_message("Waiting for the compiler");
     }
     for (id, CompiledComponent { code, .. }) in compiled {
         while !code.exists() {

@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use spotter_progress::{print, say};
+use spotter_progress::{print, print_message};
 
 use crate::containerd::{RUNTIME_HANDLER, RuntimeEntry};
 use configuration::{Configuration, below, remove_folder_of};
@@ -145,22 +145,22 @@ impl Installer {
             print(&format!("would run {}", command.join(" ")));
         }
         let changed = is_shim_changed || !changes.is_empty();
-        say(if changed { "dry run: nothing was changed" } else { "nothing to do" });
+        print_message(if changed { "dry run: nothing was changed" } else { "nothing to do" });
         Ok(())
     }
 
     fn conclude(&self, is_shim_changed: bool, changes: &[FileChange]) {
         if changes.is_empty() && !is_shim_changed {
-            say("nothing to do");
+            print_message("nothing to do");
         } else if !changes.is_empty() && self.restart.is_none() {
-            say("restart containerd: systemctl restart containerd");
+            print_message("restart containerd: systemctl restart containerd");
         }
     }
 
     /// Rolls back what an earlier run changed if it was interrupted before it knew that containerd is healthy.
     fn take_back_interrupted(&self) -> anyhow::Result<()> {
         let Some(journal) = Journal::left_behind(&self.journal())? else { return Ok(()) };
-        say("an earlier run was interrupted: its changes are rolled back first");
+        print_message("an earlier run was interrupted: its changes are rolled back first");
         if self.restart.is_none() {
             return journal.take_back();
         }
@@ -227,8 +227,8 @@ impl Installer {
         }
         let runtime = (entry == RuntimeEntry::Present).then_some(RUNTIME_HANDLER);
         let Err(error) = self.restart_and_wait(runtime) else { return journal.forget() };
-        say(&format!("{error:#}"));
-        say("restores the old configuration");
+        print_message(&format!("{error:#}"));
+        print_message("restores the old configuration");
         journal.restore()?;
         if let Err(second) = self.restart_and_wait(None) {
             bail!(

@@ -23,7 +23,7 @@ use binary::{Binary, Platform};
 use spotter_app::App;
 use spotter_app::component_manifest::Interruption;
 use spotter_app::manifest::Manifest;
-use spotter_progress::Step;
+use spotter_progress::ProgressStep;
 use spotter_runtime::code_cache;
 use spotter_runtime::precompile::{self, CpuLevel};
 
@@ -253,7 +253,7 @@ fn compiled(app: &App, binaries: &[Binary], level: CpuLevel) -> anyhow::Result<O
     let mut tar = tar::Builder::new(Vec::new());
     append_folder(&mut tar, Path::new(COMPILED), 0o755)?;
     for (id, component) in &app.components {
-        let step = Step::start(format!("Compiling `{id}` for the image"));
+        let step = ProgressStep::start(format!("Compiling `{id}` for the image"));
         let code = precompile::compile(component, level)?;
         let name =
             code_cache::file_name(&shipped_file(component)?).with_context(|| format!("`{id}`"))?;

@@ -12,7 +12,7 @@ use crate::archive::{INDEX_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, append, descriptor, 
 use crate::pack::digest;
 use crate::{client, credentials, refused};
 use spotter_cache::write_atomically;
-use spotter_progress::Step;
+use spotter_progress::ProgressStep;
 
 impl Variant {
     /// Its entry in an index.
@@ -71,7 +71,7 @@ impl StandaloneImage {
         let auth = credentials::find(reference.resolve_registry())?;
         client.store_auth_if_needed(reference.resolve_registry(), &auth).await;
         let total = self.blobs.values().map(|blob| blob.len() as u64).sum();
-        let step = Step::of_bytes(format!("Pushing {reference}"), total);
+        let step = ProgressStep::for_bytes(format!("Pushing {reference}"), total);
         let refused = |error| refused(reference, error);
         for (digest, blob) in &self.blobs {
             if !client.blob_exists(reference, digest).await.unwrap_or_default() {

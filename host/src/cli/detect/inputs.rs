@@ -9,7 +9,7 @@ use tokio::sync::mpsc::Sender;
 use walkdir::WalkDir;
 
 use super::jpeg_stream;
-use spotter_progress::say;
+use spotter_progress::print_message;
 
 /// The extensions of files in a folder that count as pictures.
 const EXTENSIONS: [&str; 7] = ["bmp", "gif", "jpe", "jpeg", "jpg", "png", "webp"];
@@ -221,7 +221,7 @@ fn send_stream(mut input: impl BufRead, pictures: &Sender<Picture>) -> anyhow::R
         let is_only = number == 1 && !jpeg_stream::may_be_jpeg(input.fill_buf()?);
         if is_only {
             if !input.fill_buf()?.is_empty() {
-                say("-: ignoring what follows the picture: it is not another JPEG");
+                print_message("-: ignoring what follows the picture: it is not another JPEG");
             }
             let _ = send(STDIN.to_owned(), bytes);
             break;

@@ -25,7 +25,7 @@ pub(super) use detector::Detector;
 use export::{Coco, Csv, Yolo};
 use inputs::{Content, Depth, Input, Picture};
 use output::{DetectReply, Json, JsonLines, Outcome, Table, Writer};
-use spotter_progress::{Step, say};
+use spotter_progress::{ProgressStep, print_message};
 use spotter_up::AppArguments;
 use tally::Tally;
 
@@ -171,7 +171,7 @@ impl Pictures {
         inputs.retain(|input| results.is_none_or(|results| !results.has(&input.name())));
         let done = all - inputs.len();
         let part = self.shard.map(|shard| format!("Shard {shard}: ")).unwrap_or_default();
-        say(&format!("{part}{} of {all} pictures to do, {done} are done", inputs.len()));
+        print_message(&format!("{part}{} of {all} pictures to do, {done} are done", inputs.len()));
         Ok((!inputs.is_empty()).then_some(inputs))
     }
 
@@ -228,7 +228,7 @@ impl Pictures {
             if let Err(failure) = &outcome {
                 tally.failed += 1;
                 tally.to_retry += usize::from(failure.retry);
-                say(&format!("{name}: {}", failure.message));
+                print_message(&format!("{name}: {}", failure.message));
             }
             writer.write(&name, outcome)?;
             if let Some(step) = &progress {
@@ -254,10 +254,10 @@ impl Pictures {
     }
 
     /// A bar, if several pictures are counted beforehand and their results do not go to the terminal as well.
-    fn progress(&self, inputs: &[Input]) -> Option<Step> {
+    fn progress(&self, inputs: &[Input]) -> Option<ProgressStep> {
         let is_counted = inputs.len() > 1 && !inputs.contains(&Input::Stdin);
         (is_counted && !stdout().is_terminal() && std::io::stderr().is_terminal())
-            .then(|| Step::of_items("Detecting", inputs.len() as u64))
+            .then(|| ProgressStep::for_items("Detecting", inputs.len() as u64))
     }
 
     fn query(&self) -> String {

@@ -1,7 +1,7 @@
 //! The exit status of `spotter detect`: what became of the pictures.
 
 use anyhow::ensure;
-use spotter_progress::say;
+use spotter_progress::print_message;
 
 /// How many pictures were tried, and failed.
 #[derive(Default)]
@@ -21,7 +21,7 @@ impl Tally {
     /// A picture that is at fault itself has its line in the results, and would fail again.
     pub(super) fn of_batch(&self) -> anyhow::Result<()> {
         let Self { done, failed, to_retry } = self;
-        say(&format!("{done} pictures, {failed} of them failed"));
+        print_message(&format!("{done} pictures, {failed} of them failed"));
         ensure!(
             *to_retry == 0,
             "{to_retry} of {done} pictures failed and may succeed another time: start it again"

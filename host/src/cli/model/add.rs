@@ -14,7 +14,7 @@ use crate::build::baked;
 use crate::cli::build::ToolchainArguments;
 use crate::detector;
 use spotter_app::manifest::Manifest;
-use spotter_progress::say;
+use spotter_progress::print_message;
 use spotter_up::nearest_manifest;
 
 /// Add a model to an application, as a component with routes of its own
@@ -74,7 +74,7 @@ impl Add {
             write(&root.join(MODULE), &module)?;
         }
         write(&manifest_path, edited.as_bytes())?;
-        say(&format!(
+        print_message(&format!(
             "Added {name} to {shown}: POST /{}/detect. Its files are in {}; `spotter build` bakes them again",
             addition.id,
             folder.display()
