@@ -1,27 +1,27 @@
-//! Keeps what networks and components leave behind in the heap small.
+//! Limits the memory that networks and components leave in the heap.
 //!
-//! Tensors and components are megabytes each, and glibc keeps the memory of freed ones in the heap of the thread that freed them. By
-//! default almost every thread has a heap of its own, so each thread that has ever run a network would keep as much
-//! memory as a run needs.
+//! Tensors and components are megabytes each, and glibc keeps freed memory in the arena of the thread that allocated
+//! it. By default almost every thread has an arena of its own, so each thread that has ever run a network would keep
+//! as much memory as a run needs.
 
 #![allow(unsafe_code, reason = "glibc's settings are C functions")]
 
-/// Lets two cores share one heap. Call it before other threads start: those have a heap already.
-pub fn share() {
+/// Limits malloc to one arena for every two cores. Call it before other threads start: they get arenas of their own.
+pub fn limit_arenas() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let heaps = i32::try_from(cores / 2).unwrap_or(i32::MAX).max(1);
+    let arenas = i32::try_from(cores / 2).unwrap_or(i32::MAX).max(1);
     #[cfg(target_env = "gnu")]
     // SAFETY: it sets a number, and has no other effect.
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, heaps);
+        libc::mallopt(libc::M_ARENA_MAX, arenas);
     }
-    // Other libraries have one heap for all threads.
+    // Other C libraries have one heap for all threads.
     #[cfg(not(target_env = "gnu"))]
-    let _ = heaps;
+    let _ = arenas;
 }
 
-/// Returns the free memory of all heaps to the system.
-pub fn give_back() {
+/// Returns the free memory of all arenas to the system.
+pub fn trim() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it touches free memory only.
     unsafe {

@@ -20,7 +20,7 @@ use spotter_app::nn_engine::NnEngine;
 pub use tensor::{ElementType, NamedTensor, Tensor};
 
 /// The files that the host needs of a model's folder.
-pub const FILES: [&str; 2] = ["model.toml", "model.onnx"];
+pub const MODEL_FILE_NAMES: [&str; 2] = ["model.toml", "model.onnx"];
 
 /// A network that is loaded and ready to run. All guests share it.
 pub trait Graph: Send + Sync {
@@ -54,7 +54,7 @@ pub enum ComputeError {
 /// # Errors
 /// If a file is missing or invalid, or the engine is not there. The error names the file.
 pub fn load(folder: &Path, engine: &NnEngine) -> anyhow::Result<Arc<dyn Graph>> {
-    let model = folder::Model::read(folder)?;
+    let model = folder::OnnxModel::read(folder)?;
     let graph: Arc<dyn Graph> = match engine {
         NnEngine::Tract => Arc::new(tract::TractGraph::load(&model)?),
         #[cfg(feature = "onnxruntime")]
@@ -67,8 +67,8 @@ pub fn load(folder: &Path, engine: &NnEngine) -> anyhow::Result<Arc<dyn Graph>> 
         ),
     };
     drop(model);
-    // Loading takes several times the memory of what it leaves.
-    heap::give_back();
+    // Loading takes several times the memory that the network finally needs.
+    heap::trim();
     Ok(graph)
 }
 
@@ -85,6 +85,6 @@ pub struct OperatorTime {
 /// # Errors
 /// If the network cannot be loaded or run.
 pub fn profile(folder: &Path, runs: usize) -> anyhow::Result<Vec<OperatorTime>> {
-    let model = folder::Model::read(folder)?;
+    let model = folder::OnnxModel::read(folder)?;
     tract::TractGraph::load(&model)?.profile(runs)
 }

@@ -1,7 +1,7 @@
 //! Which of ONNX's operators the built-in engine has.
 
-/// Those of `operators` that tract does not know, neither here nor in a component, which contains the same version. A
-/// network with any of them can be loaded by no engine but ONNX Runtime.
+/// Returns those of `operators` that tract does not have. A component contains the same version of tract, so only ONNX
+/// Runtime can load a network with one of them.
 pub fn missing<'n>(operators: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
     let known = tract_onnx::onnx().op_register.0;
     operators.into_iter().filter(|operator| !known.contains_key(*operator)).collect()

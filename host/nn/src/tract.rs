@@ -10,7 +10,7 @@ use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::plan;
 
-use super::folder::{Input, Model};
+use super::folder::{InputSpec, OnnxModel};
 use super::half_weights;
 use super::tensor::{ElementType, NamedTensor, Tensor as HostTensor};
 use super::{ComputeError, Graph, OperatorTime};
@@ -18,7 +18,7 @@ use super::{ComputeError, Graph, OperatorTime};
 /// A network that is optimised and ready to run.
 pub(super) struct TractGraph {
     plan: Arc<TypedRunnableModel>,
-    input: Input,
+    input: InputSpec,
     outputs: Vec<String>,
     activation_bytes: u64,
 }
@@ -28,8 +28,8 @@ impl TractGraph {
     ///
     /// # Errors
     /// If it is not a valid ONNX file, has an operator that tract does not support, or lacks the input.
-    pub(super) fn load(model: &Model) -> anyhow::Result<Self> {
-        let Model { input, onnx } = model;
+    pub(super) fn load(model: &OnnxModel) -> anyhow::Result<Self> {
+        let OnnxModel { input, onnx } = model;
         let fact = InferenceFact::dt_shape(datum_type(input.element)?, input.shape);
         let framework = tract_onnx::onnx();
         let proto = ModelProto::decode(onnx.as_slice()).map_err(TractError::from);
