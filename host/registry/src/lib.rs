@@ -4,6 +4,7 @@ pub mod archive;
 pub mod blobs;
 pub mod credentials;
 pub mod in_use;
+pub mod layer;
 pub mod locked;
 pub mod manifest;
 pub mod pack;
@@ -95,7 +96,7 @@ pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
     let (manifest, digest) = manifest::pull(&client, reference, &auth).await?;
     let total = blobs::check(&manifest.layers)?;
     let source = RegistrySource { client: &client, reference };
-    // Without the step, an application that is in the cache would seem to be pulled again.
+    // Begins only when something is pulled: otherwise an application in the cache would seem to be pulled again.
     let step = std::cell::OnceCell::new();
     let begin = || ProgressStep::for_bytes(format!("Pulling {reference}"), total);
     let advance = |bytes| step.get_or_init(begin).advance(bytes);
@@ -138,7 +139,7 @@ pub async fn check_login(registry: &str, user: &str, password: &str) -> anyhow::
             .context(format!("{registry} rejects this user name and password")),
     };
     client.auth(&reference, &auth, RegistryOperation::Pull).await.map_err(refused)?;
-    // A registry without tokens checks them only on a request. That this image does not exist is fine.
+    // A registry without tokens checks the login only on a request. It does not matter that this image does not exist.
     match client.fetch_manifest_digest(&reference, &auth).await {
         Err(
             error @ (OciDistributionError::UnauthorizedError { .. }
@@ -182,7 +183,7 @@ fn refused(reference: &Reference, error: OciDistributionError) -> anyhow::Error 
     anyhow::Error::new(error).context(hint)
 }
 
-/// What to do if there was no connection, or no TLS on it.
+/// Advice for a failed connection or a failed TLS handshake.
 fn connection_hint(registry: &str, error: &OciDistributionError) -> Option<String> {
     let OciDistributionError::RequestError(error) = error else { return None };
     if !error.is_connect() {

@@ -1,5 +1,4 @@
-//! Fetches an image's manifest from a registry, and no more than a manifest can have: oci-client reads replies whole,
-//! however long they are.
+//! Fetches an image's manifest from a registry, with a limit on its size: oci-client reads replies of any length whole.
 
 use std::time::Duration;
 
@@ -20,13 +19,13 @@ pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
 const MANIFEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The media types of manifests and indexes, OCI's and Docker's.
-const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+const ACCEPTED_MEDIA_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// The manifest of an image, and its digest. In an index, that is the image for WebAssembly, or else for this machine.
 ///
 /// # Errors
-/// If the registry cannot be reached or refuses, or what it sends is no manifest.
+/// If the registry cannot be reached or refuses, or sends something that is not a manifest.
 pub(super) async fn pull(
     client: &Client,
     reference: &Reference,
@@ -48,7 +47,7 @@ pub(super) async fn pull(
     }
 }
 
-/// How a registry is asked.
+/// Fetches manifests with a login, and with the token that the registry gives for it.
 struct Fetcher<'a> {
     auth: &'a RegistryAuth,
     token: Option<String>,
@@ -72,15 +71,18 @@ impl Fetcher<'_> {
             reference.digest().is_none_or(|wanted| wanted == digest),
             "the manifest of {reference} does not match its digest: it is damaged or has been changed"
         );
-        let manifest = serde_json::from_slice(&body)
-            .with_context(|| format!("what {registry} sent for {reference} is no manifest"))?;
+        let manifest = serde_json::from_slice(&body).with_context(|| {
+            format!("{registry} sent something for {reference} that is not a manifest")
+        })?;
         Ok((manifest, digest))
     }
 
     async fn body(&self, url: &str) -> anyhow::Result<Vec<u8>> {
         let http = reqwest::Client::builder().timeout(MANIFEST_TIMEOUT).build();
-        let request =
-            http.context("cannot start an HTTP client")?.get(url).header(ACCEPT, ACCEPTED);
+        let request = http
+            .context("cannot start an HTTP client")?
+            .get(url)
+            .header(ACCEPT, ACCEPTED_MEDIA_TYPES);
         let request = match (&self.token, self.auth) {
             (Some(token), _) => request.bearer_auth(token),
             (None, RegistryAuth::Basic(user, password)) => request.basic_auth(user, Some(password)),
