@@ -28,7 +28,11 @@ impl Login {
         ensure!(!password.is_empty(), "the password is empty; pass it on standard input");
         block_on(registry::check_login(&self.registry, &self.username, &password))?;
         let file = credentials::store(&self.registry, &self.username, &password)?;
-        print_message(&format!("Logged in to {}; credentials stored in {}", self.registry, file.display()));
+        print_message(&format!(
+            "Logged in to {}; credentials stored in {}",
+            self.registry,
+            file.display()
+        ));
         Ok(())
     }
 

@@ -27,10 +27,9 @@ impl ProgressReporter for Terminal {
                 indicatif::ProgressBar::new(bytes),
                 "{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec}",
             ),
-            ProgressTotal::Items(items) => (
-                indicatif::ProgressBar::new(items),
-                "{msg} {wide_bar} {pos}/{len} {eta} left",
-            ),
+            ProgressTotal::Items(items) => {
+                (indicatif::ProgressBar::new(items), "{msg} {wide_bar} {pos}/{len} {eta} left")
+            }
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);

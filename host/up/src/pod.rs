@@ -21,9 +21,9 @@ pub fn serve(
 ) -> i32 {
     choose_cryptography();
     let served = configuration.flags(manifest).and_then(|flags| {
-        block_on(wait_for(compiled)).and_then(|waited| match waited {
-            Waited::CompiledPaths => flags.run(compiled, |_| Ok(())),
-            Waited::Stopped => Ok(()),
+        block_on(wait_for_code(compiled)).and_then(|waited| match waited {
+            WaitOutcome::Compiled => flags.run(compiled, |_| Ok(())),
+            WaitOutcome::Stopped => Ok(()),
         })
     });
     match served {
@@ -36,9 +36,10 @@ pub fn serve(
 }
 
 /// What ended the wait for compiled code.
-enum Waited {
-    CompiledPaths,
-    /// A signal to stop.
+enum WaitOutcome {
+    /// All code is compiled.
+    Compiled,
+    /// A signal to stop arrived.
     Stopped,
 }
 
@@ -46,7 +47,7 @@ enum Waited {
 ///
 /// # Errors
 /// If one cannot be compiled.
-async fn wait_for(compiled: &CompiledComponents) -> anyhow::Result<Waited> {
+async fn wait_for_code(compiled: &CompiledComponents) -> anyhow::Result<WaitOutcome> {
     const CODE_POLL_INTERVAL: Duration = Duration::from_millis(50);
     let mut signals = Signals::new()?;
     if compiled.values().any(|component| !component.code.exists()) {
@@ -54,20 +55,20 @@ async fn wait_for(compiled: &CompiledComponents) -> anyhow::Result<Waited> {
     }
     for (id, CompiledComponent { code, .. }) in compiled {
         while !code.exists() {
-            if let Ok(failure) = std::fs::read_to_string(failure_of(code)) {
+            if let Ok(failure) = std::fs::read_to_string(failure_path(code)) {
                 bail!("cannot compile `{id}`: {failure}");
             }
             tokio::select! {
                 () = tokio::time::sleep(CODE_POLL_INTERVAL) => {}
-                () = signals.stop() => return Ok(Waited::Stopped),
+                () = signals.stop() => return Ok(WaitOutcome::Stopped),
             }
         }
     }
-    Ok(Waited::CompiledPaths)
+    Ok(WaitOutcome::Compiled)
 }
 
 /// The file in which the shim records why it cannot compile the code for this path.
 #[must_use]
-pub fn failure_of(code: &Path) -> PathBuf {
+pub fn failure_path(code: &Path) -> PathBuf {
     code.with_extension("error")
 }

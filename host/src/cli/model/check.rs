@@ -31,8 +31,8 @@ impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let folder = self.folder.display().to_string();
         let model = ModelFolder::read(&self.folder)?;
-        let description = Description::of(&model)?;
-        let module = detector::module(self.toolchain.request())?;
+        let description = Description::from_folder(&model)?;
+        let module = detector::module(self.toolchain.options())?;
         let component = baked(&module, &model).with_context(|| folder.clone())?;
         print_message(description.to_string().trim_end());
         let app = App::load(&component, &LoadOptions::default())?;
