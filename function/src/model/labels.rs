@@ -2,10 +2,10 @@
 
 use anyhow::ensure;
 
-use super::Manifest;
+use super::ModelConfig;
 
-/// Marks an unused column. COCO has ten unused ids.
-const UNUSED: &str = "-";
+/// The line of an unused column. COCO has ten unused ids.
+const UNUSED_COLUMN: &str = "-";
 
 /// Class names by column.
 #[derive(Clone, Debug)]
@@ -19,10 +19,10 @@ impl Labels {
     ///
     /// # Errors
     /// If there is no name.
-    pub fn parse(text: &str, manifest: &Manifest) -> anyhow::Result<Self> {
+    pub fn parse(text: &str, config: &ModelConfig) -> anyhow::Result<Self> {
         let lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
-        ensure!(lines.iter().any(|line| line != UNUSED), "there is no label");
-        Ok(Self { lines, first_class_id: manifest.output.first_class_id })
+        ensure!(lines.iter().any(|line| line != UNUSED_COLUMN), "there is no label");
+        Ok(Self { lines, first_class_id: config.output.first_class_id })
     }
 
     /// The number of columns of the scores.
@@ -32,7 +32,7 @@ impl Labels {
 
     /// The name of a column; `None` if it is unused.
     pub fn name(&self, column: usize) -> Option<&str> {
-        self.lines.get(column).map(String::as_str).filter(|name| *name != UNUSED)
+        self.lines.get(column).map(String::as_str).filter(|name| *name != UNUSED_COLUMN)
     }
 
     /// The id of a column's class in the data set that the model was trained on.
@@ -42,12 +42,12 @@ impl Labels {
 
     /// The column of a name, ignoring case.
     pub fn column(&self, name: &str) -> Option<usize> {
-        self.lines.iter().position(|line| line != UNUSED && line.eq_ignore_ascii_case(name))
+        self.lines.iter().position(|line| line != UNUSED_COLUMN && line.eq_ignore_ascii_case(name))
     }
 
     /// All names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.lines.iter().map(String::as_str).filter(|name| *name != UNUSED)
+        self.lines.iter().map(String::as_str).filter(|name| *name != UNUSED_COLUMN)
     }
 
     /// All ids and names, in order.
