@@ -1,4 +1,4 @@
-//! Request options: thresholds, classes, and the annotated picture. Their names are the same in the query, the
+//! Request options: thresholds, classes, the model, and the annotated picture. Their names are the same in the query, the
 //! form and the JSON.
 
 use crate::error::{Error, nearest, shortened};
@@ -14,8 +14,8 @@ pub const MAX_REQUEST_MEGAPIXELS: u32 = 100;
 const MAX_DETECTIONS: usize = 1000;
 
 /// All names in a request, for suggestions.
-const OPTION_NAMES: [&str; 6] =
-    ["min_confidence", "iou_threshold", "max_detections", "classes", "annotate", "image"];
+const OPTION_NAMES: [&str; 7] =
+    ["min_confidence", "iou_threshold", "max_detections", "classes", "model", "annotate", "image"];
 
 /// The options of one request. [`Options::new`] returns a model's defaults.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,9 @@ pub struct Options {
     pub max_detections: usize,
     /// The columns of the model's scores to consider; `None` for all.
     pub classes: Option<Vec<usize>>,
+    /// The name of the model that the client asks for. A component serves only its own: the host dispatches requests
+    /// to the component that serves the model in the query.
+    pub model: Option<String>,
     /// Whether to reply with the annotated picture; `None` leaves it to the `Accept` header.
     pub annotate: Option<Annotation>,
 }
@@ -56,6 +59,7 @@ impl Options {
             iou_threshold: thresholds.iou_threshold,
             max_detections: thresholds.max_detections,
             classes: None,
+            model: None,
             annotate: None,
         }
     }
@@ -76,6 +80,7 @@ impl Options {
             "max_detections" => self.max_detections = count(value).map_err(bad)?,
             // If it is given twice, both apply.
             "classes" => self.classes.get_or_insert_default().extend(classes(value, labels)?),
+            "model" => self.model = Some(value.to_owned()),
             "annotate" => self.annotate = Some(switch(value).map_err(bad)?),
             _ => {
                 return Err(Error::UnknownOption {
@@ -87,13 +92,13 @@ impl Options {
         Ok(())
     }
 
-    /// Sets the option `name` if there is one. The options that change the kind of the reply are not for other
-    /// servers' clients.
+    /// Sets the option `name` if there is one. Other servers' clients do not choose the kind of the reply, and name the
+    /// model in their own ways.
     ///
     /// # Errors
     /// [`Error::BadOption`] or [`Error::UnknownClass`].
     pub fn set_if_known(&mut self, name: &str, value: &str, labels: &Labels) -> Result<(), Error> {
-        if name == "annotate" {
+        if ["annotate", "model"].contains(&name) {
             return Ok(());
         }
         match self.set(name, value, labels) {

@@ -69,7 +69,7 @@ pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// The `spotter` binary, built with the same features as this test.
+/// The `spotter` binary, built with the same features as this test, and with the engine `tract`.
 pub fn spotter() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
@@ -89,6 +89,7 @@ pub fn spotter() -> &'static Path {
             // Build all packages that the tests were built with. Building one alone would select other features of
             // its dependencies, and so build all of them a second time.
             .args(["build", "--release", "--quiet", "--bins"])
+            .arg("--features=tract")
             .args(cfg!(feature = "system").then_some("--workspace"))
             .args(cfg!(feature = "system").then_some("--features=onnxruntime,system"))
             .current_dir(root())

@@ -320,3 +320,32 @@ fn bench_measures_every_step_and_operator() {
         assert!(number.is_some_and(|number| number > 0.0), "{line}");
     }
 }
+
+#[test]
+#[cfg_attr(not(script), ignore = "needs util-linux's `script`")]
+fn a_terminal_shows_how_many_pictures_are_done() {
+    component();
+    let folder = tempfile::tempdir().expect("a folder");
+    let results = folder.path().join("results.jsonl");
+    let pictures = [CAT; 5].join(" ");
+    let on_terminal = |redirection: &str| {
+        let detect = format!("{} detect {pictures} --format jsonl", spotter().display());
+        let line = format!("stty cols 100; {detect} {redirection}");
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        let output = script.current_dir(root()).stdin(Stdio::null()).output();
+        let output = output.expect("script starts");
+        assert!(output.status.success(), "{}", stdout(&output));
+        stdout(&output)
+    };
+    let screen = on_terminal(&format!("> {}", results.display()));
+    assert!(screen.contains("Detecting") && screen.contains("1/5"), "{screen:?}");
+    // The bar is removed at the end.
+    let last = screen.trim_end().lines().last().unwrap_or_default().to_owned();
+    assert!(last.contains("5 pictures in") && !last.ends_with("left"), "{screen:?}");
+    assert_eq!(std::fs::read_to_string(&results).expect("results").lines().count(), 5);
+
+    // Results on the terminal itself show the progress.
+    let screen = on_terminal("");
+    assert!(!screen.contains("Detecting") && screen.contains("\"cat\""), "{screen:?}");
+}

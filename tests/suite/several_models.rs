@@ -66,8 +66,31 @@ fn two_models_in_one_application_answer_on_routes_of_their_own() {
             assert_eq!(reply.json()["name"], name, "{path}");
         }
     }
+    assert_a_query_selects_the_model(&server, &picture);
     let page = client::get(&server.url("/parcels/"));
     assert!(String::from_utf8_lossy(&page.body).contains("<html"), "the second model's page");
     let list = client::get(&server.url("/v1/vision/custom/list"));
     assert_eq!(list.json()["models"], serde_json::json!(["street", "parcels"]));
+}
+
+/// `model=` in the query reaches the component that serves the model, whatever the API.
+fn assert_a_query_selects_the_model(server: &Server, picture: &[u8]) {
+    for (query, model) in
+        [("model=parcels", "parcels"), ("max_detections=3&model=street", "street")]
+    {
+        let reply = client::post_picture(&server.url(&format!("/detect?{query}")), picture);
+        assert_eq!(reply.json()["model"], model, "{query}");
+        let labels = client::get(&server.url(&format!("/labels?{query}")));
+        assert_eq!(labels.json()["model"], model, "{query}");
+    }
+    // The second model's path, and another model's name: neither takes precedence.
+    for path in ["/detect?model=tomatoes", "/parcels/detect?model=street"] {
+        let reply = client::post_picture(&server.url(path), picture);
+        assert_eq!(reply.status, 404, "{path}");
+        assert_eq!(reply.json()["error"]["code"], "unknown_model", "{path}");
+    }
+    // Only the query selects a model: a name elsewhere must not be ignored.
+    let form = [("image", Some("cat.png"), picture), ("model", None, b"parcels".as_slice())];
+    let reply = client::post_form(&server.url("/detect"), &form);
+    assert_eq!((reply.status, reply.error_code().as_str()), (404, "unknown_model"));
 }

@@ -45,6 +45,9 @@ pub(super) struct Health<'m> {
 pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
     let DetectRequest { mut pictures, count, options } =
         DetectRequest::read(request, model.labels(), Options::new(model.thresholds()))?;
+    if let Some(name) = &options.model {
+        super::check_model(name, model)?;
+    }
     let ReplyFormat { format, by_option } = ReplyFormat::new(&options, request.accept);
     match (count, format) {
         (PictureCount::One, Some(format)) => {

@@ -1,10 +1,10 @@
 //! Spin's HTTP routes: exact paths, `/:param` segments and a trailing `/...`. The most specific route wins
-//! (<https://spinframework.dev/http-trigger#http-trigger-routing>).
+//! (<https://spinframework.dev/http-trigger#http-trigger-routing>). The query may select a model.
 
 use std::fmt;
 
 use anyhow::{Context, bail, ensure};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, Uri};
 
 use super::triggers::StaticResponse;
 
@@ -223,6 +223,29 @@ impl RouteTable {
         self.entries.iter().map(|(pattern, target)| (pattern, target))
     }
 
+    /// The most specific route that matches the path. If the query has `model=NAME` and the application has the route
+    /// `/v2/models/NAME`, the component of that route takes the place of the matching route's component.
+    pub fn resolve(&self, uri: &Uri) -> Option<(&Target, Match<'_>)> {
+        let (target, found) = self.find(uri.path())?;
+        let of_model = match target {
+            Target::Component(_) => uri.query().and_then(|query| self.find_model(query)),
+            Target::Static(_) => None,
+        };
+        Some((of_model.unwrap_or(target), found))
+    }
+
+    /// The component that serves the model that a query names.
+    fn find_model(&self, query: &str) -> Option<&Target> {
+        let (_, name) = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "model")?;
+        let literal = |text: &str| Segment::Literal(text.to_owned());
+        let wanted = [literal("v2"), literal("models"), literal(&name)];
+        let (_, target) = self
+            .entries
+            .iter()
+            .find(|(pattern, _)| !pattern.is_wildcard && pattern.segments == wanted)?;
+        matches!(target, Target::Component(_)).then_some(target)
+    }
+
     /// The most specific route that matches `path`, which must not include the query.
     pub fn find(&self, path: &str) -> Option<(&Target, Match<'_>)> {
         // Slashes around the path do not count; those within it do, so `/a//b` has three segments.
@@ -250,7 +273,9 @@ fn path_info(path: &str, below: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pattern, RouteTable, Target};
+    use std::collections::BTreeMap;
+
+    use super::{Pattern, RouteTable, StaticReply, StaticResponse, Target};
 
     fn table(routes: &[&str]) -> RouteTable {
         let mut table = RouteTable::default();
@@ -309,6 +334,27 @@ mod tests {
     fn an_exact_route_matches_nothing_else() {
         assert!(table(&["/a"]).find("/a/b").is_none());
         assert!(table(&["/a"]).find("/").is_none());
+    }
+
+    #[test]
+    fn a_query_selects_the_component_that_serves_a_model() {
+        let mut table = table(&["/...", "/v2/models/street cars", "/v2/models/:other/ready"]);
+        let fixed =
+            StaticResponse { status_code: None, headers: BTreeMap::new(), body: String::new() };
+        let fixed = StaticReply::new(fixed).unwrap();
+        table.insert(Pattern::parse("/fixed").unwrap(), Target::Static(fixed)).unwrap();
+        for (uri, target) in [
+            ("/detect?min_confidence=0.5&model=street+cars", "/v2/models/street cars"),
+            ("/detect?model=street%20cars", "/v2/models/street cars"),
+            ("/detect?model=street", "/..."),
+            ("/detect?model=", "/..."),
+            ("/detect?models=street+cars", "/..."),
+            ("/fixed?model=street+cars", "a static response"),
+        ] {
+            let (found, matched) = table.resolve(&uri.parse().unwrap()).unwrap();
+            assert_eq!(found.to_string(), target, "{uri}");
+            assert_ne!(matched.pattern.to_string(), "/v2/models/street cars", "{uri}");
+        }
     }
 
     #[test]

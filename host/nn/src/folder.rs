@@ -9,18 +9,19 @@ use serde::Deserialize;
 use super::tensor::{ElementType, NamedTensor, Tensor};
 
 /// A model's network, and the one input that it takes.
-pub(super) struct OnnxModel {
-    pub(super) input: InputSpec,
+pub struct OnnxModel {
+    pub input: InputSpec,
     /// The content of `model.onnx`.
-    pub(super) onnx: Vec<u8>,
+    pub onnx: Vec<u8>,
 }
 
 /// The network's input.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct InputSpec {
-    pub(super) name: String,
-    pub(super) element: ElementType,
-    pub(super) shape: [usize; 4],
+pub struct InputSpec {
+    pub name: String,
+    pub element: ElementType,
+    /// NHWC or NCHW, with one picture.
+    pub shape: [usize; 4],
 }
 
 /// The keys of `model.toml` that describe the input. The component checks all others.
@@ -58,7 +59,11 @@ enum Element {
 }
 
 impl OnnxModel {
-    pub(super) fn read(folder: &Path) -> anyhow::Result<Self> {
+    /// Reads the files in a model's folder.
+    ///
+    /// # Errors
+    /// If a file is missing, or `model.toml` is invalid. The error names the file.
+    pub fn read(folder: &Path) -> anyhow::Result<Self> {
         let [config, network] = super::MODEL_FILE_NAMES.map(|file| folder.join(file));
         let missing = |file: &Path| format!("cannot read {}", file.display());
         let text = std::fs::read_to_string(&config).with_context(|| missing(&config))?;
@@ -73,7 +78,7 @@ impl InputSpec {
     ///
     /// # Errors
     /// If its name, type, shape or length is not the network's.
-    pub(super) fn take(&self, mut inputs: Vec<NamedTensor>) -> anyhow::Result<Tensor> {
+    pub fn take(&self, mut inputs: Vec<NamedTensor>) -> anyhow::Result<Tensor> {
         let Self { name, element, shape } = self;
         let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
         ensure!(names == [name], "the inputs are {names:?}; the graph takes one, `{name}`");

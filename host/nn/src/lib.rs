@@ -3,24 +3,34 @@
 //! Guests reach them through `wasi:nn`: see [`spotter_runtime`].
 
 mod folder;
-mod half_weights;
 pub mod heap;
 mod metrics;
 #[cfg(feature = "onnxruntime")]
 mod onnxruntime;
 pub mod operators;
 mod tensor;
-mod tract;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use anyhow::Context;
+
+pub use folder::{InputSpec, OnnxModel};
 pub use metrics::{Computation, NnMetrics};
 use spotter_app::nn_engine::NnEngine;
 pub use tensor::{ElementType, NamedTensor, Tensor};
 
 /// The files that the host needs of a model's folder.
 pub const MODEL_FILE_NAMES: [&str; 2] = ["model.toml", "model.onnx"];
+
+/// What loads networks.
+pub trait Engine: Send + Sync {
+    /// Parses a network and prepares it to run.
+    ///
+    /// # Errors
+    /// If it is not a valid ONNX file, has an operator that the engine does not support, or lacks the input.
+    fn load(&self, model: &OnnxModel) -> anyhow::Result<Arc<dyn Graph>>;
+}
 
 /// A network that is loaded and ready to run. All guests share it.
 pub trait Graph: Send + Sync {
@@ -36,6 +46,26 @@ pub trait Graph: Send + Sync {
 
     /// The most memory that the tensors of one run take at once, in bytes.
     fn activation_bytes(&self) -> u64;
+
+    /// Runs the network on zeros, and returns the mean time of each kind of operator, the longest first.
+    ///
+    /// # Errors
+    /// If the engine does not measure operators, or one of them fails.
+    fn profile(&self, runs: usize) -> anyhow::Result<Vec<OperatorTime>>;
+}
+
+/// The engine that the program contains, if it contains one.
+static BUILT_IN: OnceLock<Box<dyn Engine>> = OnceLock::new();
+
+/// Sets the engine `tract`. A program does this once, before it loads a network: tract takes long to compile, so only
+/// programs that are meant to contain it do.
+pub fn set_built_in(engine: Box<dyn Engine>) {
+    let _ = BUILT_IN.set(engine);
+}
+
+fn built_in() -> anyhow::Result<&'static dyn Engine> {
+    let engine = BUILT_IN.get().map(Box::as_ref);
+    engine.context("this `spotter` has no engine for models; build it with `--features tract`")
 }
 
 /// Why a network did not compute.
@@ -54,9 +84,9 @@ pub enum ComputeError {
 /// # Errors
 /// If a file is missing or invalid, or the engine is not there. The error names the file.
 pub fn load(folder: &Path, engine: &NnEngine) -> anyhow::Result<Arc<dyn Graph>> {
-    let model = folder::OnnxModel::read(folder)?;
+    let model = OnnxModel::read(folder)?;
     let graph: Arc<dyn Graph> = match engine {
-        NnEngine::Tract => Arc::new(tract::TractGraph::load(&model)?),
+        NnEngine::Tract => built_in()?.load(&model)?,
         #[cfg(feature = "onnxruntime")]
         NnEngine::OnnxRuntime(library) => {
             Arc::new(onnxruntime::OnnxRuntimeGraph::load(&model, library)?)
@@ -79,12 +109,25 @@ pub struct OperatorTime {
     pub milliseconds: f64,
 }
 
-/// Runs the network in a model's folder on zeros, and returns the mean time of each kind of operator, the longest
-/// first.
+/// Measures the network in a model's folder in the built-in engine: see [`Graph::profile`].
 ///
 /// # Errors
 /// If the network cannot be loaded or run.
 pub fn profile(folder: &Path, runs: usize) -> anyhow::Result<Vec<OperatorTime>> {
-    let model = folder::OnnxModel::read(folder)?;
-    tract::TractGraph::load(&model)?.profile(runs)
+    built_in()?.load(&OnnxModel::read(folder)?)?.profile(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{NnEngine, load};
+
+    #[test]
+    fn a_program_without_an_engine_says_how_to_get_one() {
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../function/model/ssdlite_mobilenet_v2");
+        let error = load(&folder, &NnEngine::Tract).err().expect("an error");
+        assert!(format!("{error:#}").contains("--features tract"), "{error:#}");
+    }
 }

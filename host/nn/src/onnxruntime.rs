@@ -13,7 +13,7 @@ use ort::value::{DynValue, PrimitiveTensorElementType, Tensor as OrtTensor, Tens
 
 use super::folder::{InputSpec, OnnxModel};
 use super::tensor::{ElementType, NamedTensor, Tensor};
-use super::{ComputeError, Graph};
+use super::{ComputeError, Graph, OperatorTime};
 
 /// How often a run's limit is checked.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
@@ -144,6 +144,10 @@ impl Graph for OnnxRuntimeGraph {
     /// Unknown: ONNX Runtime's arena is its own, and outside of the instance's limit.
     fn activation_bytes(&self) -> u64 {
         0
+    }
+
+    fn profile(&self, _: usize) -> anyhow::Result<Vec<OperatorTime>> {
+        bail!("only the engine `tract` measures operators")
     }
 }
 

@@ -1,10 +1,14 @@
-//! Which of ONNX's operators the built-in engine has.
+//! Which of ONNX's operators the engine `tract` has.
 
-/// Returns those of `operators` that tract does not have. A component contains the same version of tract, so only ONNX
-/// Runtime can load a network with one of them.
+/// The operators that tract supports, here and in a component, which contains the same version. A test of `spotter-tract`
+/// checks that the list is complete.
+pub fn supported() -> impl Iterator<Item = &'static str> {
+    include_str!("operators.txt").lines()
+}
+
+/// Returns those of `operators` that tract does not have. Only ONNX Runtime can load a network with one of them.
 pub fn missing<'n>(operators: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
-    let known = tract_onnx::onnx().op_register.0;
-    operators.into_iter().filter(|operator| !known.contains_key(*operator)).collect()
+    operators.into_iter().filter(|operator| !supported().any(|known| known == *operator)).collect()
 }
 
 #[cfg(test)]

@@ -26,9 +26,9 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    /// For the component that a request's path leads to. `None` if no other origin may read its replies.
+    /// For the component that handles a request. `None` if no other origin may read its replies.
     pub(super) fn of<B>(app: &App, request: &Request<B>) -> Option<Self> {
-        let (Target::Component(id), _) = app.routes.find(request.uri().path())? else {
+        let (Target::Component(id), _) = app.routes.resolve(request.uri())? else {
             return None;
         };
         let origins = &app.components.get(id)?.browsers.cross_origin;

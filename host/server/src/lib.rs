@@ -239,7 +239,8 @@ impl Server {
                 _ => Err(HostError::NoRoute { path }),
             };
         }
-        let (target, found) = self.app.routes.find(&path).ok_or(HostError::NoRoute { path })?;
+        let resolved = self.app.routes.resolve(request.uri());
+        let (target, found) = resolved.ok_or(HostError::NoRoute { path })?;
         record.set_route(found.pattern.to_string());
         match target {
             Target::Static(reply) => Ok(replies::fixed(reply)),

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use spotter_app::Component;
 use spotter_app::component_manifest::Interruption;
 use spotter_config::Limits;
-use spotter_nn::heap;
 use spotter_runtime::{code_cache, engine, prepare};
 use zygote::Zygote;
 
@@ -63,10 +62,7 @@ impl Code {
     pub(super) fn find(component: &Component, pod: &PodResources) -> anyhow::Result<Self> {
         let (source, interruption) = (prepare::component(component)?, component.interruption);
         let compiler = engine::compiler(&Limits::default(), interruption)?;
-        let code = code_cache::find(&compiler, &source)?;
-        // Checking takes twice the component's size in memory, and the shim lives as long as the container.
-        heap::trim();
-        if let Some(code) = code {
+        if let Some(code) = code_cache::find(&compiler, &source)? {
             return Ok(Self::Cached(code));
         }
         let needed = memory_to_compile(std::fs::metadata(&source)?.len());

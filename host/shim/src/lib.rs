@@ -73,8 +73,12 @@ pub fn main() {
             spotter_progress::print_message(&format!("error: {error:#}"));
             return;
         }
+        // Containers are forked from the zygote, and run models too.
+        spotter_nn::set_built_in(Box::new(spotter_tract::Tract));
         // The zygote must fork while there is one thread.
         Zygote::init();
+        // To check a component takes twice its size, and the shim lives as long as its pod.
+        spotter_nn::heap::return_large_blocks();
     }
     run::<PodShim>(RUNTIME_TYPE, Some(Config::default()));
 }

@@ -10,9 +10,6 @@ use crate::api::{deepstack, hugging_face, open_inference, roboflow};
 use crate::error::ErrorBody;
 use crate::options::MAX_PICTURES;
 
-/// Statuses of a request that is refused because of its body or its options.
-const CLIENT_ERROR_STATUSES: &[u16] = &[400, 413, 415, 422];
-
 /// Statuses that the host may send in place of any reply to a request with a body.
 const HOST_ERROR_STATUSES: &[u16] = &[408, 500, 503, 504];
 
@@ -73,6 +70,11 @@ pub(super) fn parameters() -> Value {
             "The most confident are kept",
         ),
         "classes": query("classes", json!({"type": "string"}), "Names separated by commas"),
+        "model_option": query(
+            "model",
+            json!({"type": "string", "default": "ssdlite_mobilenet_v2"}),
+            "The model's name, as in GET /labels. The host gives the request to the component that serves it",
+        ),
         "annotate": query(
             "annotate",
             json!({"enum": ["true", "false", "jpeg", "png"]}),
@@ -91,6 +93,7 @@ impl Operation {
                     "iou_threshold",
                     "max_detections",
                     "classes",
+                    "model_option",
                     "annotate",
                 ])
                 .reads("image/*", binary())
@@ -106,7 +109,7 @@ impl Operation {
                 )
                 .replies_with("image/jpeg", binary())
                 .replies_with("image/png", binary())
-                .refuses(CLIENT_ERROR_STATUSES),
+                .refuses(&[400, 404, 413, 415, 422]),
             ("get", "/labels") => Self::native("The model's classes").replies::<LabelList>(),
             ("get", "/healthz") => {
                 Self::native("Whether the detector is ready").replies::<Health>()
@@ -355,6 +358,7 @@ fn json_body() -> Value {
             "iou_threshold": fraction,
             "max_detections": {"type": "integer", "minimum": 1, "maximum": 1000},
             "classes": {"type": ["string", "array"], "items": {"type": "string"}, "maxItems": 256},
+            "model": {"type": "string"},
             "annotate": {"enum": [true, false, "true", "false", "jpeg", "png"]},
         },
     })

@@ -1,4 +1,4 @@
-//! The built-in engine: tract, with this repository's kernels at the full width of the processor's vectors.
+//! A network in tract, with this repository's kernels at the full width of the processor's vectors.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use prost::Message;
+use spotter_nn::{
+    ComputeError, ElementType, Graph, InputSpec, NamedTensor, OnnxModel, OperatorTime,
+    Tensor as HostTensor,
+};
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::plan;
 
-use super::folder::{InputSpec, OnnxModel};
 use super::half_weights;
-use super::tensor::{ElementType, NamedTensor, Tensor as HostTensor};
-use super::{ComputeError, Graph, OperatorTime};
 
 /// A network that is optimised and ready to run.
 pub(super) struct TractGraph {
@@ -55,35 +56,6 @@ impl TractGraph {
         let activation_bytes = activation_bytes(plan.model())?;
         Ok(Self { plan, input: input.clone(), outputs, activation_bytes })
     }
-
-    /// See [`super::profile`].
-    pub(super) fn profile(&self, runs: usize) -> anyhow::Result<Vec<OperatorTime>> {
-        let mut times = BTreeMap::<String, (Duration, usize)>::new();
-        for _ in 0..runs {
-            let input = Tensor::zero_dt(datum_type(self.input.element)?, &self.input.shape)?;
-            let mut state = self.plan.spawn()?;
-            state.run_plan_with_eval(tvec!(input.into()), |context, state, node, inputs| {
-                let started = Instant::now();
-                let result = plan::eval(context, state, node, inputs);
-                let (time, count) = times.entry(node.op().name().to_string()).or_default();
-                *time += started.elapsed();
-                *count += 1;
-                result
-            })?;
-        }
-        #[allow(clippy::cast_precision_loss, reason = "runs are few")]
-        let mean = |time: Duration| time.as_secs_f64() * 1000.0 / runs as f64;
-        let times = times.into_iter();
-        let mut times: Vec<_> = times
-            .map(|(name, (time, count))| OperatorTime {
-                name,
-                count: count / runs,
-                milliseconds: mean(time),
-            })
-            .collect();
-        times.sort_by(|one, other| other.milliseconds.total_cmp(&one.milliseconds));
-        Ok(times)
-    }
 }
 
 impl Graph for TractGraph {
@@ -114,6 +86,34 @@ impl Graph for TractGraph {
 
     fn activation_bytes(&self) -> u64 {
         self.activation_bytes
+    }
+
+    fn profile(&self, runs: usize) -> anyhow::Result<Vec<OperatorTime>> {
+        let mut times = BTreeMap::<String, (Duration, usize)>::new();
+        for _ in 0..runs {
+            let input = Tensor::zero_dt(datum_type(self.input.element)?, &self.input.shape)?;
+            let mut state = self.plan.spawn()?;
+            state.run_plan_with_eval(tvec!(input.into()), |context, state, node, inputs| {
+                let started = Instant::now();
+                let result = plan::eval(context, state, node, inputs);
+                let (time, count) = times.entry(node.op().name().to_string()).or_default();
+                *time += started.elapsed();
+                *count += 1;
+                result
+            })?;
+        }
+        #[allow(clippy::cast_precision_loss, reason = "runs are few")]
+        let mean = |time: Duration| time.as_secs_f64() * 1000.0 / runs as f64;
+        let times = times.into_iter();
+        let mut times: Vec<_> = times
+            .map(|(name, (time, count))| OperatorTime {
+                name,
+                count: count / runs,
+                milliseconds: mean(time),
+            })
+            .collect();
+        times.sort_by(|one, other| other.milliseconds.total_cmp(&one.milliseconds));
+        Ok(times)
     }
 }
 
