@@ -131,7 +131,7 @@ fn message(request: &Request) -> Result<Bytes, Error> {
         return Err(Error::CompressedMessage);
     }
     if usize::try_from(u32::from_be_bytes(length)).ok() != Some(message.len()) {
-        return Err(bad("its length is not the one in its prefix; send exactly one message"));
+        return Err(bad("its length is not the one in its prefix; send one message"));
     }
     Ok(Bytes::copy_from_slice(message))
 }
