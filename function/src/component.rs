@@ -92,7 +92,7 @@ async fn send(reply: Reply, method: &str, out: ResponseOutparam) {
     }
 }
 
-/// The SDK's stream cannot end with trailers.
+/// Writes a body that ends with trailers, which the SDK's stream cannot.
 fn send_with_trailers(body: OutgoingBody, content: &[u8], trailers: Vec<(&str, String)>) {
     /// The most that wasi:io takes at once.
     const MAX_WRITE_BYTES: usize = 4096;

@@ -1,7 +1,7 @@
 //! Object detection as a pure pipeline, from the bytes of a picture to labelled boxes.
 //!
 //! ```text
-//! bytes ▸ picture::decode ▸ tensor::fit ▸ Model::run ▸ detections::non_maximum_suppression ▸ reply
+//! bytes ▸ picture::decode ▸ preprocess ▸ Model::run ▸ non_maximum_suppression ▸ reply
 //! ```
 //!
 //! Only [`component`], a thin shell that is compiled for wasm, deals with WebAssembly and HTTP. All other
@@ -12,8 +12,10 @@ pub mod api;
 pub mod detections;
 pub mod error;
 pub mod model;
+pub mod non_maximum_suppression;
 pub mod options;
 pub mod picture;
+pub mod preprocess;
 pub mod tensor;
 
 #[cfg(target_arch = "wasm32")]
@@ -21,7 +23,7 @@ mod component;
 #[cfg(target_arch = "wasm32")]
 mod snapshot;
 
-// The component's allocator, for its tests, which run on the machine itself.
+// The component's allocator, whose tests run natively.
 #[cfg(all(test, not(target_arch = "wasm32")))]
 #[path = "snapshot/heaps/mod.rs"]
 mod heaps;
@@ -94,14 +96,14 @@ fn detect_in<'m>(
     let mut watch = Stopwatch::start();
     let picture = decoded()?;
     let decode = watch.lap();
-    let (tensor, placement) = tensor::fit(&picture, &model.manifest().input)?;
+    let (tensor, transform) = preprocess::to_tensor(&picture, &model.config().input)?;
     let resize = watch.lap();
     let outputs = model.run(tensor)?;
     let inference = watch.lap();
-    let detections = detections::non_maximum_suppression(&outputs, &placement, model, options);
+    let detections = non_maximum_suppression::select(&outputs, &transform, model, options);
     let postprocess = watch.lap();
     let report = Report {
-        model: &model.manifest().name,
+        model: &model.config().name,
         image: picture.upright_size(),
         detections,
         timings_ms: Timings { decode, resize, inference, postprocess, total: watch.total() },

@@ -2,16 +2,13 @@
 //! form and the JSON.
 
 use crate::error::{Error, nearest, shortened};
-use crate::model::{Labels, Thresholds};
+use crate::model::{Labels, MAX_DETECTIONS, Thresholds};
 
 /// The maximum number of pictures in one request.
 pub const MAX_PICTURES: usize = 16;
 
 /// The maximum number of pixels of all pictures in one request, in millions, which limits its time.
 pub const MAX_REQUEST_MEGAPIXELS: u32 = 100;
-
-/// The largest value of `max_detections`.
-pub const MAX_DETECTIONS: usize = 1000;
 
 /// All names in a request, for suggestions.
 const OPTION_NAMES: [&str; 7] =

@@ -28,7 +28,7 @@ impl Counting {
     }
 
     /// The most memory in use while `run` runs, beyond what was in use before.
-    fn peak_of(&self, run: impl FnOnce()) -> u64 {
+    fn peak_during(&self, run: impl FnOnce()) -> u64 {
         let before = self.used.load(Ordering::Relaxed);
         self.peak.store(before, Ordering::Relaxed);
         run();
@@ -137,7 +137,7 @@ fn decoding_takes_the_memory_that_the_header_announces() {
         let header = picture::header(&bytes).expect("a header");
         for keeps_upright_copy in [false, true] {
             let announced = header.peak_bytes(keeps_upright_copy);
-            let used = ALLOCATOR.peak_of(|| {
+            let used = ALLOCATOR.peak_during(|| {
                 let picture = picture::decode(&bytes, keeps_upright_copy).expect("a picture");
                 if keeps_upright_copy {
                     picture.into_upright();

@@ -9,7 +9,7 @@ use crate::bake::{self, ModelFolder};
 use crate::toolchain::{self, ToolchainOptions};
 use spotter_app::{App, Bake, Build, Component};
 use spotter_cache as cache;
-use spotter_progress::say;
+use spotter_progress::print_message;
 use spotter_runtime::wrap::{Adapter, wrap};
 
 /// Builds every component of an application that has a build command, and bakes or wraps every one that has a
@@ -37,7 +37,7 @@ fn build_component(component: &Component, toolchain: ToolchainOptions) -> anyhow
 
 fn compile(id: &str, build: &Build, toolchain: ToolchainOptions) -> anyhow::Result<()> {
     for command in &build.commands {
-        say(&format!("Building component {id} with `{command}`"));
+        print_message(&format!("Building component {id} with `{command}`"));
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(command).current_dir(absolute(&build.working_directory)?);
         clear_cargo_environment(&mut shell);

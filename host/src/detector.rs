@@ -62,12 +62,12 @@ fn built(toolchain: ToolchainOptions) -> anyhow::Result<spotter_app::Component> 
 
     use spotter_app::{App, LoadOptions};
 
-    const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../spin.toml");
-    let manifest = Path::new(MANIFEST);
+    const CHECKOUT_MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../spin.toml");
+    let manifest = Path::new(CHECKOUT_MANIFEST);
     ensure!(
         manifest.exists(),
         "this `spotter` carries no detector, and the checkout it was compiled in no longer exists \
-         ({MANIFEST}); install it again, or use a release"
+         ({CHECKOUT_MANIFEST}); install it again, or use a release"
     );
     let mut app = App::load(manifest, &LoadOptions::default())?;
     crate::build::build(&app, toolchain)?;

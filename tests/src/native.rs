@@ -23,6 +23,6 @@ pub fn model_in(folder: &Path) -> Model {
 ///
 /// # Errors
 /// If the model is refused.
-pub fn load(manifest: &str, labels: &str, network: &[u8]) -> anyhow::Result<Model> {
-    Model::load(&ModelFiles { manifest, labels, network })
+pub fn load(config: &str, labels: &str, network: &[u8]) -> anyhow::Result<Model> {
+    Model::load(&ModelFiles { config, labels, network })
 }

@@ -38,7 +38,7 @@ fn the_snapshot_is_mapped_copy_on_write_under_wasmtimes_defaults() {
     assert!(baked.status.success(), "{said}");
     assert!(said.contains("wasmtime maps it copy-on-write"), "{said}");
     let module = largest_module(&std::fs::read(&target).expect("a component"));
-    let density = spotter::bake::density::Density::of_module(&module).expect("a module");
+    let density = spotter::bake::density::Density::from_module(&module).expect("a module");
     assert!(density.is_mapped(), "{density}");
     // The weights take 18 MB as f32. The snapshot does not contain what loading them left behind.
     assert!(density.data < 24 << 20, "{density}");

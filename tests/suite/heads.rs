@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use detector::detections;
-use detector::model::{Manifest, Model};
+use detector::model::{Model, ModelConfig};
+use detector::options::Options;
 use serde::Deserialize;
 use spotter_tests::reference::{self, Comparison, Detection, Tolerance};
 use spotter_tests::{client, native, pictures, root, run, stderr, stdout, yolox};
@@ -37,7 +38,7 @@ fn network(head: &str, file: &str) -> Vec<u8> {
 /// The detections in the picture that the references were made from, down to a little below the threshold.
 fn detect(model: &Model) -> Vec<Detection> {
     let picture = std::fs::read(root().join("tests/heads/cat.png")).expect("a picture");
-    let mut options = model.default_options();
+    let mut options = Options::new(model.thresholds());
     options.min_confidence = 0.28;
     let (report, _) = detector::detect(model, &picture, &options).expect("detections");
     report.detections.iter().map(own).collect()
@@ -184,13 +185,13 @@ fn inspect_prints_a_manifest_with_the_networks_head() {
         let inspected = run(&["model", "inspect", network.to_str().expect("a path")]);
         assert!(inspected.status.success(), "{head}: {}", stderr(&inspected));
         assert!(!stderr(&inspected).contains("missing"), "{head}: {}", stderr(&inspected));
-        let manifest = Manifest::parse(&stdout(&inspected));
+        let manifest = ModelConfig::parse(&stdout(&inspected));
         let manifest = manifest.unwrap_or_else(|error| panic!("{head}: {error:#}"));
-        let own = Manifest::parse(&text(head, "model.toml")).expect("a manifest");
+        let own = ModelConfig::parse(&text(head, "model.toml")).expect("a manifest");
         assert_eq!(manifest.input.shape(), own.input.shape(), "{head}");
         assert_eq!(manifest.input.element, own.input.element, "{head}");
         assert_eq!(manifest.output.head.outputs(), own.output.head.outputs(), "{head}");
-        let kind = |manifest: &Manifest| std::mem::discriminant(&manifest.output.head);
+        let kind = |manifest: &ModelConfig| std::mem::discriminant(&manifest.output.head);
         assert_eq!(kind(&manifest), kind(&own), "{head}");
     }
     let inspected = run(&["model", "inspect", "README.md"]);

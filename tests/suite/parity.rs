@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use detector::model::Model;
-use detector::tensor;
+use detector::options::Options;
+use detector::preprocess;
 use spotter_tests::reference::{self, Comparison, Detection, Reference, Tolerance};
 use spotter_tests::server::Server;
 use spotter_tests::{client, native, pictures, root};
@@ -86,13 +87,14 @@ fn fed_the_same_pixels_the_network_gives_the_same_detections() {
 
 fn detect_in_pixels(model: &Model, pixels: &[u8], reference: &Reference) -> Vec<Detection> {
     let picture = detector::picture::decode(pixels, false).expect("a picture");
-    let (tensor, placement) = tensor::fit(&picture, &model.manifest().input).expect("a tensor");
+    let (tensor, transform) =
+        preprocess::to_tensor(&picture, &model.config().input).expect("a tensor");
     let outputs = model.run(tensor).expect("the network runs");
-    let mut options = model.default_options();
+    let mut options = Options::new(model.thresholds());
     options.min_confidence = 0.05;
     options.max_detections = 1000;
     let (width, height) = (f64::from(reference.width) / 300.0, f64::from(reference.height) / 300.0);
-    detector::detections::non_maximum_suppression(&outputs, &placement, model, &options)
+    detector::non_maximum_suppression::select(&outputs, &transform, model, &options)
         .into_iter()
         .map(|detection| {
             let frame = detection.bounding_box;

@@ -2,9 +2,10 @@
 
 use std::f64::consts::PI;
 
-use detector::model::Manifest;
+use detector::model::ModelConfig;
 use detector::picture::Picture;
-use detector::tensor::{self, Elements};
+use detector::preprocess;
+use detector::tensor::Elements;
 use image::{Rgb, RgbImage};
 
 /// A size at which all filters differ, by more than five grey levels.
@@ -68,9 +69,9 @@ fn resized((width, height): (u32, u32), filter: &str, antialias: bool) -> Vec<u8
          filter = \"{filter}\"\nantialias = {antialias}\n[output]\nboxes = \"b\"\nscores = \"s\"\n\
          box_format = \"corners\"\n[thresholds]\nmin_confidence = 0.4\niou_threshold = 0.5\nmax_detections = 100\n"
     );
-    let manifest = Manifest::parse(&manifest).expect("a manifest");
+    let manifest = ModelConfig::parse(&manifest).expect("a manifest");
     let picture = Picture::from_pixels(picture()).expect("a picture");
-    let (tensor, _) = tensor::fit(&picture, &manifest.input).expect("a tensor");
+    let (tensor, _) = preprocess::to_tensor(&picture, &manifest.input).expect("a tensor");
     match tensor.elements {
         Elements::U8(pixels) => pixels,
         other => panic!("{other:?}"),

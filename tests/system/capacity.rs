@@ -60,6 +60,6 @@ fn a_pods_memory_holds_all_that_its_server_accepts() {
     let instances = usize::try_from(given.cpu / 1000).expect("cores");
     let settings = LimitSettings { instances: Some(instances), ..LimitSettings::default() };
     let limits = settings.resolve(LimitSettings::default(), Some(given.memory)).expect("limits");
-    assert!(limits.memory() <= given.memory, "{limits:?} need {} bytes", limits.memory());
+    assert!(limits.max_memory() <= given.memory, "{limits:?} need {} bytes", limits.max_memory());
     assert_eq!(limits.instance_memory, Limits::default().instance_memory);
 }

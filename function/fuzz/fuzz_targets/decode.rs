@@ -5,7 +5,7 @@
 use std::alloc::System;
 
 use cap::Cap;
-use detector::model::Manifest;
+use detector::model::ModelConfig;
 use libfuzzer_sys::fuzz_target;
 
 const MANIFEST: &str = include_str!("../../model/nanodet_g/model.toml");
@@ -17,11 +17,11 @@ const MEMORY_BYTES: usize = 200 << 20;
 static ALLOCATOR: Cap<System> = Cap::new(System, MEMORY_BYTES);
 
 fuzz_target!(|bytes: &[u8]| {
-    let input = Manifest::parse(MANIFEST).expect("a manifest").input;
+    let input = ModelConfig::parse(MANIFEST).expect("a manifest").input;
     if let Ok(picture) = detector::picture::decode(bytes, true) {
         let size = picture.upright_size();
         assert!(u64::from(size.width) * u64::from(size.height) <= 50_000_000);
-        detector::tensor::fit(&picture, &input).expect("a tensor");
+        detector::preprocess::to_tensor(&picture, &input).expect("a tensor");
         picture.into_upright();
     }
 });

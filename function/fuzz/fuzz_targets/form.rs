@@ -3,7 +3,7 @@
 #![no_main]
 
 use detector::api::{DetectRequest, Request};
-use detector::model::{Labels, Manifest};
+use detector::model::{Labels, ModelConfig};
 use detector::options::{MAX_PICTURES, Options};
 use libfuzzer_sys::fuzz_target;
 
@@ -11,7 +11,7 @@ const MANIFEST: &str = include_str!("../../model/nanodet_g/model.toml");
 const LABELS: &str = include_str!("../../model/nanodet_g/labels.txt");
 
 fuzz_target!(|body: &[u8]| {
-    let manifest = Manifest::parse(MANIFEST).expect("a manifest");
+    let manifest = ModelConfig::parse(MANIFEST).expect("a manifest");
     let labels = Labels::parse(LABELS, &manifest).expect("labels");
     let request = Request { content_type: Some("multipart/form-data; boundary=x"), body, ..Request::default() };
     match DetectRequest::read(&request, &labels, Options::new(&manifest.thresholds)) {

@@ -3,8 +3,8 @@
 
 #![no_main]
 
-use detector::model::{Labels, Manifest};
-use detector::options::{MAX_DETECTIONS, Options};
+use detector::model::{Labels, MAX_DETECTIONS, ModelConfig};
+use detector::options::Options;
 use detector::picture::Picture;
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
@@ -17,20 +17,20 @@ static PICTURE: LazyLock<Picture> = LazyLock::new(|| {
 const MAX_SIDE_PIXELS: u32 = 64;
 
 fuzz_target!(|text: &str| {
-    let Ok(manifest) = Manifest::parse(text) else { return };
-    let options = Options::new(&manifest.thresholds);
+    let Ok(config) = ModelConfig::parse(text) else { return };
+    let options = Options::new(&config.thresholds);
     assert!((0.0..=1.0).contains(&options.min_confidence));
     assert!((0.0..=1.0).contains(&options.iou_threshold));
     assert!((1..=MAX_DETECTIONS).contains(&options.max_detections));
-    let outputs = manifest.output.head.outputs();
+    let outputs = config.output.head.outputs();
     assert!(!outputs.is_empty());
-    if let Ok(labels) = Labels::parse("cat\n-\ndog\n", &manifest) {
+    if let Ok(labels) = Labels::parse("cat\n-\ndog\n", &config) {
         assert!(labels.entries().is_sorted_by(|(one, _), (next, _)| one < next));
     }
-    let input = &manifest.input;
+    let input = &config.input;
     assert_eq!(input.shape().iter().product::<usize>(), (3 * input.width * input.height) as usize);
     if input.width.max(input.height) <= MAX_SIDE_PIXELS {
-        let (tensor, _) = detector::tensor::fit(&PICTURE, input).expect("a tensor");
+        let (tensor, _) = detector::preprocess::fit(&PICTURE, input).expect("a tensor");
         assert_eq!(tensor.shape, input.shape());
         assert!((0..3).all(|channel| input.normalised(channel, 255).is_finite()));
     }

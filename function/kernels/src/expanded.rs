@@ -19,7 +19,7 @@ pub(crate) struct Expanded {
 }
 
 /// A larger image between the convolutions is worth computing in bands, in bytes: a smaller one stays in the cache.
-const MIN_BYTES: usize = 1 << 20;
+const MIN_IMAGE_BYTES: usize = 1 << 20;
 
 /// The bytes of a band: it shares the second-level cache, of which most processors have 256 KiB or more for each core,
 /// with the weights.
@@ -27,13 +27,13 @@ const BAND_BYTES: usize = 128 << 10;
 
 impl Expanded {
     /// `None` if the first convolution is not pointwise, or the image between them is small.
-    pub(crate) fn of(
+    pub(crate) fn new(
         expansion: &Convolution,
         expansion_activation: Activation,
         depthwise: &Depthwise,
     ) -> Option<Self> {
         let bytes = expansion.output.volume() * size_of::<f32>();
-        let fits = expansion.is_pointwise() && bytes >= MIN_BYTES;
+        let fits = expansion.is_pointwise() && bytes >= MIN_IMAGE_BYTES;
         let (expansion, depthwise) = (expansion.clone(), depthwise.clone());
         fits.then_some(Self { expansion, expansion_activation, depthwise })
     }

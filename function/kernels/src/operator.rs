@@ -125,7 +125,7 @@ impl TypedOp for ChannelsLastConvolution {
             let fused = Self { activation, ..self.clone() };
             return TypedModelPatch::fuse_with_next(model, node, fused).map(Some);
         }
-        let Some(residual) = self.residual_of(model, node, next)? else { return Ok(None) };
+        let Some(residual) = self.added_residual(model, node, next)? else { return Ok(None) };
         let mut patch = TypedModelPatch::new("a residual becomes part of a convolution");
         let inputs = [node.inputs[0], residual];
         let inputs = patch.taps(model, &inputs)?;
@@ -167,7 +167,7 @@ impl ChannelsLastConvolution {
     }
 
     /// The other operand of `next`, if `next` adds a tensor of the same shape that does not depend on this node.
-    fn residual_of(
+    fn added_residual(
         &self,
         model: &TypedModel,
         node: &TypedNode,

@@ -56,7 +56,7 @@ fn join(
     if before.inputs.len() > 1 || model.single_succ(before.id)?.is_none() {
         return Ok(None);
     }
-    let Some(expanded) = Expanded::of(expansion, *activation, depthwise) else { return Ok(None) };
+    let Some(expanded) = Expanded::new(expansion, *activation, depthwise) else { return Ok(None) };
     let mut patch = TypedModelPatch::new("the image between two convolutions is never whole");
     let input = patch.tap_model(model, before.inputs[0])?;
     let joined = ChannelsLastConvolution { kernel: Kernel::Expanded(expanded), ..op.clone() };
@@ -74,7 +74,7 @@ fn replace(
     name: &str,
     op: &Conv,
 ) -> TractResult<Option<TypedModelPatch>> {
-    let Some(geometry) = Geometry::of(model, node, op)? else { return Ok(None) };
+    let Some(geometry) = Geometry::from_convolution(model, node, op)? else { return Ok(None) };
     let Some(kernel) = geometry.kernel(op) else { return Ok(None) };
     let mut patch = TypedModelPatch::new("a convolution runs on channels-last images");
     let mut wire = patch.tap_model(model, geometry.source)?;
@@ -112,7 +112,11 @@ struct Geometry {
 impl Geometry {
     /// `None` if the convolution has another number of dimensions, more than one image, or weights that are not
     /// constant.
-    fn of(model: &TypedModel, node: &TypedNode, op: &Conv) -> TractResult<Option<Self>> {
+    fn from_convolution(
+        model: &TypedModel,
+        node: &TypedNode,
+        op: &Conv,
+    ) -> TractResult<Option<Self>> {
         let pool = &op.pool_spec;
         let fact = model.outlet_fact(node.inputs[0])?;
         let constant =

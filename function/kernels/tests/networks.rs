@@ -1,6 +1,6 @@
 //! On pictures, both shipped networks give with [`kernels::optimise`] what they give with tract's own operators.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and print")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

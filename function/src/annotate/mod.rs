@@ -86,7 +86,7 @@ pub fn encode(picture: &RgbImage, format: PictureFormat) -> Result<Vec<u8>, Erro
 
 fn outline(picture: &mut RgbImage, detection: &Detection, style: &Style) {
     let Area { left, top, right, bottom } = frame(detection);
-    let colour = palette::of_class(detection.class_id);
+    let colour = palette::class_colour(detection.class_id);
     let line = style.line;
     fill(picture, Area { left, top, right, bottom: top + line }, colour);
     fill(picture, Area { left, top: bottom - line, right, bottom }, colour);
@@ -101,7 +101,7 @@ fn label(picture: &mut RgbImage, detection: &Detection, style: &Style, placed: &
     let height = style.text_height.ceil() as i64 + 2 * style.padding;
     let size = (i64::from(picture.width()), i64::from(picture.height()));
     let area = placement::place((width, height), frame(detection), size, placed);
-    let colour = palette::of_class(detection.class_id);
+    let colour = palette::class_colour(detection.class_id);
     fill(picture, area, colour);
     let origin = (area.left + style.padding, area.top + style.padding);
     write(picture, &text, origin, palette::text_on(colour), style);

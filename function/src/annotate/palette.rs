@@ -15,7 +15,7 @@ const BLACK: [u8; 3] = [0, 0, 0];
 const WHITE: [u8; 3] = [255, 255, 255];
 
 /// The colour of a class.
-pub(super) fn of_class(class_id: u32) -> [u8; 3] {
+pub(super) fn class_colour(class_id: u32) -> [u8; 3] {
     PALETTE[class_id as usize % PALETTE.len()]
 }
 
@@ -41,7 +41,7 @@ fn luminance(colour: [u8; 3]) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{PALETTE, contrast, of_class, text_on};
+    use super::{PALETTE, class_colour, contrast, text_on};
 
     /// A colour as people without one kind of cone see it: LMS simulation matrices of Viénot, Brettel and Mollon
     /// (1999), on linear light.
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn text_is_legible_on_every_colour() {
         for class_id in 0..100 {
-            let colour = of_class(class_id);
+            let colour = class_colour(class_id);
             assert!(contrast(colour, text_on(colour)) >= 4.5, "{colour:?}");
         }
     }

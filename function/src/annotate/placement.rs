@@ -9,7 +9,7 @@ pub(super) struct Area {
     pub(super) bottom: i64,
 }
 
-/// How many rings of places around a box are tried. With 10, they are 440 places.
+/// How many rings of positions around a box are tried; 10 rings have 440 positions.
 const MAX_PLACEMENT_RINGS: i64 = 10;
 
 impl Area {

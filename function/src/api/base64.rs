@@ -5,7 +5,7 @@ use ::base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::error::Error;
 
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
+const LENIENT_BASE64: GeneralPurpose = GeneralPurpose::new(
     &::base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
@@ -21,10 +21,10 @@ pub(super) fn decode(text: &str) -> Result<Vec<u8>, Error> {
         _ => text,
     };
     let compact: Vec<u8> = data.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    LENIENT.decode(compact).map_err(|error| Error::BadBase64 { reason: error.to_string() })
+    LENIENT_BASE64.decode(compact).map_err(|error| Error::BadBase64 { reason: error.to_string() })
 }
 
 /// Encodes bytes, with padding.
 pub(super) fn encode(bytes: &[u8]) -> String {
-    LENIENT.encode(bytes)
+    LENIENT_BASE64.encode(bytes)
 }

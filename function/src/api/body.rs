@@ -103,8 +103,8 @@ impl<'r> DetectRequest<'r> {
         Ok(Self { pictures: body.pictures, count: body.count, options })
     }
 
-    /// Reads the same as other servers' clients send it: options that those servers know and Spotter does not are
-    /// skipped, and so are empty ones, and `annotate`.
+    /// Reads a request from another server's client. Skips options that Spotter does not have, empty ones, and
+    /// `annotate`.
     ///
     /// # Errors
     /// If a known option is invalid, or the body does not match its content type.

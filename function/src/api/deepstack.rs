@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::options::Options;
 
-/// What DeepStack's clients expect where they send no `min_confidence`.
+/// DeepStack's default, for clients that send no `min_confidence`.
 const DEFAULT_MIN_CONFIDENCE: f32 = 0.4;
 
 /// The message of a reply names at most this many objects.
@@ -25,7 +25,7 @@ const MAX_NAMED_OBJECTS: usize = 3;
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Found<'m> {
+pub(super) struct DetectionResponse<'m> {
     #[serde(flatten)]
     common: Common,
     /// A sentence for people.
@@ -77,7 +77,7 @@ struct Prediction<'m> {
 /// An error.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct Failure {
+pub(super) struct ErrorResponse {
     success: bool,
     error: String,
     code: u16,
@@ -95,37 +95,39 @@ pub(super) fn custom(model: &Model, request: &Request) -> Result<Reply, Error> {
 
 /// `/v1/vision/custom/list`.
 pub(super) fn list(model: &Model, _: &Request) -> Result<Reply, Error> {
-    let models = [model.manifest().name.as_str()];
-    Ok(Reply::json(200, &ModelList { common: Common::of("list-custom"), models }))
+    let models = [model.config().name.as_str()];
+    Ok(Reply::json(200, &ModelList { common: Common::new("list-custom"), models }))
 }
 
-/// The reply to an error. Clients know no other status for a bad picture or option than 400.
+/// The reply to an error. For a bad picture or option, clients expect the status 400.
 pub(super) fn error(error: &Error) -> Reply {
     let code = match error.status() {
         415 | 422 => 400,
         status => status,
     };
-    Reply::json(code, &Failure { success: false, error: error.to_string(), code })
+    Reply::json(code, &ErrorResponse { success: false, error: error.to_string(), code })
 }
 
 fn detect(model: &Model, request: &Request, command: &'static str) -> Result<Reply, Error> {
-    let defaults = Options { min_confidence: DEFAULT_MIN_CONFIDENCE, ..model.default_options() };
+    let defaults =
+        Options { min_confidence: DEFAULT_MIN_CONFIDENCE, ..Options::new(model.thresholds()) };
     let read = DetectRequest::read_leniently(request, model.labels(), defaults)?;
     let [picture] = <[_; 1]>::try_from(read.pictures)
         .map_err(|pictures| Error::TooManyPictures { count: pictures.len(), limit: 1 })?;
     let (report, _) = crate::detect(model, &picture, &read.options)?;
-    Ok(Reply::json(200, &Found::new(&report, command)).counting(model, [&report]))
+    Ok(Reply::json(200, &DetectionResponse::new(&report, command))
+        .with_detection_counts(model, [&report]))
 }
 
-impl<'m> Found<'m> {
+impl<'m> DetectionResponse<'m> {
     fn new(report: &Report<'m>, command: &'static str) -> Self {
         let labels: Vec<&str> = report.detections.iter().map(|detection| detection.label).collect();
         let total = milliseconds(report.timings_ms.total);
         Self {
-            common: Common::of(command),
+            common: Common::new(command),
             message: message(&labels),
             count: labels.len(),
-            predictions: report.detections.iter().map(Prediction::of).collect(),
+            predictions: report.detections.iter().map(Prediction::from_detection).collect(),
             inference_ms: milliseconds(report.timings_ms.inference),
             process_ms: total,
             analysis_round_trip_ms: total,
@@ -134,7 +136,7 @@ impl<'m> Found<'m> {
 }
 
 impl Common {
-    fn of(command: &'static str) -> Self {
+    fn new(command: &'static str) -> Self {
         Self {
             success: true,
             code: 200,
@@ -147,7 +149,7 @@ impl Common {
 }
 
 impl<'m> Prediction<'m> {
-    fn of(detection: &Detection<'m>) -> Self {
+    fn from_detection(detection: &Detection<'m>) -> Self {
         let [x_min, y_min, x_max, y_max] = whole_pixels(&detection.bounding_box);
         let Detection { label, confidence, .. } = *detection;
         Self { label, confidence, x_min, y_min, x_max, y_max }
@@ -157,7 +159,9 @@ impl<'m> Prediction<'m> {
 fn message(labels: &[&str]) -> String {
     match labels.get(..MAX_NAMED_OBJECTS) {
         _ if labels.is_empty() => "No objects found".to_owned(),
-        Some(first) if first.len() < labels.len() => format!("Found {}...", first.join(", ")),
+        Some(first) if first.len() < labels.len() => {
+            format!("Found {}...", first.join(", "))
+        }
         _ => format!("Found {}", labels.join(", ")),
     }
 }

@@ -1,4 +1,4 @@
-//! Detects objects in the pictures of one request, whichever API they came by.
+//! Detects objects in the pictures of one request, for all APIs.
 
 use std::borrow::Cow;
 
@@ -11,30 +11,30 @@ use crate::{BoundingBox, Report, annotate, picture};
 
 /// A picture as a client sent it.
 #[derive(Debug)]
-pub(super) enum Source<'r> {
+pub(super) enum PictureSource<'r> {
     /// A file in one of the supported formats.
     File(Cow<'r, [u8]>),
     /// Upright 8-bit RGB pixels.
     Pixels(RgbImage),
 }
 
-/// Detects objects in each picture. A failure concerns its own picture only.
+/// Detects objects in each picture. If one fails, the others are processed all the same.
 pub(super) fn detect_each<'m, 'r>(
     model: &'m Model,
-    sources: impl IntoIterator<Item = Source<'r>>,
+    sources: impl IntoIterator<Item = PictureSource<'r>>,
     options: &Options,
 ) -> impl Iterator<Item = Result<Report<'m>, Error>> {
     let mut megapixels = 0.0;
     sources.into_iter().map(move |source| {
         let result = match source {
-            Source::File(file) => {
+            PictureSource::File(file) => {
                 megapixels += picture::megapixels(&file);
                 if megapixels > f64::from(MAX_REQUEST_MEGAPIXELS) {
                     return Err(Error::TooManyPixels { limit: MAX_REQUEST_MEGAPIXELS });
                 }
                 crate::detect(model, &file, options)
             }
-            Source::Pixels(pixels) => crate::detect_in_pixels(model, pixels, options),
+            PictureSource::Pixels(pixels) => crate::detect_in_pixels(model, pixels, options),
         };
         result.map(|(report, _)| report)
     })
@@ -43,10 +43,10 @@ pub(super) fn detect_each<'m, 'r>(
 /// Detects objects in all pictures.
 ///
 /// # Errors
-/// The first picture's that fails. Of several pictures, the error names it.
+/// The error of the first picture that fails. If there are several pictures, it says which one failed.
 pub(super) fn detect_all<'m, 'r>(
     model: &'m Model,
-    sources: Vec<Source<'r>>,
+    sources: Vec<PictureSource<'r>>,
     options: &Options,
 ) -> Result<Vec<Report<'m>>, Error> {
     let count = sources.len();

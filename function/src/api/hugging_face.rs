@@ -17,20 +17,20 @@ use crate::options::{Options, check_fraction};
 /// The default of `transformers`' pipeline.
 const DEFAULT_THRESHOLD: f32 = 0.5;
 
-/// A picture with parameters. Without any, clients send the picture alone.
+/// A picture with parameters. Without parameters, clients send the picture alone.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct Body<'b> {
+pub(super) struct ObjectDetectionInput<'b> {
     /// Base64.
     #[serde(borrow)]
     inputs: Cow<'b, str>,
     #[serde(default)]
-    parameters: Option<Parameters>,
+    parameters: Option<ObjectDetectionParameters>,
 }
 
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Parameters {
+struct ObjectDetectionParameters {
     #[serde(default)]
     threshold: Option<f32>,
 }
@@ -38,18 +38,18 @@ struct Parameters {
 /// One object.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct Found<'m> {
+pub(super) struct ObjectDetectionOutputElement<'m> {
     label: &'m str,
     #[serde(serialize_with = "to_4_decimals")]
     score: f32,
     #[serde(rename = "box")]
-    corners: Corners,
+    corners: ObjectDetectionBoundingBox,
 }
 
 /// A box in whole pixels of the upright picture.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Corners {
+struct ObjectDetectionBoundingBox {
     xmin: u32,
     ymin: u32,
     xmax: u32,
@@ -58,12 +58,14 @@ struct Corners {
 
 /// `POST /` and `POST /models/{model}`.
 pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
-    let mut options = Options { min_confidence: DEFAULT_THRESHOLD, ..model.default_options() };
+    let mut options =
+        Options { min_confidence: DEFAULT_THRESHOLD, ..Options::new(model.thresholds()) };
     let picture = if request.content_type.is_some_and(|given| given.starts_with("application/json"))
     {
-        let body: Body = serde_json::from_slice(request.body).map_err(|error| Error::BadJson {
-            reason: format!("{error}; send {{\"inputs\": \"<base64>\"}}, or the picture alone"),
-        })?;
+        let body: ObjectDetectionInput =
+            serde_json::from_slice(request.body).map_err(|error| Error::BadJson {
+                reason: format!("{error}; send {{\"inputs\": \"<base64>\"}}, or the picture alone"),
+            })?;
         if let Some(threshold) = body.parameters.and_then(|parameters| parameters.threshold) {
             options.min_confidence = check_fraction("threshold", threshold)?;
         }
@@ -72,17 +74,18 @@ pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
         Cow::Borrowed(request.body)
     };
     let (report, _) = crate::detect(model, &picture, &options)?;
-    let found: Vec<Found> = report.detections.iter().map(Found::of).collect();
-    Ok(Reply::json(200, &found).counting(model, [&report]))
+    let found: Vec<_> =
+        report.detections.iter().map(ObjectDetectionOutputElement::from_detection).collect();
+    Ok(Reply::json(200, &found).with_detection_counts(model, [&report]))
 }
 
-impl<'m> Found<'m> {
-    fn of(detection: &Detection<'m>) -> Self {
+impl<'m> ObjectDetectionOutputElement<'m> {
+    fn from_detection(detection: &Detection<'m>) -> Self {
         let [xmin, ymin, xmax, ymax] = whole_pixels(&detection.bounding_box);
         Self {
             label: detection.label,
             score: detection.confidence,
-            corners: Corners { xmin, ymin, xmax, ymax },
+            corners: ObjectDetectionBoundingBox { xmin, ymin, xmax, ymax },
         }
     }
 }

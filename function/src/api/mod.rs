@@ -58,7 +58,7 @@ enum Api {
 
 impl Api {
     /// The API that a path without a route most likely belongs to.
-    fn of_path(path: &str) -> Self {
+    fn for_path(path: &str) -> Self {
         match path.split('/').nth(1) {
             Some("v1") => Self::DeepStack,
             Some("v2") => Self::OpenInference,
@@ -79,7 +79,7 @@ impl Api {
             Self::Roboflow => roboflow::error(error),
         };
         match error {
-            Error::MethodNotAllowed { allow, .. } => reply.with("allow", allow),
+            Error::MethodNotAllowed { allow, .. } => reply.with_header("allow", allow),
             _ => reply,
         }
     }
@@ -87,7 +87,7 @@ impl Api {
 
 /// Checks a model's name in a path or a body.
 fn check_model(name: &str, model: &Model) -> Result<(), Error> {
-    let served = &model.manifest().name;
+    let served = &model.config().name;
     if name == served {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::accept::preferred_picture;
-use super::detection::{self, Source};
+use super::detection::{self, PictureSource};
 use super::{DetectRequest, PictureCount, Reply, Request};
 use crate::Report;
 use crate::error::{Error, ErrorBody};
@@ -44,18 +44,18 @@ pub(super) struct Health<'m> {
 /// `POST /detect`.
 pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
     let DetectRequest { mut pictures, count, options } =
-        DetectRequest::read(request, model.labels(), model.default_options())?;
+        DetectRequest::read(request, model.labels(), Options::new(model.thresholds()))?;
     if let Some(name) = &options.model {
         super::check_model(name, model)?;
     }
-    let ReplyFormat { format, by_option } = ReplyFormat::of(&options, request.accept);
+    let ReplyFormat { format, by_option } = ReplyFormat::new(&options, request.accept);
     match (count, format) {
         (PictureCount::One, Some(format)) => {
             detect_annotated(model, &pictures.swap_remove(0), &options, format)
         }
         (PictureCount::One, None) => {
             let (report, _) = crate::detect(model, &pictures.swap_remove(0), &options)?;
-            Ok(Reply::json(200, &report).counting(model, [&report]))
+            Ok(Reply::json(200, &report).with_detection_counts(model, [&report]))
         }
         (PictureCount::Many, Some(_)) if by_option => Err(Error::BadOption {
             name: "annotate".into(),
@@ -64,7 +64,7 @@ pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
         }),
         // The reply to a list is always JSON.
         (PictureCount::Many, _) => {
-            let sources = pictures.into_iter().map(Source::File);
+            let sources = pictures.into_iter().map(PictureSource::File);
             Ok(detect_many(model, sources, &options))
         }
     }
@@ -77,7 +77,7 @@ struct ReplyFormat {
 }
 
 impl ReplyFormat {
-    fn of(options: &Options, accept: Option<&str>) -> Self {
+    fn new(options: &Options, accept: Option<&str>) -> Self {
         match options.annotate {
             Some(Annotation::As(format)) => Self { format: Some(format), by_option: true },
             Some(Annotation::Off) => Self { format: None, by_option: true },
@@ -89,7 +89,7 @@ impl ReplyFormat {
 /// Detects objects in several pictures. The reply lists a report or an error for each, in the same order.
 fn detect_many<'r>(
     model: &Model,
-    sources: impl Iterator<Item = Source<'r>>,
+    sources: impl Iterator<Item = PictureSource<'r>>,
     options: &Options,
 ) -> Reply {
     let results: Vec<_> = detection::detect_each(model, sources, options)
@@ -102,7 +102,7 @@ fn detect_many<'r>(
         PictureResult::Report(report) => Some(report),
         PictureResult::Error(_) => None,
     });
-    Reply::json(200, &results).counting(model, reports)
+    Reply::json(200, &results).with_detection_counts(model, reports)
 }
 
 fn detect_annotated(
@@ -116,17 +116,17 @@ fn detect_annotated(
         PictureFormat::Jpeg => "image/jpeg",
         PictureFormat::Png => "image/png",
     };
-    Ok(Reply::new(200, content_type, picture).counting(model, [&report]))
+    Ok(Reply::new(200, content_type, picture).with_detection_counts(model, [&report]))
 }
 
 /// `GET /labels`: the model's name, and its classes in order.
 pub(super) fn labels(model: &Model, _: &Request) -> Result<Reply, Error> {
     let labels =
         model.labels().entries().map(|(class_id, label)| Label { class_id, label }).collect();
-    Ok(Reply::json(200, &LabelList { model: &model.manifest().name, labels }))
+    Ok(Reply::json(200, &LabelList { model: &model.config().name, labels }))
 }
 
 /// `GET /healthz`: the component runs and contains a model.
 pub(super) fn health(model: &Model, _: &Request) -> Result<Reply, Error> {
-    Ok(Reply::json(200, &Health { status: "ok", model: &model.manifest().name }))
+    Ok(Reply::json(200, &Health { status: "ok", model: &model.config().name }))
 }

@@ -19,7 +19,7 @@ pub struct Reply {
     /// Headers other than `content-type` and `content-length`.
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-    /// Fields that follow the body.
+    /// Header fields that follow the body.
     pub trailers: Vec<(&'static str, String)>,
 }
 
@@ -42,19 +42,19 @@ impl Reply {
     }
 
     /// Adds a header.
-    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(super) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
     /// Adds a trailer.
-    pub(super) fn trailing(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(super) fn with_trailer(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.trailers.push((name, value.into()));
         self
     }
 
     /// Adds the header with the number of detections of each label.
-    pub(super) fn counting<'r, 'm: 'r>(
+    pub(super) fn with_detection_counts<'r, 'm: 'r>(
         self,
         model: &Model,
         reports: impl IntoIterator<Item = &'r Report<'m>>,
@@ -65,6 +65,9 @@ impl Reply {
         }
         let counts: Vec<String> =
             counts.into_iter().map(|(label, count)| format!("{label}={count}")).collect();
-        self.with(DETECTIONS_HEADER, format!("{}; {}", model.manifest().name, counts.join(", ")))
+        self.with_header(
+            DETECTIONS_HEADER,
+            format!("{}; {}", model.config().name, counts.join(", ")),
+        )
     }
 }

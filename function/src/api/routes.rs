@@ -10,8 +10,8 @@ type Handler = fn(&Model, &Request) -> Result<Reply, Error>;
 /// One line of the table.
 struct Row {
     method: Method,
-    /// Segments in braces match any text that is not empty: [`MODEL`] must be the model's name, [`VERSION`] its
-    /// version.
+    /// Segments in braces match any text that is not empty: [`MODEL_SEGMENT`] must be the model's name,
+    /// [`VERSION_SEGMENT`] its version.
     path: &'static str,
     api: Api,
     handler: Handler,
@@ -24,8 +24,8 @@ enum Method {
     Post,
 }
 
-pub(super) const MODEL: &str = "{model}";
-pub(super) const VERSION: &str = "{version}";
+pub(super) const MODEL_SEGMENT: &str = "{model}";
+pub(super) const VERSION_SEGMENT: &str = "{version}";
 
 /// A component holds one version of its model.
 pub(super) const MODEL_VERSION: &str = "1";
@@ -104,7 +104,7 @@ impl Route {
     /// # Errors
     /// The reply to a path or method without a route, in the shape of the API that the path belongs to.
     pub fn find(model: &Model, method: &str, path: &str) -> Result<Self, Reply> {
-        let refuse = |error: &Error| Err(Api::of_path(path).error(error));
+        let refuse = |error: &Error| Err(Api::for_path(path).error(error));
         let mut allowed = Vec::new();
         for row in ROUTES.iter().filter(|row| row.matches(path)) {
             if row.method.allows(method) {
@@ -154,8 +154,8 @@ impl Row {
         for (pattern, segment) in self.path.split('/').zip(path.split('/')) {
             let segment = percent_encoding::percent_decode_str(segment).decode_utf8_lossy();
             match pattern {
-                MODEL => super::check_model(&segment, model)?,
-                VERSION if segment != MODEL_VERSION => {
+                MODEL_SEGMENT => super::check_model(&segment, model)?,
+                VERSION_SEGMENT if segment != MODEL_VERSION => {
                     return Err(Error::UnknownVersion { version: shortened(&segment) });
                 }
                 _ => {}

@@ -2,10 +2,10 @@
 
 use anyhow::ensure;
 
-use super::Manifest;
+use super::ModelConfig;
 
-/// Marks an unused column. COCO has ten unused ids.
-const UNUSED: &str = "-";
+/// The line of an unused column. COCO has ten unused ids.
+const UNUSED_COLUMN: &str = "-";
 
 /// Class names by column.
 #[derive(Clone, Debug)]
@@ -18,11 +18,11 @@ impl Labels {
     /// Parses `labels.txt`: one name per line, `-` for an unused column.
     ///
     /// # Errors
-    /// If there is no name, or too many for their ids.
-    pub fn parse(text: &str, manifest: &Manifest) -> anyhow::Result<Self> {
+    /// If there is no name, or there are more than there can be ids.
+    pub fn parse(text: &str, config: &ModelConfig) -> anyhow::Result<Self> {
         let lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
-        ensure!(lines.iter().any(|line| line != UNUSED), "there is no label");
-        let first_class_id = manifest.output.first_class_id;
+        ensure!(lines.iter().any(|line| line != UNUSED_COLUMN), "there is no label");
+        let first_class_id = config.output.first_class_id;
         let last = u32::try_from(lines.len()).ok().and_then(|n| first_class_id.checked_add(n));
         ensure!(
             last.is_some(),
@@ -40,7 +40,7 @@ impl Labels {
 
     /// The name of a column; `None` if it is unused.
     pub fn name(&self, column: usize) -> Option<&str> {
-        self.lines.get(column).map(String::as_str).filter(|name| *name != UNUSED)
+        self.lines.get(column).map(String::as_str).filter(|name| *name != UNUSED_COLUMN)
     }
 
     /// The id of a column's class in the data set that the model was trained on.
@@ -50,12 +50,12 @@ impl Labels {
 
     /// The column of a name, ignoring case.
     pub fn column(&self, name: &str) -> Option<usize> {
-        self.lines.iter().position(|line| line != UNUSED && line.eq_ignore_ascii_case(name))
+        self.lines.iter().position(|line| line != UNUSED_COLUMN && line.eq_ignore_ascii_case(name))
     }
 
     /// All names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.lines.iter().map(String::as_str).filter(|name| *name != UNUSED)
+        self.lines.iter().map(String::as_str).filter(|name| *name != UNUSED_COLUMN)
     }
 
     /// All ids and names, in order.
@@ -67,14 +67,14 @@ impl Labels {
 
 #[cfg(test)]
 mod tests {
-    use super::{Labels, Manifest};
+    use super::{Labels, ModelConfig};
 
     #[test]
     fn every_label_has_an_id() {
         const TEXT: &str = include_str!("../../model/nanodet_g/model.toml");
         let manifest = |first: u32| {
             let text = TEXT.replace("first_class_id = 0", &format!("first_class_id = {first}"));
-            Manifest::parse(&text).expect("a manifest")
+            ModelConfig::parse(&text).expect("a manifest")
         };
         let labels = Labels::parse("a\n-\nb", &manifest(u32::MAX - 3)).expect("labels");
         let ids = labels.entries().collect::<Vec<_>>();

@@ -1,35 +1,35 @@
-//! A model: its manifest, its labels, and its network.
+//! A model: its configuration, its labels, and its network.
 
+mod config;
 pub mod head;
+mod input;
 mod labels;
-mod manifest;
 mod network;
 
 use anyhow::Context;
 
-pub use head::{Decoder, Head, Output, Suppression};
+pub use config::{MAX_DETECTIONS, ModelConfig, Thresholds};
+pub use head::{Decoder, Head, OutputConfig, Suppression};
+pub use input::{ChannelOrder, ElementType, Fit, InputConfig, Layout, Position, ResizeFilter};
 pub use labels::Labels;
-pub use manifest::{
-    ChannelOrder, Element, Filter, Fit, Input, Layout, Manifest, Position, Thresholds,
-};
 pub use network::Outputs;
 
 use crate::error::Error;
-use crate::options::Options;
 use crate::tensor::Tensor;
 use network::Network;
 
 /// The content of a model's files.
 pub struct ModelFiles<'f> {
-    pub manifest: &'f str,
+    /// `model.toml`.
+    pub config: &'f str,
     pub labels: &'f str,
     /// Empty if the host runs the network.
     pub network: &'f [u8],
 }
 
-/// A network that is ready to run, with its manifest and labels.
+/// A network that is ready to run, with its configuration and labels.
 pub struct Model {
-    manifest: Manifest,
+    config: ModelConfig,
     labels: Labels,
     network: Network,
 }
@@ -40,26 +40,26 @@ impl Model {
     /// # Errors
     /// If a file is invalid. The error names it.
     pub fn load(files: &ModelFiles) -> anyhow::Result<Self> {
-        let manifest = Manifest::parse(files.manifest).context("model.toml")?;
-        let labels = Labels::parse(files.labels, &manifest).context("labels.txt")?;
-        let network = Network::load(&manifest, labels.columns(), files.network)?;
-        Ok(Self { manifest, labels, network })
+        let config = ModelConfig::parse(files.config).context("model.toml")?;
+        let labels = Labels::parse(files.labels, &config).context("labels.txt")?;
+        let network = Network::load(&config, labels.columns(), files.network)?;
+        Ok(Self { config, labels, network })
     }
 
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
     }
 
     pub fn labels(&self) -> &Labels {
         &self.labels
     }
 
-    /// The model's default options.
-    pub fn default_options(&self) -> Options {
-        Options::new(&self.manifest.thresholds)
+    /// The model's default thresholds.
+    pub fn thresholds(&self) -> &Thresholds {
+        &self.config.thresholds
     }
 
-    /// Runs the network on an input tensor from [`crate::tensor::fit`].
+    /// Runs the network on an input tensor from [`crate::preprocess::to_tensor`].
     ///
     /// # Errors
     /// [`Error::Internal`] if the network fails, which does not depend on the client's input.
@@ -69,7 +69,7 @@ impl Model {
 
     /// Reads the outputs of one run as candidates.
     pub fn decoder<'o>(&'o self, outputs: &'o Outputs) -> Box<dyn Decoder + 'o> {
-        let Manifest { input, output, .. } = &self.manifest;
+        let ModelConfig { input, output, .. } = &self.config;
         output.head.decoder(outputs, self.labels.columns(), input)
     }
 }

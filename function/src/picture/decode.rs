@@ -10,7 +10,7 @@ use super::{ImageSize, Picture, limits, pixels};
 use crate::error::Error;
 
 /// The formats that a client may send.
-const FORMATS: [ImageFormat; 5] =
+const ACCEPTED_FORMATS: [ImageFormat; 5] =
     [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Bmp];
 
 /// Decodes a picture of any format, colour type and depth. Of an animation, it decodes the first frame.
@@ -31,7 +31,7 @@ pub fn decode(bytes: &[u8], keeps_upright_copy: bool) -> Result<Picture, Error> 
     let decoded = area * usize::from(header.colour.bytes_per_pixel());
     decoder
         .read_image(&mut buffer[..decoded])
-        .map_err(|error| refused(error, bytes, header.format))?;
+        .map_err(|error| classify(error, bytes, header.format))?;
     let stored = RgbImage::from_raw(width, height, pixels::to_rgb(buffer, header.colour))
         .ok_or_else(|| Error::Internal("the decoder returned too few pixels".to_owned()))?;
     Ok(Picture { stored, orientation: header.orientation })
@@ -43,16 +43,16 @@ fn open(bytes: &[u8]) -> Result<(Header, impl ImageDecoder), Error> {
         return Err(Error::EmptyBody);
     }
     let format = sniff(bytes)?;
-    // Before anything else reads the file: for a huge size, a decoder may fail with its own error, or allocate memory.
+    // Checked before a decoder reads the file: with a huge size, it may fail with its own error, or allocate memory.
     if let Ok(size) = imagesize::blob_size(bytes) {
         limits::check_size(ImageSize { width: to_u32(size.width), height: to_u32(size.height) })?;
     }
     let details = FormatDetails::read(bytes, format)?;
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits::of_decoder(format));
-    let refused = |error| refused(error, bytes, format);
-    let mut decoder = reader.into_decoder().map_err(refused)?;
-    let header = Header::new(format, details, &mut decoder).map_err(refused)?;
+    reader.limits(limits::decoder_limits(format));
+    let classified = |error| classify(error, bytes, format);
+    let mut decoder = reader.into_decoder().map_err(classified)?;
+    let header = Header::new(format, details, &mut decoder).map_err(classified)?;
     Ok((header, decoder))
 }
 
@@ -64,7 +64,7 @@ pub fn header(bytes: &[u8]) -> Result<Header, Error> {
     open(bytes).map(|(header, _)| header)
 }
 
-/// The number of pixels in the header, in millions; 0 if the header has no size.
+/// The picture's millions of pixels, from its header; 0 if the header has no size.
 #[allow(clippy::cast_precision_loss, reason = "a size of this many pixels is rejected anyway")]
 pub fn megapixels(bytes: &[u8]) -> f64 {
     imagesize::blob_size(bytes)
@@ -75,7 +75,7 @@ fn sniff(bytes: &[u8]) -> Result<ImageFormat, Error> {
     let unknown = |reason: String| Error::NotAPicture { reason };
     let format = image::guess_format(bytes)
         .map_err(|_| unknown(format!("it begins with {}", beginning(bytes))))?;
-    if FORMATS.contains(&format) {
+    if ACCEPTED_FORMATS.contains(&format) {
         Ok(format)
     } else {
         Err(unknown(format!("it looks like {}", format.to_mime_type())))
@@ -87,7 +87,8 @@ fn beginning(bytes: &[u8]) -> String {
     format!("\"{}\"", bytes[..bytes.len().min(8)].escape_ascii())
 }
 
-fn refused(error: ImageError, bytes: &[u8], format: ImageFormat) -> Error {
+/// The error for a client.
+fn classify(error: ImageError, bytes: &[u8], format: ImageFormat) -> Error {
     let reason = error.to_string();
     if matches!(error, ImageError::Limits(_)) {
         Error::MetadataTooLarge { limit: limits::MAX_METADATA_BYTES >> 20 }

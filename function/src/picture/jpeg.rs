@@ -105,7 +105,7 @@ impl Frame {
         if !self.is_progressive && !self.is_in_several_scans {
             return 0;
         }
-        // Of a single component, the factors mean nothing.
+        // With a single component, the factors have no meaning.
         let factors: &[(u8, u8)] =
             if self.sampling.len() == 1 { &[(1, 1)] } else { &self.sampling };
         let largest = |factor: fn(&(u8, u8)) -> u8| {
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn coefficients_are_kept_for_several_scans_and_counted_by_component() {
         assert_eq!(read(0xc0, 1).coefficient_bytes(), 0);
-        // Eight blocks of grey; with colours halved, eight and twice two; with black, and two more.
+        // Grey: eight blocks. With subsampled chroma: eight and twice two. With black: two more.
         assert_eq!(read(0xc2, 1).coefficient_bytes(), 8 * 128);
         assert_eq!(read(0xc2, 3).coefficient_bytes(), 12 * 128);
         assert_eq!(read(0xc2, 4).coefficient_bytes(), 14 * 128);

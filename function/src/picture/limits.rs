@@ -19,8 +19,8 @@ pub const MAX_DECODING_BYTES: u64 = 160 << 20;
 /// The memory that a picture's metadata may take: colour profile, EXIF, text.
 pub(super) const MAX_METADATA_BYTES: u64 = 16 << 20;
 
-/// The limits that a decoder keeps by itself. A PNG's decoder counts its metadata and one row, a GIF's the frame.
-pub(super) fn of_decoder(format: ImageFormat) -> image::Limits {
+/// The limits that a decoder itself enforces. PNG's decoder counts the metadata and one row, GIF's the frame.
+pub(super) fn decoder_limits(format: ImageFormat) -> image::Limits {
     let mut limits = image::Limits::no_limits();
     limits.max_alloc = Some(match format {
         ImageFormat::Png => MAX_METADATA_BYTES,
@@ -37,7 +37,7 @@ pub(super) fn check_size(size: ImageSize) -> Result<(), Error> {
     let ImageSize { width, height } = size;
     if width > MAX_SIDE_PIXELS
         || height > MAX_SIDE_PIXELS
-        || pixels_of(size) > MAX_MEGAPIXELS * 1_000_000
+        || pixel_count(size) > MAX_MEGAPIXELS * 1_000_000
     {
         return Err(Error::PictureTooLarge {
             width,
@@ -73,7 +73,7 @@ impl Header {
 
     /// Peak memory in bytes: of the pixels with the decoder's buffers, or of the RGB picture with its upright copy.
     pub fn peak_bytes(&self, keeps_upright_copy: bool) -> u64 {
-        let pixels = pixels_of(self.size);
+        let pixels = pixel_count(self.size);
         let decoded = pixels * pixels::bytes_per_pixel(self.colour) as u64;
         let buffers = match &self.details {
             FormatDetails::Jpeg(frame) => frame.coefficient_bytes(),
@@ -90,7 +90,7 @@ impl Header {
             FormatDetails::WebP(_) => 2 * pixels,
             // The frame's indices; a frame that is smaller than the canvas is decoded into a buffer of its own.
             FormatDetails::Gif { frame } if *frame == self.size => pixels,
-            FormatDetails::Gif { frame } => 5 * pixels_of(*frame),
+            FormatDetails::Gif { frame } => 5 * pixel_count(*frame),
             FormatDetails::Png | FormatDetails::Bmp => 0,
         };
         let upright =
@@ -99,7 +99,7 @@ impl Header {
     }
 }
 
-fn pixels_of(size: ImageSize) -> u64 {
+fn pixel_count(size: ImageSize) -> u64 {
     u64::from(size.width) * u64::from(size.height)
 }
 
@@ -111,7 +111,7 @@ mod tests {
     use super::super::{jpeg, webp};
     use super::{FormatDetails, Header, ImageSize, MAX_DECODING_BYTES};
 
-    /// A side that is a multiple of every block's.
+    /// A side that is a multiple of every block size.
     const SIDE: u32 = 1024;
 
     fn jpeg(is_progressive: bool, sampling: &[(u8, u8)]) -> FormatDetails {

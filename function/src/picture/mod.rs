@@ -57,7 +57,7 @@ impl Picture {
         &self.stored
     }
 
-    /// Turns a size of stored pixels into that of the same pixels upright, and the other way round.
+    /// Converts between the size of the stored pixels and the size of the upright ones.
     pub fn turned(&self, size: ImageSize) -> ImageSize {
         orientation::turned(self.orientation, size)
     }
@@ -68,7 +68,7 @@ impl Picture {
         self.turned(ImageSize { width, height })
     }
 
-    /// Turns pixels upright that are oriented as the stored ones, such as a smaller copy of them.
+    /// Turns pixels upright that have the stored orientation, such as a smaller copy of the picture.
     pub fn upright(&self, pixels: RgbImage) -> RgbImage {
         orientation::apply(self.orientation, pixels)
     }

@@ -5,13 +5,13 @@ use image::{DynamicImage, RgbImage};
 
 use super::ImageSize;
 
-/// The orientation in EXIF data. Some programs begin that of a WebP with the six bytes that belong only in a JPEG's.
+/// The orientation in EXIF data. In a WebP, some programs put six bytes before the data that only a JPEG should have.
 pub(super) fn from_exif(exif: &[u8]) -> Orientation {
     let tiff = exif.strip_prefix(b"Exif\0\0").unwrap_or(exif);
     Orientation::from_exif_chunk(tiff).unwrap_or(Orientation::NoTransforms)
 }
 
-/// The size of stored pixels of this size once they are upright, and the other way round.
+/// Converts between the size of stored pixels and the size of upright ones.
 pub(super) fn turned(orientation: Orientation, size: ImageSize) -> ImageSize {
     let ImageSize { width, height } = size;
     match orientation {

@@ -10,8 +10,8 @@ use crate::error::Error;
 const SIGNATURE_BYTES: usize = 8;
 const CHECKSUM_BYTES: usize = 4;
 
-/// Rejects a PNG whose colour profile (`iCCP`) is too large. The decoder would only ignore it. The profile is not
-/// kept, so this takes no memory.
+/// Rejects a PNG whose colour profile (`iCCP`) is too large. The decoder only ignores such a profile. The
+/// profile is not kept, so this takes no memory.
 ///
 /// # Errors
 /// [`Error::MetadataTooLarge`].
@@ -25,7 +25,7 @@ pub(super) fn check_profile(bytes: &[u8]) -> Result<(), Error> {
             break;
         }
         let content = tail.get(..length).unwrap_or(tail);
-        // The decoder refuses a second one.
+        // The decoder rejects a second profile.
         if name == b"iCCP" {
             return if inflated(content) > MAX_METADATA_BYTES {
                 Err(Error::MetadataTooLarge { limit: MAX_METADATA_BYTES >> 20 })
@@ -38,7 +38,8 @@ pub(super) fn check_profile(bytes: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The size of the profile, counted up to one more than the limit; that of damaged data is what precedes the damage.
+/// The profile's size, up to one byte more than the limit. If the data are damaged, only what precedes the damage
+/// counts.
 fn inflated(content: &[u8]) -> u64 {
     // The name ends with a zero byte, and a byte for the method follows.
     let name = content.iter().position(|byte| *byte == 0).unwrap_or(content.len());

@@ -24,7 +24,8 @@ impl Frames {
     /// Walks all chunks, and those of each frame.
     ///
     /// # Errors
-    /// [`Error::TruncatedPicture`], [`Error::NotAPicture`] if a frame has another size than its container states.
+    /// [`Error::TruncatedPicture`], [`Error::NotAPicture`] if a frame's size differs from the one that its container
+    /// states.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Error> {
         let [b'R', b'I', b'F', b'F', a, b, c, d, rest @ ..] = bytes else {
             return Ok(Self::default());
@@ -78,7 +79,7 @@ impl Frames {
     }
 }
 
-/// Sizes are stored less one, in 24 bits.
+/// Sizes are stored minus one, in 24 bits.
 fn one_more(width: [u8; 3], height: [u8; 3]) -> ImageSize {
     let side = |[a, b, c]: [u8; 3]| u32::from_le_bytes([a, b, c, 0]) + 1;
     ImageSize { width: side(width), height: side(height) }
@@ -86,7 +87,7 @@ fn one_more(width: [u8; 3], height: [u8; 3]) -> ImageSize {
 
 struct Chunk<'b> {
     name: &'b [u8; 4],
-    /// The file from the chunk's content on, whatever the chunk says of its size: the decoder reads on, too.
+    /// The file from the chunk's content on, even beyond the chunk's stated size: the decoder reads on, too.
     rest: &'b [u8],
 }
 

@@ -2,9 +2,9 @@
 //! so that instances start with it in memory.
 //!
 //! `spotter bake` calls it in two fresh instances, one after the other: see [`heaps`]. Standard input has four blocks,
-//! each preceded by its length (8 bytes, little-endian): the survivors that the first instance recorded, then
+//! each preceded by its length (8 bytes, little-endian): the live blocks that the first instance recorded, then
 //! `model.toml`, `labels.txt` and `model.onnx`. If the host runs the network, the function does not read `model.onnx`.
-//! In the first instance, the first block is empty, and the function writes the survivors to standard output. The
+//! In the first instance, the first block is empty, and the function writes the live blocks to standard output. The
 //! function uses no files, so the snapshot contains nothing of a file system (times, inodes), and the same model gives
 //! the same bytes everywhere.
 
@@ -16,16 +16,16 @@ use std::sync::OnceLock;
 use anyhow::Context;
 
 use crate::model::{Model, ModelFiles};
-use heaps::{Survivors, TwoHeaps};
+use heaps::{LiveBlocks, SnapshotAllocator};
 
 #[global_allocator]
-static HEAPS: TwoHeaps = TwoHeaps::new();
+static ALLOCATOR: SnapshotAllocator = SnapshotAllocator::new();
 
-static MODEL: OnceLock<Model> = OnceLock::new();
+static BAKED_MODEL: OnceLock<Model> = OnceLock::new();
 
 /// The baked model; `None` in a component that was never baked.
 pub(crate) fn model() -> Option<&'static Model> {
-    MODEL.get()
+    BAKED_MODEL.get()
 }
 
 /// Loads the model. On failure, prints the reason to standard error and exits.
@@ -35,14 +35,14 @@ extern "C" fn initialise() {
     // Constructors register tract's kernels. rustup's toolchain links no `_initialize`, so nothing has run them
     // yet. If they have already run, this does nothing.
     spin_sdk::wit_bindgen::rt::run_ctors_once();
-    let survivors = or_exit(block()).and_then(|bytes| Survivors::from_bytes(&bytes));
-    match survivors {
+    let live_blocks = or_exit(block()).and_then(|bytes| LiveBlocks::from_bytes(&bytes));
+    match live_blocks {
         None => {
-            let survivors = HEAPS.record(load_or_exit);
-            or_exit(io::stdout().write_all(&survivors.to_bytes()).context("standard output"));
+            let live_blocks = ALLOCATOR.record(load_or_exit);
+            or_exit(io::stdout().write_all(&live_blocks.to_bytes()).context("standard output"));
         }
-        Some(survivors) => {
-            let misplaced = HEAPS.place(survivors, load_or_exit);
+        Some(live_blocks) => {
+            let misplaced = ALLOCATOR.place(live_blocks, load_or_exit);
             if misplaced > 0 {
                 eprintln!("{misplaced} blocks were freed in the first load, but not in this one");
             }
@@ -66,10 +66,10 @@ fn or_exit<T>(result: anyhow::Result<T>) -> Option<T> {
 
 fn load() -> anyhow::Result<()> {
     let text = |name: &str| String::from_utf8(block()?).with_context(|| name.to_owned());
-    let (manifest, labels) = (text("model.toml")?, text("labels.txt")?);
+    let (config, labels) = (text("model.toml")?, text("labels.txt")?);
     let network = if cfg!(feature = "embedded") { block()? } else { Vec::new() };
-    let files = ModelFiles { manifest: &manifest, labels: &labels, network: &network };
-    let _ = MODEL.set(Model::load(&files)?);
+    let files = ModelFiles { config: &config, labels: &labels, network: &network };
+    let _ = BAKED_MODEL.set(Model::load(&files)?);
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use anyhow::{Context, ensure};
 
 pub use retention::Retention;
 
-/// A folder of Spotter's in the user's cache directory, created if necessary.
+/// One of Spotter's folders in the user's cache directory, created if necessary.
 ///
 /// # Errors
 /// If the user has no cache directory, or the folder cannot be created or trusted.
@@ -158,7 +158,7 @@ mod tests {
         assert!(try_lock_compilation().unwrap().is_none());
         let other = File::open(folder("compiled").unwrap().join("turn.lock")).unwrap();
         assert!(other.try_lock().is_err());
-        // Whoever takes too long keeps nobody else from compiling.
+        // A process that takes too long does not keep others from compiling.
         let began = Instant::now();
         lock_within(&other, Duration::from_millis(100)).unwrap();
         assert!((100..5000).contains(&began.elapsed().as_millis()));

@@ -12,7 +12,7 @@ pub struct Retention {
     pub max_unused: Duration,
     /// If the entries have more bytes than this on the disk, the least recently used ones are removed.
     pub max_bytes: u64,
-    /// Entries that were used more recently than this stay all the same: somebody may be about to open them.
+    /// Entries that were used more recently than this always stay: a process may be about to open them.
     pub min_unused: Duration,
 }
 
@@ -41,7 +41,7 @@ impl Retention {
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.unused));
         let mut total: u64 = entries.iter().map(|entry| entry.bytes).sum();
         for entry in entries {
-            // Files without content, such as locks, make no room.
+            // Removing empty files, such as locks, frees no space.
             let makes_room =
                 total > self.max_bytes && entry.bytes > 0 && entry.unused > self.min_unused;
             if (entry.unused > self.max_unused || makes_room) && remove(&entry.path) {

@@ -1,9 +1,10 @@
 //! Configuration of the host: limits, the runtime configuration file, and the notation of sizes and times.
 
-pub mod file;
 pub mod limits;
 pub mod memory;
 pub mod providers;
+mod resolve;
+pub mod runtime_config;
 pub mod suggest;
 pub mod units;
 

@@ -1,5 +1,5 @@
-//! Fits the limits that nobody set to the memory that the process may use, so that a container's limit holds all
-//! that the server accepts.
+//! Lowers the limits that are not set until everything that the server accepts fits into the memory that the process
+//! may use.
 
 use std::fs;
 use std::path::Path;
@@ -10,20 +10,20 @@ use super::limits::{LimitSettings, Limits};
 const HOST_OVERHEAD_BYTES: u64 = 32 << 20;
 /// What a connection may take: the largest header of HTTP/1.1, or part of one of HTTP/2, and the buffers of its sockets
 /// and of TLS.
-const CONNECTION_MEMORY: u64 = 80 << 10;
-/// The part of a limited memory that connections may take if their number is not set: one in so many bytes.
-const CONNECTIONS_SHARE: u64 = 8;
-/// The least number of connections.
+const CONNECTION_BYTES: u64 = 80 << 10;
+/// If the number of connections is not set, they may take one in this many bytes of the available memory.
+const CONNECTIONS_MEMORY_DIVISOR: u64 = 8;
+/// The minimum number of connections.
 const MIN_CONNECTIONS: usize = 256;
-/// The least that is left for buffered bodies, and for buffered replies.
+/// The minimum for buffered bodies, and for buffered replies.
 const MIN_BUFFER_BYTES: u64 = 16 << 20;
 
 impl Limits {
     /// The memory that the server may use at most, in bytes, while no instance calls another.
     #[must_use]
-    pub fn memory(&self) -> u64 {
+    pub fn max_memory(&self) -> u64 {
         let instances = self.instance_memory.saturating_mul(self.instances as u64);
-        let connections = CONNECTION_MEMORY.saturating_mul(self.connections as u64);
+        let connections = CONNECTION_BYTES.saturating_mul(self.connections as u64);
         HOST_OVERHEAD_BYTES
             .saturating_add(connections)
             .saturating_add(instances)
@@ -32,11 +32,11 @@ impl Limits {
             .saturating_add(self.waiting_memory)
     }
 
-    /// Lowers the limits that `set` leaves open, until all of them together fit into `available` bytes: first the
-    /// connections and the memory of buffers and of instances that wait, then the number of instances that compute. An
-    /// instance keeps its memory, because functions rely on it; so one instance may be too many.
+    /// Lowers the limits that are not in `set` until everything together fits into `available` bytes: first
+    /// connections, buffers and waiting instances, then the number of computing instances. The memory of one instance
+    /// is never lowered, because functions rely on it, so even one instance may not fit.
     pub(super) fn fit_to_memory(mut self, set: &LimitSettings, available: u64) -> Self {
-        if self.memory() <= available {
+        if self.max_memory() <= available {
             return self;
         }
         let buffers = [
@@ -53,11 +53,11 @@ impl Limits {
             let left = room
                 .saturating_sub(self.instance_memory.saturating_mul(instances))
                 .saturating_sub(open * least);
-            let share = (available / CONNECTIONS_SHARE).min(left / 2);
-            let fitting = usize::try_from(share / CONNECTION_MEMORY).unwrap_or(usize::MAX);
+            let share = (available / CONNECTIONS_MEMORY_DIVISOR).min(left / 2);
+            let fitting = usize::try_from(share / CONNECTION_BYTES).unwrap_or(usize::MAX);
             self.connections = self.connections.min(fitting.max(MIN_CONNECTIONS));
         }
-        let room = room.saturating_sub(CONNECTION_MEMORY.saturating_mul(self.connections as u64));
+        let room = room.saturating_sub(CONNECTION_BYTES.saturating_mul(self.connections as u64));
         let for_instances = room.saturating_sub(open * least);
         if set.instances.is_none() {
             let fitting =
@@ -80,9 +80,9 @@ impl Limits {
     }
 }
 
-/// Says in the log which limits became smaller than `wanted` in this memory, and which do not fit.
-pub(super) fn report(limits: &Limits, wanted: &Limits, available: u64) {
-    let needed = limits.memory();
+/// Warns if the limits exceed the available memory, or if it is enough for fewer instances than `wanted`.
+pub(super) fn warn_about_shortage(limits: &Limits, wanted: &Limits, available: u64) {
+    let needed = limits.max_memory();
     if needed > available {
         tracing::warn!(
             needed,
@@ -96,23 +96,23 @@ pub(super) fn report(limits: &Limits, wanted: &Limits, available: u64) {
             instances = limits.instances,
             cores = wanted.instances,
             available,
-            "this process's memory limit has no room for an instance on each core: raise the limit, or lower \
+            "this process's memory limit is too low for an instance on each core: raise the limit, or lower \
              `instance_memory`"
         );
     }
 }
 
 /// The smallest memory limit of this process's cgroup and those above it, in bytes, on the machine whose root is
-/// `root`; `None` if there is none (<https://docs.kernel.org/admin-guide/cgroup-v2.html>, `memory.max`).
+/// `root`; `None` without a limit (<https://docs.kernel.org/admin-guide/cgroup-v2.html>, `memory.max`).
 #[must_use]
-pub fn available(root: &Path) -> Option<u64> {
+pub fn cgroup_limit(root: &Path) -> Option<u64> {
     let cgroups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
-    cgroups.lines().filter_map(|line| smallest(root, line)).min()
+    cgroups.lines().filter_map(|line| smallest_limit(root, line)).min()
 }
 
-/// The smallest limit by one line of `/proc/self/cgroup`: number, controllers, path. Version 2 has no controllers.
-fn smallest(root: &Path, line: &str) -> Option<u64> {
-    /// Version 1 has no word for "no limit", but a number that no machine has.
+/// The smallest limit for one line of `/proc/self/cgroup`: number, controllers, path. Version 2 lists no controllers.
+fn smallest_limit(root: &Path, line: &str) -> Option<u64> {
+    /// Without a limit, version 1 states a number that no machine reaches.
     const CGROUP_V1_UNLIMITED_BYTES: u64 = 1 << 50;
     let mut fields = line.splitn(3, ':').skip(1);
     let (controllers, path) = (fields.next()?, fields.next()?);
@@ -128,15 +128,15 @@ fn smallest(root: &Path, line: &str) -> Option<u64> {
         let text = fs::read_to_string(root.join(mount).join(cgroup).join(file)).ok()?;
         text.trim().parse().ok().filter(|limit| *limit < CGROUP_V1_UNLIMITED_BYTES)
     };
-    // In a container, the path may be the one on the machine, although only its last folder is mounted, as the root.
+    // In a container, the path may be the machine's, although only its last folder is mounted, as the root.
     Path::new(path).ancestors().filter_map(limit).min()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::available;
+    use super::cgroup_limit;
     use crate::limits::{LimitSettings, Limits};
-    use crate::units::Size;
+    use crate::units::ByteSize;
 
     fn fitted(settings: LimitSettings, instances: usize, available: u64) -> Limits {
         Limits { instances, ..settings.resolve(LimitSettings::default(), None).unwrap() }
@@ -160,7 +160,7 @@ mod tests {
         for available in [352 << 20, 512 << 20, 1 << 30, 3 << 30] {
             for instances in [1, 2, 5, 64] {
                 let limits = fitted(open, instances, available);
-                assert!(limits.memory() <= available, "{limits:?} in {available}");
+                assert!(limits.max_memory() <= available, "{limits:?} in {available}");
                 assert!(
                     limits.instances <= instances && limits.upload_memory >= limits.body_buffer
                 );
@@ -169,25 +169,25 @@ mod tests {
         // Too little for one instance, which stays nevertheless.
         let limits = fitted(open, 2, 128 << 20);
         assert_eq!((limits.instances, limits.instance_memory), (1, defaults.instance_memory));
-        assert!(limits.memory() > 128 << 20);
+        assert!(limits.max_memory() > 128 << 20);
     }
 
     #[test]
     fn what_somebody_set_stays() {
         let set = LimitSettings {
             instances: Some(3),
-            upload_memory: Some(Size(100 << 20)),
+            upload_memory: Some(ByteSize(100 << 20)),
             ..LimitSettings::default()
         };
         let limits = fitted(set, 3, 1 << 30);
         assert_eq!((limits.instances, limits.upload_memory), (3, 100 << 20));
-        assert!(limits.memory() <= 1 << 30 && limits.reply_memory >= 16 << 20);
-        let set = LimitSettings { reply_memory: Some(Size(200 << 20)), ..set };
+        assert!(limits.max_memory() <= 1 << 30 && limits.reply_memory >= 16 << 20);
+        let set = LimitSettings { reply_memory: Some(ByteSize(200 << 20)), ..set };
         let limits = fitted(set, 3, 1 << 30);
         assert_eq!((limits.instances, limits.reply_memory), (3, 200 << 20));
         let set = LimitSettings { connections: Some(5000), ..set };
         assert_eq!(fitted(set, 3, 1 << 30).connections, 5000);
-        assert!(limits.memory() > 1 << 30);
+        assert!(limits.max_memory() > 1 << 30);
     }
 
     #[test]
@@ -198,17 +198,17 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         };
-        assert_eq!(available(root.path()), None);
+        assert_eq!(cgroup_limit(root.path()), None);
         write("proc/self/cgroup", "0::/pod/container\n");
         write("sys/fs/cgroup/pod/container/memory.max", "max\n");
-        assert_eq!(available(root.path()), None);
+        assert_eq!(cgroup_limit(root.path()), None);
         write("sys/fs/cgroup/pod/memory.max", "2048\n");
-        assert_eq!(available(root.path()), Some(2048));
+        assert_eq!(cgroup_limit(root.path()), Some(2048));
         // Version 1, as a container sees it: the path is the machine's, and the mount the container's own.
         write("proc/self/cgroup", "4:cpu,cpuacct:/pod/c\n3:memory:/kubepods/pod/c\n");
         write("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
-        assert_eq!(available(root.path()), None);
+        assert_eq!(cgroup_limit(root.path()), None);
         write("sys/fs/cgroup/memory/memory.limit_in_bytes", "1073741824\n");
-        assert_eq!(available(root.path()), Some(1 << 30));
+        assert_eq!(cgroup_limit(root.path()), Some(1 << 30));
     }
 }

@@ -7,29 +7,29 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::{Deserialize, Deserializer};
 
-/// A value in a notation for users.
-pub trait Setting {
+/// A value as users write it in configuration.
+pub trait ConfigValue {
     /// The plain value.
     type Value;
 
     fn value(self) -> Self::Value;
 }
 
-impl Setting for Size {
+impl ConfigValue for ByteSize {
     type Value = u64;
     fn value(self) -> u64 {
         self.0
     }
 }
 
-impl Setting for Time {
+impl ConfigValue for HumanDuration {
     type Value = Duration;
     fn value(self) -> Duration {
         self.0
     }
 }
 
-impl Setting for usize {
+impl ConfigValue for usize {
     type Value = Self;
     fn value(self) -> Self {
         self
@@ -38,9 +38,9 @@ impl Setting for usize {
 
 /// A size: `256MiB`, `10MB`, `4096`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u64);
+pub struct ByteSize(pub u64);
 
-impl FromStr for Size {
+impl FromStr for ByteSize {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
@@ -64,9 +64,9 @@ impl FromStr for Size {
 
 /// A time: `10s`, `1m 30s`, `250ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Time(pub Duration);
+pub struct HumanDuration(pub Duration);
 
-impl FromStr for Time {
+impl FromStr for HumanDuration {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
@@ -76,13 +76,13 @@ impl FromStr for Time {
     }
 }
 
-impl<'de> Deserialize<'de> for Size {
+impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         from_text_or_number(deserializer)
     }
 }
 
-impl<'de> Deserialize<'de> for Time {
+impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         from_text_or_number(deserializer)
     }
@@ -96,20 +96,20 @@ where
 {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Written {
+    enum RawValue {
         Number(u64),
         Text(String),
     }
-    let text = match Written::deserialize(deserializer)? {
-        Written::Number(number) => number.to_string(),
-        Written::Text(text) => text,
+    let text = match RawValue::deserialize(deserializer)? {
+        RawValue::Number(number) => number.to_string(),
+        RawValue::Text(text) => text,
     };
     text.parse().map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Size, Time};
+    use super::{ByteSize, HumanDuration};
     use std::time::Duration;
 
     #[test]
@@ -121,11 +121,11 @@ mod tests {
             ("2 GiB", 2 << 30),
             ("1Mi", 1 << 20),
         ] {
-            assert_eq!(text.parse::<Size>().unwrap(), Size(bytes), "{text}");
+            assert_eq!(text.parse::<ByteSize>().unwrap(), ByteSize(bytes), "{text}");
         }
         for text in ["", "MiB", "10 parsecs", "-1", "99999999999GiB"] {
             assert!(
-                text.parse::<Size>().unwrap_err().to_string().contains("is not a size"),
+                text.parse::<ByteSize>().unwrap_err().to_string().contains("is not a size"),
                 "{text}"
             );
         }
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn times_are_read_as_people_write_them() {
-        assert_eq!("1m 30s".parse::<Time>().unwrap().0, Duration::from_secs(90));
-        assert!("soon".parse::<Time>().unwrap_err().to_string().contains("is not a time"));
+        assert_eq!("1m 30s".parse::<HumanDuration>().unwrap().0, Duration::from_secs(90));
+        assert!("soon".parse::<HumanDuration>().unwrap_err().to_string().contains("is not a time"));
     }
 }

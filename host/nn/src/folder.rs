@@ -9,15 +9,15 @@ use serde::Deserialize;
 use super::tensor::{ElementType, NamedTensor, Tensor};
 
 /// A model's network, and the one input that it takes.
-pub struct Model {
-    pub input: Input,
+pub struct OnnxModel {
+    pub input: InputSpec,
     /// The content of `model.onnx`.
     pub onnx: Vec<u8>,
 }
 
 /// The network's input.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Input {
+pub struct InputSpec {
     pub name: String,
     pub element: ElementType,
     /// NHWC or NCHW, with one picture.
@@ -26,12 +26,12 @@ pub struct Input {
 
 /// The keys of `model.toml` that describe the input. The component checks all others.
 #[derive(Deserialize)]
-struct Manifest {
-    input: InputManifest,
+struct ModelConfig {
+    input: InputConfig,
 }
 
 #[derive(Deserialize)]
-struct InputManifest {
+struct InputConfig {
     name: String,
     width: usize,
     height: usize,
@@ -58,22 +58,22 @@ enum Element {
     F32,
 }
 
-impl Model {
+impl OnnxModel {
     /// Reads the files in a model's folder.
     ///
     /// # Errors
     /// If a file is missing, or `model.toml` is invalid. The error names the file.
     pub fn read(folder: &Path) -> anyhow::Result<Self> {
-        let [manifest, network] = super::FILES.map(|file| folder.join(file));
+        let [config, network] = super::MODEL_FILE_NAMES.map(|file| folder.join(file));
         let missing = |file: &Path| format!("cannot read {}", file.display());
-        let text = std::fs::read_to_string(&manifest).with_context(|| missing(&manifest))?;
-        let input = Input::parse(&text).with_context(|| manifest.display().to_string())?;
+        let text = std::fs::read_to_string(&config).with_context(|| missing(&config))?;
+        let input = InputSpec::parse(&text).with_context(|| config.display().to_string())?;
         let onnx = std::fs::read(&network).with_context(|| missing(&network))?;
         Ok(Self { input, onnx })
     }
 }
 
-impl Input {
+impl InputSpec {
     /// The guest's tensors as the network's only input.
     ///
     /// # Errors
@@ -98,8 +98,8 @@ impl Input {
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
-        let InputManifest { name, width, height, layout, element } =
-            toml::from_str::<Manifest>(text)?.input;
+        let InputConfig { name, width, height, layout, element } =
+            toml::from_str::<ModelConfig>(text)?.input;
         let shape = match layout {
             Layout::Nhwc => [1, height, width, 3],
             Layout::Nchw => [1, 3, height, width],
@@ -115,17 +115,18 @@ impl Input {
 
 #[cfg(test)]
 mod tests {
-    use super::{ElementType, Input};
+    use super::{ElementType, InputSpec};
 
     #[test]
     fn the_input_is_what_the_manifest_describes() {
         let text =
             "name = \"m\"\n[input]\nname = \"x\"\nwidth = 4\nheight = 2\nfit = \"stretch\"\n";
-        let input = Input::parse(text).unwrap();
+        let input = InputSpec::parse(text).unwrap();
         let shape = [1, 2, 4, 3];
-        assert_eq!(input, Input { name: "x".to_owned(), element: ElementType::U8, shape });
-        let input = Input::parse(&format!("{text}layout = \"nchw\"\nelement = \"f32\"")).unwrap();
+        assert_eq!(input, InputSpec { name: "x".to_owned(), element: ElementType::U8, shape });
+        let input =
+            InputSpec::parse(&format!("{text}layout = \"nchw\"\nelement = \"f32\"")).unwrap();
         assert_eq!((input.shape, input.element), ([1, 3, 2, 4], ElementType::F32));
-        assert!(Input::parse("name = \"m\"").is_err());
+        assert!(InputSpec::parse("name = \"m\"").is_err());
     }
 }

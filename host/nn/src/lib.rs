@@ -15,13 +15,13 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 
-pub use folder::{Input, Model};
+pub use folder::{InputSpec, OnnxModel};
 pub use metrics::{Computation, NnMetrics};
 use spotter_app::nn_engine::NnEngine;
 pub use tensor::{ElementType, NamedTensor, Tensor};
 
 /// The files that the host needs of a model's folder.
-pub const FILES: [&str; 2] = ["model.toml", "model.onnx"];
+pub const MODEL_FILE_NAMES: [&str; 2] = ["model.toml", "model.onnx"];
 
 /// What loads networks.
 pub trait Engine: Send + Sync {
@@ -29,7 +29,7 @@ pub trait Engine: Send + Sync {
     ///
     /// # Errors
     /// If it is not a valid ONNX file, has an operator that the engine does not support, or lacks the input.
-    fn load(&self, model: &Model) -> anyhow::Result<Arc<dyn Graph>>;
+    fn load(&self, model: &OnnxModel) -> anyhow::Result<Arc<dyn Graph>>;
 }
 
 /// A network that is loaded and ready to run. All guests share it.
@@ -84,7 +84,7 @@ pub enum ComputeError {
 /// # Errors
 /// If a file is missing or invalid, or the engine is not there. The error names the file.
 pub fn load(folder: &Path, engine: &NnEngine) -> anyhow::Result<Arc<dyn Graph>> {
-    let model = Model::read(folder)?;
+    let model = OnnxModel::read(folder)?;
     let graph: Arc<dyn Graph> = match engine {
         NnEngine::Tract => built_in()?.load(&model)?,
         #[cfg(feature = "onnxruntime")]
@@ -97,8 +97,8 @@ pub fn load(folder: &Path, engine: &NnEngine) -> anyhow::Result<Arc<dyn Graph>> 
         ),
     };
     drop(model);
-    // Loading takes several times the memory of what it leaves.
-    heap::give_back();
+    // Loading takes several times the memory that the network finally needs.
+    heap::trim();
     Ok(graph)
 }
 
@@ -114,7 +114,7 @@ pub struct OperatorTime {
 /// # Errors
 /// If the network cannot be loaded or run.
 pub fn profile(folder: &Path, runs: usize) -> anyhow::Result<Vec<OperatorTime>> {
-    built_in()?.load(&Model::read(folder)?)?.profile(runs)
+    built_in()?.load(&OnnxModel::read(folder)?)?.profile(runs)
 }
 
 #[cfg(test)]

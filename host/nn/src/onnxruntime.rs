@@ -11,7 +11,7 @@ use ort::session::builder::{PrepackedWeights, SessionBuilder};
 use ort::session::{NoSelectedOutputs, RunOptions, Session};
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor as OrtTensor, TensorElementType};
 
-use super::folder::{Input, Model};
+use super::folder::{InputSpec, OnnxModel};
 use super::tensor::{ElementType, NamedTensor, Tensor};
 use super::{ComputeError, Graph, OperatorTime};
 
@@ -22,9 +22,9 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 pub(super) struct OnnxRuntimeGraph {
     environment: Environment,
     onnx: Vec<u8>,
-    input: Input,
+    input: InputSpec,
     outputs: Vec<String>,
-    /// A session runs one computation at a time, so there are as many as ran at once.
+    /// The free sessions. A session runs one computation at a time, so there are as many as have run at once.
     idle: Mutex<Vec<Session>>,
     /// The sessions share the weights that the kernels have packed.
     weights: PrepackedWeights,
@@ -36,7 +36,7 @@ impl OnnxRuntimeGraph {
     /// # Errors
     /// If the library is not ONNX Runtime 1.17 or later, or does not take the network, or the input's type is not
     /// supported.
-    pub(super) fn load(model: &Model, library: &Path) -> anyhow::Result<Self> {
+    pub(super) fn load(model: &OnnxModel, library: &Path) -> anyhow::Result<Self> {
         let element = model.input.element;
         ensure!(
             matches!(element, ElementType::U8 | ElementType::F32),
@@ -49,7 +49,7 @@ impl OnnxRuntimeGraph {
             .with_telemetry(false)
             .build()
             .with_context(|| library.display().to_string())?;
-        let Model { input, onnx } = model;
+        let OnnxModel { input, onnx } = model;
         let mut graph = Self {
             environment,
             onnx: onnx.clone(),
@@ -58,7 +58,7 @@ impl OnnxRuntimeGraph {
             idle: Mutex::default(),
             weights: PrepackedWeights::new(),
         };
-        let session = graph.session().context("model.onnx")?;
+        let session = graph.take_session().context("model.onnx")?;
         let inputs: Vec<&str> = session.inputs().iter().map(ort::value::Outlet::name).collect();
         ensure!(
             inputs == [&input.name],
@@ -66,11 +66,11 @@ impl OnnxRuntimeGraph {
             input.name
         );
         graph.outputs = session.outputs().iter().map(|output| output.name().to_owned()).collect();
-        graph.give_back(session);
+        graph.return_session(session);
         Ok(graph)
     }
 
-    fn session(&self) -> anyhow::Result<Session> {
+    fn take_session(&self) -> anyhow::Result<Session> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = idle.pop() {
             return Ok(session);
@@ -80,7 +80,7 @@ impl OnnxRuntimeGraph {
         Ok(builder.commit_from_memory(&self.onnx)?)
     }
 
-    fn give_back(&self, session: Session) {
+    fn return_session(&self, session: Session) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
     }
 
@@ -89,7 +89,7 @@ impl OnnxRuntimeGraph {
         input: DynValue,
         options: &RunOptions<NoSelectedOutputs>,
     ) -> anyhow::Result<Vec<NamedTensor>> {
-        let mut session = self.session()?;
+        let mut session = self.take_session()?;
         let computed = session.run_with_options(vec![(self.input.name.as_str(), input)], options);
         let tensors = computed.map_err(anyhow::Error::from).and_then(|outputs| {
             let named = self.outputs.iter().map(|name| {
@@ -98,7 +98,7 @@ impl OnnxRuntimeGraph {
             });
             named.collect()
         });
-        self.give_back(session);
+        self.return_session(session);
         tensors
     }
 }

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 /// The partner address that the driver reports if it has never received an LACP frame.
-pub const NO_PARTNER: &str = "00:00:00:00:00:00";
+pub const NO_PARTNER_ADDRESS: &str = "00:00:00:00:00:00";
 
 /// One bond.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -32,7 +32,7 @@ pub struct Bond {
 pub struct Aggregator {
     pub id: u32,
     pub ports: u32,
-    /// The partner's address; [`NO_PARTNER`] if it does not speak LACP.
+    /// The partner's address; [`NO_PARTNER_ADDRESS`] if it does not speak LACP.
     pub partner: String,
 }
 
@@ -93,7 +93,7 @@ impl Bond {
     /// Whether the other side speaks LACP.
     #[must_use]
     pub fn has_partner(&self) -> bool {
-        self.aggregator.as_ref().is_some_and(|aggregator| aggregator.partner != NO_PARTNER)
+        self.aggregator.as_ref().is_some_and(|aggregator| aggregator.partner != NO_PARTNER_ADDRESS)
     }
 
     /// Parses the driver's description of a bond. Fields that are not in it keep their defaults.
@@ -120,14 +120,14 @@ impl Bond {
             }
             "LACP rate" => self.lacp_rate = value.to_owned(),
             "Min links" => self.min_links = value.parse().unwrap_or_default(),
-            "Aggregator ID" => self.agreed().id = value.parse().unwrap_or_default(),
-            "Number of ports" => self.agreed().ports = value.parse().unwrap_or_default(),
-            "Partner Mac Address" => self.agreed().partner = value.to_owned(),
+            "Aggregator ID" => self.aggregator_mut().id = value.parse().unwrap_or_default(),
+            "Number of ports" => self.aggregator_mut().ports = value.parse().unwrap_or_default(),
+            "Partner Mac Address" => self.aggregator_mut().partner = value.to_owned(),
             _ => {}
         }
     }
 
-    fn agreed(&mut self) -> &mut Aggregator {
+    fn aggregator_mut(&mut self) -> &mut Aggregator {
         self.aggregator.get_or_insert_default()
     }
 }
@@ -138,7 +138,7 @@ impl Port {
         let name = lines.next().unwrap_or_default().trim().to_owned();
         let mut port = Self { name, ..Self::default() };
         let section = lines.next().unwrap_or_default();
-        // Both sides have the same keys, below a line of their own.
+        // Both sides have the same keys, each below its own heading.
         let (own, partner) =
             section.split_once("details partner lacp pdu:").unwrap_or((section, ""));
         port.partner_state = state(partner);
@@ -178,7 +178,7 @@ pub(crate) mod tests {
     use super::Bond;
 
     /// Two ports in one aggregator, with a partner, as Linux 6.1 writes it.
-    pub(crate) const GOOD: &str = "\
+    pub(crate) const GOOD_BOND: &str = "\
 Ethernet Channel Bonding Driver: v6.1.0
 
 Bonding Mode: IEEE 802.3ad Dynamic link aggregation
@@ -236,7 +236,7 @@ Partner Churn State: none
 
     #[test]
     fn a_bond_is_read_with_its_ports() {
-        let bond = Bond::parse("bond0", GOOD);
+        let bond = Bond::parse("bond0", GOOD_BOND);
         assert!(bond.is_lacp() && bond.is_up && bond.has_partner());
         assert_eq!((bond.monitor_interval_ms, bond.min_links), (100, 1));
         assert_eq!((bond.hash_policy.as_str(), bond.lacp_rate.as_str()), ("layer3+4", "fast"));

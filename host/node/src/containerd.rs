@@ -22,11 +22,11 @@ pub enum RuntimeEntry {
 }
 
 /// The first line of a file that [`edit`] made.
-pub(crate) const MADE: &str = "# Made by Spotter";
+pub(crate) const MADE_COMMENT: &str = "# Made by Spotter";
 /// Above each table that [`edit`] added to someone else's file.
-const ADDED: &str = "# Added by Spotter";
-/// The version of a configuration that is created: containerd 1.6, 1.7 and 2 read it.
-const OLDEST_VERSION: i64 = 2;
+const ADDED_COMMENT: &str = "# Added by Spotter";
+/// The version of a new configuration. containerd 1.6, 1.7 and 2 read it.
+const NEW_CONFIG_VERSION: i64 = 2;
 
 /// Edits a configuration. An empty text stands for a missing file, before and after.
 ///
@@ -47,9 +47,10 @@ pub(crate) fn edit_imported(
         if runtime == RuntimeEntry::Absent {
             return Ok(text.to_owned());
         }
-        document["version"] = value(importer.unwrap_or(OLDEST_VERSION));
+        document["version"] = value(importer.unwrap_or(NEW_CONFIG_VERSION));
         if let Some(mut key) = document.key_mut("version") {
-            key.leaf_decor_mut().set_prefix(format!("{MADE}: the runtime of RuntimeClasses.\n"));
+            key.leaf_decor_mut()
+                .set_prefix(format!("{MADE_COMMENT}: the runtime of RuntimeClasses.\n"));
         }
     }
     let path = runtimes_path(version(&document).or(importer))?;
@@ -57,15 +58,16 @@ pub(crate) fn edit_imported(
         RuntimeEntry::Present => {
             let runtimes = descend(document.as_table_mut(), &path)?;
             if runtimes.is_empty() {
-                let why =
-                    format!("{ADDED}, because a table of runtimes replaces containerd's own.");
+                let why = format!(
+                    "{ADDED_COMMENT}, because a table of runtimes replaces containerd's own."
+                );
                 add(runtimes, DEFAULT_HANDLER, DEFAULT_TYPE, &why)?;
             }
-            add(runtimes, RUNTIME_HANDLER, RUNTIME_TYPE, &format!("{ADDED}."))?;
+            add(runtimes, RUNTIME_HANDLER, RUNTIME_TYPE, &format!("{ADDED_COMMENT}."))?;
         }
         RuntimeEntry::Absent => {
             remove(document.as_table_mut(), &path);
-            if text.starts_with(MADE) && holds_only_its_version(&document) {
+            if text.starts_with(MADE_COMMENT) && holds_only_its_version(&document) {
                 return Ok(String::new());
             }
         }
@@ -146,7 +148,7 @@ fn add(
     Ok(())
 }
 
-/// Removes the runtime, and the default one that was added with it, if it is still as it was added.
+/// Removes the runtime, and the default one that was added with it, unless somebody has changed that.
 fn remove(mut table: &mut dyn TableLike, path: &[&str]) {
     for key in path {
         match table.get_mut(key).and_then(Item::as_table_like_mut) {
@@ -158,7 +160,7 @@ fn remove(mut table: &mut dyn TableLike, path: &[&str]) {
     let default = table.get(DEFAULT_HANDLER).and_then(Item::as_table);
     let is_as_added = default.is_some_and(|default| {
         let comment = default.decor().prefix().and_then(RawString::as_str).unwrap_or_default();
-        default.len() == 1 && comment.trim_start().starts_with(ADDED)
+        default.len() == 1 && comment.trim_start().starts_with(ADDED_COMMENT)
     });
     if is_as_added && table.len() == 1 {
         table.remove(DEFAULT_HANDLER);
@@ -169,7 +171,7 @@ fn holds_only_its_version(document: &DocumentMut) -> bool {
     document.iter().all(|(key, item)| key == "version" || is_empty(item))
 }
 
-/// Whether an item is a table without a value, at any depth.
+/// Whether an item is a table that contains no values, at any depth.
 fn is_empty(item: &Item) -> bool {
     item.as_table_like().is_some_and(|table| table.iter().all(|(_, item)| is_empty(item)))
 }

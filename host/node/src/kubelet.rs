@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::state::program;
+use super::programs;
 
 /// A kubelet, and what it needs.
 #[derive(Clone, Debug, Default)]
@@ -32,9 +32,9 @@ pub struct Kubeconfig {
     pub path: PathBuf,
     /// The API server's URL.
     pub server: Option<String>,
-    /// Why the API server cannot be reached, if so.
+    /// Why the API server cannot be reached; `None` if it can.
     pub unreachable: Option<String>,
-    /// The client certificate's file, if it names one that does not exist.
+    /// The file of the client certificate, if the kubeconfig names one that does not exist.
     pub missing_certificate: Option<PathBuf>,
 }
 
@@ -57,7 +57,7 @@ impl Kubelet {
     pub(super) fn read(root: &Path) -> Self {
         let filter = fs::read_to_string(root.join("proc/sys/net/bridge/bridge-nf-call-iptables"));
         Self {
-            program: program(root, "kubelet"),
+            program: programs::find(root, "kubelet"),
             kubeconfig: Kubeconfig::read(root, KUBECONFIG_PATH),
             bootstrap: BOOTSTRAP_KUBECONFIG_PATHS
                 .iter()
@@ -117,7 +117,7 @@ fn proxy(root: &Path) -> Option<String> {
     names.find(|name| SERVICE_PROXY_PROCESSES.contains(&name.as_str()))
 }
 
-/// Asks containerd on this machine, but not on another whose files are at `root`.
+/// Asks containerd, but only if `root` is this machine's own.
 fn has_sandbox_image(root: &Path) -> Option<bool> {
     if root != Path::new("/") {
         return None;

@@ -6,4 +6,5 @@ pub mod containerd;
 pub mod install;
 pub mod kubelet;
 pub mod metrics;
+mod programs;
 pub mod state;

@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::bond::{Bond, NO_PARTNER, Port};
+use super::bond::{Bond, NO_PARTNER_ADDRESS, Port};
 use super::state::{self, Link};
 use spotter_server::label::LabelValue;
 
@@ -24,7 +24,7 @@ pub struct BondCollector {
 impl BondCollector {
     /// A collector that reads below `root` at each scrape.
     #[must_use]
-    pub fn of(root: &Path) -> Self {
+    pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }
 }
@@ -78,14 +78,14 @@ const METRICS: [Metric; 11] = [
         help: "Bytes received through the port",
         unit: Some(Unit::Bytes),
         kind: MetricType::Counter,
-        samples: |bond, links| each_port(bond, |port| Some(link_of(port, links)?.rx_bytes)),
+        samples: |bond, links| each_port(bond, |port| Some(port_link(port, links)?.rx_bytes)),
     },
     Metric {
         name: "bond_port_transmit",
         help: "Bytes sent through the port",
         unit: Some(Unit::Bytes),
         kind: MetricType::Counter,
-        samples: |bond, links| each_port(bond, |port| Some(link_of(port, links)?.tx_bytes)),
+        samples: |bond, links| each_port(bond, |port| Some(port_link(port, links)?.tx_bytes)),
     },
 ];
 
@@ -117,7 +117,7 @@ impl Collector for BondCollector {
 #[must_use]
 pub fn text(root: &Path) -> String {
     let mut registry = Registry::with_prefix("spotter");
-    registry.register_collector(Box::new(BondCollector::of(root)));
+    registry.register_collector(Box::new(BondCollector::new(root)));
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
@@ -130,14 +130,14 @@ fn one(bond: &Bond, value: u64) -> Vec<Sample> {
 
 fn each_port(bond: &Bond, value: impl Fn(&Port) -> Option<u64>) -> Vec<Sample> {
     let ports = bond.ports.iter();
-    ports.filter_map(|port| Some((labels_of(bond, port), value(port)?))).collect()
+    ports.filter_map(|port| Some((port_labels(bond, port), value(port)?))).collect()
 }
 
-fn labels_of(bond: &Bond, port: &Port) -> Vec<(&'static str, String)> {
+fn port_labels(bond: &Bond, port: &Port) -> Vec<(&'static str, String)> {
     vec![("bond", bond.name.clone()), ("port", port.name.clone())]
 }
 
-fn link_of<'a>(port: &Port, links: &'a [Link]) -> Option<&'a Link> {
+fn port_link<'a>(port: &Port, links: &'a [Link]) -> Option<&'a Link> {
     links.iter().find(|link| link.name == port.name)
 }
 
@@ -145,7 +145,8 @@ fn partner(bond: &Bond, _: &[Link]) -> Vec<Sample> {
     if !bond.is_lacp() {
         return Vec::new();
     }
-    let address = bond.aggregator.as_ref().map_or(NO_PARTNER, |agreed| agreed.partner.as_str());
+    let address =
+        bond.aggregator.as_ref().map_or(NO_PARTNER_ADDRESS, |agreed| agreed.partner.as_str());
     let labels = vec![("bond", bond.name.clone()), ("partner", address.to_owned())];
     vec![(labels, bond.has_partner().into())]
 }
@@ -153,7 +154,7 @@ fn partner(bond: &Bond, _: &[Link]) -> Vec<Sample> {
 fn churned(bond: &Bond, _: &[Link]) -> Vec<Sample> {
     let of = |port: &Port| {
         [("actor", &port.actor_churn), ("partner", &port.partner_churn)].map(|(side, state)| {
-            let mut labels = labels_of(bond, port);
+            let mut labels = port_labels(bond, port);
             labels.push(("side", side.to_owned()));
             (labels, u64::from(state == "churned"))
         })

@@ -1,13 +1,13 @@
 //! Reads the state of a machine: links, bonds, cgroups, file systems, containerd and kubelet.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::bond::Bond;
 use super::kubelet::Kubelet;
+use super::programs;
 
 /// A machine's state.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,7 @@ pub struct MachineState {
     pub file_systems: Vec<String>,
     pub containerd: Containerd,
     pub kubelet: Kubelet,
-    /// How much of the machine's file system its programs may watch.
+    /// The limits on watching files.
     pub watches: Watches,
     /// Whether IPv4 forwarding is on.
     pub forwards: bool,
@@ -78,10 +78,6 @@ pub struct Containerd {
     /// The executable shim on containerd's path, if any.
     pub shim: Option<PathBuf>,
 }
-
-/// The folders in which a service of systemd looks for programs.
-const PROGRAM_FOLDERS: [&str; 6] =
-    ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"];
 
 impl MachineState {
     /// Reads the state of the machine whose root is `root`, with containerd's configuration at `config` below
@@ -191,17 +187,8 @@ fn containerd(root: &Path, config: &Path) -> Containerd {
     Containerd {
         config: config.to_owned(),
         text,
-        shim: program(root, "containerd-shim-spotter-v1"),
+        shim: programs::find(root, "containerd-shim-spotter-v1"),
     }
-}
-
-/// The executable with this name in the folders in which services look for programs.
-pub(super) fn program(root: &Path, name: &str) -> Option<PathBuf> {
-    let is_runnable = |path: &PathBuf| {
-        path.metadata()
-            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
-    PROGRAM_FOLDERS.iter().map(|folder| root.join(folder).join(name)).find(is_runnable)
 }
 
 /// Whether the mount at `/` is shared (<https://docs.kernel.org/filesystems/sharedsubtree.html>).
@@ -239,7 +226,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         };
-        write("proc/net/bonding/bond0", crate::bond::tests::GOOD);
+        write("proc/net/bonding/bond0", crate::bond::tests::GOOD_BOND);
         write(
             "proc/net/route",
             "Iface Destination Gateway\nbr0 00000000 0100000A 0003 0 0 0 00000000 0 0 0\n",

@@ -1,64 +1,64 @@
-//! Tells the user about long steps: as plain lines, or through a display that the program has set up.
+//! Tells the user about long steps: as plain lines, or through a reporter that the program has set up.
 //!
-//! Libraries report their steps here. Only `spotter` has a display, so the shim and its pods link no progress bars.
+//! Libraries report their steps here. Only `spotter` sets a reporter, so the shim and its pods link no progress bars.
 
 use std::io::Write;
 use std::sync::OnceLock;
 use std::time::Instant;
 
 /// How a program shows steps.
-pub trait Display: Send + Sync {
+pub trait ProgressReporter: Send + Sync {
     /// Shows a step that begins.
-    fn start(&self, message: &str, length: Length) -> Box<dyn Bar>;
+    fn start(&self, message: &str, total: ProgressTotal) -> Box<dyn ProgressBar>;
 }
 
-/// A step that a [`Display`] shows. Dropping it removes it.
-pub trait Bar: Send + Sync {
+/// A step that a [`ProgressReporter`] shows. Dropping it removes it.
+pub trait ProgressBar: Send + Sync {
     /// Advances the bar by a number of bytes or items.
     fn advance(&self, amount: u64);
 }
 
-/// How long a step is.
+/// How much a step has to process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Length {
+pub enum ProgressTotal {
     Unknown,
     Bytes(u64),
     Items(u64),
 }
 
-static DISPLAY: OnceLock<Box<dyn Display>> = OnceLock::new();
+static REPORTER: OnceLock<Box<dyn ProgressReporter>> = OnceLock::new();
 
-/// Shows all further steps of this process in this display. The first one that is set stays.
-pub fn set_display(display: Box<dyn Display>) {
-    let _ = DISPLAY.set(display);
+/// Sets the reporter for all further steps of this process. Later calls have no effect.
+pub fn set_reporter(reporter: Box<dyn ProgressReporter>) {
+    let _ = REPORTER.set(reporter);
 }
 
 /// A long step in progress.
-pub struct Step {
-    bar: Option<Box<dyn Bar>>,
+pub struct ProgressStep {
+    bar: Option<Box<dyn ProgressBar>>,
     started: Instant,
 }
 
-impl Step {
+impl ProgressStep {
     /// Starts a step of unknown length.
     pub fn start(message: impl AsRef<str>) -> Self {
-        Self::show(message.as_ref(), Length::Unknown)
+        Self::show(message.as_ref(), ProgressTotal::Unknown)
     }
 
     /// Starts a step that processes a known number of bytes.
-    pub fn of_bytes(message: impl AsRef<str>, bytes: u64) -> Self {
-        Self::show(message.as_ref(), Length::Bytes(bytes))
+    pub fn for_bytes(message: impl AsRef<str>, bytes: u64) -> Self {
+        Self::show(message.as_ref(), ProgressTotal::Bytes(bytes))
     }
 
     /// Starts a step that processes a known number of items.
-    pub fn of_items(message: impl AsRef<str>, items: u64) -> Self {
-        Self::show(message.as_ref(), Length::Items(items))
+    pub fn for_items(message: impl AsRef<str>, items: u64) -> Self {
+        Self::show(message.as_ref(), ProgressTotal::Items(items))
     }
 
-    fn show(message: &str, length: Length) -> Self {
-        let bar = DISPLAY.get().map(|display| display.start(message, length));
+    fn show(message: &str, total: ProgressTotal) -> Self {
+        let bar = REPORTER.get().map(|reporter| reporter.start(message, total));
         if bar.is_none() {
-            say(&format!("{message}..."));
+            print_message(&format!("{message}..."));
         }
         Self { bar, started: Instant::now() }
     }
@@ -73,13 +73,14 @@ impl Step {
     /// Ends the step with a message and the time that it took.
     pub fn done(self, message: impl AsRef<str>) {
         drop(self.bar);
-        say(&format!("{} in {:.1} s", message.as_ref(), self.started.elapsed().as_secs_f64()));
+        let seconds = self.started.elapsed().as_secs_f64();
+        print_message(&format!("{} in {seconds:.1} s", message.as_ref()));
     }
 }
 
 /// Prints a message for the user to standard error. Standard output is for a command's result.
-pub fn say(message: &str) {
-    // Whoever reads it may have closed the pipe, which is no reason to end.
+pub fn print_message(message: &str) {
+    // The reader may have closed the pipe, which is not an error.
     let _ = writeln!(std::io::stderr(), "{message}");
 }
 

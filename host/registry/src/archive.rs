@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
-use super::blobs::Layer;
+use super::layer::Layer;
 use super::pack::{self, digest};
 use super::unpack;
 use spotter_app::App;
@@ -28,7 +28,7 @@ pub(super) const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest
 pub(super) const TAR_MEDIA_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// The architectures of the nodes that can run the image. What is in it is the same for all.
-const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
+const NODE_ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
 
 /// Writes the archive, and returns the digest of the image's index. The archive is reproducible.
 ///
@@ -44,7 +44,7 @@ pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow
     let zipped = zipped.finish()?;
     let mut blobs: Vec<Vec<u8>> = Vec::new();
     let mut variants = Vec::new();
-    for architecture in ARCHITECTURES {
+    for architecture in NODE_ARCHITECTURES {
         let config = json!({
             "architecture": architecture,
             "os": "linux",

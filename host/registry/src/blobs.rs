@@ -13,6 +13,7 @@ use futures_util::{Stream, StreamExt};
 use oci_client::manifest::OciDescriptor;
 use sha2::{Digest, Sha256};
 
+use super::layer::Layer;
 use super::{MAX_IMAGE_BYTES, in_use, pack, unpack};
 use spotter_cache as cache;
 
@@ -24,35 +25,16 @@ pub type Pieces<'a> = Pin<Box<dyn Stream<Item = anyhow::Result<Bytes>> + Send + 
 
 /// Where blobs come from.
 pub trait BlobSource {
-    /// Opens the blob of a descriptor. Whoever reads it checks its size and its digest.
+    /// Opens the blob of a descriptor. The reader checks its size and its digest.
     fn open(
         &self,
         descriptor: &OciDescriptor,
     ) -> impl Future<Output = anyhow::Result<Pieces<'_>>> + Send;
 }
 
-/// One layer of an image, in a file.
-pub struct Layer {
-    pub media_type: String,
-    pub digest: String,
-    pub file: PathBuf,
-}
-
-impl Layer {
-    /// Writes a layer that is in memory into a folder.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn write(folder: &Path, media_type: &str, bytes: &[u8]) -> anyhow::Result<Self> {
-        let digest = pack::digest(bytes);
-        let file = folder.join(digest.replace(':', "-"));
-        cache::write_atomically(&file, bytes)?;
-        Ok(Self { media_type: media_type.to_owned(), digest, file })
-    }
-}
-
-/// The folder of an image's application in the cache, which stays there as long as this process runs. Fetches and unpacks it first, unless it is there. `prepare` is
-/// called with the unpacked folder before anybody else sees it, and `advance` with the bytes of each piece.
+/// The folder of an image's application in the cache, where it stays as long as this process runs. Fetches and
+/// unpacks the application if it is not there yet. Calls `prepare` with the unpacked folder before any other process
+/// sees it, and `advance` with the number of bytes of each piece.
 ///
 /// # Errors
 /// If a blob cannot be fetched, or is not what its descriptor says, or the layers contain no application.
@@ -76,7 +58,7 @@ pub async fn application(
     check(layers)?;
     in_use::remove_unused(&applications);
     let temporary = tempfile::tempdir_in(&applications).context("cannot unpack the image")?;
-    // Nobody may take it for what a killed process left, however long this takes.
+    // Locked, so that no process takes it for the remains of a killed one, however long this takes.
     let unpacking = File::open(temporary.path())?;
     unpacking.lock_shared().context("cannot lock the image's folder")?;
     let (fetched, unpacked) = (temporary.path().join("layers"), temporary.path().join("unpacked"));
@@ -90,7 +72,7 @@ pub async fn application(
     }
     unpack::unpack(&files, &unpacked)?;
     prepare(&unpacked)?;
-    // What is there without a manifest was left by a process that was killed.
+    // A folder without a manifest was left by a process that was killed.
     if folder.exists() && !folder.join("spin.toml").exists() {
         let _ = fs::remove_dir_all(&folder);
     }
@@ -103,7 +85,7 @@ pub async fn application(
 /// Checks what a manifest says of its layers, and returns their size in bytes.
 ///
 /// # Errors
-/// If there are too many, one has no possible size, or they are too large together.
+/// If there are too many, a size is impossible, or they are too large together.
 pub fn check(layers: &[OciDescriptor]) -> anyhow::Result<u64> {
     ensure!(
         layers.len() <= MAX_LAYERS,

@@ -9,9 +9,10 @@ use std::time::SystemTime;
 use spotter_cache::Retention;
 
 /// The folders that this process uses.
-static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+static HELD_FOLDERS: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
-/// Whether a folder holds a whole application. If so, it stays as long as this process runs.
+/// Locks a folder if it holds a complete application, so that it stays as long as this process runs. Returns whether it
+/// does.
 pub fn hold(folder: &Path) -> bool {
     // Locked before it is looked at: another process may be removing it.
     let Ok(file) = File::open(folder) else { return false };
@@ -20,12 +21,12 @@ pub fn hold(folder: &Path) -> bool {
     }
     // If this fails, the application is removed too early, and is pulled again.
     let _ = file.set_modified(SystemTime::now());
-    HELD.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+    HELD_FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).push(file);
     true
 }
 
-/// Removes the applications of a folder that no process uses, if they have not been used for a long time or if there are
-/// too many, and what processes left that were killed while they unpacked one.
+/// Removes applications that no process uses, if they are old or too many, and the remains of processes that were killed
+/// while they unpacked one.
 pub fn remove_unused(applications: &Path) {
     sweep(applications, Retention::default());
 }

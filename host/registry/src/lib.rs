@@ -4,6 +4,7 @@ pub mod archive;
 pub mod blobs;
 pub mod credentials;
 pub mod in_use;
+pub mod layer;
 pub mod locked;
 pub mod manifest;
 pub mod pack;
@@ -27,7 +28,7 @@ use oci_client::{Client, Reference};
 use blobs::{BlobSource, Pieces};
 use pack::Package;
 use session::Session;
-use spotter_progress::{Step, say};
+use spotter_progress::{ProgressStep, print_message};
 
 /// The media type of an OCI image configuration.
 const CONFIG_MEDIA_TYPE: &str = "application/vnd.oci.image.config.v1+json";
@@ -75,7 +76,7 @@ async fn upload(client: &Client, reference: &Reference, package: Package) -> any
     let annotations = (!annotations.is_empty()).then_some(annotations);
     let manifest = OciImageManifest::build(&layers, &config, annotations);
     let total = layers.iter().map(|layer| layer.data.len() as u64).sum();
-    let step = Step::of_bytes(format!("Pushing {reference}"), total);
+    let step = ProgressStep::for_bytes(format!("Pushing {reference}"), total);
     let refused = |error| refused(reference, error);
     for (layer, descriptor) in layers.into_iter().zip(&manifest.layers) {
         let length = layer.data.len() as u64;
@@ -99,15 +100,15 @@ pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
     let (manifest, digest) = manifest::pull(&session, reference).await?;
     let total = blobs::check(&manifest.layers)?;
     let source = RegistrySource { session: &session, reference };
-    // Without the step, an application that is in the cache would seem to be pulled again.
+    // Begins only when something is pulled: otherwise an application in the cache would seem to be pulled again.
     let step = std::cell::OnceCell::new();
-    let begin = || Step::of_bytes(format!("Pulling {reference}"), total);
+    let begin = || ProgressStep::for_bytes(format!("Pulling {reference}"), total);
     let advance = |bytes| step.get_or_init(begin).advance(bytes);
     let folder = blobs::application(&source, &digest, &manifest.layers, |_| Ok(()), advance).await;
     let folder = folder.with_context(|| format!("cannot use {reference}"))?;
     if let Some(step) = step.into_inner() {
         step.done(format!("Pulled {reference}"));
-        say(&format!("  {digest}"));
+        print_message(&format!("  {digest}"));
     }
     Ok((folder, digest))
 }
@@ -172,7 +173,7 @@ fn refused(reference: &Reference, error: OciDistributionError) -> anyhow::Error 
     anyhow::Error::new(error).context(hint)
 }
 
-/// What to do if there was no connection, or no TLS on it.
+/// Advice for a failed connection or a failed TLS handshake.
 fn connection_hint(registry: &str, error: &OciDistributionError) -> Option<String> {
     let OciDistributionError::RequestError(error) = error else { return None };
     if !error.is_connect() {

@@ -94,7 +94,7 @@ impl LockedApp {
     ///
     /// # Errors
     /// If a component is not in `contents`.
-    pub fn of(
+    pub fn from_manifest(
         manifest: Manifest,
         mut contents: BTreeMap<String, ComponentContent>,
     ) -> anyhow::Result<Self> {
@@ -127,7 +127,7 @@ impl LockedApp {
             if !models.is_empty() {
                 metadata.insert(MODELS_KEY.into(), serde_json::to_value(models)?);
             }
-            metadata.extend(settings::locked(component.tool.spotter.unwrap_or_default()));
+            metadata.extend(settings::to_metadata(component.tool.spotter.unwrap_or_default()));
             Ok(LockedComponent {
                 id,
                 metadata,
@@ -225,7 +225,7 @@ impl LockedComponent {
             .into_keys()
             .map(|name| (name.clone(), model_folder(&self.id, &name).into()))
             .collect();
-        let mut tool = settings::of(&self.metadata);
+        let mut tool = settings::from_metadata(&self.metadata);
         if !models.is_empty() {
             tool.insert("models".to_owned(), models.into());
         }
@@ -345,7 +345,7 @@ mod tests {
             models: super::LockedModels::new(),
         };
         let contents = BTreeMap::from([("a".to_owned(), content)]);
-        let locked = LockedApp::of(Manifest::parse(text).unwrap(), contents).unwrap();
+        let locked = LockedApp::from_manifest(Manifest::parse(text).unwrap(), contents).unwrap();
         let text = toml::to_string(&locked.to_manifest().unwrap()).unwrap();
         let manifest = Manifest::parse(&text).unwrap();
         assert_eq!(manifest.component["a"].sqlite_databases, ["default"]);
@@ -376,7 +376,7 @@ mod tests {
                     [[trigger.http]]\nroute = \"/\"\ncomponent = \"a\"\n\
                     [component.a]\nsource = \"a.wasm\"\n";
         let manifest = Manifest::parse(text).unwrap();
-        assert!(LockedApp::of(manifest, BTreeMap::new()).is_err());
+        assert!(LockedApp::from_manifest(manifest, BTreeMap::new()).is_err());
     }
 
     #[test]

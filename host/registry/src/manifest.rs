@@ -11,13 +11,13 @@ use super::{pack, platform};
 pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
 
 /// The media types of manifests and indexes, OCI's and Docker's.
-const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+const ACCEPTED_MEDIA_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// The manifest of an image, and its digest. In an index, that is the image for WebAssembly, or else for this machine.
 ///
 /// # Errors
-/// If the registry cannot be reached or refuses, or what it sends is no manifest.
+/// If the registry cannot be reached or refuses, or sends something that is not a manifest.
 pub(super) async fn pull(
     session: &Session<'_>,
     reference: &Reference,
@@ -44,7 +44,7 @@ pub(super) async fn fetch(
     reference: &Reference,
 ) -> anyhow::Result<(OciManifest, String)> {
     let version = reference.digest().or_else(|| reference.tag()).unwrap_or("latest");
-    let response = session.get(&format!("manifests/{version}"), ACCEPTED).await?;
+    let response = session.get(&format!("manifests/{version}"), ACCEPTED_MEDIA_TYPES).await?;
     let body = session::read(response, MAX_MANIFEST_BYTES, "manifest").await;
     let body = body.with_context(|| format!("cannot use {reference}"))?;
     let digest = pack::digest(&body);
@@ -53,7 +53,10 @@ pub(super) async fn fetch(
         "the manifest of {reference} does not match its digest: it is damaged or has been changed"
     );
     let manifest = serde_json::from_slice(&body).with_context(|| {
-        format!("what {} sent for {reference} is no manifest", reference.resolve_registry())
+        format!(
+            "{} sent something for {reference} that is not a manifest",
+            reference.resolve_registry()
+        )
     })?;
     Ok((manifest, digest))
 }

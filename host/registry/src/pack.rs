@@ -41,7 +41,7 @@ pub fn application(manifest: Manifest, app: &App) -> anyhow::Result<Package> {
         let models = add_models(component, &mut layers).with_context(|| format!("`{id}`"))?;
         contents.insert(id.clone(), ComponentContent { source, files, models });
     }
-    let locked = serde_json::to_vec(&LockedApp::of(manifest, contents)?)?;
+    let locked = serde_json::to_vec(&LockedApp::from_manifest(manifest, contents)?)?;
     layers.add(locked, LOCKED_MEDIA_TYPE);
     let config = json!({
         "architecture": "wasm",
@@ -99,8 +99,8 @@ fn read(component: &Component) -> anyhow::Result<Vec<u8>> {
         || format!("cannot read {path} of `{}`; build it with `spotter build`", component.id);
     let resolved = component.source.canonicalize().with_context(unreadable)?;
     let root = component.root.join(".").canonicalize().with_context(unreadable)?;
-    // A manifest may name a file elsewhere, and a build folder such as `target` may be a link to another disk. But if the
-    // file itself is a link out of the project, it publishes a file that nobody sees in the manifest.
+    // A manifest may name a file elsewhere, and a build folder such as `target` may be a link to another disk. But a
+    // link out of the project would publish a file that the manifest does not show.
     let is_named_inside = normal(&component.source).starts_with(normal(&component.root.join(".")));
     ensure!(
         !is_named_inside || !component.source.is_symlink() || resolved.starts_with(&root),
@@ -170,7 +170,7 @@ fn add_files(component: &Component, layers: &mut Layers) -> anyhow::Result<Vec<L
     Ok(locked)
 }
 
-/// Whether a component imports `wasi:nn`. A core module shows that once it is wrapped.
+/// Whether a component imports `wasi:nn`. A core module shows this only after wrapping.
 fn uses_nn(component: &Component) -> anyhow::Result<bool> {
     let path = prepare::component(component)?;
     let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -187,7 +187,7 @@ fn add_models(component: &Component, layers: &mut Layers) -> anyhow::Result<Lock
         let folder = folder.as_ref().with_context(|| {
             format!("no folder is given for the model `{name}`; add --model {name}=FOLDER")
         })?;
-        let files = nn::FILES.iter().map(|file| {
+        let files = nn::MODEL_FILE_NAMES.iter().map(|file| {
             let path = folder.join(file);
             let bytes =
                 std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -202,7 +202,7 @@ fn add_models(component: &Component, layers: &mut Layers) -> anyhow::Result<Lock
 #[derive(Default)]
 struct Layers {
     layers: Vec<ImageLayer>,
-    /// Each layer's place, by its digest.
+    /// Each layer's position, by its digest.
     places: BTreeMap<String, usize>,
 }
 

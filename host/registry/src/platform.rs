@@ -8,7 +8,7 @@ use super::pack;
 /// The operating systems of images for WebAssembly. The first is Docker's and runwasi's.
 const WASM_SYSTEMS: [&str; 4] = ["wasi", "wasip1", "wasip2", "wasip3"];
 
-/// The entry for WebAssembly, or else the one for Linux on this architecture, or else one of no platform.
+/// The entry for WebAssembly, or else the one for Linux on this architecture, or else one without a platform.
 #[must_use]
 pub fn choose(entries: &[ImageIndexEntry]) -> Option<&ImageIndexEntry> {
     let find = |is_wanted: &dyn Fn(&str, &str) -> bool| {

@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::blobs::Layer;
+use super::layer::Layer;
 use super::locked::{Content, LockedApp, LockedFile, inner_path, model_folder};
 use super::{LOCKED_MEDIA_TYPE, MAX_IMAGE_BYTES, is_component};
 use spotter_cache::write_atomically;
@@ -25,13 +25,17 @@ pub fn unpack(layers: &[Layer], folder: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot create {}", folder.display()))?;
     let locked = layers.iter().find(|layer| layer.media_type == LOCKED_MEDIA_TYPE);
     let manifest = match locked {
-        Some(locked) => application(&locked.file, &mut Contents::of(layers), folder)?,
+        Some(locked) => application(&locked.file, &mut LayerContents::from_layers(layers), folder)?,
         None => component(layers, folder)?,
     };
     write_atomically(&folder.join("spin.toml"), manifest.as_bytes())
 }
 
-fn application(locked: &Path, contents: &mut Contents, folder: &Path) -> anyhow::Result<String> {
+fn application(
+    locked: &Path,
+    contents: &mut LayerContents,
+    folder: &Path,
+) -> anyhow::Result<String> {
     let failed = "cannot read the image's locked application";
     let length = std::fs::metadata(locked).context(failed)?.len();
     ensure!(
@@ -56,7 +60,11 @@ fn application(locked: &Path, contents: &mut Contents, folder: &Path) -> anyhow:
     Ok(manifest)
 }
 
-fn write_files(files: &[LockedFile], folder: &Path, contents: &mut Contents) -> anyhow::Result<()> {
+fn write_files(
+    files: &[LockedFile],
+    folder: &Path,
+    contents: &mut LayerContents,
+) -> anyhow::Result<()> {
     for file in files {
         contents
             .place(&file.content, &folder.join(inner_path(&file.path)?))
@@ -74,7 +82,7 @@ fn component(layers: &[Layer], folder: &Path) -> anyhow::Result<String> {
             types.join(", ")
         );
     };
-    Contents::of(layers).link(&component.file, &folder.join("component.wasm"))?;
+    LayerContents::from_layers(layers).link(&component.file, &folder.join("component.wasm"))?;
     Ok("spin_manifest_version = 2\n\n[application]\nname = \"component\"\n\n[[trigger.http]]\n\
         route = \"/...\"\ncomponent = \"component\"\n\n[component.component]\n\
         source = \"component.wasm\"\n"
@@ -82,14 +90,14 @@ fn component(layers: &[Layer], folder: &Path) -> anyhow::Result<String> {
 }
 
 /// The contents that a locked application can name.
-struct Contents<'a> {
+struct LayerContents<'a> {
     layers: BTreeMap<&'a str, &'a Path>,
     /// How much was copied because it could not be linked, in bytes.
     copied: u64,
 }
 
-impl<'a> Contents<'a> {
-    fn of(layers: &'a [Layer]) -> Self {
+impl<'a> LayerContents<'a> {
+    fn from_layers(layers: &'a [Layer]) -> Self {
         let by_digest =
             layers.iter().map(|layer| (layer.digest.as_str(), layer.file.as_path())).collect();
         Self { layers: by_digest, copied: 0 }
@@ -115,7 +123,7 @@ impl<'a> Contents<'a> {
         if std::fs::hard_link(layer, path).is_ok() {
             return Ok(());
         }
-        // The file system knows no links, or no more of this file.
+        // The file system has no hard links, or not so many of one file.
         let failed = || format!("cannot write {}", path.display());
         self.copied =
             self.copied.saturating_add(std::fs::metadata(layer).with_context(failed)?.len());

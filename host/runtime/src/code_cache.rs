@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use spotter_cache::{ensure_private, folder, lock_entry, remove_unused, touch, write_with_mode};
-use spotter_progress::Step;
+use spotter_progress::ProgressStep;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -118,7 +118,7 @@ fn load_or_compile(
     if let Ok(component) = deserialize(engine, &path) {
         return Ok((path, component));
     }
-    let step = Step::start(format!("Compiling `{id}`"));
+    let step = ProgressStep::start(format!("Compiling `{id}`"));
     let bytes = fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
     let code = engine
         .precompile_component(&bytes)

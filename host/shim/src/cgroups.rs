@@ -17,7 +17,7 @@ pub enum CgroupDriver {
 impl CgroupDriver {
     /// Derives the driver from the path: containerd writes `SLICE:PREFIX:NAME` for systemd.
     #[must_use]
-    pub fn of(spec: &Spec) -> Self {
+    pub fn from_spec(spec: &Spec) -> Self {
         let is_slice = path(spec).and_then(Path::to_str).is_some_and(|path| {
             path.split_once(':').is_some_and(|(slice, _)| slice.ends_with(".slice"))
         });
@@ -33,16 +33,15 @@ fn path(spec: &Spec) -> Option<&Path> {
 #[must_use]
 pub fn pod(spec: &Spec) -> Option<PathBuf> {
     let path = path(spec)?;
-    let pod = match (CgroupDriver::of(spec), path.to_str()?.split_once(':')) {
-        (CgroupDriver::Systemd, Some((slice, _))) => folder_of(slice),
+    let pod = match (CgroupDriver::from_spec(spec), path.to_str()?.split_once(':')) {
+        (CgroupDriver::Systemd, Some((slice, _))) => slice_folder(slice),
         _ => path.parent()?.strip_prefix("/").ok()?.to_owned(),
     };
     (!pod.as_os_str().is_empty()).then_some(pod)
 }
 
-/// The folder of one of systemd's slices, which is below those that its name begins with: `a-b.slice` is in `a.slice`
-/// (`systemd.slice(5)`).
-fn folder_of(slice: &str) -> PathBuf {
+/// The folder of a systemd slice. Slices are nested by name: `a-b.slice` is in `a.slice` (`systemd.slice(5)`).
+fn slice_folder(slice: &str) -> PathBuf {
     let name = slice.trim_end_matches(".slice");
     let ends = name.match_indices('-').map(|(end, _)| end).chain([name.len()]);
     ends.map(|end| format!("{}.slice", &name[..end])).collect()
@@ -57,7 +56,7 @@ fn joins_pid_namespace(spec: &Spec) -> bool {
         .any(|namespace| namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_some())
 }
 
-/// Replaces the mount of version 1 cgroups by one mount per controller, if the container joins a PID namespace.
+/// Replaces the mount of version 1 cgroups with one mount per controller, if the container joins a PID namespace.
 /// Otherwise libcontainer 0.6 looks up its parent's PID among the node's processes, and fails if there is none
 /// with this PID. This is not possible with the systemd driver, as only systemd knows the folders, and not
 /// necessary with version 2, which is a single folder.
@@ -69,7 +68,9 @@ fn joins_pid_namespace(spec: &Spec) -> bool {
 pub fn expand_mounts(spec: &mut Spec, root: &Path) -> anyhow::Result<bool> {
     let is_version_2 = root.join("cgroup.controllers").exists();
     let Some(path) = path(spec).map(Path::to_owned) else { return Ok(false) };
-    if is_version_2 || CgroupDriver::of(spec) == CgroupDriver::Systemd || !joins_pid_namespace(spec)
+    if is_version_2
+        || CgroupDriver::from_spec(spec) == CgroupDriver::Systemd
+        || !joins_pid_namespace(spec)
     {
         return Ok(false);
     }
@@ -78,7 +79,7 @@ pub fn expand_mounts(spec: &mut Spec, root: &Path) -> anyhow::Result<bool> {
     let mut written = Vec::new();
     for mount in mounts {
         if mount.typ().as_deref() == Some("cgroup") {
-            written.extend(controllers(&mount, root, &path)?);
+            written.extend(controller_mounts(&mount, root, &path)?);
             changed = true;
         } else {
             written.push(mount);
@@ -89,7 +90,7 @@ pub fn expand_mounts(spec: &mut Spec, root: &Path) -> anyhow::Result<bool> {
 }
 
 /// A tmpfs, and in it a bind mount of this container's folder for each controller.
-fn controllers(mount: &Mount, root: &Path, path: &Path) -> anyhow::Result<Vec<Mount>> {
+fn controller_mounts(mount: &Mount, root: &Path, path: &Path) -> anyhow::Result<Vec<Mount>> {
     let mount_point = mount.destination();
     let relative = path.strip_prefix("/").unwrap_or(path);
     let options = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
@@ -100,7 +101,7 @@ fn controllers(mount: &Mount, root: &Path, path: &Path) -> anyhow::Result<Vec<Mo
         .options(options(&["noexec", "nosuid", "nodev", "mode=755"]))
         .build()?;
     let mut mounts = vec![folder];
-    for controller in controllers_of(root)? {
+    for controller in mounted_controllers(root)? {
         let mount = MountBuilder::default()
             .destination(mount_point.join(&controller))
             .typ("bind")
@@ -114,7 +115,7 @@ fn controllers(mount: &Mount, root: &Path, path: &Path) -> anyhow::Result<Vec<Mo
 
 /// The folders of the controllers in which libcontainer creates a cgroup
 /// (<https://docs.kernel.org/admin-guide/cgroup-v1/cgroups.html>).
-fn controllers_of(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+fn mounted_controllers(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     const CGROUP_V1_CONTROLLERS: [&str; 10] = [
         "cpu",
         "cpuacct",
@@ -169,7 +170,7 @@ mod tests {
         ] {
             let mut spec = Spec::default();
             spec.set_linux(Some(with_path(path).build().unwrap()));
-            assert_eq!(CgroupDriver::of(&spec), expected, "{path}");
+            assert_eq!(CgroupDriver::from_spec(&spec), expected, "{path}");
         }
     }
 

@@ -37,29 +37,29 @@ pub(super) struct Compilation {
     oom_score_adj: Option<i32>,
 }
 
-/// For whom a component is compiled.
+/// The limits of the pod that needs a component.
 #[derive(Clone)]
-pub(super) struct Beneficiary {
+pub(super) struct PodResources {
     /// The cgroup below the pod's, if it has one.
     pub cgroup: Option<PodCgroup>,
     pub oom_score_adj: Option<i32>,
 }
 
-/// The memory that a compiler needs for a component of this many bytes. wasmtime keeps the code of all functions until it
-/// links them. Measured: 728 MiB for 38 MB, 122 MiB for 3.5 MB.
+/// The memory that a compiler needs for a component of this many bytes. wasmtime keeps the code of all functions
+/// until it links them. Measured: 728 MiB for 38 MB, 122 MiB for 3.5 MB.
 const fn memory_to_compile(component: u64) -> u64 {
     (64 << 20) + component.saturating_mul(19)
 }
 
 /// The most memory that compiling may take for a pod whose own limit is lower.
-const MAX_BYTES_BEYOND_POD: u64 = 2 << 30;
+const MAX_COMPILER_BYTES_BEYOND_POD: u64 = 2 << 30;
 
 impl Code {
     /// Checks a component and looks its code up.
     ///
     /// # Errors
     /// If the component is invalid, or the cache cannot be read.
-    pub(super) fn of(component: &Component, pod: &Beneficiary) -> anyhow::Result<Self> {
+    pub(super) fn find(component: &Component, pod: &PodResources) -> anyhow::Result<Self> {
         let (source, interruption) = (prepare::component(component)?, component.interruption);
         let compiler = engine::compiler(&Limits::default(), interruption)?;
         if let Some(code) = code_cache::find(&compiler, &source)? {
@@ -67,16 +67,20 @@ impl Code {
         }
         let needed = memory_to_compile(std::fs::metadata(&source)?.len());
         let (id, oom_score_adj) = (component.id.clone(), pod.oom_score_adj);
-        let cgroup = pod.cgroup.clone().map(|cgroup| with_room(cgroup, needed));
+        let cgroup = pod.cgroup.clone().map(|cgroup| compiler_cgroup(cgroup, needed));
         Ok(Self::Missing(Compilation { source, id, interruption, cgroup, oom_score_adj }))
     }
 }
 
 /// The pod's cgroup, or one beside it. A pod that is too small for the compiler may still be large enough for its
 /// function.
-fn with_room(pod: PodCgroup, needed: u64) -> PodCgroup {
+fn compiler_cgroup(pod: PodCgroup, needed: u64) -> PodCgroup {
     let is_small = pod.memory().is_some_and(|memory| memory < needed);
-    if is_small && needed <= MAX_BYTES_BEYOND_POD { pod.beside(MAX_BYTES_BEYOND_POD) } else { pod }
+    if is_small && needed <= MAX_COMPILER_BYTES_BEYOND_POD {
+        pod.beside(MAX_COMPILER_BYTES_BEYOND_POD)
+    } else {
+        pod
+    }
 }
 
 impl Compilation {
@@ -95,10 +99,14 @@ impl Compilation {
         let process = Compiler { process: Zygote::global().spawn(), id: id.clone() };
         on_start(process.run(|()| Ok(std::process::id()), ())?);
         if !process.run(take_free_turn, ())? {
-            log.say(&format!("Another image is compiled on this node: `{id}` waits for its turn"));
+            log.write_line(&format!(
+                "Another image is compiled on this node: `{id}` waits for its turn"
+            ));
             process.run(wait_for_turn, ())?;
         }
-        log.say(&format!("Compiling `{id}`, once for this node: it serves when that is done"));
+        log.write_line(&format!(
+            "Compiling `{id}`, once for this node: it serves when that is done"
+        ));
         let started = Instant::now();
         let code = process.run(compile, self);
         drop(process);
@@ -106,7 +114,7 @@ impl Compilation {
             cgroup.remove();
         }
         let code = code?;
-        log.say(&format!("Compiled `{id}` in {:.1} s", started.elapsed().as_secs_f64()));
+        log.write_line(&format!("Compiled `{id}` in {:.1} s", started.elapsed().as_secs_f64()));
         Ok(code)
     }
 }
@@ -141,27 +149,27 @@ impl Compiler {
 
 thread_local! {
     /// This process's turn to compile. There is one on a node, because a compiler takes all cores, and much memory.
-    static TURN: RefCell<Option<File>> = const { RefCell::new(None) };
+    static COMPILATION_TURN: RefCell<Option<File>> = const { RefCell::new(None) };
 }
 
 /// Takes the turn, unless another process has it.
 fn take_free_turn((): ()) -> Result<bool, String> {
     let turn = spotter_cache::try_lock_compilation().map_err(|error| format!("{error:#}"))?;
     let is_free = turn.is_some();
-    TURN.set(turn);
+    COMPILATION_TURN.set(turn);
     Ok(is_free)
 }
 
 fn wait_for_turn((): ()) -> Result<(), String> {
     let turn = spotter_cache::lock_compilation().map_err(|error| format!("{error:#}"))?;
-    TURN.set(Some(turn));
+    COMPILATION_TURN.set(Some(turn));
     Ok(())
 }
 
 /// Compiles, and gives the turn back.
 fn compile(job: Compilation) -> Result<PathBuf, String> {
     let compile = || -> anyhow::Result<PathBuf> {
-        let _turn = TURN.take();
+        let _turn = COMPILATION_TURN.take();
         if let Some(cgroup) = &job.cgroup {
             cgroup.join()?;
         }

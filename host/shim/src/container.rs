@@ -4,11 +4,10 @@
 //! its threads start, and the zygote forks a process for each container.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use libcontainer::container::Container as Libcontainer;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::signal::Signal;
@@ -19,6 +18,7 @@ use zygote::Zygote;
 
 use super::cgroups::CgroupDriver;
 use super::plan::Plan;
+use super::stdio;
 
 thread_local! {
     /// The container that this process controls, if any.
@@ -124,13 +124,13 @@ fn build(plan: Plan) -> anyhow::Result<Libcontainer> {
     let mut builder = ContainerBuilder::new(request.id, SyscallType::Linux)
         .with_executor(program)
         .with_root_path(state_root)?;
-    if let Some(stream) = stream(&request.stdin)? {
+    if let Some(stream) = stdio::open(&request.stdin)? {
         builder = builder.with_stdin(stream);
     }
-    if let Some(stream) = stream(&request.stdout)? {
+    if let Some(stream) = stdio::open(&request.stdout)? {
         builder = builder.with_stdout(stream);
     }
-    if let Some(stream) = stream(&request.stderr)? {
+    if let Some(stream) = stdio::open(&request.stderr)? {
         builder = builder.with_stderr(stream);
     }
     let container = builder
@@ -140,22 +140,6 @@ fn build(plan: Plan) -> anyhow::Result<Libcontainer> {
         .with_systemd(cgroup_driver == CgroupDriver::Systemd)
         .build()?;
     Ok(container)
-}
-
-/// Opens a stream by containerd's name: the path of a pipe, the URL of a file, or empty for none
-/// (<https://github.com/containerd/containerd/blob/main/core/runtime/v2/README.md#logging>).
-pub(super) fn stream(name: &str) -> anyhow::Result<Option<File>> {
-    if name.is_empty() {
-        return Ok(None);
-    }
-    let opened = match name.split_once("://") {
-        None => File::options().read(true).write(true).open(name),
-        Some(("file", path)) => File::options().create(true).append(true).open(path),
-        Some((scheme, _)) => {
-            bail!("the log {name} has the scheme {scheme}, which is not supported")
-        }
-    };
-    opened.map(Some).with_context(|| format!("cannot open the stream {name}"))
 }
 
 /// Kills and removes the container with this state, whichever process created it. Does nothing if there is no

@@ -21,16 +21,17 @@ pub(super) struct ContainerFiles<'a> {
 }
 
 impl<'a> ContainerFiles<'a> {
-    pub(super) fn of(spec: &Spec, root: &'a Path, mounts: &'a [Mount]) -> Self {
+    pub(super) fn new(spec: &Spec, root: &'a Path, mounts: &'a [Mount]) -> Self {
         let process = spec.process().as_ref();
         let working_directory = process.map_or_else(|| "/".into(), |process| process.cwd().clone());
         Self { root, mounts, working_directory }
     }
 
-    /// Fails if a volume hides this file of the image: the shim would compile one file, and the pod read another.
+    /// Checks that no volume hides this file of the image. Otherwise the shim would compile one file, and the pod would
+    /// read another.
     ///
     /// # Errors
-    /// If one does.
+    /// If a volume hides it.
     pub(super) fn ensure_not_hidden(&self, path: &Path) -> anyhow::Result<()> {
         let over = self.mounts.iter().find(|mount| path.starts_with(mount.destination()));
         ensure!(
@@ -43,11 +44,10 @@ impl<'a> ContainerFiles<'a> {
         Ok(())
     }
 
-    /// Reads a configuration file. A link in it cannot lead out of the image or the volume, also if somebody changes it
-    /// meanwhile.
+    /// Reads a configuration file. No link leads out of the image or the volume, even if it changes meanwhile.
     ///
     /// # Errors
-    /// If the image does not have it, or it cannot be a configuration file.
+    /// If the image does not have it, or it is too large, or not a text file.
     pub(super) fn read(&self, path: &Path) -> anyhow::Result<FileInContainer> {
         let path = self.working_directory.join(path);
         let shown = path.display();
@@ -62,9 +62,9 @@ impl<'a> ContainerFiles<'a> {
                 None => return Ok(FileInContainer::Unseen),
             },
         };
-        let is_text = file.metadata()?;
+        let metadata = file.metadata()?;
         ensure!(
-            is_text.is_file() && is_text.len() <= MAX_CONFIGURATION_BYTES,
+            metadata.is_file() && metadata.len() <= MAX_CONFIGURATION_BYTES,
             "{shown} is not a file of at most {MAX_CONFIGURATION_BYTES} bytes"
         );
         let mut text = String::new();

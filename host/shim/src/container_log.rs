@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 
-use super::container::stream;
+use super::stdio;
 
 /// A container's standard error.
 pub struct ContainerLog {
@@ -14,22 +14,22 @@ pub struct ContainerLog {
 }
 
 impl ContainerLog {
-    /// The log of a container whose standard error containerd names so.
+    /// The log of the container whose standard error containerd calls by this name.
     #[must_use]
     pub fn new(stderr: &str) -> Self {
         Self { name: stderr.to_owned(), stream: None }
     }
 
-    /// Writes a line. The container works without it, so a failure is only noted in containerd's log.
-    pub fn say(&mut self, line: &str) {
-        if let Err(error) = self.write(line) {
+    /// Writes a line. The container works without it, so a failure only appears in containerd's log.
+    pub fn write_line(&mut self, line: &str) {
+        if let Err(error) = self.try_write(line) {
             log::warn!("cannot write {line:?} to the container's log: {error:#}");
         }
     }
 
-    fn write(&mut self, line: &str) -> anyhow::Result<()> {
+    fn try_write(&mut self, line: &str) -> anyhow::Result<()> {
         if self.stream.is_none() {
-            self.stream = stream(&self.name)?;
+            self.stream = stdio::open(&self.name)?;
         }
         if let Some(stream) = &mut self.stream {
             writeln!(stream, "{line}")?;
@@ -43,15 +43,15 @@ mod tests {
     use super::ContainerLog;
 
     #[test]
-    fn lines_reach_a_log_and_none_is_no_fault() {
+    fn lines_reach_a_log_and_a_missing_log_is_not_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         let mut log = ContainerLog::new(&format!("file://{}", path.display()));
-        log.say("one");
-        log.say("two");
+        log.write_line("one");
+        log.write_line("two");
         assert_eq!(std::fs::read_to_string(path).unwrap(), "one\ntwo\n");
         for nowhere in ["", "binary:///logger", "/nowhere/pipe"] {
-            ContainerLog::new(nowhere).say("nothing");
+            ContainerLog::new(nowhere).write_line("nothing");
         }
     }
 }

@@ -12,19 +12,19 @@ impl Executor for Program {
         match self {
             Self::Linux => DefaultExecutor {}.validate(spec),
             // The plan has already checked it.
-            Self::Function(_) => Ok(()),
+            Self::Application(_) => Ok(()),
         }
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         match self {
             Self::Linux => DefaultExecutor {}.exec(spec),
-            Self::Function(function) => {
+            Self::Application(served) => {
                 close_inherited_descriptors();
                 std::process::exit(pod::serve(
-                    &function.manifest,
-                    &function.configuration,
-                    &function.compiled,
+                    &served.manifest,
+                    &served.configuration,
+                    &served.compiled,
                 ))
             }
         }

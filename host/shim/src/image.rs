@@ -16,6 +16,7 @@ use futures_util::StreamExt;
 use oci_client::manifest::{OciDescriptor, OciImageManifest, OciManifest};
 use walkdir::WalkDir;
 
+use super::request::ContainerRequest;
 use spotter_registry::blobs::{self, BlobSource, Pieces};
 use spotter_registry::manifest::MAX_MANIFEST_BYTES;
 use spotter_registry::{is_component, pack, platform};
@@ -25,14 +26,12 @@ use spotter_registry::{is_component, pack, platform};
 ///
 /// # Errors
 /// If containerd lacks some content, content is damaged, or the application cannot be unpacked.
-pub async fn application(
-    request: &super::plan::ContainerRequest,
-) -> anyhow::Result<Option<PathBuf>> {
+pub async fn application(request: &ContainerRequest) -> anyhow::Result<Option<PathBuf>> {
     let address = &request.containerd;
     let channel = containerd_client::connect(address).await;
     let channel = channel.with_context(|| format!("cannot reach containerd on {address}"))?;
     let store = ContentStore { channel, namespace: request.namespace.clone() };
-    let Some(digest) = store.image_of(&request.id).await? else { return Ok(None) };
+    let Some(digest) = store.image_digest(&request.id).await? else { return Ok(None) };
     let (digest, manifest) = store.manifest(digest).await?;
     if !manifest.layers.iter().any(|layer| is_component(&layer.media_type)) {
         return Ok(None);
@@ -64,7 +63,7 @@ struct ContentStore {
 
 impl ContentStore {
     /// The digest of a container's image; `None` if it has no image, or the image has been removed.
-    async fn image_of(&self, container: &str) -> anyhow::Result<Option<String>> {
+    async fn image_digest(&self, container: &str) -> anyhow::Result<Option<String>> {
         let request = GetContainerRequest { id: container.to_owned() };
         let mut containers = ContainersClient::new(self.channel.clone());
         let found = containers.get(with_namespace!(request, self.namespace)).await;

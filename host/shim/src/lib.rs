@@ -2,9 +2,8 @@
 //!
 //! containerd calls the [`service`], which [`plan`]s what a container runs: a function from its image's layers or
 //! root file system, [`compile`]d once per node, or, for the sandbox and sidecars, a Linux program. A process forked
-//! early ([`container`]) then creates the container and runs it ([`workload`]).
+//! early ([`container`]) then creates the container and runs it ([`executor`]).
 
-mod awaited_code;
 pub mod cgroups;
 mod compile;
 pub mod container;
@@ -13,11 +12,14 @@ pub mod container_log;
 pub mod executor;
 pub mod image;
 pub mod oom;
+mod pending_code;
 pub mod plan;
 pub mod pod_cgroup;
+mod request;
 mod seal;
 pub mod service;
 pub mod stats;
+mod stdio;
 pub mod task;
 
 use std::os::unix::net::UnixStream;
@@ -68,7 +70,7 @@ pub fn main() {
     if flags.action.is_empty() {
         // No action means that this process serves a pod.
         if let Err(error) = seal::execute_read_only() {
-            spotter_progress::say(&format!("error: {error:#}"));
+            spotter_progress::print_message(&format!("error: {error:#}"));
             return;
         }
         // Containers are forked from the zygote, and run models too.
@@ -113,7 +115,7 @@ impl Shim for PodShim {
 
     /// Cleans up after a shim that was killed.
     fn delete_shim(&mut self) -> containerd_shim::Result<DeleteResponse> {
-        awaited_code::remove(&plan::unique_name(&self.flags.namespace, &self.flags.id));
+        pending_code::remove(&request::unique_name(&self.flags.namespace, &self.flags.id));
         let state = PathBuf::from(STATE_ROOT).join(&self.flags.namespace).join(&self.flags.id);
         container::remove(&state)
             .map_err(|error| Error::Other(format!("{}: {error:#}", state.display())))?;

@@ -12,12 +12,12 @@ pub struct OomKills(PathBuf);
 impl OomKills {
     /// The file of this process's container; `None` if no cgroup accounts for memory.
     #[must_use]
-    pub fn of(pid: u32) -> Option<Self> {
+    pub fn for_pid(pid: u32) -> Option<Self> {
         let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        Self::among(Path::new("/sys/fs/cgroup"), &groups)
+        Self::in_cgroups(Path::new("/sys/fs/cgroup"), &groups)
     }
 
-    fn among(root: &Path, groups: &str) -> Option<Self> {
+    fn in_cgroups(root: &Path, groups: &str) -> Option<Self> {
         if let Some((controllers, path)) = version_1(groups, "memory") {
             return Some(Self(root.join(controllers).join(path).join("memory.oom_control")));
         }
@@ -57,7 +57,7 @@ mod tests {
         ] {
             let path = root.path().join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let watch = OomKills::among(root.path(), groups).unwrap();
+            let watch = OomKills::in_cgroups(root.path(), groups).unwrap();
             assert!(!watch.occurred());
             std::fs::write(&path, before).unwrap();
             assert!(!watch.occurred());

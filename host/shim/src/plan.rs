@@ -7,43 +7,16 @@ use anyhow::{Context, ensure};
 use oci_spec::runtime::{Mount, MountBuilder, Process, Spec};
 use serde::{Deserialize, Serialize};
 
-use super::awaited_code::AwaitedCode;
 use super::cgroups::{self, CgroupDriver};
-use super::compile::{Beneficiary, Code};
+use super::compile::{Code, PodResources};
 use super::container_files::ContainerFiles;
 use super::container_log::ContainerLog;
+use super::pending_code::PendingCode;
 use super::pod_cgroup::PodCgroup;
+use super::request::ContainerRequest;
 use super::{STATE_ROOT, image};
 use spotter_app::{App, Component, files};
 use spotter_up::{CompiledComponent, CompiledComponents, PodConfiguration};
-
-/// containerd's request to create a container.
-#[derive(Clone, Deserialize, Serialize)]
-pub struct ContainerRequest {
-    pub id: String,
-    /// containerd's namespace.
-    pub namespace: String,
-    /// The path of containerd's socket.
-    pub containerd: String,
-    /// The folder of the container's configuration and root file system.
-    pub bundle: PathBuf,
-    /// Paths of pipes, or URLs of files; empty for none.
-    pub stdin: String,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl ContainerRequest {
-    /// A name that no other container on the node has.
-    pub(super) fn unique_name(&self) -> String {
-        unique_name(&self.namespace, &self.id)
-    }
-}
-
-/// The name of a container among all of a node.
-pub(super) fn unique_name(namespace: &str, id: &str) -> String {
-    format!("{namespace}-{id}")
-}
 
 /// What the process that creates a container needs to know.
 #[derive(Deserialize, Serialize)]
@@ -60,12 +33,12 @@ pub struct Plan {
 pub enum Program {
     /// A Linux program: the pod's sandbox, or a sidecar.
     Linux,
-    Function(Function),
+    Application(ServedApplication),
 }
 
 /// An application to serve. All paths are those in the container.
 #[derive(Clone, Deserialize, Serialize)]
-pub struct Function {
+pub struct ServedApplication {
     pub manifest: PathBuf,
     /// The flags of `spotter up`, resolved from the container's arguments and environment.
     pub configuration: PodConfiguration,
@@ -75,26 +48,26 @@ pub struct Function {
 
 /// Where an application from an image's layers is mounted in its container.
 const APPLICATION_MOUNT: &str = "/.spotter/application";
-/// What a container with a Linux image says in its log: a sidecar is meant to be one, but a function's image that was
-/// mistaken would otherwise run unnoticed.
+/// Written to the log of a container with a Linux image. For a sidecar this is intended, but an image that should
+/// hold an application would otherwise run unnoticed.
 const NO_APPLICATION_MESSAGE: &str = "This image holds no application of Spotter's (no spin.toml, no component), so it runs as an \
      ordinary Linux container. If it is meant to be one, in a pod of its own, leave out runtimeClassName: spotter";
 /// The folder of the node's cgroups.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// Where compiled code is mounted.
 const COMPILED_CODE_MOUNT: &str = "/.spotter/compiled";
-/// Where code appears once it is compiled.
-const AWAITED_CODE_MOUNT: &str = "/.spotter/awaited";
+/// Where code that is still to be compiled appears.
+const PENDING_CODE_MOUNT: &str = "/.spotter/awaited";
 
 impl Plan {
     /// Plans the container for a request, and what is still to be compiled for it.
     ///
     /// # Errors
     /// If the image's application is invalid or cannot be served.
-    pub(super) async fn of(
+    pub(super) async fn for_request(
         request: &ContainerRequest,
         log: &mut ContainerLog,
-    ) -> anyhow::Result<(Self, Option<AwaitedCode>)> {
+    ) -> anyhow::Result<(Self, Option<PendingCode>)> {
         let layers = image::application(request).await?;
         Self::for_bundle(request, layers, Path::new(CGROUP_ROOT), log)
     }
@@ -109,7 +82,7 @@ impl Plan {
         layers: Option<PathBuf>,
         cgroup_root: &Path,
         log: &mut ContainerLog,
-    ) -> anyhow::Result<(Self, Option<AwaitedCode>)> {
+    ) -> anyhow::Result<(Self, Option<PendingCode>)> {
         let path = request.bundle.join("config.json");
         let mut spec = Spec::load(&path).context("cannot read the container's configuration")?;
         let mut changed = cgroups::expand_mounts(&mut spec, cgroup_root)?;
@@ -118,14 +91,14 @@ impl Plan {
                 let mounted = Path::new(APPLICATION_MOUNT);
                 Some((folder, PathBuf::from("spin.toml"), mounted))
             }
-            None => manifest_of(&spec)
+            None => named_manifest(&spec)
                 .map(|manifest| (rootfs(&spec, &request.bundle), manifest, Path::new("/"))),
         };
-        let mut awaited = None;
+        let mut pending = None;
         let program = match found {
             None => {
                 if !is_sandbox(&spec) {
-                    log.say(NO_APPLICATION_MESSAGE);
+                    log.write_line(NO_APPLICATION_MESSAGE);
                 }
                 Program::Linux
             }
@@ -137,16 +110,20 @@ impl Plan {
                 let root = rootfs(&spec, &request.bundle);
                 let application =
                     ImageApplication { folder: &folder, manifest: &manifest, inside, root: &root };
-                let cgroup = PodCgroup::of(&spec, &format!("compile-{}", request.id), cgroup_root);
+                let cgroup = PodCgroup::for_container(
+                    &spec,
+                    &format!("compile-{}", request.id),
+                    cgroup_root,
+                );
                 let oom_score_adj = spec.process().as_ref().and_then(Process::oom_score_adj);
-                let pod = Beneficiary { cgroup, oom_score_adj };
-                let code = |component: &Component| Code::of(component, &pod);
-                let function;
-                (function, awaited) =
-                    application.function(&spec, &mut mounts, code, &request.unique_name())?;
+                let pod = PodResources { cgroup, oom_score_adj };
+                let code = |component: &Component| Code::find(component, &pod);
+                let served;
+                (served, pending) =
+                    application.serve(&spec, &mut mounts, code, &request.unique_name())?;
                 spec.set_mounts(Some(mounts));
                 changed = true;
-                Program::Function(function)
+                Program::Application(served)
             }
         };
         if changed {
@@ -156,10 +133,10 @@ impl Plan {
         let plan = Self {
             request: request.clone(),
             state_root,
-            cgroup_driver: CgroupDriver::of(&spec),
+            cgroup_driver: CgroupDriver::from_spec(&spec),
             program,
         };
-        Ok((plan, awaited))
+        Ok((plan, pending))
     }
 }
 
@@ -175,14 +152,15 @@ struct ImageApplication<'a> {
 }
 
 impl ImageApplication<'_> {
-    /// Checks it, and adds the mounts that it needs. Code that is not compiled yet will be in a folder under `name`.
-    fn function(
+    /// Checks the application, and adds the mounts that it needs. Code that is not compiled yet will be in the folder
+    /// `name`.
+    fn serve(
         &self,
         spec: &Spec,
         mounts: &mut Vec<Mount>,
         code: impl Fn(&Component) -> anyhow::Result<Code>,
         name: &str,
-    ) -> anyhow::Result<(Function, Option<AwaitedCode>)> {
+    ) -> anyhow::Result<(ServedApplication, Option<PendingCode>)> {
         // An image of layers need not name a program, so its first argument may already be a flag.
         let mut arguments = arguments(spec).to_vec();
         if arguments.first().is_some_and(|first| !first.starts_with('-')) {
@@ -193,15 +171,15 @@ impl ImageApplication<'_> {
             .canonicalize()
             .with_context(|| format!("there is no folder {}", self.folder.display()))?;
         let is_component = self.manifest.extension().is_some_and(|extension| extension == "wasm");
-        let max_bytes = if is_component { MAX_FILE_BYTES } else { MAX_MANIFEST_BYTES };
+        let max_bytes = if is_component { MAX_COMPONENT_BYTES } else { MAX_MANIFEST_BYTES };
         let manifest = resolve_within(&folder, &folder.join(self.manifest), max_bytes)?;
         let environment: BTreeMap<String, String> = environment(spec).collect();
         let configuration = PodConfiguration::resolve(&arguments, &environment)?;
-        let container = ContainerFiles::of(spec, self.root, mounts);
+        let container = ContainerFiles::new(spec, self.root, mounts);
         let app = configuration.check(&manifest, &environment, |path| container.read(path))?;
         let seen = SeenFiles { folder: &folder, inside: self.inside, container: &container };
         let manifest = seen.at(&manifest)?;
-        let (mut compiled, mut awaited) = (CompiledComponents::new(), None::<AwaitedCode>);
+        let (mut compiled, mut pending) = (CompiledComponents::new(), None::<PendingCode>);
         let mut further = Vec::new();
         for (number, (id, component)) in app.components.iter().enumerate() {
             let source = seen.component(component).with_context(|| format!("component `{id}`"))?;
@@ -215,22 +193,22 @@ impl ImageApplication<'_> {
                     mounted
                 }
                 Code::Missing(compilation) => {
-                    let mounted = Path::new(AWAITED_CODE_MOUNT).join(&file);
-                    let waiting = awaited.take().map_or_else(|| AwaitedCode::of(name), Ok)?;
-                    awaited = Some(waiting.with(file, compilation));
+                    let mounted = Path::new(PENDING_CODE_MOUNT).join(&file);
+                    let waiting = pending.take().map_or_else(|| PendingCode::create(name), Ok)?;
+                    pending = Some(waiting.with(file, compilation));
                     mounted
                 }
             };
             compiled.insert(id.clone(), CompiledComponent { source, code: mounted });
         }
-        if let Some(awaited) = &awaited {
-            further.push(bind(awaited.folder(), Path::new(AWAITED_CODE_MOUNT), &[])?);
+        if let Some(pending) = &pending {
+            further.push(bind(pending.folder(), Path::new(PENDING_CODE_MOUNT), &[])?);
         }
         if !mounts.iter().any(|mount| mount.destination() == Path::new("/tmp")) {
             further.push(temporary_folder(&app)?);
         }
         mounts.extend(further);
-        Ok((Function { manifest, configuration, compiled }, awaited))
+        Ok((ServedApplication { manifest, configuration, compiled }, pending))
     }
 }
 
@@ -257,7 +235,7 @@ impl SeenFiles<'_> {
     fn component(&self, component: &Component) -> anyhow::Result<PathBuf> {
         let dependencies = component.dependencies.iter().map(|dependency| &dependency.source);
         for path in std::iter::once(&component.source).chain(dependencies) {
-            self.at(&resolve_within(self.folder, path, MAX_FILE_BYTES)?)?;
+            self.at(&resolve_within(self.folder, path, MAX_COMPONENT_BYTES)?)?;
         }
         self.at(&component.source)
     }
@@ -265,7 +243,7 @@ impl SeenFiles<'_> {
 
 /// The manifest or component in the root file system that a container's arguments name; `None` if they name a
 /// program.
-fn manifest_of(spec: &Spec) -> Option<PathBuf> {
+fn named_manifest(spec: &Spec) -> Option<PathBuf> {
     let named = Path::new(arguments(spec).first()?);
     let extension = named.extension()?;
     let relative = named.strip_prefix("/").unwrap_or(named);
@@ -285,12 +263,12 @@ fn rootfs(spec: &Spec, bundle: &Path) -> PathBuf {
 }
 
 /// The largest component that is read, in bytes.
-const MAX_FILE_BYTES: u64 = 512 << 20;
+const MAX_COMPONENT_BYTES: u64 = 512 << 20;
 /// The largest manifest, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 
-/// Resolves a path. Rejects one that leads out of `root`, also through symbolic links, or that is not a regular
-/// file of at most so many bytes: an image must not name the node's files or devices, or make the shim wait for a pipe.
+/// Resolves a path. Rejects one that leads out of `root`, even through symbolic links, or that is not a regular
+/// file of at most `max_bytes`: an image must not name the node's files or devices, or make the shim wait for a pipe.
 fn resolve_within(root: &Path, path: &Path, max_bytes: u64) -> anyhow::Result<PathBuf> {
     let root =
         root.canonicalize().with_context(|| format!("there is no folder {}", root.display()))?;
@@ -324,16 +302,16 @@ fn environment(spec: &Spec) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// The folder in which files are staged, which an empty root file system does not have. What is in it counts as memory of
-/// the container.
+/// A tmpfs at `/tmp`, where files are staged: an empty root file system has no such folder. Its content counts towards the
+/// container's memory.
 fn temporary_folder(app: &App) -> anyhow::Result<Mount> {
-    const MIN_BYTES: u64 = 64 << 20;
+    const MIN_FOLDER_BYTES: u64 = 64 << 20;
     let staged = app.components.values().map(|component| {
         let Component { root, files, exclude_files, .. } = component;
-        // What is wrong with them, or in a volume, the pod will say.
+        // The pod reports errors, and finds the files that are in volumes.
         files::staged_bytes(root, files, exclude_files).unwrap_or_default()
     });
-    let size = format!("size={}", MIN_BYTES.saturating_add(staged.sum()));
+    let size = format!("size={}", MIN_FOLDER_BYTES.saturating_add(staged.sum()));
     let options = ["nosuid", "nodev", "noexec", "mode=1777", &size];
     mount(Path::new("/tmp"), "tmpfs", Path::new("tmpfs"), &options)
 }
@@ -350,7 +328,7 @@ fn mount(at: &Path, kind: &str, source: &Path, options: &[&str]) -> anyhow::Resu
 
 #[cfg(test)]
 mod tests {
-    use super::{manifest_of, resolve_within};
+    use super::{named_manifest, resolve_within};
     use oci_spec::runtime::{ProcessBuilder, Spec};
 
     #[test]
@@ -364,7 +342,7 @@ mod tests {
             let mut spec = Spec::default();
             let process = ProcessBuilder::default().args([argument.to_owned()]).cwd("/");
             spec.set_process(Some(process.build().unwrap()));
-            assert_eq!(manifest_of(&spec).as_deref(), expected.map(std::path::Path::new));
+            assert_eq!(named_manifest(&spec).as_deref(), expected.map(std::path::Path::new));
         }
     }
 

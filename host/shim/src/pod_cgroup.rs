@@ -29,7 +29,7 @@ impl PodCgroup {
     /// A cgroup with this name in the pod of a container; `None` if the pod has no cgroup yet. `root` is the folder of
     /// the node's cgroups.
     #[must_use]
-    pub fn of(spec: &Spec, name: &str, root: &Path) -> Option<Self> {
+    pub fn for_container(spec: &Spec, name: &str, root: &Path) -> Option<Self> {
         let pod = cgroups::pod(spec)?;
         let is_version_2 = root.join("cgroup.controllers").exists();
         let hierarchies: &[&str] = if is_version_2 { &[""] } else { &["memory", "cpu"] };
@@ -132,23 +132,23 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         };
-        let of = |path: &str| PodCgroup::of(&spec(path), "compile", root.path());
-        assert_eq!(of("/kubepods/pod1/c1"), None);
+        let found_for = |path: &str| PodCgroup::for_container(&spec(path), "compile", root.path());
+        assert_eq!(found_for("/kubepods/pod1/c1"), None);
         // Version 1.
         write("memory/kubepods/pod1/cgroup.procs", "");
         write("memory/kubepods/pod1/memory.limit_in_bytes", "4096\n");
         write("memory/kubepods/memory.limit_in_bytes", "8192\n");
-        let found = of("/kubepods/pod1/c1").unwrap();
+        let found = found_for("/kubepods/pod1/c1").unwrap();
         assert_eq!(found.folders, [root.path().join("memory/kubepods/pod1/compile")]);
         assert_eq!(found.memory(), Some(4096));
         write("cpu/kubepods/pod1/cgroup.procs", "");
-        assert_eq!(of("/kubepods/pod1/c1").unwrap().folders.len(), 2);
+        assert_eq!(found_for("/kubepods/pod1/c1").unwrap().folders.len(), 2);
         // Version 2, by systemd.
         write("cgroup.controllers", "memory");
         let pod = "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice";
         write(&format!("{pod}/cgroup.procs"), "");
         write(&format!("{pod}/memory.max"), "max\n");
-        let found = of("kubepods-burstable-pod1.slice:cri-containerd:c1").unwrap();
+        let found = found_for("kubepods-burstable-pod1.slice:cri-containerd:c1").unwrap();
         assert_eq!(found.folders, [root.path().join(pod).join("compile")]);
         assert_eq!(found.memory(), None);
         // Beside the pod, with its limit on processor time.
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(read("cpu.max"), "50000 100000\n");
         assert_eq!((read("memory.max"), read("cgroup.procs")), ("1048576".into(), "0".into()));
         // A container without a pod.
-        assert_eq!(of("/c1"), None);
+        assert_eq!(found_for("/c1"), None);
         found.join().unwrap();
         assert!(root.path().join(pod).join("compile").exists());
         std::fs::remove_file(root.path().join(pod).join("compile/cgroup.procs")).unwrap();

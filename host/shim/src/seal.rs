@@ -14,20 +14,20 @@ use libcontainer::syscall::syscall::SyscallType;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 /// Set in the environment of a process that runs from the view. Containers do not get it.
-const SEALED: &str = "SPOTTER_SHIM_SEALED";
+const SEALED_VARIABLE: &str = "SPOTTER_SHIM_SEALED";
 
 /// Executes this program again from the read-only view. Returns if it already runs from there.
 ///
 /// # Errors
 /// If the program cannot be executed again.
 pub(super) fn execute_read_only() -> anyhow::Result<()> {
-    if std::env::var_os(SEALED).is_some() {
+    if std::env::var_os(SEALED_VARIABLE).is_some() {
         return Ok(());
     }
     let program = std::env::current_exe().context("cannot find this program")?;
     let name = program.file_name().unwrap_or(OsStr::new("containerd-shim-spotter-v1"));
     let folder = program.parent().unwrap_or(Path::new("/"));
-    // It costs no memory, but Linux has it since 5.12 only.
+    // A read-only mount costs no memory, but needs Linux 5.12.
     let (view, path) = match read_only(folder) {
         Ok(view) => {
             let path = descriptor(&view).join(name);
@@ -43,7 +43,7 @@ pub(super) fn execute_read_only() -> anyhow::Result<()> {
     };
     let mut arguments = std::env::args_os();
     let mut command = Command::new(path);
-    command.arg0(arguments.next().unwrap_or_default()).args(arguments).env(SEALED, "1");
+    command.arg0(arguments.next().unwrap_or_default()).args(arguments).env(SEALED_VARIABLE, "1");
     let failed = command.exec();
     drop(view);
     Err(failed).context("cannot execute this program again")

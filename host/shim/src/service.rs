@@ -25,7 +25,7 @@ use containerd_shim::publisher::RemotePublisher;
 use containerd_shim::{ExitSignal, Task as TaskService, TtrpcContext, TtrpcResult, api};
 
 use super::container::SignalTarget;
-use super::plan::ContainerRequest;
+use super::request::ContainerRequest;
 use super::stats;
 use super::task::{ExitReason, Task, TaskStatus};
 
@@ -142,11 +142,11 @@ fn failed(error: &anyhow::Error) -> ttrpc::Error {
     rpc_error(ttrpc::Code::UNKNOWN, format!("{error:#}"))
 }
 
-/// The error for a fault of the shim itself.
+/// The error for a panic of the shim.
 fn panicked(panic: &(dyn Any + Send)) -> anyhow::Error {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    anyhow!("the shim panicked, which is a fault of its own: please report it: {text}")
+    anyhow!("the shim panicked; please report this bug: {text}")
 }
 
 impl TaskService for Service {
@@ -275,7 +275,7 @@ impl TaskService for Service {
         if task.status() == TaskStatus::Stopped {
             return Err(rpc_error(ttrpc::Code::NOT_FOUND, "the process has ended"));
         }
-        let used = stats::of(task.pid).map_err(|error| failed(&error))?;
+        let used = stats::collect(task.pid).map_err(|error| failed(&error))?;
         Ok(StatsResponse { stats: Some(used).into(), ..StatsResponse::default() })
     }
 
@@ -283,7 +283,7 @@ impl TaskService for Service {
         Err(no_exec())
     }
 
-    /// Must return an error: without a reply, containerd would take the container for ended and the update for
+    /// Must return an error: without a reply, containerd would assume that the container has ended and the update is
     /// applied.
     fn update(&self, _: &TtrpcContext, _: UpdateTaskRequest) -> TtrpcResult<Empty> {
         let reason = "the limits of a running container cannot be changed: replace the pod";

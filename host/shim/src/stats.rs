@@ -12,7 +12,7 @@ use containerd_shim::util::convert_to_any;
 ///
 /// # Errors
 /// If the process has ended.
-pub fn of(pid: u32) -> anyhow::Result<Any> {
+pub fn collect(pid: u32) -> anyhow::Result<Any> {
     let mut metrics = collect_metrics(pid)?;
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
         .with_context(|| format!("process {pid} has ended"))?;

@@ -7,11 +7,12 @@ use containerd_shim::monitor::{ExitEvent, Subject, Subscription, Topic, monitor_
 use containerd_shim::protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim::util::timestamp;
 
-use super::awaited_code;
 use super::container::Container;
 use super::container_log::ContainerLog;
 use super::oom::OomKills;
-use super::plan::{ContainerRequest, Plan};
+use super::pending_code;
+use super::plan::Plan;
+use super::request::ContainerRequest;
 
 /// The exit status of a process that was killed with SIGKILL.
 pub const EXIT_STATUS_SIGKILL: u32 = 128 + 9;
@@ -78,28 +79,28 @@ impl Task {
         on_exit: impl FnOnce(u32, &Exit) + Send + 'static,
     ) -> anyhow::Result<Self> {
         let name = request.unique_name();
-        Self::of(request, on_exit).inspect_err(|_| awaited_code::remove(&name))
+        Self::try_create(request, on_exit).inspect_err(|_| pending_code::remove(&name))
     }
 
-    fn of(
+    fn try_create(
         request: ContainerRequest,
         on_exit: impl FnOnce(u32, &Exit) + Send + 'static,
     ) -> anyhow::Result<Self> {
         // Only the request to containerd for the image is asynchronous.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut log = ContainerLog::new(&request.stderr);
-        let (plan, awaited) = runtime.block_on(Plan::of(&request, &mut log))?;
+        let (plan, pending) = runtime.block_on(Plan::for_request(&request, &mut log))?;
         // Subscribe before there is a process that could end.
         let exits = monitor_subscribe(Topic::Pid)?;
         let container = Container::create(plan)?;
         let pid = container.pid()?;
-        let compiling = awaited.map(|code| code.start(log)).transpose()?;
+        let compiling = pending.map(|code| code.start(log)).transpose()?;
         let progress = Arc::new(Progress::default());
         let watched = Arc::clone(&progress);
         // Find the cgroup while the process still exists.
-        let memory = OomKills::of(pid.unsigned_abs());
+        let memory = OomKills::for_pid(pid.unsigned_abs());
         let watch = move || {
-            let status = status_of(pid, &exits).unwrap_or(EXIT_STATUS_SIGKILL);
+            let status = wait_for_exit(pid, &exits).unwrap_or(EXIT_STATUS_SIGKILL);
             let at = timestamp().unwrap_or_default();
             if let Some(compiling) = compiling {
                 compiling.cancel();
@@ -143,7 +144,7 @@ impl Task {
     /// If the system refuses.
     pub fn delete(&self) -> anyhow::Result<()> {
         self.container.delete()?;
-        awaited_code::remove(&self.request.unique_name());
+        pending_code::remove(&self.request.unique_name());
         Ok(())
     }
 
@@ -165,7 +166,7 @@ impl Task {
 }
 
 /// Waits until the shim's reaper reports the end of this process.
-fn status_of(pid: i32, exits: &Subscription) -> Option<u32> {
+fn wait_for_exit(pid: i32, exits: &Subscription) -> Option<u32> {
     exits.rx.iter().find_map(|ExitEvent { subject, exit_code }| match subject {
         Subject::Pid(ended) if ended == pid => Some(exit_code.unsigned_abs()),
         _ => None,

@@ -28,7 +28,7 @@ impl Density {
     ///
     /// # Errors
     /// If the module is malformed.
-    pub fn of_module(module: &[u8]) -> anyhow::Result<Self> {
+    pub fn from_module(module: &[u8]) -> anyhow::Result<Self> {
         let (mut first, mut last, mut data, mut memory) = (u64::MAX, 0, 0, 0);
         for payload in Parser::new(0).parse_all(module) {
             match payload.context("malformed module")? {
@@ -124,12 +124,12 @@ mod tests {
             (&[1, 40], 40, false),
         ];
         for (mebibytes, range, is_mapped) in cases {
-            let density = Density::of_module(&module(mebibytes)).unwrap();
+            let density = Density::from_module(&module(mebibytes)).unwrap();
             assert_eq!(density.range, range << 20, "{density}");
             assert_eq!(density.data, (mebibytes.len() as u64) << 20, "{density}");
             assert_eq!(density.memory, 64 << 20, "{density}");
             assert_eq!(density.is_mapped(), is_mapped, "{density}");
         }
-        assert!(Density::of_module(b"nonsense").is_err());
+        assert!(Density::from_module(b"nonsense").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What a model is, for a reader: from its folder, or from the custom section that `bake` adds to a component.
+//! Describes a model for readers: from its folder, or from the custom section that `bake` adds to a component.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use super::ModelFolder;
 use crate::onnx::Network;
 
 /// The section's name. Its content is JSON.
-const SECTION: &str = "spotter:model";
+const SECTION_NAME: &str = "spotter:model";
 
 /// A description of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,15 +35,15 @@ pub struct Description {
 
 /// The keys of `model.toml` that a description needs. The component checks all others.
 #[derive(Deserialize)]
-struct Manifest {
+struct ModelConfig {
     name: String,
     license: Option<String>,
     #[serde(default)]
-    output: Output,
+    output: OutputConfig,
 }
 
 #[derive(Default, Deserialize)]
-struct Output {
+struct OutputConfig {
     head: Option<String>,
 }
 
@@ -52,20 +52,20 @@ impl Description {
     ///
     /// # Errors
     /// If `model.toml` has no name, or a file is malformed. The error names the file.
-    pub fn of(model: &ModelFolder) -> anyhow::Result<Self> {
-        let [manifest, labels, network] = model.files();
-        let manifest: Manifest =
-            toml::from_slice(manifest).with_context(|| model.path_of("model.toml"))?;
-        let read = Network::read(network).with_context(|| model.path_of("model.onnx"))?;
-        let labels = std::str::from_utf8(labels).with_context(|| model.path_of("labels.txt"))?;
+    pub fn from_folder(model: &ModelFolder) -> anyhow::Result<Self> {
+        let [config, labels, network] = model.files();
+        let config: ModelConfig =
+            toml::from_slice(config).with_context(|| model.file_path("model.toml"))?;
+        let read = Network::read(network).with_context(|| model.file_path("model.onnx"))?;
+        let labels = std::str::from_utf8(labels).with_context(|| model.file_path("labels.txt"))?;
         Ok(Self {
-            name: manifest.name,
-            head: manifest.output.head.unwrap_or_else(|| "boxes_scores".to_owned()),
+            name: config.name,
+            head: config.output.head.unwrap_or_else(|| "boxes_scores".to_owned()),
             inputs: read.inputs.iter().map(ToString::to_string).collect(),
             outputs: read.outputs.iter().map(ToString::to_string).collect(),
             labels: labels.lines().map(str::trim).filter(|it| *it != "-").map(Into::into).collect(),
             network_bytes: network.len() as u64,
-            license: manifest.license.or_else(|| stated_license(&read.metadata)),
+            license: config.license.or_else(|| stated_license(&read.metadata)),
         })
     }
 
@@ -76,7 +76,7 @@ impl Description {
     pub fn read(component: &[u8]) -> anyhow::Result<Option<Self>> {
         for payload in Parser::new(0).parse_all(component) {
             if let Payload::CustomSection(section) = payload?
-                && section.name() == SECTION
+                && section.name() == SECTION_NAME
             {
                 let description = serde_json::from_slice(section.data());
                 return Ok(Some(description.context("its description is malformed")?));
@@ -88,7 +88,8 @@ impl Description {
     /// Adds the section to a component.
     pub(super) fn append_to(&self, component: &mut Vec<u8>) -> anyhow::Result<()> {
         let data = serde_json::to_vec(self)?;
-        CustomSection { name: SECTION.into(), data: data.into() }.append_to_component(component);
+        CustomSection { name: SECTION_NAME.into(), data: data.into() }
+            .append_to_component(component);
         Ok(())
     }
 }

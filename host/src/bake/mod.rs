@@ -11,7 +11,7 @@ use crate::toolchain::WASM_TARGET_TRIPLE;
 use anyhow::{Context, ensure};
 use density::Density;
 use description::Description;
-use spotter_progress::{Step, say};
+use spotter_progress::{ProgressStep, print_message};
 use spotter_runtime::wrap::{Adapter, wrap};
 
 /// Change it whenever baking the same files would produce different bytes.
@@ -31,14 +31,14 @@ pub struct Baked {
 
 impl ModelFolder {
     /// The files of a model, in the order in which the function reads them.
-    const FILES: [&str; 3] = ["model.toml", "labels.txt", "model.onnx"];
+    const FILE_NAMES: [&str; 3] = ["model.toml", "labels.txt", "model.onnx"];
 
     /// Reads the files.
     ///
     /// # Errors
     /// If a file cannot be read. The error names it.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let contents = Self::FILES
+        let contents = Self::FILE_NAMES
             .iter()
             .map(|name| {
                 let file = path.join(name);
@@ -46,7 +46,7 @@ impl ModelFolder {
                     format!(
                         "cannot read {}; a model's folder holds {}",
                         file.display(),
-                        Self::FILES.join(", ")
+                        Self::FILE_NAMES.join(", ")
                     )
                 })
             })
@@ -60,7 +60,7 @@ impl ModelFolder {
     }
 
     /// The path of a file in the folder, for an error.
-    fn path_of(&self, file: &str) -> String {
+    fn file_path(&self, file: &str) -> String {
         self.path.join(file).display().to_string()
     }
 
@@ -93,10 +93,10 @@ pub fn bake(module: &[u8], model: &ModelFolder) -> anyhow::Result<Baked> {
          (target/{WASM_TARGET_TRIPLE}/…/detector.wasm)"
     );
     let snapshot = snapshot::take(module, &model.contents)?;
-    let density = Density::of_module(&snapshot)?;
+    let density = Density::from_module(&snapshot)?;
     ensure!(density.is_mapped(), "{density}");
     let mut component = wrap(&snapshot, Adapter::Proxy)?;
-    Description::of(model)?.append_to(&mut component)?;
+    Description::from_folder(model)?.append_to(&mut component)?;
     Ok(Baked { component, density })
 }
 
@@ -105,9 +105,9 @@ pub fn bake(module: &[u8], model: &ModelFolder) -> anyhow::Result<Baked> {
 /// # Errors
 /// See [`bake`].
 pub fn bake_with_progress(module: &[u8], model: &ModelFolder) -> anyhow::Result<Vec<u8>> {
-    let step = Step::start(format!("Baking the model {}", model.name()));
+    let step = ProgressStep::start(format!("Baking the model {}", model.name()));
     let baked = bake(module, model)?;
     step.done(format!("Baked {}", model.name()));
-    say(&format!("  {}", baked.density));
+    print_message(&format!("  {}", baked.density));
     Ok(baked.component)
 }

@@ -13,10 +13,10 @@ use wasmtime_wasi::{I32Exit, WasiCtx};
 use wasmtime_wizer::{InstanceState, SnapshotVal, Wizer};
 
 /// The most that the first run may write for the second, in bytes.
-const MAX_FINDINGS: usize = 16 << 20;
+const MAX_RECORDING_BYTES: usize = 16 << 20;
 
 /// The initialiser that a function exports, under the name that Wizer's own tools use.
-const INITIALISER: &str = "wizer-initialize";
+const INITIALISER_EXPORT: &str = "wizer-initialize";
 
 /// Runs `wizer-initialize` twice on the files of a model, and returns a module that starts in the state in which the
 /// second run ended.
@@ -33,16 +33,16 @@ pub(super) fn take(module: &[u8], files: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> 
     let (context, instrumented) = wizer.instrument(module)?;
     let compiled = Module::new(&engine, &instrumented).map_err(anyhow::Error::from)?;
     let runs = async {
-        let findings = initialise(&compiled, input(&[], files)).await?.findings;
-        let mut initialised = initialise(&compiled, input(&findings, files)).await?;
+        let recording = initialise(&compiled, input(&[], files)).await?.recording;
+        let mut initialised = initialise(&compiled, input(&recording, files)).await?;
         Ok(wizer.snapshot(&context, &mut initialised).await?)
     };
     runtime.block_on(runs)
 }
 
-/// The initialiser's standard input: the findings of the first run, then the files, each preceded by its length.
-fn input(findings: &[u8], files: &[Vec<u8>]) -> Vec<u8> {
-    let blocks = std::iter::once(findings).chain(files.iter().map(Vec::as_slice));
+/// The initialiser's standard input: the recording of the first run, then the files, each preceded by its length.
+fn input(recording: &[u8], files: &[Vec<u8>]) -> Vec<u8> {
+    let blocks = std::iter::once(recording).chain(files.iter().map(Vec::as_slice));
     blocks.flat_map(|block| [&(block.len() as u64).to_le_bytes(), block].concat()).collect()
 }
 
@@ -51,7 +51,7 @@ struct Initialised {
     store: Store<WasiP1Ctx>,
     instance: Instance,
     /// What the initialiser wrote for the second run.
-    findings: Vec<u8>,
+    recording: Vec<u8>,
 }
 
 // wasmtime-wizer has the same code behind its feature `wasmtime`, which also turns on wasmtime's own cache, and so
@@ -82,7 +82,7 @@ impl InstanceState for Initialised {
 
 /// Runs the initialiser in a fresh instance.
 async fn initialise(module: &Module, input: Vec<u8>) -> anyhow::Result<Initialised> {
-    let output = MemoryOutputPipe::new(MAX_FINDINGS);
+    let output = MemoryOutputPipe::new(MAX_RECORDING_BYTES);
     let mut wasi = WasiCtx::builder();
     // Both runs must see the same environment, so that they allocate the same blocks. So must every bake, so that it
     // produces the same bytes.
@@ -99,10 +99,10 @@ async fn initialise(module: &Module, input: Vec<u8>) -> anyhow::Result<Initialis
     linker.define_unknown_imports_as_traps(module)?;
     let instance = linker.instantiate_async(&mut store, module).await?;
     ensure!(
-        instance.get_func(&mut store, INITIALISER).is_some(),
-        "the module does not export `{INITIALISER}`: it is not a function that can be baked"
+        instance.get_func(&mut store, INITIALISER_EXPORT).is_some(),
+        "the module does not export `{INITIALISER_EXPORT}`: it is not a function that can be baked"
     );
-    for name in ["_initialize", INITIALISER] {
+    for name in ["_initialize", INITIALISER_EXPORT] {
         let Some(function) = instance.get_func(&mut store, name) else { continue };
         let function = function.typed::<(), ()>(&store)?;
         function.call_async(&mut store, ()).await.map_err(|error| {
@@ -112,7 +112,7 @@ async fn initialise(module: &Module, input: Vec<u8>) -> anyhow::Result<Initialis
             }
         })?;
     }
-    Ok(Initialised { store, instance, findings: output.contents().to_vec() })
+    Ok(Initialised { store, instance, recording: output.contents().to_vec() })
 }
 
 fn constant() -> Deterministic {

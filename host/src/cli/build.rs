@@ -26,7 +26,7 @@ pub(super) struct ToolchainArguments {
 }
 
 impl ToolchainArguments {
-    pub(super) fn request(&self) -> ToolchainOptions {
+    pub(super) fn options(&self) -> ToolchainOptions {
         let installation =
             if self.install_toolchain { Installation::Allowed } else { Installation::Asked };
         ToolchainOptions { preference: self.toolchain, installation }
@@ -35,6 +35,6 @@ impl ToolchainArguments {
 
 impl Build {
     pub(super) fn run(self) -> anyhow::Result<()> {
-        crate::build::build(&self.app.load()?, self.toolchain.request())
+        crate::build::build(&self.app.load()?, self.toolchain.options())
     }
 }

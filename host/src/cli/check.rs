@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use spotter_progress::say;
+use spotter_progress::print_message;
 use spotter_runtime::prepare;
 use spotter_up::AppArguments;
 
@@ -16,9 +16,9 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let app = self.app.load()?;
-        app.notes.iter().for_each(|note| say(&format!("warning: {note}")));
+        app.notes.iter().for_each(|note| print_message(&format!("warning: {note}")));
         prepare::application(&app)?;
-        say(&format!("{}: {} component(s), no errors", app.name, app.components.len()));
+        print_message(&format!("{}: {} component(s), no errors", app.name, app.components.len()));
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use anyhow::{Context, ensure};
 use clap::Args;
 
-use spotter_config::units::Time;
+use spotter_config::units::HumanDuration;
 use spotter_progress::print;
 use spotter_up::block_on;
 
@@ -17,13 +17,13 @@ pub(super) struct Health {
     admin: SocketAddr,
     /// How long to wait for the answer
     #[arg(long, default_value = "2s", value_name = "TIME")]
-    timeout: Time,
+    timeout: HumanDuration,
 }
 
 impl Health {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let address = reachable(self.admin);
-        // An image without a system has no certificates, and plain HTTP needs none.
+        // An image without a Linux system has no certificates, and plain HTTP needs none.
         let client = reqwest::Client::builder().tls_certs_only([]).no_proxy();
         let client = client.timeout(self.timeout.0).build();
         let client = client.context("cannot start the HTTP client")?;

@@ -31,7 +31,7 @@ impl Image {
         prepare::application(&app)?;
         let name = self.name.unwrap_or_else(|| {
             let version = Some(&manifest.application.version).filter(|text| !text.is_empty());
-            // No registry's: a name without one is Docker Hub's, and may be someone else's there.
+            // A name without a registry belongs to Docker Hub, where it may be someone else's.
             format!("localhost/{}:{}", app.name, version.map_or("latest", String::as_str))
         });
         let digest = if self.standalone.standalone {

@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, stdin};
 use anyhow::{Context, ensure};
 use clap::Args;
 
-use spotter_progress::say;
+use spotter_progress::print_message;
 use spotter_registry::{self as registry, credentials};
 use spotter_up::block_on;
 
@@ -28,7 +28,11 @@ impl Login {
         ensure!(!password.is_empty(), "the password is empty; pass it on standard input");
         block_on(registry::check_login(&self.registry, &self.username, &password))?;
         let file = credentials::store(&self.registry, &self.username, &password)?;
-        say(&format!("Logged in to {}; credentials stored in {}", self.registry, file.display()));
+        print_message(&format!(
+            "Logged in to {}; credentials stored in {}",
+            self.registry,
+            file.display()
+        ));
         Ok(())
     }
 

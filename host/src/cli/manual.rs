@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::{Args, CommandFactory};
 
 use super::Cli;
-use spotter_progress::say;
+use spotter_progress::print_message;
 
 /// Write the manual pages
 #[derive(Args)]
@@ -23,7 +23,7 @@ impl Man {
             .with_context(|| format!("cannot create the folder {folder}"))?;
         clap_mangen::generate_to(Cli::command(), &self.output)
             .with_context(|| format!("cannot write to {folder}"))?;
-        say(&format!(
+        print_message(&format!(
             "Wrote the manual pages to {folder}: read one with `man -l {folder}/spotter.1`"
         ));
         Ok(())

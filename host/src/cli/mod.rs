@@ -25,7 +25,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use spotter_progress::say;
+use spotter_progress::print_message;
 use spotter_server::tls::choose_cryptography;
 use spotter_up::EX_USAGE;
 
@@ -107,7 +107,7 @@ pub fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("error: {error:#}"));
+            print_message(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

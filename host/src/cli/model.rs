@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 
 use crate::onnx::{Network, guess};
 use spotter_nn::operators;
-use spotter_progress::{print, say};
+use spotter_progress::{print, print_message};
 
 /// Prepare a model, and manage those of an application
 #[derive(Args)]
@@ -62,23 +62,23 @@ impl Inspect {
         let bytes = std::fs::read(&self.network).with_context(|| format!("cannot read {path}"))?;
         let network = Network::read(&bytes).with_context(|| path.to_string())?;
         for input in &network.inputs {
-            say(&format!("input   {input}"));
+            print_message(&format!("input   {input}"));
         }
         for output in &network.outputs {
-            say(&format!("output  {output}"));
+            print_message(&format!("output  {output}"));
         }
         let operators = network.operators.iter().map(|(name, count)| format!("{name} {count}"));
-        say(&format!("uses    {}", operators.collect::<Vec<_>>().join(", ")));
+        print_message(&format!("uses    {}", operators.collect::<Vec<_>>().join(", ")));
         let missing = operators::missing(network.operators.keys().map(String::as_str));
         if !missing.is_empty() {
-            say(&format!("missing {}{WITHOUT_OPERATORS}", missing.join(", ")));
+            print_message(&format!("missing {}{WITHOUT_OPERATORS}", missing.join(", ")));
         }
         let guess = guess::head(&network).with_context(|| {
             format!("the outputs of {path} match no head that `spotter` knows; docs/models.md lists the heads")
         })?;
-        say(&format!("head    {}", guess.why));
+        print_message(&format!("head    {}", guess.why));
         if let Some(labels) = guess.labels {
-            say(&format!("labels  labels.txt needs {labels} lines"));
+            print_message(&format!("labels  labels.txt needs {labels} lines"));
         }
         let name = self.network.file_stem().unwrap_or_default().to_string_lossy();
         let manifest = guess::manifest(&network, &name, &guess).with_context(|| {

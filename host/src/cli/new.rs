@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 
 use super::build::ToolchainArguments;
-use spotter_progress::say;
+use spotter_progress::print_message;
 
 /// Create a folder with an application that serves a detector
 #[derive(Args)]
@@ -17,13 +17,13 @@ pub(super) struct New {
     toolchain: ToolchainArguments,
 }
 
-const COMPONENT: &str = "detector.wasm";
+const COMPONENT_FILE: &str = "detector.wasm";
 
 impl New {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let name = application_name(&self.name)?;
         ensure_vacant(&self.name)?;
-        let component = crate::detector::component(self.toolchain.request())?;
+        let component = crate::detector::component(self.toolchain.options())?;
         let write = |file: &str, content: &[u8]| {
             let path = self.name.join(file);
             std::fs::write(&path, content)
@@ -31,10 +31,10 @@ impl New {
         };
         std::fs::create_dir_all(&self.name)
             .with_context(|| format!("cannot create {}", self.name.display()))?;
-        write(COMPONENT, &component)?;
+        write(COMPONENT_FILE, &component)?;
         write("spin.toml", manifest(name).as_bytes())?;
         let folder = self.name.display();
-        say(&format!("Created {folder}. Serve it with\n  cd {folder} && spotter up"));
+        print_message(&format!("Created {folder}. Serve it with\n  cd {folder} && spotter up"));
         Ok(())
     }
 }
@@ -79,7 +79,7 @@ route = "/..."
 component = "detector"
 
 [component.detector]
-source = "{COMPONENT}"
+source = "{COMPONENT_FILE}"
 allowed_outbound_hosts = []
 
 # Spin ignores this table. The detector is trusted, so its code has no checks for its limit on processor time.

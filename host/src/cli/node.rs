@@ -13,30 +13,30 @@ use tokio::signal::unix::{SignalKind, signal};
 use spotter_node::check::{Finding, Role, Verdict, findings};
 use spotter_node::metrics;
 use spotter_node::state::MachineState;
-use spotter_progress::say;
+use spotter_progress::print_message;
 use spotter_up::block_on;
 
 /// Make this machine a node that runs functions, or check whether it can be one
 #[derive(Args)]
 pub(super) struct Node {
     #[command(subcommand)]
-    command: Command,
+    command: NodeCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum NodeCommand {
     /// Report each check as pass, warn or fail, with a fix for each that did not pass
     ///
     /// Exits with 1 if a check failed, otherwise with 0.
     Check(Check),
-    /// Put the shim on this node, and its runtime into containerd's configuration
+    /// Install the shim on this node, and add its runtime to containerd's configuration
     ///
     /// Restarts containerd only if its configuration changed, waits until it is healthy, and restores the old
-    /// configuration if it does not. Running pods go on, with the shim that they were started with.
+    /// configuration if it is not. Running pods keep the shim that they were started with.
     Install(Box<install::Install>),
-    /// Take both off this node again; refused while pods run with the shim
+    /// Remove both from this node; refused while pods run with the shim
     Uninstall(Box<install::Uninstall>),
-    /// Do nothing until SIGTERM, as the container of a DaemonSet whose init container has installed
+    /// Do nothing until SIGTERM, for the container of a DaemonSet whose init container installs
     Idle,
     /// Print the metrics of bonds, for the textfile collector of Prometheus' node exporter
     Metrics(Machine),
@@ -67,11 +67,11 @@ struct Machine {
 impl Node {
     pub(super) fn run(self) -> ExitCode {
         match self.command {
-            Command::Check(check) => check.run(),
-            Command::Install(install) => exit_code(install.run()),
-            Command::Uninstall(uninstall) => exit_code(uninstall.run()),
-            Command::Idle => exit_code(idle()),
-            Command::Metrics(machine) => {
+            NodeCommand::Check(check) => check.run(),
+            NodeCommand::Install(install) => exit_code(install.run()),
+            NodeCommand::Uninstall(uninstall) => exit_code(uninstall.run()),
+            NodeCommand::Idle => exit_code(idle()),
+            NodeCommand::Metrics(machine) => {
                 print(&metrics::text(&machine.root));
                 ExitCode::SUCCESS
             }
@@ -99,7 +99,7 @@ fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("error: {error:#}"));
+            print_message(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

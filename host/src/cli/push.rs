@@ -36,7 +36,7 @@ impl Push {
         let reference = registry::reference(&self.reference)?;
         let (app, manifest) = self.app.load_to_ship()?;
         if self.build {
-            crate::build::build(&app, self.toolchain.request())?;
+            crate::build::build(&app, self.toolchain.options())?;
         }
         prepare::application(&app)?;
         if self.standalone.standalone {

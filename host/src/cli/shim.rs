@@ -8,20 +8,20 @@ use clap::{Args, Subcommand};
 use similar::TextDiff;
 
 use spotter_node::containerd::{self, RuntimeEntry};
-use spotter_progress::{print, say};
+use spotter_progress::{print, print_message};
 
 /// The file name by which containerd finds the shim.
-const PROGRAM: &str = "containerd-shim-spotter-v1";
+const SHIM_FILE_NAME: &str = "containerd-shim-spotter-v1";
 
 /// Install the containerd shim on this node, or remove it
 #[derive(Args)]
 pub(super) struct Shim {
     #[command(subcommand)]
-    command: Command,
+    command: ShimCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum ShimCommand {
     /// Copy the shim to containerd's path, and add its runtime to containerd's configuration
     Install(Install),
     /// Remove both again
@@ -32,7 +32,7 @@ enum Command {
 struct Install {
     #[command(flatten)]
     options: Options,
-    /// The shim to install [default: the one beside this program]
+    /// The shim to install [default: the one next to this program]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
 }
@@ -54,8 +54,8 @@ struct Options {
 impl Shim {
     pub(super) fn run(self) -> anyhow::Result<()> {
         match self.command {
-            Command::Install(install) => install.run(),
-            Command::Uninstall(options) => options.uninstall(),
+            ShimCommand::Install(install) => install.run(),
+            ShimCommand::Uninstall(options) => options.uninstall(),
         }
     }
 }
@@ -64,7 +64,7 @@ impl Install {
     fn run(self) -> anyhow::Result<()> {
         let source = match self.binary {
             Some(binary) => binary,
-            None => std::env::current_exe()?.with_file_name(PROGRAM),
+            None => std::env::current_exe()?.with_file_name(SHIM_FILE_NAME),
         };
         let options = self.options;
         let bytes = std::fs::read(&source).with_context(|| {
@@ -74,7 +74,7 @@ impl Install {
             )
         })?;
         ensure!(bytes.starts_with(b"\x7fELF"), "{} is not a program", source.display());
-        let target = options.program();
+        let target = options.shim_path();
         let mut changed = false;
         let is_runnable = std::fs::metadata(&target)
             .is_ok_and(|metadata| metadata.permissions().mode() & 0o111 == 0o111);
@@ -86,14 +86,14 @@ impl Install {
             }
         }
         changed |= options.configure(RuntimeEntry::Present)?;
-        options.conclude(changed);
+        options.print_outcome(changed);
         Ok(())
     }
 }
 
 impl Options {
     fn uninstall(self) -> anyhow::Result<()> {
-        let target = self.program();
+        let target = self.shim_path();
         let mut changed = self.configure(RuntimeEntry::Absent)?;
         if target.exists() {
             changed = true;
@@ -103,7 +103,7 @@ impl Options {
                     .with_context(|| format!("cannot remove {}", target.display()))?;
             }
         }
-        self.conclude(changed);
+        self.print_outcome(changed);
         Ok(())
     }
 
@@ -139,19 +139,19 @@ impl Options {
         Ok(true)
     }
 
-    fn program(&self) -> PathBuf {
-        self.bin_dir.join(PROGRAM)
+    fn shim_path(&self) -> PathBuf {
+        self.bin_dir.join(SHIM_FILE_NAME)
     }
 
     fn verb(&self, would: &'static str, does: &'static str) -> String {
         if self.dry_run { format!("would {would}") } else { does.to_owned() }
     }
 
-    fn conclude(&self, changed: bool) {
+    fn print_outcome(&self, changed: bool) {
         match (changed, self.dry_run) {
-            (false, _) => say("nothing to do"),
-            (true, true) => say("dry run: nothing was changed"),
-            (true, false) => say("restart containerd: systemctl restart containerd"),
+            (false, _) => print_message("nothing to do"),
+            (true, true) => print_message("dry run: nothing was changed"),
+            (true, false) => print_message("restart containerd: systemctl restart containerd"),
         }
     }
 }

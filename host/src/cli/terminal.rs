@@ -3,32 +3,32 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
-use spotter_progress::{Bar, Display, Length};
+use indicatif::ProgressStyle;
+use spotter_progress::{ProgressBar, ProgressReporter, ProgressTotal};
 
 /// Shows steps as bars, if standard error is a terminal.
 pub(super) fn show_bars() {
     if std::io::stderr().is_terminal() {
-        spotter_progress::set_display(Box::new(Terminal));
+        spotter_progress::set_reporter(Box::new(Terminal));
     }
 }
 
 struct Terminal;
 
-impl Display for Terminal {
-    fn start(&self, message: &str, length: Length) -> Box<dyn Bar> {
-        let (bar, template) = match length {
-            Length::Unknown => {
-                let spinner = ProgressBar::new_spinner();
+impl ProgressReporter for Terminal {
+    fn start(&self, message: &str, total: ProgressTotal) -> Box<dyn ProgressBar> {
+        let (bar, template) = match total {
+            ProgressTotal::Unknown => {
+                let spinner = indicatif::ProgressBar::new_spinner();
                 spinner.enable_steady_tick(Duration::from_millis(100));
                 (spinner, "{spinner} {msg} [{elapsed}]")
             }
-            Length::Bytes(bytes) => (
-                ProgressBar::new(bytes),
+            ProgressTotal::Bytes(bytes) => (
+                indicatif::ProgressBar::new(bytes),
                 "{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec}",
             ),
-            Length::Items(items) => {
-                (ProgressBar::new(items), "{msg} {wide_bar} {pos}/{len} {eta} left")
+            ProgressTotal::Items(items) => {
+                (indicatif::ProgressBar::new(items), "{msg} {wide_bar} {pos}/{len} {eta} left")
             }
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -39,9 +39,9 @@ impl Display for Terminal {
     }
 }
 
-struct TerminalBar(ProgressBar);
+struct TerminalBar(indicatif::ProgressBar);
 
-impl Bar for TerminalBar {
+impl ProgressBar for TerminalBar {
     fn advance(&self, amount: u64) {
         self.0.inc(amount);
     }

@@ -15,7 +15,7 @@ use notify_debouncer_mini::{DebounceEventResult, Debouncer, new_debouncer};
 use super::build::ToolchainArguments;
 use spotter_app::App;
 use spotter_app::nn_engine::NnEngine;
-use spotter_progress::say;
+use spotter_progress::print_message;
 use spotter_server::signals::Signals;
 use spotter_up::AppArguments;
 
@@ -44,16 +44,16 @@ enum Event {
 impl Watch {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let (sender, events) = channel();
-        tell_of_signals(sender.clone())?;
+        forward_signals(sender.clone())?;
         let mut serving: Option<Serving> = None;
         loop {
             // The manifest itself may have changed, so read the files to watch from it each time.
-            let sources = Sources::of(&self.app.source(), self.app.load().ok().as_ref())?;
+            let sources = Sources::new(&self.app.source(), self.app.load().ok().as_ref())?;
             let _watcher = sources.watch(Duration::from_millis(self.debounce), sender.clone())?;
             match self
                 .app
                 .load()
-                .and_then(|app| crate::build::build(&app, self.toolchain.request()))
+                .and_then(|app| crate::build::build(&app, self.toolchain.options()))
             {
                 Ok(()) => {
                     // The port is free only once the previous server has ended.
@@ -61,10 +61,10 @@ impl Watch {
                     serving = Some(Serving::start(self.up_command()?)?);
                 }
                 // The previous version keeps serving.
-                Err(error) => say(&format!("error: {error:#}")),
+                Err(error) => print_message(&format!("error: {error:#}")),
             }
             let Some(changed) = sources.next_change(&events)? else { return Ok(()) };
-            say(&format!("{} changed: building again", changed.display()));
+            print_message(&format!("{} changed: building again", changed.display()));
         }
     }
 
@@ -121,7 +121,7 @@ struct Sources {
 
 impl Sources {
     /// The manifest, and the files that each component's `build.watch` names.
-    fn of(from: &Path, app: Option<&App>) -> anyhow::Result<Self> {
+    fn new(from: &Path, app: Option<&App>) -> anyhow::Result<Self> {
         let manifest = if from.is_dir() { from.join("spin.toml") } else { from.to_owned() };
         let manifest = manifest
             .canonicalize()
@@ -148,11 +148,11 @@ impl Sources {
         quiet: Duration,
         events: Sender<Event>,
     ) -> anyhow::Result<Debouncer<RecommendedWatcher>> {
-        let tell = move |result| {
+        let forward = move |result| {
             // The receiver may be gone.
             let _ = events.send(Event::Changed(result));
         };
-        let mut debouncer = new_debouncer(quiet, tell).context("cannot watch files here")?;
+        let mut debouncer = new_debouncer(quiet, forward).context("cannot watch files here")?;
         let own = self.manifest.parent().unwrap_or(Path::new("/"));
         debouncer.watcher().watch(own, RecursiveMode::NonRecursive)?;
         for folder in &self.folders {
@@ -186,7 +186,7 @@ impl Sources {
 }
 
 /// Turns SIGTERM, SIGINT and SIGHUP into events, so that the server is stopped before this process ends.
-fn tell_of_signals(events: Sender<Event>) -> anyhow::Result<()> {
+fn forward_signals(events: Sender<Event>) -> anyhow::Result<()> {
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = {
         let _guard = waiting.enter();

@@ -10,14 +10,14 @@ pub struct Guess {
     /// The lines of `[output]`.
     pub output: String,
     pub why: String,
-    /// How many classes there are, if the shapes tell.
+    /// The number of classes, if the shapes show it.
     pub labels: Option<u64>,
 }
 
 /// The strides of YOLO's grids.
-const STRIDES: [u64; 3] = [8, 16, 32];
+const YOLO_STRIDES: [u64; 3] = [8, 16, 32];
 
-/// More boxes than this are not the best ones of an end-to-end export.
+/// An output with more boxes than this is not that of an end-to-end export.
 const MAX_END_TO_END_BOXES: u64 = 1000;
 
 /// The likely head of a network; `None` if nothing fits.
@@ -43,7 +43,7 @@ fn single(output: &Value, side: Option<(u64, u64)>) -> Option<Guess> {
         Some(Guess { output, why, labels: Some(labels) })
     };
     let cells = side.map(|(width, height)| {
-        STRIDES.iter().map(|stride| (width / stride) * (height / stride)).sum::<u64>()
+        YOLO_STRIDES.iter().map(|stride| (width / stride) * (height / stride)).sum::<u64>()
     });
     match (first, second) {
         (boxes, Some(6)) if boxes.is_none_or(|boxes| boxes <= MAX_END_TO_END_BOXES) => {
@@ -135,7 +135,7 @@ fn image_side(network: &Network) -> Option<(u64, u64)> {
     })
 }
 
-/// A first `model.toml`, with a comment on whatever the network does not tell.
+/// A draft of `model.toml`, with comments on what the network does not show.
 pub fn manifest(network: &Network, name: &str, guess: &Guess) -> Option<String> {
     let input = network.inputs.first()?;
     let layout = match *input.shape {

@@ -17,7 +17,7 @@ pub struct Network {
     pub outputs: Vec<Value>,
     /// How often each operator is used, in the bodies of loops and branches too.
     pub operators: BTreeMap<String, usize>,
-    /// What the exporter says of the model.
+    /// What the exporter states about the model.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -46,7 +46,7 @@ impl Network {
     /// Reads a file.
     ///
     /// # Errors
-    /// If it is no ONNX file.
+    /// If it is not an ONNX file.
     pub fn read(bytes: &[u8]) -> anyhow::Result<Self> {
         let model = Model::decode(bytes).context("this is not an ONNX file")?;
         let graph = model.graph.context("this ONNX file has no graph")?;
@@ -57,8 +57,8 @@ impl Network {
         let mut operators = BTreeMap::new();
         graph.count(&mut operators);
         Ok(Self {
-            inputs: graph.input.iter().filter(is_input).map(Value::of).collect(),
-            outputs: graph.output.iter().map(Value::of).collect(),
+            inputs: graph.input.iter().filter(is_input).map(Value::from_info).collect(),
+            outputs: graph.output.iter().map(Value::from_info).collect(),
             operators,
             metadata: model.metadata.into_iter().map(|entry| (entry.key, entry.value)).collect(),
         })
@@ -82,7 +82,7 @@ impl Graph {
 }
 
 impl Value {
-    fn of(info: &ValueInfo) -> Self {
+    fn from_info(info: &ValueInfo) -> Self {
         let tensor = info.value_type.clone().and_then(|kind| kind.tensor).unwrap_or_default();
         let shape = tensor.shape.unwrap_or_default();
         Self {

@@ -9,10 +9,10 @@ use anyhow::{Context, bail, ensure};
 
 use super::{Installation, WASM_TARGET_TRIPLE, libc_stub};
 use spotter_cache as cache;
-use spotter_progress::say;
+use spotter_progress::print_message;
 
 /// A compiler, cargo, the library's source, a C library for WASI, a linker.
-const PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "wasi-libc", "lld"];
+const DEBIAN_PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "wasi-libc", "lld"];
 
 /// The folder in which the packages install the C library.
 const WASI_LIBC: &str = "/usr/lib/wasm32-wasi";
@@ -38,7 +38,7 @@ pub(super) fn is_installed() -> bool {
 
 /// The command that installs the packages.
 pub(super) fn install_command() -> String {
-    format!("sudo apt-get install {}", PACKAGES.join(" "))
+    format!("sudo apt-get install {}", DEBIAN_PACKAGES.join(" "))
 }
 
 /// Whether the user allows the installation. Asks on a terminal.
@@ -52,10 +52,10 @@ pub(super) fn may_install(installation: Installation) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(false);
     }
-    say(&format!(
+    print_message(&format!(
         "There is no toolchain for {WASM_TARGET_TRIPLE}. This command installs Debian's packages:"
     ));
-    say(&format!("  {}", install_command()));
+    print_message(&format!("  {}", install_command()));
     let mut errors = std::io::stderr();
     errors.write_all(b"Run this now? [y/N] ").and_then(|()| errors.flush())?;
     let mut answer = String::new();
@@ -68,11 +68,11 @@ pub(super) fn may_install(installation: Installation) -> anyhow::Result<bool> {
 /// # Errors
 /// If apt fails. The error gives its output and the command to run by hand.
 pub(super) fn install() -> anyhow::Result<()> {
-    say(&format!("Installing Debian's packages {}", PACKAGES.join(" ")));
+    print_message(&format!("Installing Debian's packages {}", DEBIAN_PACKAGES.join(" ")));
     // On a fresh machine, the package lists may be missing or old. If this fails, the installation reports it.
     let _ = apt(&["update"]);
     let mut arguments = vec!["install", "-y", "--no-install-recommends"];
-    arguments.extend(PACKAGES);
+    arguments.extend(DEBIAN_PACKAGES);
     apt(&arguments).with_context(|| format!("run `{}` yourself", install_command()))?;
     ensure!(is_installed(), "Debian's packages are installed, but lack the library's source");
     Ok(())

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::WASM_TARGET_TRIPLE;
 use spotter_cache as cache;
-use spotter_progress::Step;
+use spotter_progress::ProgressStep;
 
 /// How long to wait after rustup has failed before trying it again.
 const RETRY_INTERVAL: Duration = Duration::from_hours(1);
@@ -25,7 +25,7 @@ pub(super) fn has_standard_library() -> bool {
 
 /// Adds the target with rustup. Returns whether the `rustc` on the path then has it.
 pub(super) fn add_target() -> bool {
-    let step = Step::start(format!(
+    let step = ProgressStep::start(format!(
         "Installing the standard library for {WASM_TARGET_TRIPLE} with rustup"
     ));
     match Command::new("rustup").args(["target", "add", WASM_TARGET_TRIPLE]).output() {

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use prost::Message;
 use spotter_nn::{
-    ComputeError, ElementType, Graph, Input, Model, NamedTensor, OperatorTime, Tensor as HostTensor,
+    ComputeError, ElementType, Graph, InputSpec, NamedTensor, OnnxModel, OperatorTime,
+    Tensor as HostTensor,
 };
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
@@ -18,7 +19,7 @@ use super::half_weights;
 /// A network that is optimised and ready to run.
 pub(super) struct TractGraph {
     plan: Arc<TypedRunnableModel>,
-    input: Input,
+    input: InputSpec,
     outputs: Vec<String>,
     activation_bytes: u64,
 }
@@ -28,8 +29,8 @@ impl TractGraph {
     ///
     /// # Errors
     /// If it is not a valid ONNX file, has an operator that tract does not support, or lacks the input.
-    pub(super) fn load(model: &Model) -> anyhow::Result<Self> {
-        let Model { input, onnx } = model;
+    pub(super) fn load(model: &OnnxModel) -> anyhow::Result<Self> {
+        let OnnxModel { input, onnx } = model;
         let fact = InferenceFact::dt_shape(datum_type(input.element)?, input.shape);
         let framework = tract_onnx::onnx();
         let proto = ModelProto::decode(onnx.as_slice()).map_err(TractError::from);

@@ -26,7 +26,7 @@ fn has_body(node: &NodeProto) -> bool {
     node.attribute.iter().any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty())
 }
 
-/// The names of all tensors that have another use than to be cast to f32.
+/// The names of all tensors that are used for anything but a cast to f32.
 fn used_otherwise(graph: &GraphProto) -> HashSet<String> {
     let nodes = graph.node.iter().filter(|node| !casts_to_f32(node));
     let inputs = nodes.flat_map(|node| &node.input).cloned();
@@ -46,7 +46,7 @@ fn widen_tensor(tensor: &mut TensorProto) {
         return;
     }
     let mut wide = vec![0; 2 * tensor.raw_data.len()];
-    // Whatever is not aligned is left to tract.
+    // tract converts the data if they are not aligned.
     let (Ok(bits), Ok(numbers)) = (
         bytemuck::try_cast_slice::<u8, u16>(&tensor.raw_data),
         bytemuck::try_cast_slice_mut::<u8, f32>(&mut wide),

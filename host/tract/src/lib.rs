@@ -9,13 +9,13 @@ mod half_weights;
 use std::sync::Arc;
 
 use graph::TractGraph;
-use spotter_nn::{Engine, Graph, Model};
+use spotter_nn::{Engine, Graph, OnnxModel};
 
 /// tract with this repository's kernels.
 pub struct Tract;
 
 impl Engine for Tract {
-    fn load(&self, model: &Model) -> anyhow::Result<Arc<dyn Graph>> {
+    fn load(&self, model: &OnnxModel) -> anyhow::Result<Arc<dyn Graph>> {
         Ok(Arc::new(TractGraph::load(model)?))
     }
 }

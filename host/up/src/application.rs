@@ -136,7 +136,7 @@ impl AppArguments {
         };
         let mut app = App::load(&self.path()?, &choices)?;
         if spotter_registry::is_reference(&self.source()) {
-            // All versions of an image share their state, and the cache is no place for it.
+            // All versions of an image share their state, and it does not belong in the cache.
             app.state = PathBuf::from(".spotter");
         }
         Ok(app)

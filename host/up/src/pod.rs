@@ -11,7 +11,7 @@ use spotter_server::tls::choose_cryptography;
 use crate::block_on;
 use crate::pod_configuration::PodConfiguration;
 use crate::serve::{CompiledComponent, CompiledComponents};
-use spotter_progress::say;
+use spotter_progress::print_message;
 
 /// Serves an application until a signal to stop, and returns the exit status.
 pub fn serve(
@@ -21,24 +21,25 @@ pub fn serve(
 ) -> i32 {
     choose_cryptography();
     let served = configuration.flags(manifest).and_then(|flags| {
-        block_on(wait_for(compiled)).and_then(|waited| match waited {
-            Waited::CompiledPaths => flags.run(compiled, |_| Ok(())),
-            Waited::Stopped => Ok(()),
+        block_on(wait_for_code(compiled)).and_then(|waited| match waited {
+            WaitOutcome::Compiled => flags.run(compiled, |_| Ok(())),
+            WaitOutcome::Stopped => Ok(()),
         })
     });
     match served {
         Ok(()) => 0,
         Err(error) => {
-            say(&format!("error: {error:#}"));
+            print_message(&format!("error: {error:#}"));
             1
         }
     }
 }
 
 /// What ended the wait for compiled code.
-enum Waited {
-    CompiledPaths,
-    /// A signal to stop.
+enum WaitOutcome {
+    /// All code is compiled.
+    Compiled,
+    /// A signal to stop arrived.
     Stopped,
 }
 
@@ -46,28 +47,28 @@ enum Waited {
 ///
 /// # Errors
 /// If one cannot be compiled.
-async fn wait_for(compiled: &CompiledComponents) -> anyhow::Result<Waited> {
+async fn wait_for_code(compiled: &CompiledComponents) -> anyhow::Result<WaitOutcome> {
     const CODE_POLL_INTERVAL: Duration = Duration::from_millis(50);
     let mut signals = Signals::new()?;
     if compiled.values().any(|component| !component.code.exists()) {
-        say("Waiting for the compiler");
+        print_message("Waiting for the compiler");
     }
     for (id, CompiledComponent { code, .. }) in compiled {
         while !code.exists() {
-            if let Ok(failure) = std::fs::read_to_string(failure_of(code)) {
+            if let Ok(failure) = std::fs::read_to_string(failure_path(code)) {
                 bail!("cannot compile `{id}`: {failure}");
             }
             tokio::select! {
                 () = tokio::time::sleep(CODE_POLL_INTERVAL) => {}
-                () = signals.stop() => return Ok(Waited::Stopped),
+                () = signals.stop() => return Ok(WaitOutcome::Stopped),
             }
         }
     }
-    Ok(Waited::CompiledPaths)
+    Ok(WaitOutcome::Compiled)
 }
 
 /// The file in which the shim records why it cannot compile the code for this path.
 #[must_use]
-pub fn failure_of(code: &Path) -> PathBuf {
+pub fn failure_path(code: &Path) -> PathBuf {
     code.with_extension("error")
 }

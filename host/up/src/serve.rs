@@ -17,9 +17,9 @@ use crate::pod_configuration::FileInContainer;
 use crate::proxies::ProxyArguments;
 use spotter_app::App;
 use spotter_app::variables::MissingVariable;
-use spotter_config::file::ConfigFile;
 use spotter_config::limits::LimitSettings;
 use spotter_config::memory;
+use spotter_config::runtime_config::RuntimeConfig;
 use spotter_node::metrics::BondCollector;
 use spotter_progress::print;
 use spotter_runtime::guest_log::LOG_TARGET as GUEST_TARGET;
@@ -118,9 +118,9 @@ impl Serve {
         read: impl FnOnce(&Path) -> anyhow::Result<FileInContainer>,
     ) -> anyhow::Result<App> {
         let file = match &self.runtime_config_file {
-            None => Some(ConfigFile::default()),
+            None => Some(RuntimeConfig::default()),
             Some(path) => match read(path)? {
-                FileInContainer::Text(text) => Some(ConfigFile::parse(&text, path)?),
+                FileInContainer::Text(text) => Some(RuntimeConfig::parse(&text, path)?),
                 FileInContainer::Unseen => None,
             },
         };
@@ -145,7 +145,7 @@ impl Serve {
         compiled: &CompiledComponents,
         prepare: impl FnOnce(&App) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        spotter_nn::heap::share();
+        spotter_nn::heap::limit_arenas();
         let is_inherited = self.listen == ListenAddress::Inherited;
         let inherited = is_inherited.then(Inherited::take).transpose()?;
         ensure!(
@@ -154,8 +154,8 @@ impl Serve {
             self.listen
         );
         let log = self.log_format.start(self.quiet.then_some(GUEST_TARGET))?;
-        let file = ConfigFile::read(self.runtime_config_file.as_deref())?;
-        let limits = self.limits.resolve(file.limits, memory::available(Path::new("/")))?;
+        let file = RuntimeConfig::read(self.runtime_config_file.as_deref())?;
+        let limits = self.limits.resolve(file.limits, memory::cgroup_limit(Path::new("/")))?;
         let mut app = self.app.load_only(&self.component_id, &file.variables_provider)?;
         app.notes.iter().for_each(|note| tracing::warn!("{note}"));
         use_compiled(&mut app, compiled)?;
@@ -167,7 +167,7 @@ impl Serve {
         prepare(&app)?;
         let traces =
             self.otlp_endpoint.as_deref().map(|to| Traces::to(to, &app.name)).transpose()?;
-        let bonds = BondCollector::of(Path::new("/"));
+        let bonds = BondCollector::new(Path::new("/"));
         let collectors: Vec<Box<dyn Collector>> = vec![Box::new(bonds), Box::new(log.metric())];
         let server = Server::new(app, limits, traces, collectors)?;
         for entry in &self.key_value {

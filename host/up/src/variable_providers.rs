@@ -29,12 +29,12 @@ pub(crate) async fn values(
     for provider in providers {
         let missing: Vec<&str> =
             names.iter().copied().filter(|name| !values.contains_key(*name)).collect();
-        values.extend(of_provider(provider, &missing).await?);
+        values.extend(provider_values(provider, &missing).await?);
     }
     Ok(values)
 }
 
-async fn of_provider(
+async fn provider_values(
     provider: &VariablesProvider,
     names: &[&str],
 ) -> anyhow::Result<BTreeMap<String, String>> {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use detector::options::Options;
 use spotter_app::{App, LoadOptions};
 use spotter_config::Limits;
 use spotter_runtime::Runtime;
@@ -45,7 +46,7 @@ fn native_rows(picture: &[u8]) -> [Row; 3] {
     let began = Instant::now();
     let model = native::model();
     let loading = milliseconds(began);
-    let options = model.default_options();
+    let options = Options::new(model.thresholds());
     let mut inference = Vec::new();
     let total = (0..60)
         .map(|_| {

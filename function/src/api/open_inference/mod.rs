@@ -13,11 +13,11 @@ use super::routes::MODEL_VERSION;
 use super::{Reply, Request, detection};
 use crate::error::Error;
 use crate::model::Model;
-use request::Inference;
+use request::InferenceRequest;
 
 const SERVER_NAME: &str = "spotter";
 
-const PLATFORM: &str = "tract_onnx";
+const PLATFORM_NAME: &str = "tract_onnx";
 
 /// The name of the only input.
 const INPUT_TENSOR_NAME: &str = "image";
@@ -25,7 +25,7 @@ const INPUT_TENSOR_NAME: &str = "image";
 /// What the server is.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct Server {
+pub(super) struct ServerMetadata {
     name: &'static str,
     version: &'static str,
     extensions: [&'static str; 1],
@@ -53,7 +53,7 @@ pub(super) struct ModelReady<'m> {
 /// What the model reads and writes.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct Metadata<'m> {
+pub(super) struct ModelMetadata<'m> {
     name: &'m str,
     versions: [&'static str; 1],
     platform: &'static str,
@@ -73,14 +73,17 @@ struct TensorMetadata {
 /// An error.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct Failure {
+pub(super) struct ErrorResponse {
     error: String,
 }
 
 /// `GET /v2`.
 pub(super) fn server(_: &Model, _: &Request) -> Result<Reply, Error> {
     let version = env!("CARGO_PKG_VERSION");
-    Ok(Reply::json(200, &Server { name: SERVER_NAME, version, extensions: ["binary_tensor_data"] }))
+    Ok(Reply::json(
+        200,
+        &ServerMetadata { name: SERVER_NAME, version, extensions: ["binary_tensor_data"] },
+    ))
 }
 
 /// `GET /v2/health/live`.
@@ -95,29 +98,31 @@ pub(super) fn ready(_: &Model, _: &Request) -> Result<Reply, Error> {
 
 /// `GET /v2/models/{model}/ready`.
 pub(super) fn model_ready(model: &Model, _: &Request) -> Result<Reply, Error> {
-    Ok(Reply::json(200, &ModelReady { name: &model.manifest().name, ready: true }))
+    Ok(Reply::json(200, &ModelReady { name: &model.config().name, ready: true }))
 }
 
 /// `GET /v2/models/{model}`.
 pub(super) fn metadata(model: &Model, _: &Request) -> Result<Reply, Error> {
-    let metadata = Metadata {
-        name: &model.manifest().name,
+    let metadata = ModelMetadata {
+        name: &model.config().name,
         versions: [MODEL_VERSION],
-        platform: PLATFORM,
+        platform: PLATFORM_NAME,
         inputs: [TensorMetadata { name: INPUT_TENSOR_NAME, datatype: "BYTES", shape: &[-1] }],
-        outputs: tensors::METADATA,
+        outputs: tensors::OUTPUT_METADATA,
     };
     Ok(Reply::json(200, &metadata))
 }
 
 /// `POST /v2/models/{model}/infer`.
 pub(super) fn infer(model: &Model, request: &Request) -> Result<Reply, Error> {
-    let Inference { id, pictures, options, outputs } = Inference::read(model, request)?;
+    let InferenceRequest { id, pictures, options, outputs } =
+        InferenceRequest::read(model, request)?;
     let reports = detection::detect_all(model, pictures, &options)?;
-    tensors::reply(model, id, &outputs, &reports).map(|reply| reply.counting(model, &reports))
+    tensors::reply(model, id, &outputs, &reports)
+        .map(|reply| reply.with_detection_counts(model, &reports))
 }
 
 /// The reply to an error.
 pub(super) fn error(error: &Error) -> Reply {
-    Reply::json(error.status(), &Failure { error: error.to_string() })
+    Reply::json(error.status(), &ErrorResponse { error: error.to_string() })
 }

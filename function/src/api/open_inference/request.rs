@@ -1,4 +1,4 @@
-//! Reads an inference request: JSON, with the pictures as base64 or numbers in it or as binary data behind it.
+//! Reads an inference request: JSON, with the pictures in it as base64 or numbers, or behind it as binary data.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::INPUT_TENSOR_NAME;
 use super::data::Data;
-use crate::api::detection::Source;
+use crate::api::detection::PictureSource;
 use crate::api::json::{Limited, OptionText};
 use crate::api::{Request, base64};
 use crate::error::{Error, shortened};
@@ -15,29 +15,29 @@ use crate::model::Model;
 use crate::options::{MAX_PICTURES, Options};
 
 /// A request for detections.
-pub(super) struct Inference<'r> {
+pub(super) struct InferenceRequest<'r> {
     pub(super) id: Option<String>,
-    pub(super) pictures: Vec<Source<'r>>,
+    pub(super) pictures: Vec<PictureSource<'r>>,
     pub(super) options: Options,
-    pub(super) outputs: Outputs,
+    pub(super) outputs: RequestedOutputs,
 }
 
 /// The outputs that a client wants.
-pub(super) struct Outputs {
+pub(super) struct RequestedOutputs {
     /// All, if it names none.
     pub(super) named: Vec<RequestedOutput>,
-    /// Whether those that do not say so themselves are sent as binary data.
+    /// Whether outputs without a setting of their own are sent as binary data.
     pub(super) binary_by_default: bool,
 }
 
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(in crate::api) struct Body {
+pub(in crate::api) struct InferenceRequestBody {
     #[serde(default)]
     id: Option<String>,
     #[serde(default)]
     parameters: Parameters,
-    inputs: Limited<Input, 1>,
+    inputs: Limited<RequestInput, 1>,
     #[serde(default)]
     outputs: Limited<RequestedOutput, 16>,
 }
@@ -57,7 +57,7 @@ struct Parameters {
 
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Input {
+struct RequestInput {
     name: String,
     datatype: String,
     shape: Limited<usize, 8>,
@@ -91,18 +91,18 @@ pub(super) struct OutputParameters {
     pub(super) binary_data: Option<bool>,
 }
 
-impl<'r> Inference<'r> {
+impl<'r> InferenceRequest<'r> {
     /// Reads a request.
     ///
     /// # Errors
     /// If the JSON or the tensor is malformed, or an option is invalid.
     pub(super) fn read(model: &Model, request: &Request<'r>) -> Result<Self, Error> {
         let (json, binary) = split(request)?;
-        let body: Body = serde_json::from_slice(json)
+        let body: InferenceRequestBody = serde_json::from_slice(json)
             .map_err(|error| Error::BadJson { reason: error.to_string() })?;
         let Parameters { min_confidence, iou_threshold, max_detections, classes, .. } =
             body.parameters;
-        let mut options = model.default_options();
+        let mut options = Options::new(model.thresholds());
         for (name, value) in [
             ("min_confidence", min_confidence),
             ("iou_threshold", iou_threshold),
@@ -120,7 +120,7 @@ impl<'r> Inference<'r> {
             id: body.id,
             pictures: input.pictures(binary)?,
             options,
-            outputs: Outputs {
+            outputs: RequestedOutputs {
                 named: body.outputs.0,
                 binary_by_default: body.parameters.binary_data_output,
             },
@@ -143,8 +143,8 @@ fn split<'r>(request: &Request<'r>) -> Result<(&'r [u8], &'r [u8]), Error> {
     )
 }
 
-impl Input {
-    fn pictures<'r>(self, binary: &'r [u8]) -> Result<Vec<Source<'r>>, Error> {
+impl RequestInput {
+    fn pictures<'r>(self, binary: &'r [u8]) -> Result<Vec<PictureSource<'r>>, Error> {
         let content = match (self.parameters.binary_data_size, self.data) {
             (Some(size), _) if size != binary.len() => {
                 return Err(bad(format!(
@@ -164,7 +164,7 @@ impl Input {
     }
 }
 
-/// An input tensor, whichever way it came.
+/// An input tensor, from JSON or from gRPC.
 pub(super) struct Tensor<'t, 'r> {
     pub(super) name: &'t str,
     pub(super) datatype: &'t str,
@@ -187,7 +187,7 @@ impl<'r> Tensor<'_, 'r> {
     ///
     /// # Errors
     /// If its name, type or shape is not the input's, or its elements are malformed.
-    pub(super) fn pictures(self) -> Result<Vec<Source<'r>>, Error> {
+    pub(super) fn pictures(self) -> Result<Vec<PictureSource<'r>>, Error> {
         let Self { name, datatype, shape, content } = self;
         if name != INPUT_TENSOR_NAME {
             let name = shortened(name);
@@ -199,8 +199,8 @@ impl<'r> Tensor<'_, 'r> {
         if batch > MAX_PICTURES {
             return Err(Error::TooManyPictures { count: batch, limit: MAX_PICTURES });
         }
-        let borrowed = |files: Vec<&'r [u8]>| -> Vec<Source<'r>> {
-            files.into_iter().map(Cow::Borrowed).map(Source::File).collect()
+        let borrowed = |files: Vec<&'r [u8]>| -> Vec<PictureSource<'r>> {
+            files.into_iter().map(Cow::Borrowed).map(PictureSource::File).collect()
         };
         let pictures = match (datatype, content) {
             ("BYTES", Content::Binary(binary)) => borrowed(elements(binary)?),
@@ -228,8 +228,8 @@ impl<'r> Tensor<'_, 'r> {
     }
 }
 
-fn files<'r>(texts: &[String]) -> Result<Vec<Source<'r>>, Error> {
-    texts.iter().map(|text| Ok(Source::File(Cow::Owned(base64::decode(text)?)))).collect()
+fn files<'r>(texts: &[String]) -> Result<Vec<PictureSource<'r>>, Error> {
+    texts.iter().map(|text| Ok(PictureSource::File(Cow::Owned(base64::decode(text)?)))).collect()
 }
 
 /// The elements of a BYTES tensor as binary data: each is preceded by its length, four bytes, little-endian.
@@ -252,7 +252,7 @@ fn elements(mut binary: &[u8]) -> Result<Vec<&[u8]>, Error> {
 }
 
 /// The pictures of a UINT8 tensor `[pictures, height, width, 3]`, RGB.
-fn frames<'r>(shape: &[usize], pixels: &[u8]) -> Result<Vec<Source<'r>>, Error> {
+fn frames<'r>(shape: &[usize], pixels: &[u8]) -> Result<Vec<PictureSource<'r>>, Error> {
     let wrong = || {
         bad(format!(
             "its shape is {shape:?} and it has {} elements; UINT8 must be [pictures, height, width, 3]",
@@ -269,7 +269,7 @@ fn frames<'r>(shape: &[usize], pixels: &[u8]) -> Result<Vec<Source<'r>>, Error> 
     let frames: Vec<_> = pixels
         .chunks_exact(size)
         .filter_map(|frame| RgbImage::from_raw(width, height, frame.to_vec()))
-        .map(Source::Pixels)
+        .map(PictureSource::Pixels)
         .collect();
     if frames.is_empty() { Err(wrong()) } else { Ok(frames) }
 }

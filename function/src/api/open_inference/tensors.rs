@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::TensorMetadata;
-use super::request::{Outputs, RequestedOutput};
+use super::request::{RequestedOutput, RequestedOutputs};
 use crate::Report;
 use crate::api::Reply;
 use crate::api::routes::MODEL_VERSION;
@@ -11,8 +11,8 @@ use crate::error::{Error, shortened};
 use crate::model::Model;
 
 /// The outputs. The first axis is the picture; the second, if there is one, the detection, sorted by confidence.
-/// A picture with fewer detections than another is padded with zeros and [`NO_CLASS`].
-pub(super) const METADATA: [TensorMetadata; 4] = [
+/// Pictures with fewer detections than another are padded with zeros and [`NO_CLASS`].
+pub(super) const OUTPUT_METADATA: [TensorMetadata; 4] = [
     // x_min, y_min, x_max, y_max in pixels of the upright picture.
     TensorMetadata { name: "detection_boxes", datatype: "FP32", shape: &[-1, -1, 4] },
     // 0 to 1.
@@ -28,18 +28,18 @@ const NO_CLASS: i32 = -1;
 /// A reply to an inference request.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(in crate::api) struct Inferred<'m> {
+pub(in crate::api) struct InferenceResponse<'m> {
     model_name: &'m str,
     model_version: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
-    outputs: Vec<Output>,
+    outputs: Vec<OutputTensor>,
 }
 
 /// An output tensor.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Output {
+struct OutputTensor {
     name: &'static str,
     datatype: &'static str,
     shape: Vec<usize>,
@@ -47,7 +47,7 @@ struct Output {
     parameters: Option<BinaryData>,
     /// Row by row; missing if it is sent as binary data.
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Data>,
+    data: Option<OutputData>,
 }
 
 /// How many bytes of the binary data behind the JSON belong to an output.
@@ -60,7 +60,7 @@ struct BinaryData {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
-pub(super) enum Data {
+pub(super) enum OutputData {
     Fp32(Vec<f32>),
     Int32(Vec<i32>),
 }
@@ -72,7 +72,7 @@ pub(super) enum Data {
 pub(super) fn reply(
     model: &Model,
     id: Option<String>,
-    wanted: &Outputs,
+    wanted: &RequestedOutputs,
     reports: &[Report],
 ) -> Result<Reply, Error> {
     let mut binary = Vec::new();
@@ -83,7 +83,7 @@ pub(super) fn reply(
         if is_binary {
             binary.extend(data.to_bytes());
         }
-        outputs.push(Output {
+        outputs.push(OutputTensor {
             name: metadata.name,
             datatype: metadata.datatype,
             shape,
@@ -92,20 +92,22 @@ pub(super) fn reply(
         });
     }
     let has_binary = outputs.iter().any(|output| output.parameters.is_some());
-    let model_name = &model.manifest().name;
-    let mut reply =
-        Reply::json(200, &Inferred { model_name, model_version: MODEL_VERSION, id, outputs });
+    let model_name = &model.config().name;
+    let mut reply = Reply::json(
+        200,
+        &InferenceResponse { model_name, model_version: MODEL_VERSION, id, outputs },
+    );
     if has_binary {
         let length = reply.body.len().to_string();
         reply.content_type = "application/octet-stream";
         reply.body.append(&mut binary);
-        reply = reply.with("inference-header-content-length", length);
+        reply = reply.with_header("inference-header-content-length", length);
     }
     Ok(reply)
 }
 
 /// The outputs that the client wants, and whether it wants each as binary data.
-fn selected(wanted: &Outputs) -> Result<Vec<(TensorMetadata, bool)>, Error> {
+fn selected(wanted: &RequestedOutputs) -> Result<Vec<(TensorMetadata, bool)>, Error> {
     let is_binary = |index: usize| {
         let own = wanted.named.get(index).and_then(|output| output.parameters.binary_data);
         own.unwrap_or(wanted.binary_by_default)
@@ -120,15 +122,15 @@ fn selected(wanted: &Outputs) -> Result<Vec<(TensorMetadata, bool)>, Error> {
 /// If there is no output of a name.
 pub(super) fn named(wanted: &[RequestedOutput]) -> Result<Vec<TensorMetadata>, Error> {
     if wanted.is_empty() {
-        return Ok(METADATA.into());
+        return Ok(OUTPUT_METADATA.into());
     }
-    let find = |name: &str| METADATA.into_iter().find(|output| output.name == name);
+    let find = |name: &str| OUTPUT_METADATA.into_iter().find(|output| output.name == name);
     let found = |output: &RequestedOutput| {
         find(&output.name).ok_or_else(|| Error::BadTensor {
             reason: format!(
                 "there is no output {:?}; there are {}",
                 shortened(&output.name),
-                METADATA.map(|output| output.name).join(", ")
+                OUTPUT_METADATA.map(|output| output.name).join(", ")
             ),
         })
     };
@@ -136,7 +138,7 @@ pub(super) fn named(wanted: &[RequestedOutput]) -> Result<Vec<TensorMetadata>, E
 }
 
 /// The shape and the elements of an output.
-pub(super) fn tensor(name: &str, reports: &[Report]) -> (Vec<usize>, Data) {
+pub(super) fn tensor(name: &str, reports: &[Report]) -> (Vec<usize>, OutputData) {
     let longest = reports.iter().map(|report| report.detections.len()).max().unwrap_or(0);
     let rows =
         || reports.iter().flat_map(|report| (0..longest).map(|row| report.detections.get(row)));
@@ -148,28 +150,28 @@ pub(super) fn tensor(name: &str, reports: &[Report]) -> (Vec<usize>, Data) {
                     [frame.x_min, frame.y_min, frame.x_max, frame.y_max]
                 })
             });
-            (vec![reports.len(), longest, 4], Data::Fp32(corners.collect()))
+            (vec![reports.len(), longest, 4], OutputData::Fp32(corners.collect()))
         }
         "detection_scores" => {
             let scores = rows().map(|detection| detection.map_or(0.0, |it| it.confidence));
-            (vec![reports.len(), longest], Data::Fp32(scores.collect()))
+            (vec![reports.len(), longest], OutputData::Fp32(scores.collect()))
         }
         "detection_classes" => {
             let classes = rows().map(|detection| {
                 detection.map_or(NO_CLASS, |it| i32::try_from(it.class_id).unwrap_or(i32::MAX))
             });
-            (vec![reports.len(), longest], Data::Int32(classes.collect()))
+            (vec![reports.len(), longest], OutputData::Int32(classes.collect()))
         }
         _ => {
             let counts = reports
                 .iter()
                 .map(|report| i32::try_from(report.detections.len()).unwrap_or(i32::MAX));
-            (vec![reports.len()], Data::Int32(counts.collect()))
+            (vec![reports.len()], OutputData::Int32(counts.collect()))
         }
     }
 }
 
-impl Data {
+impl OutputData {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Fp32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),

@@ -1,21 +1,21 @@
-//! Makes the OpenAPI 3.1 document from the route table and from the types that serve requests. Only the test here makes
-//! it: the component holds the result, `function/page/openapi.json`.
+//! Generates the OpenAPI 3.1 document from the route table and the types of requests and replies. Only the test here
+//! does so; the component contains the result, `function/page/openapi.json`.
 
 mod bodies;
 mod operations;
 
 use serde_json::{Map, Value, json};
 
-use super::routes::{MODEL, VERSION, documented};
+use super::routes::{MODEL_SEGMENT, VERSION_SEGMENT, documented};
 use operations::Operation;
 
-const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/page/openapi.json");
+const DOCUMENT_PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/page/openapi.json");
 
 /// The document as compact JSON.
 fn document() -> String {
     let mut paths: Map<String, Value> = Map::new();
     for (method, path) in documented() {
-        let operation = Operation::of(method, path).to_json(path);
+        let operation = Operation::for_route(method, path).to_json(path);
         let entry = paths.entry(path).or_insert_with(|| json!({}));
         entry[method] = operation;
     }
@@ -54,7 +54,8 @@ fn name_schemas(value: &mut Value, schemas: &mut Map<String, Value>) {
         let reference = json!({"$ref": format!("#/components/schemas/{title}")});
         let mut schema = std::mem::replace(value, reference);
         schema.as_object_mut().expect("an object").remove("title");
-        schemas.insert(title, schema);
+        let earlier = schemas.insert(title.clone(), schema.clone());
+        assert!(earlier.is_none_or(|earlier| earlier == schema), "two schemas are named {title}");
         return;
     }
     match value {
@@ -68,7 +69,8 @@ fn name_schemas(value: &mut Value, schemas: &mut Map<String, Value>) {
 
 /// The parameters in a path, by reference.
 fn path_parameters(path: &str) -> impl Iterator<Item = Value> {
-    let names = path.split('/').filter(|segment| [MODEL, VERSION].contains(segment));
+    let names =
+        path.split('/').filter(|segment| [MODEL_SEGMENT, VERSION_SEGMENT].contains(segment));
     names.map(|name| {
         let name = name.trim_matches(['{', '}']);
         json!({"$ref": format!("#/components/parameters/{name}")})
@@ -79,9 +81,9 @@ fn path_parameters(path: &str) -> impl Iterator<Item = Value> {
 fn the_document_is_up_to_date() {
     let document = document();
     if std::env::var_os("SPOTTER_UPDATE_OPENAPI").is_some() {
-        std::fs::write(DOCUMENT, &document).expect("a file");
+        std::fs::write(DOCUMENT_PATH, &document).expect("a file");
     }
-    let written = std::fs::read_to_string(DOCUMENT).expect("a document");
+    let written = std::fs::read_to_string(DOCUMENT_PATH).expect("a document");
     assert!(
         written == document,
         "function/page/openapi.json is out of date: run `SPOTTER_UPDATE_OPENAPI=1 cargo test --release -p detector`"

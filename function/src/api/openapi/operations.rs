@@ -36,9 +36,9 @@ pub(super) fn responses() -> Value {
     };
     json!({
         "spotter": response("Refused", reply_of::<ErrorBody>()),
-        "deepstack": response("Refused", reply_of::<deepstack::Failure>()),
-        "error": response("Refused", reply_of::<open_inference::Failure>()),
-        "roboflow": response("Refused", reply_of::<roboflow::Failure>()),
+        "deepstack": response("Refused", reply_of::<deepstack::ErrorResponse>()),
+        "error": response("Refused", reply_of::<open_inference::ErrorResponse>()),
+        "roboflow": response("Refused", reply_of::<roboflow::ErrorResponse>()),
         "host": response("Refused or ended by the host", reply_of::<ErrorBody>()),
     })
 }
@@ -85,7 +85,7 @@ pub(super) fn parameters() -> Value {
 
 impl Operation {
     /// The documentation of a route.
-    pub(super) fn of(method: &str, path: &str) -> Self {
+    pub(super) fn for_route(method: &str, path: &str) -> Self {
         match (method, path) {
             ("post", "/detect") => Self::native("Detects objects in one picture, or in several")
                 .query(&[
@@ -140,17 +140,19 @@ impl Operation {
             ("post", "/models/{model}") => {
                 Self::hugging_face("Detects objects with the named model").or_404()
             }
-            ("get", "/model/registry") => {
-                Self::roboflow("The models that are loaded").replies::<roboflow::Registry>()
-            }
+            ("get", "/model/registry") => Self::roboflow("The models that are loaded")
+                .replies::<roboflow::ModelsDescriptions>(),
             ("post", "/model/add") => Self::roboflow("Loads a model: only the component's own")
-                .reads("application/json", body_of::<roboflow::request::Wanted>())
-                .replies::<roboflow::Registry>()
+                .reads("application/json", body_of::<roboflow::request::AddModelRequest>())
+                .replies::<roboflow::ModelsDescriptions>()
                 .refuses(&[400, 404, 413]),
             ("post", "/infer/object_detection") => {
-                let found = reply_of::<roboflow::Found>();
+                let found = reply_of::<roboflow::ObjectDetectionInferenceResponse>();
                 Self::roboflow("Detects objects in one picture, or in several")
-                    .reads("application/json", body_of::<roboflow::request::Body>())
+                    .reads(
+                        "application/json",
+                        body_of::<roboflow::request::ObjectDetectionInferenceRequest>(),
+                    )
                     .replies_with(
                         "application/json",
                         json!({"oneOf": [found.clone(), {"type": "array", "items": found}]}),
@@ -165,7 +167,9 @@ impl Operation {
         let operation = |summary| Self::new("Open Inference Protocol", summary, "error");
         let end = path.rsplit('/').next().unwrap_or_default();
         match (end, path.contains("{model}")) {
-            ("v2", _) => operation("What the server is").replies::<open_inference::Server>(),
+            ("v2", _) => {
+                operation("What the server is").replies::<open_inference::ServerMetadata>()
+            }
             ("live", _) => operation("Whether the server runs").replies::<open_inference::Live>(),
             ("ready", false) => {
                 operation("Whether the server is ready").replies::<open_inference::Ready>()
@@ -174,13 +178,16 @@ impl Operation {
                 .replies::<open_inference::ModelReady>()
                 .or_404(),
             ("infer", _) => operation("Detects objects in a batch of pictures")
-                .reads("application/json", body_of::<open_inference::request::Body>())
+                .reads(
+                    "application/json",
+                    body_of::<open_inference::request::InferenceRequestBody>(),
+                )
                 .reads("application/octet-stream", binary())
-                .replies::<open_inference::tensors::Inferred>()
+                .replies::<open_inference::tensors::InferenceResponse>()
                 .replies_with("application/octet-stream", binary())
                 .refuses(&[400, 404, 413, 422]),
             _ => operation("What the model reads and writes")
-                .replies::<open_inference::Metadata>()
+                .replies::<open_inference::ModelMetadata>()
                 .or_404(),
         }
     }
@@ -205,10 +212,13 @@ impl Operation {
         Self::new("Hugging Face", summary, "error")
             .reads("image/*", binary())
             .reads("application/octet-stream", binary())
-            .reads("application/json", body_of::<hugging_face::Body>())
+            .reads("application/json", body_of::<hugging_face::ObjectDetectionInput>())
             .replies_with(
                 "application/json",
-                json!({"type": "array", "items": reply_of::<hugging_face::Found>()}),
+                json!({
+                    "type": "array",
+                    "items": reply_of::<hugging_face::ObjectDetectionOutputElement>(),
+                }),
             )
             .refuses(&[400, 413, 422])
     }
@@ -216,7 +226,7 @@ impl Operation {
     fn detects_by_form(self) -> Self {
         self.query(&["min_confidence", "iou_threshold", "max_detections", "classes"])
             .reads("multipart/form-data", form(false))
-            .replies::<deepstack::Found>()
+            .replies::<deepstack::DetectionResponse>()
             .refuses(&[400, 413])
     }
 

@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use serde::{Deserialize, Serialize};
 
-use super::detection::{self, Source};
+use super::detection::{self, PictureSource};
 use super::{PictureCount, Reply, Request, base64, check_model};
 use crate::Report;
 use crate::detections::{Detection, to_2_decimals, to_4_decimals};
@@ -18,12 +18,12 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::options::PictureFormat;
 use crate::picture::ImageSize;
-use request::{Body, Image, Images, Wanted};
+use request::{AddModelRequest, Image, Images, ObjectDetectionInferenceRequest};
 
 /// The result for one picture.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct Found<'m> {
+pub(super) struct ObjectDetectionInferenceResponse<'m> {
     inference_id: String,
     /// Seconds.
     time: f64,
@@ -56,13 +56,13 @@ struct Prediction<'m> {
 /// The models that are loaded: always this component's.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct Registry<'m> {
-    models: [ModelDescription<'m>; 1],
+pub(super) struct ModelsDescriptions<'m> {
+    models: [ModelDescriptionEntity<'m>; 1],
 }
 
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct ModelDescription<'m> {
+struct ModelDescriptionEntity<'m> {
     model_id: &'m str,
     task_type: &'static str,
     batch_size: u32,
@@ -73,13 +73,13 @@ struct ModelDescription<'m> {
 /// An error.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct Failure {
+pub(super) struct ErrorResponse {
     message: String,
 }
 
 /// `POST /infer/object_detection`.
 pub(super) fn infer(model: &Model, request: &Request) -> Result<Reply, Error> {
-    let body: Body = read(request)?;
+    let body: ObjectDetectionInferenceRequest = read(request)?;
     if let Some(name) = &body.model_id {
         check_model(name, model)?;
     }
@@ -106,42 +106,46 @@ pub(super) fn infer(model: &Model, request: &Request) -> Result<Reply, Error> {
             })
             .collect::<Result<Vec<_>, Error>>()?
     } else {
-        let sources = files.into_iter().map(|file| Source::File(file.into())).collect();
+        let sources = files.into_iter().map(|file| PictureSource::File(file.into())).collect();
         let reports = detection::detect_all(model, sources, &options)?;
         reports.into_iter().map(|report| (report, None)).collect()
     };
-    let found: Vec<Found> =
-        reports.iter().map(|(report, picture)| Found::of(report, picture.clone())).collect();
+    let found: Vec<_> = reports
+        .iter()
+        .map(|(report, picture)| {
+            ObjectDetectionInferenceResponse::from_report(report, picture.clone())
+        })
+        .collect();
     let reply = match (count, found.as_slice()) {
         (PictureCount::One, [found]) => Reply::json(200, found),
         _ => Reply::json(200, &found),
     };
-    Ok(reply.counting(model, reports.iter().map(|(report, _)| report)))
+    Ok(reply.with_detection_counts(model, reports.iter().map(|(report, _)| report)))
 }
 
 /// `GET /model/registry`.
 pub(super) fn registry(model: &Model, _: &Request) -> Result<Reply, Error> {
-    let manifest = model.manifest();
-    let description = ModelDescription {
-        model_id: &manifest.name,
+    let config = model.config();
+    let description = ModelDescriptionEntity {
+        model_id: &config.name,
         task_type: "object-detection",
         batch_size: 1,
-        input_width: manifest.input.width,
-        input_height: manifest.input.height,
+        input_width: config.input.width,
+        input_height: config.input.height,
     };
-    Ok(Reply::json(200, &Registry { models: [description] }))
+    Ok(Reply::json(200, &ModelsDescriptions { models: [description] }))
 }
 
 /// `POST /model/add`: only this component's model can be added, and is there already.
 pub(super) fn add(model: &Model, request: &Request) -> Result<Reply, Error> {
-    let Wanted { model_id } = read(request)?;
+    let AddModelRequest { model_id } = read(request)?;
     check_model(&model_id, model)?;
     registry(model, request)
 }
 
 /// The reply to an error.
 pub(super) fn error(error: &Error) -> Reply {
-    Reply::json(error.status(), &Failure { message: error.to_string() })
+    Reply::json(error.status(), &ErrorResponse { message: error.to_string() })
 }
 
 fn read<'b, T: Deserialize<'b>>(request: &Request<'b>) -> Result<T, Error> {
@@ -149,20 +153,20 @@ fn read<'b, T: Deserialize<'b>>(request: &Request<'b>) -> Result<T, Error> {
         .map_err(|error| Error::BadJson { reason: error.to_string() })
 }
 
-impl<'m> Found<'m> {
-    fn of(report: &Report<'m>, visualization: Option<String>) -> Self {
+impl<'m> ObjectDetectionInferenceResponse<'m> {
+    fn from_report(report: &Report<'m>, visualization: Option<String>) -> Self {
         Self {
             inference_id: unique_id(),
             time: report.timings_ms.total / 1000.0,
             image: report.image,
-            predictions: report.detections.iter().map(Prediction::of).collect(),
+            predictions: report.detections.iter().map(Prediction::from_detection).collect(),
             visualization,
         }
     }
 }
 
 impl<'m> Prediction<'m> {
-    fn of(detection: &Detection<'m>) -> Self {
+    fn from_detection(detection: &Detection<'m>) -> Self {
         let frame = &detection.bounding_box;
         Self {
             x: (frame.x_min + frame.x_max) / 2.0,

@@ -12,13 +12,13 @@ use crate::error::{Error, shortened};
 use crate::model::Model;
 use crate::options::{MAX_PICTURES, Options};
 
-/// Roboflow's defaults.
-const DEFAULTS: (f32, f32, usize) = (0.4, 0.3, 300);
+/// Roboflow's defaults: confidence, intersection over union, number of detections.
+const DEFAULT_THRESHOLDS: (f32, f32, usize) = (0.4, 0.3, 300);
 
 /// A request. Keys that are not here are for Roboflow's own servers.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(in crate::api) struct Body {
+pub(in crate::api) struct ObjectDetectionInferenceRequest {
     #[serde(default)]
     pub(super) model_id: Option<String>,
     pub(super) image: Images,
@@ -80,20 +80,24 @@ pub(in crate::api) struct Image {
 /// The model that a client wants to be loaded.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(in crate::api) struct Wanted {
+pub(in crate::api) struct AddModelRequest {
     pub(super) model_id: String,
 }
 
-impl Body {
+impl ObjectDetectionInferenceRequest {
     /// The options, with Roboflow's defaults.
     ///
     /// # Errors
     /// If a value is invalid, or not supported.
     pub(super) fn options(&self, model: &Model) -> Result<Options, Error> {
-        let (min_confidence, iou_threshold, max_detections) = DEFAULTS;
-        let mut options =
-            Options { min_confidence, iou_threshold, max_detections, ..model.default_options() };
-        // Names of thresholds that are chosen for each model.
+        let (min_confidence, iou_threshold, max_detections) = DEFAULT_THRESHOLDS;
+        let mut options = Options {
+            min_confidence,
+            iou_threshold,
+            max_detections,
+            ..Options::new(model.thresholds())
+        };
+        // `best` and `default` name thresholds that Roboflow chooses for each model.
         let confidence = self
             .confidence
             .as_ref()

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::model::Input;
+use crate::model::InputConfig;
 
 /// The order of a box's four numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -41,7 +41,7 @@ pub enum BoxUnit {
 
 impl BoxUnit {
     /// The unit of x and of y, in fractions of the input.
-    pub(super) fn scale(self, input: &Input) -> (f32, f32) {
+    pub(super) fn scale(self, input: &InputConfig) -> (f32, f32) {
         match self {
             Self::Pixels => (1.0 / input.width as f32, 1.0 / input.height as f32),
             Self::Fractions => (1.0, 1.0),
@@ -54,7 +54,7 @@ pub(super) fn scaled([a, b, c, d]: [f32; 4], (x, y): (f32, f32)) -> [f32; 4] {
     [a * x, b * y, c * x, d * y]
 }
 
-/// The box at this position in a tensor `[N, 4]`; an empty one beyond its end.
+/// The box at this position in a tensor `[N, 4]`; an empty box if there is none.
 pub(super) fn at(boxes: &[f32], anchor: usize) -> [f32; 4] {
     boxes.as_chunks::<4>().0.get(anchor).copied().unwrap_or_default()
 }

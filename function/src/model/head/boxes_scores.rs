@@ -1,7 +1,7 @@
 //! Boxes and scores as two outputs: what this project's own models give.
 
 use super::boxes::{self, BoxFormat};
-use super::{Candidate, Decoder, Filter};
+use super::{Candidate, Decoder, ScoreFilter};
 
 /// Boxes `[N, 4]` in fractions of the input, and scores `[N, C]`.
 pub(super) struct BoxesScores<'o> {
@@ -12,9 +12,9 @@ pub(super) struct BoxesScores<'o> {
 }
 
 impl Decoder for BoxesScores<'_> {
-    fn candidates(&self, filter: &Filter, found: &mut dyn FnMut(Candidate)) {
+    fn candidates(&self, filter: &ScoreFilter, found: &mut dyn FnMut(Candidate)) {
         for (anchor, scores) in self.scores.chunks_exact(self.columns.max(1)).enumerate() {
-            // Few boxes have any such score. A sum without a branch is computed in vectors.
+            // Few boxes have such a score, and a sum without branches is vectorised.
             let above =
                 scores.iter().map(|score| u32::from(*score >= filter.min_confidence)).sum::<u32>();
             if above == 0 {
@@ -39,7 +39,7 @@ impl Decoder for BoxesScores<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BoxFormat, BoxesScores, Candidate, Decoder, Filter};
+    use super::{BoxFormat, BoxesScores, Candidate, Decoder, ScoreFilter};
 
     #[test]
     fn scores_of_wanted_columns_are_found_with_their_boxes() {
@@ -50,7 +50,7 @@ mod tests {
             format: BoxFormat::Centre,
         };
         let mut found = Vec::new();
-        let filter = Filter { min_confidence: 0.5, wanted: &[false, true] };
+        let filter = ScoreFilter { min_confidence: 0.5, wanted: &[false, true] };
         head.candidates(&filter, &mut |candidate| found.push(candidate));
         let at = |confidence, anchor| Candidate { confidence, anchor, column: 1 };
         assert_eq!(found, [at(0.9, 0), at(0.7, 1)]);

@@ -1,9 +1,9 @@
-//! Whether the types and shapes of a network's outputs are what its head takes.
+//! Checks that the types and shapes of a network's outputs are what its head takes.
 
 use anyhow::{bail, ensure};
 
 use super::Head;
-use crate::model::Input;
+use crate::model::InputConfig;
 
 /// The type and shape of one output.
 pub(in crate::model) struct OutputFact {
@@ -81,7 +81,7 @@ impl<'h> Expectation<'h> {
 /// If one does not fit. The error names the output, its shape, and what is expected.
 pub(in crate::model) fn check_facts(
     head: &Head,
-    input: &Input,
+    input: &InputConfig,
     labels: usize,
     facts: impl Iterator<Item = OutputFact>,
 ) -> anyhow::Result<()> {

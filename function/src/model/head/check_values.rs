@@ -1,17 +1,17 @@
-//! Whether the outputs of a run on a blank picture are what the head takes.
+//! Checks that the outputs of a run on a blank picture are what the head takes.
 
 use anyhow::ensure;
 
 use super::{Decoder, Head, OutputFact, check_facts};
-use crate::model::{Input, Outputs};
+use crate::model::{InputConfig, Outputs};
 
 /// Checks the shapes and values of a run on a blank picture.
 ///
 /// # Errors
-/// If a shape does not fit, a value is not a number, or what should be a probability is none.
+/// If a shape does not fit, a value is NaN, or a score is not a probability.
 pub(in crate::model) fn check_values(
     head: &Head,
-    input: &Input,
+    input: &InputConfig,
     labels: usize,
     outputs: &Outputs,
 ) -> anyhow::Result<()> {
@@ -32,7 +32,7 @@ fn converted_facts(outputs: &Outputs) -> impl Iterator<Item = OutputFact> {
 }
 
 fn check_probabilities(decoder: &dyn Decoder, head: &Head) -> anyhow::Result<()> {
-    // Rounding may exceed the range by a hair.
+    // Rounding can exceed the range slightly.
     const PROBABILITY_TOLERANCE: f32 = 1e-3;
     let mut range = (f32::INFINITY, f32::NEG_INFINITY);
     decoder.probabilities(&mut |value| range = (range.0.min(value), range.1.max(value)));

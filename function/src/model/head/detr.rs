@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use super::boxes::{self, BoxFormat};
-use super::{Candidate, Decoder, Filter};
+use super::{Candidate, Decoder, ScoreFilter};
 
 /// What turns logits into scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -37,7 +37,7 @@ pub(super) struct Detr<'o> {
 }
 
 impl Detr<'_> {
-    fn by_sigmoid(&self, filter: &Filter, found: &mut dyn FnMut(Candidate)) {
+    fn by_sigmoid(&self, filter: &ScoreFilter, found: &mut dyn FnMut(Candidate)) {
         // Compared as a logit, so that few exponentials are computed. Without a margin, rounding could lose a score
         // that is exactly at the threshold.
         let threshold = filter.min_confidence.min(1.0 - f32::EPSILON);
@@ -52,7 +52,7 @@ impl Detr<'_> {
         }
     }
 
-    fn by_softmax(&self, filter: &Filter, found: &mut dyn FnMut(Candidate)) {
+    fn by_softmax(&self, filter: &ScoreFilter, found: &mut dyn FnMut(Candidate)) {
         for (anchor, row) in self.logits.chunks_exact(self.columns + 1).enumerate() {
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let sum: f32 = row.iter().map(|logit| (logit - largest).exp()).sum();
@@ -69,7 +69,7 @@ impl Detr<'_> {
 }
 
 impl Decoder for Detr<'_> {
-    fn candidates(&self, filter: &Filter, found: &mut dyn FnMut(Candidate)) {
+    fn candidates(&self, filter: &ScoreFilter, found: &mut dyn FnMut(Candidate)) {
         match self.activation {
             Activation::Sigmoid => self.by_sigmoid(filter, found),
             Activation::Softmax => self.by_softmax(filter, found),
@@ -86,14 +86,14 @@ impl Decoder for Detr<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Activation, Candidate, Decoder, Detr, Filter};
+    use super::{Activation, Candidate, Decoder, Detr, ScoreFilter};
 
     fn found(activation: Activation, logits: &[f32], min_confidence: f32) -> Vec<Candidate> {
         let boxes = [0.5, 0.5, 0.2, 0.4];
         let head = Detr { boxes: &boxes, logits, columns: 2, activation };
         assert_eq!(head.corners(0), [0.4, 0.3, 0.6, 0.7]);
         let mut found = Vec::new();
-        let filter = Filter { min_confidence, wanted: &[true, true] };
+        let filter = ScoreFilter { min_confidence, wanted: &[true, true] };
         head.candidates(&filter, &mut |candidate| found.push(candidate));
         found
     }

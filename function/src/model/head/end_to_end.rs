@@ -5,7 +5,7 @@
 
 use super::boxes::{BoxFormat, scaled};
 use super::ssd::column;
-use super::{Candidate, Decoder, Filter};
+use super::{Candidate, Decoder, ScoreFilter};
 
 /// `[N, 6]`: x_min, y_min, x_max, y_max, score, class.
 pub(super) struct EndToEnd<'o> {
@@ -14,7 +14,7 @@ pub(super) struct EndToEnd<'o> {
 }
 
 impl Decoder for EndToEnd<'_> {
-    fn candidates(&self, filter: &Filter, found: &mut dyn FnMut(Candidate)) {
+    fn candidates(&self, filter: &ScoreFilter, found: &mut dyn FnMut(Candidate)) {
         for (anchor, [.., confidence, class]) in self.rows.as_chunks::<6>().0.iter().enumerate() {
             if let Some(column) = column(*class, 0)
                 && filter.accepts(*confidence, column)
@@ -37,7 +37,7 @@ impl Decoder for EndToEnd<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Candidate, Decoder, EndToEnd, Filter};
+    use super::{Candidate, Decoder, EndToEnd, ScoreFilter};
 
     #[test]
     fn a_row_is_a_box_its_score_and_its_class() {
@@ -48,7 +48,7 @@ mod tests {
         ];
         let head = EndToEnd { rows: &rows, scale: (1.0 / 128.0, 1.0 / 64.0) };
         let mut found = Vec::new();
-        let filter = Filter { min_confidence: 0.5, wanted: &[true, true] };
+        let filter = ScoreFilter { min_confidence: 0.5, wanted: &[true, true] };
         head.candidates(&filter, &mut |candidate| found.push(candidate));
         assert_eq!(found, [Candidate { confidence: 0.9, anchor: 0, column: 1 }]);
         let corners = [10.0 / 128.0, 5.0 / 64.0, 50.0 / 128.0, 25.0 / 64.0];

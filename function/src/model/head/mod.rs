@@ -23,19 +23,19 @@ pub(super) use check::{OutputFact, check_facts};
 pub(super) use check_values::check_values;
 pub use detr::Activation;
 
-use super::{Input, Outputs};
+use super::{InputConfig, Outputs};
 
 /// A network's outputs, their meaning, and what is left to do with its boxes.
 #[derive(Clone, Debug)]
-pub struct Output {
+pub struct OutputConfig {
     pub head: Head,
     /// The class id of the first column in the data set that the model was trained on.
     pub first_class_id: u32,
     pub suppression: Suppression,
 }
 
-/// The families of outputs. Shapes are without the batch axis, which may be there or not; `N` is any number of boxes,
-/// and `C` the number of labels.
+/// The families of outputs. Shapes omit the batch axis, which is optional; `N` is any number of boxes, and `C` the
+/// number of labels.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(tag = "head", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Head {
@@ -75,19 +75,19 @@ pub enum Head {
     Detr { boxes: String, logits: String, activation: Activation },
 }
 
-/// Which of two boxes that overlap are both kept.
+/// Which overlapping boxes suppress each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Suppression {
-    /// Those of different classes.
+    /// Boxes of the same class.
     PerClass,
-    /// None.
+    /// Boxes of any class.
     ClassAgnostic,
-    /// All: the network does its own suppression.
+    /// No boxes: the network does its own suppression.
     None,
 }
 
-/// A score above the threshold, and where it was found.
+/// A score that passes the filter, and where it was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
     /// 0 to 1.
@@ -100,13 +100,13 @@ pub struct Candidate {
 
 /// The scores that a request asks for.
 #[derive(Clone, Copy, Debug)]
-pub struct Filter<'f> {
+pub struct ScoreFilter<'f> {
     pub min_confidence: f32,
     /// For each column, whether it is wanted.
     pub wanted: &'f [bool],
 }
 
-impl Filter<'_> {
+impl ScoreFilter<'_> {
     fn accepts(&self, confidence: f32, column: usize) -> bool {
         confidence >= self.min_confidence && self.wanted.get(column).is_some_and(|wanted| *wanted)
     }
@@ -115,7 +115,7 @@ impl Filter<'_> {
 /// The outputs of one run, as the head reads them.
 pub trait Decoder {
     /// Calls `found` for each score that the filter accepts.
-    fn candidates(&self, filter: &Filter, found: &mut dyn FnMut(Candidate));
+    fn candidates(&self, filter: &ScoreFilter, found: &mut dyn FnMut(Candidate));
 
     /// A candidate's box: `x_min, y_min, x_max, y_max` in fractions of the input.
     fn corners(&self, anchor: usize) -> [f32; 4];
@@ -138,8 +138,8 @@ impl Head {
         }
     }
 
-    /// What the outputs must be, for so many labels.
-    fn expectations(&self, labels: usize, input: &Input) -> Vec<Expectation<'_>> {
+    /// What the outputs must be for this number of labels.
+    fn expectations(&self, labels: usize, input: &InputConfig) -> Vec<Expectation<'_>> {
         use Dimension::{Boxes, Is};
         let floats =
             |name, [first, second]: [Dimension; 2]| Expectation::floats(name, [first, second]);
@@ -166,12 +166,12 @@ impl Head {
         }
     }
 
-    /// Reads the outputs of one run, for so many labels.
+    /// Reads the outputs of one run, for this number of labels.
     pub fn decoder<'o>(
         &'o self,
         outputs: &'o Outputs,
         labels: usize,
-        input: &Input,
+        input: &InputConfig,
     ) -> Box<dyn Decoder + 'o> {
         let pixels = BoxUnit::Pixels.scale(input);
         match self {
@@ -215,7 +215,7 @@ impl Head {
         }
     }
 
-    /// What its networks leave to be suppressed.
+    /// The suppression that its networks need by default.
     fn suppression(&self) -> Suppression {
         match self {
             Self::BoxesScores { .. }
@@ -228,7 +228,7 @@ impl Head {
 }
 
 /// `head` decides which other keys there are; without it, the head is `boxes_scores`.
-impl<'de> Deserialize<'de> for Output {
+impl<'de> Deserialize<'de> for OutputConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut table = toml::Table::deserialize(deserializer)?;
         let mut common = toml::Table::new();
@@ -258,9 +258,9 @@ struct Common {
 
 #[cfg(test)]
 mod tests {
-    use super::{BoxFormat, Head, Output, Suppression};
+    use super::{BoxFormat, Head, OutputConfig, Suppression};
 
-    fn parse(text: &str) -> Result<Output, String> {
+    fn parse(text: &str) -> Result<OutputConfig, String> {
         toml::from_str(text).map_err(|error| error.message().to_owned())
     }
 

@@ -4,7 +4,7 @@
 //! TensorFlow, `object_detection/exporter_lib_v2.py` (`y_min, x_min, y_max, x_max` in fractions, labels from 1).
 
 use super::boxes::{self, BoxFormat, scaled};
-use super::{Candidate, Decoder, Filter};
+use super::{Candidate, Decoder, ScoreFilter};
 
 /// Boxes `[N, 4]`, labels `[N]`, scores `[N]`.
 pub(super) struct Ssd<'o> {
@@ -16,7 +16,7 @@ pub(super) struct Ssd<'o> {
     pub(super) first_label: u32,
 }
 
-/// The background is 0.
+/// The default: label 0 is the background.
 pub(super) fn first_label() -> u32 {
     1
 }
@@ -29,7 +29,7 @@ pub(super) fn column(label: f32, first: u32) -> Option<usize> {
 }
 
 impl Decoder for Ssd<'_> {
-    fn candidates(&self, filter: &Filter, found: &mut dyn FnMut(Candidate)) {
+    fn candidates(&self, filter: &ScoreFilter, found: &mut dyn FnMut(Candidate)) {
         for (anchor, (&confidence, &label)) in self.scores.iter().zip(self.labels).enumerate() {
             if let Some(column) = column(label, self.first_label)
                 && filter.accepts(confidence, column)
@@ -50,7 +50,7 @@ impl Decoder for Ssd<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BoxFormat, Candidate, Decoder, Filter, Ssd, column};
+    use super::{BoxFormat, Candidate, Decoder, ScoreFilter, Ssd, column};
 
     #[test]
     fn labels_are_counted_from_the_first() {
@@ -67,7 +67,7 @@ mod tests {
             first_label: 1,
         };
         let mut found = Vec::new();
-        let filter = Filter { min_confidence: 0.5, wanted: &[true, true] };
+        let filter = ScoreFilter { min_confidence: 0.5, wanted: &[true, true] };
         head.candidates(&filter, &mut |candidate| found.push(candidate));
         assert_eq!(found, [Candidate { confidence: 0.9, anchor: 0, column: 1 }]);
         assert_eq!(head.corners(0), [0.2, 0.1, 0.4, 0.3]);

@@ -5,7 +5,7 @@
 
 use super::boxes::{BoxFormat, scaled};
 use super::yolox::Grid;
-use super::{Candidate, Decoder, Filter};
+use super::{Candidate, Decoder, ScoreFilter};
 
 /// `[N, 5 + C]`: x, y, width, height, objectness, then the classes.
 pub(super) struct Objectness<'o> {
@@ -17,10 +17,10 @@ pub(super) struct Objectness<'o> {
 }
 
 impl Decoder for Objectness<'_> {
-    fn candidates(&self, filter: &Filter, found: &mut dyn FnMut(Candidate)) {
+    fn candidates(&self, filter: &ScoreFilter, found: &mut dyn FnMut(Candidate)) {
         for (anchor, row) in self.rows.chunks_exact(5 + self.columns).enumerate() {
             let objectness = row[4];
-            // No class makes a score larger.
+            // Class scores are at most 1, so the confidence cannot be larger.
             if objectness < filter.min_confidence {
                 continue;
             }
@@ -51,11 +51,11 @@ impl Decoder for Objectness<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Candidate, Decoder, Filter, Objectness};
+    use super::{Candidate, Decoder, Objectness, ScoreFilter};
 
     fn found(head: &Objectness) -> Vec<Candidate> {
         let mut found = Vec::new();
-        let filter = Filter { min_confidence: 0.5, wanted: &[true, true] };
+        let filter = ScoreFilter { min_confidence: 0.5, wanted: &[true, true] };
         head.candidates(&filter, &mut |candidate| found.push(candidate));
         found
     }

@@ -4,7 +4,7 @@
 //! have passed the sigmoid.
 
 use super::boxes::{BoxFormat, scaled};
-use super::{Candidate, Decoder, Filter};
+use super::{Candidate, Decoder, ScoreFilter};
 
 /// `[4 + C, N]`: x, y, width and height in pixels of the input, then a row for each class.
 pub(super) struct Yolov8<'o> {
@@ -23,7 +23,7 @@ impl<'o> Yolov8<'o> {
 }
 
 impl Decoder for Yolov8<'_> {
-    fn candidates(&self, filter: &Filter, found: &mut dyn FnMut(Candidate)) {
+    fn candidates(&self, filter: &ScoreFilter, found: &mut dyn FnMut(Candidate)) {
         let rows = self.scores.chunks_exact(self.anchors.max(1));
         for (column, row) in rows.enumerate() {
             if !filter.wanted.get(column).is_some_and(|wanted| *wanted) {
@@ -50,7 +50,7 @@ impl Decoder for Yolov8<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Candidate, Decoder, Filter, Yolov8};
+    use super::{Candidate, Decoder, ScoreFilter, Yolov8};
 
     #[test]
     fn a_column_is_a_box_and_a_row_a_class() {
@@ -65,7 +65,7 @@ mod tests {
         ];
         let head = Yolov8::new(&values, 2, (1.0 / 128.0, 1.0 / 64.0));
         let mut found = Vec::new();
-        let filter = Filter { min_confidence: 0.5, wanted: &[true, true] };
+        let filter = ScoreFilter { min_confidence: 0.5, wanted: &[true, true] };
         head.candidates(&filter, &mut |candidate| found.push(candidate));
         let at = |confidence, anchor, column| Candidate { confidence, anchor, column };
         assert_eq!(found, [at(0.9, 0, 0), at(0.6, 2, 0), at(0.7, 1, 1)]);

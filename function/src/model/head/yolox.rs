@@ -2,7 +2,7 @@
 //!
 //! Source: Megvii's YOLOX, `yolox/models/yolo_head.py`, `decode_outputs`.
 
-use crate::model::Input;
+use crate::model::InputConfig;
 
 /// YOLOX's strides.
 pub(super) fn strides() -> Vec<u32> {
@@ -10,7 +10,7 @@ pub(super) fn strides() -> Vec<u32> {
 }
 
 /// The number of cells of all strides.
-pub(super) fn cells(strides: &[u32], input: &Input) -> usize {
+pub(super) fn cells(strides: &[u32], input: &InputConfig) -> usize {
     Grid::new(strides, input).levels.iter().map(|level| level.columns * level.rows).sum()
 }
 
@@ -26,7 +26,7 @@ struct Level {
 }
 
 impl Grid {
-    pub(super) fn new(strides: &[u32], input: &Input) -> Self {
+    pub(super) fn new(strides: &[u32], input: &InputConfig) -> Self {
         let level = |&stride: &u32| {
             let cells = |side: u32| side.checked_div(stride).unwrap_or_default() as usize;
             Level { stride: stride as f32, columns: cells(input.width), rows: cells(input.height) }

@@ -5,7 +5,7 @@ use anyhow::Context;
 
 use crate::error::Error;
 use crate::model::head::{self, OutputFact};
-use crate::model::{Head, Input, Manifest};
+use crate::model::{Head, InputConfig, ModelConfig};
 use crate::tensor::{Elements, Tensor};
 
 mod bindings {
@@ -54,25 +54,25 @@ use bindings::wasi::nn::tensor::{Tensor as NnTensor, TensorType};
 pub(in crate::model) struct Network {
     /// The name under which the host grants it.
     graph: String,
-    input: Input,
+    input: InputConfig,
     head: Head,
     labels: usize,
 }
 
 impl Network {
-    /// Takes what it needs of the manifest. The host has the graph, so there is nothing to load.
+    /// Takes what it needs from the configuration. The host has the graph, so there is nothing to load.
     ///
     /// # Errors
     /// None.
     pub(in crate::model) fn load(
-        manifest: &Manifest,
+        config: &ModelConfig,
         labels: usize,
         _: &[u8],
     ) -> anyhow::Result<Self> {
         Ok(Self {
-            graph: manifest.name.replace('_', "-"),
-            input: manifest.input.clone(),
-            head: manifest.output.head.clone(),
+            graph: config.name.replace('_', "-"),
+            input: config.input.clone(),
+            head: config.output.head.clone(),
             labels,
         })
     }
@@ -80,8 +80,8 @@ impl Network {
     /// Runs the network.
     ///
     /// # Errors
-    /// [`Error::Internal`] if the host does not grant the graph, or the graph is not what `model.toml` describes. Neither
-    /// depends on the client's input.
+    /// [`Error::Internal`] if the host does not grant the graph, or the graph is not what `model.toml` describes.
+    /// Neither depends on the client's input.
     pub(in crate::model) fn run(&self, input: Tensor) -> Result<Outputs, Error> {
         self.compute(input).map_err(|error| Error::Internal(format!("{error:#}")))
     }
@@ -95,7 +95,7 @@ impl Network {
         for name in self.head.outputs() {
             let position = computed.iter().position(|(computed, _)| computed == name);
             let position = position.with_context(|| format!("the graph has no output `{name}`"))?;
-            tensors.push(OutputTensor::of(&computed.swap_remove(position).1)?);
+            tensors.push(OutputTensor::from_host(&computed.swap_remove(position).1)?);
         }
         let facts = tensors.iter().map(OutputTensor::fact);
         head::check_facts(&self.head, &self.input, self.labels, facts)?;
@@ -131,7 +131,7 @@ enum Values {
 
 impl Values {
     /// Does not copy the bytes if they are aligned: scores can be a megabyte.
-    fn of_f32(bytes: Vec<u8>) -> Self {
+    fn from_f32_bytes(bytes: Vec<u8>) -> Self {
         match bytemuck::try_cast_slice::<u8, f32>(&bytes) {
             Ok(_) => Self::Sent(bytes),
             Err(_) => Self::Converted(elements(&bytes, f32::from_le_bytes)),
@@ -147,11 +147,11 @@ impl Values {
 }
 
 impl OutputTensor {
-    fn of(tensor: &NnTensor) -> anyhow::Result<Self> {
+    fn from_host(tensor: &NnTensor) -> anyhow::Result<Self> {
         let data = tensor.data();
         #[allow(clippy::cast_precision_loss, reason = "labels are small")]
         let (element, values) = match tensor.ty() {
-            TensorType::Fp32 => ("f32", Values::of_f32(data)),
+            TensorType::Fp32 => ("f32", Values::from_f32_bytes(data)),
             TensorType::I32 => {
                 let labels = elements(&data, |bytes| i32::from_le_bytes(bytes) as f32);
                 ("i32", Values::Converted(labels))

@@ -8,7 +8,7 @@
 //! second load, in a fresh instance, *places* those blocks in a separate dense heap, below the other one. The
 //! memory of the other heap is then zeroed and used for requests.
 
-#![allow(unsafe_code, reason = "an allocator cannot be written without")]
+#![allow(unsafe_code, reason = "an allocator needs it")]
 
 mod region;
 
@@ -18,7 +18,7 @@ use std::ptr;
 
 use dlmalloc::Dlmalloc;
 
-use region::{PAGE_BYTES, Region, SPARE, Source};
+use region::{MemorySource, PAGE_BYTES, Region, SPARE_REGION};
 
 /// In a recording, the space before each block for its number.
 const HEADER_BYTES: usize = 16;
@@ -31,24 +31,25 @@ const RECORDING_HEAP_BYTES: usize = 1 << 30;
 
 /// Which blocks of a load are never freed, by the order of their allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Survivors {
+pub(super) struct LiveBlocks {
     /// A bit for each block.
     bits: Vec<u8>,
-    /// The memory that the survivors need.
+    /// The memory that the live blocks need.
     live_bytes: usize,
     /// The most memory that all blocks needed at once.
     peak_bytes: usize,
 }
 
-impl Survivors {
-    /// For the file between the two loads: `live_bytes` and `peak_bytes` as 8 bytes each, then the bits.
+impl LiveBlocks {
+    /// The format that the first load hands to the second: `live_bytes` and `peak_bytes` as 8 bytes each, then the
+    /// bits.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let numbers =
             [self.live_bytes, self.peak_bytes].map(|number| (number as u64).to_le_bytes());
         [numbers.concat().as_slice(), &self.bits].concat()
     }
 
-    /// Parses the output of [`Survivors::to_bytes`]. Returns `None` for anything shorter.
+    /// Parses the output of [`LiveBlocks::to_bytes`]. Returns `None` for anything shorter.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (live_bytes, rest) = bytes.split_first_chunk::<8>()?;
         let (peak_bytes, bits) = rest.split_first_chunk::<8>()?;
@@ -71,22 +72,22 @@ enum Phase {
     Plain,
     /// The first load: `alive` has a bit for each block that has not been freed yet.
     Recording { alive: Vec<u8>, next: usize, live_bytes: usize, peak_bytes: usize },
-    /// After the first load. Its heap is closed: the survivors stay where they are until the instance ends.
+    /// After the first load. Its heap is closed: the live blocks stay where they are until the instance ends.
     Recorded,
     /// The second load.
-    Placing { survivors: Survivors, next: usize, misplaced: usize },
+    Placing { live_blocks: LiveBlocks, next: usize, misplaced: usize },
 }
 
 /// A heap, and the region of its blocks.
 struct Heap {
-    blocks: Dlmalloc<Source>,
+    blocks: Dlmalloc<MemorySource>,
     region: Region,
 }
 
 impl Heap {
     const fn empty() -> Self {
         Self {
-            blocks: Dlmalloc::new_with_allocator(Source::of(Region::EMPTY)),
+            blocks: Dlmalloc::new_with_allocator(MemorySource::fixed(Region::EMPTY)),
             region: Region::EMPTY,
         }
     }
@@ -94,7 +95,7 @@ impl Heap {
     /// A heap in newly grown memory of at least this size; empty if memory cannot grow.
     fn new(bytes: usize) -> Self {
         let region = Region::grow(bytes).unwrap_or(Region::EMPTY);
-        Self { blocks: Dlmalloc::new_with_allocator(Source::of(region)), region }
+        Self { blocks: Dlmalloc::new_with_allocator(MemorySource::fixed(region)), region }
     }
 }
 
@@ -105,28 +106,28 @@ struct Heaps {
     /// Blocks that a load frees again.
     transient: Heap,
     /// All other blocks, and those of requests.
-    scratch: Dlmalloc<Source>,
+    scratch: Dlmalloc<MemorySource>,
 }
 
 /// The component's global allocator.
-pub(super) struct TwoHeaps(UnsafeCell<Heaps>);
+pub(super) struct SnapshotAllocator(UnsafeCell<Heaps>);
 
 // SAFETY: a component has one thread.
-unsafe impl Sync for TwoHeaps {}
+unsafe impl Sync for SnapshotAllocator {}
 
-impl TwoHeaps {
+impl SnapshotAllocator {
     pub(super) const fn new() -> Self {
         Self(UnsafeCell::new(Heaps {
             phase: Phase::Plain,
             kept: Heap::empty(),
             transient: Heap::empty(),
-            scratch: Dlmalloc::new_with_allocator(Source::growing()),
+            scratch: Dlmalloc::new_with_allocator(MemorySource::growing()),
         }))
     }
 
     /// Runs `load`, and returns which of its blocks were not freed.
-    pub(super) fn record(&self, load: impl FnOnce()) -> Survivors {
-        // A bit each for sixteen million blocks, many times as many as a load allocates.
+    pub(super) fn record(&self, load: impl FnOnce()) -> LiveBlocks {
+        // One bit for each of sixteen million blocks, many times as many as a load allocates.
         let alive = vec![0; 2 << 20];
         self.begin(
             Phase::Recording { alive, next: 0, live_bytes: 0, peak_bytes: 0 },
@@ -136,20 +137,20 @@ impl TwoHeaps {
         load();
         match self.end(Phase::Recorded) {
             Phase::Recording { alive, live_bytes, peak_bytes, .. } => {
-                Survivors { bits: alive, live_bytes, peak_bytes }
+                LiveBlocks { bits: alive, live_bytes, peak_bytes }
             }
-            _ => Survivors::default(),
+            _ => LiveBlocks::default(),
         }
     }
 
-    /// Runs `load` with the survivors of its recording in a separate heap, then clears the memory of the others.
-    /// Returns how many blocks are left among the others after all. If there are any, that memory is not
-    /// cleared and the snapshot is not dense.
-    pub(super) fn place(&self, survivors: Survivors, load: impl FnOnce()) -> usize {
-        let kept = survivors.live_bytes + survivors.live_bytes / 64 + PAGE_BYTES;
-        // Half as much again, for fragmentation.
-        let transient = survivors.peak_bytes + survivors.peak_bytes / 2 + PAGE_BYTES;
-        self.begin(Phase::Placing { survivors, next: 0, misplaced: 0 }, kept, transient);
+    /// Runs `load` with the live blocks of its recording in a separate heap, then clears the memory of the others.
+    /// Returns how many of the others were not freed after all. If there are any, that memory is not cleared, and the
+    /// snapshot is not dense.
+    pub(super) fn place(&self, live_blocks: LiveBlocks, load: impl FnOnce()) -> usize {
+        let kept = live_blocks.live_bytes + live_blocks.live_bytes / 64 + PAGE_BYTES;
+        // Half as much again, to allow for fragmentation.
+        let transient = live_blocks.peak_bytes + live_blocks.peak_bytes / 2 + PAGE_BYTES;
+        self.begin(Phase::Placing { live_blocks, next: 0, misplaced: 0 }, kept, transient);
         load();
         let Phase::Placing { misplaced, .. } = self.end(Phase::Plain) else { return 0 };
         if misplaced == 0 {
@@ -157,7 +158,7 @@ impl TwoHeaps {
             // SAFETY: the region was grown for the transient heap alone, and none of its blocks
             // is left.
             unsafe { ptr::write_bytes(region.pointer(), 0, region.length()) };
-            SPARE.set(region);
+            SPARE_REGION.set(region);
         }
         misplaced
     }
@@ -207,18 +208,18 @@ impl Heaps {
                     block
                 }
             }
-            Phase::Placing { survivors, next, misplaced } => {
+            Phase::Placing { live_blocks, next, misplaced } => {
                 let number = *next;
                 *next += 1;
-                let is_survivor = survivors.contains(number);
-                let heap = if is_survivor { &mut self.kept } else { &mut self.transient };
+                let is_live = live_blocks.contains(number);
+                let heap = if is_live { &mut self.kept } else { &mut self.transient };
                 // SAFETY: `malloc` takes any size and any power of two.
                 let block = unsafe { heap.blocks.malloc(size, align) };
                 if block.is_null() {
                     return self.plain(size, align);
                 }
                 // Counted down again when it is freed from this heap.
-                *misplaced += usize::from(!is_survivor);
+                *misplaced += usize::from(!is_live);
                 block
             }
         }
@@ -276,7 +277,7 @@ impl Heaps {
                 // SAFETY: a block in the transient region is the transient heap's.
                 unsafe { self.transient.blocks.free(block, size, align) };
             }
-            // SAFETY: the same; no recording precedes, because only `place` ends in this phase.
+            // SAFETY: the same. The block has no header, because a recording never ends in this phase.
             Phase::Plain => unsafe { self.transient.blocks.free(block, size, align) },
         }
     }
@@ -288,7 +289,7 @@ fn header(align: usize) -> usize {
 }
 
 // SAFETY: blocks come from dlmalloc, each is freed to the heap it came from, and none overlap.
-unsafe impl GlobalAlloc for TwoHeaps {
+unsafe impl GlobalAlloc for SnapshotAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.heaps().allocate(layout)
     }
@@ -320,14 +321,14 @@ unsafe impl GlobalAlloc for TwoHeaps {
 mod tests {
     use std::alloc::{GlobalAlloc, Layout};
 
-    use super::{Survivors, TwoHeaps};
+    use super::{LiveBlocks, SnapshotAllocator};
 
     fn layout(bytes: usize) -> Layout {
         Layout::from_size_align(bytes, 8).expect("a layout")
     }
 
     /// Allocates a block, fills it, and frees it if asked to.
-    fn block(heaps: &TwoHeaps, bytes: usize) -> *mut u8 {
+    fn block(heaps: &SnapshotAllocator, bytes: usize) -> *mut u8 {
         // SAFETY: the layout's size is not zero, and the block is as large as what is written.
         unsafe {
             let block = heaps.alloc(layout(bytes));
@@ -337,21 +338,21 @@ mod tests {
         }
     }
 
-    fn free(heaps: &TwoHeaps, block: *mut u8, bytes: usize) {
+    fn free(heaps: &SnapshotAllocator, block: *mut u8, bytes: usize) {
         // SAFETY: the block comes from `block` with the same size, and is not used again.
         unsafe { heaps.dealloc(block, layout(bytes)) };
     }
 
     #[test]
     fn a_block_that_fell_back_to_the_scratch_heap_is_not_misplaced_once_freed() {
-        let recorder = TwoHeaps::new();
-        let survivors = recorder.record(|| {
+        let recorder = SnapshotAllocator::new();
+        let live_blocks = recorder.record(|| {
             block(&recorder, 1000);
             free(&recorder, block(&recorder, 1000), 1000);
         });
-        let survivors = Survivors::from_bytes(&survivors.to_bytes()).expect("survivors");
-        let heaps = TwoHeaps::new();
-        let misplaced = heaps.place(survivors, || {
+        let live_blocks = LiveBlocks::from_bytes(&live_blocks.to_bytes()).expect("live blocks");
+        let heaps = SnapshotAllocator::new();
+        let misplaced = heaps.place(live_blocks, || {
             block(&heaps, 1000);
             // Larger than the heap of the blocks that are freed again.
             free(&heaps, block(&heaps, 10 << 20), 10 << 20);
@@ -361,22 +362,22 @@ mod tests {
 
     #[test]
     fn a_block_that_was_freed_in_the_first_load_only_is_misplaced() {
-        let recorder = TwoHeaps::new();
-        let survivors = recorder.record(|| free(&recorder, block(&recorder, 1000), 1000));
-        let heaps = TwoHeaps::new();
-        assert_eq!(heaps.place(survivors, || _ = block(&heaps, 1000)), 1);
+        let recorder = SnapshotAllocator::new();
+        let live_blocks = recorder.record(|| free(&recorder, block(&recorder, 1000), 1000));
+        let heaps = SnapshotAllocator::new();
+        assert_eq!(heaps.place(live_blocks, || _ = block(&heaps, 1000)), 1);
     }
 
     #[test]
-    fn survivors_of_a_recording_may_be_freed_afterwards() {
-        let heaps = TwoHeaps::new();
+    fn live_blocks_of_a_recording_may_be_freed_afterwards() {
+        let heaps = SnapshotAllocator::new();
         let mut blocks = Vec::new();
         heaps.record(|| blocks.extend((0..100).map(|_| block(&heaps, 100))));
         // SAFETY: the block comes from `block` with the same size, and is replaced by the larger one.
         blocks[0] = unsafe { heaps.realloc(blocks[0], layout(100), 5000) };
         free(&heaps, blocks.swap_remove(0), 5000);
-        for survivor in blocks {
-            free(&heaps, survivor, 100);
+        for block in blocks {
+            free(&heaps, block, 100);
         }
         let (one, other) = (block(&heaps, 100), block(&heaps, 100));
         assert!(one.addr().abs_diff(other.addr()) >= 100);

@@ -37,40 +37,40 @@ impl Region {
     }
 }
 
-/// The address of so many new pages.
+/// Allocates this many new pages, and returns their address.
 #[cfg(target_arch = "wasm32")]
 fn grow(pages: usize) -> Option<usize> {
     std::arch::wasm32::memory_grow(0, pages).checked_mul(PAGE_BYTES)
 }
 
-/// The same for tests on other machines, whose memory is a block that is never freed.
+/// The same for native tests, from memory that is never freed.
 #[cfg(not(target_arch = "wasm32"))]
 fn grow(pages: usize) -> Option<usize> {
     Some(vec![0_u8; pages * PAGE_BYTES].leak().as_mut_ptr().expose_provenance())
 }
 
 /// The source of a heap's memory: a fixed region and then, if it `grows`, further regions.
-pub(super) struct Source {
+pub(super) struct MemorySource {
     region: Cell<Region>,
     grows: bool,
 }
 
-/// The memory that loading has left unused, for the scratch heap.
-pub(super) struct Spare(Cell<Region>);
+/// Memory that loading no longer needs, for the scratch heap.
+pub(super) struct SpareRegion(Cell<Region>);
 
-impl Spare {
+impl SpareRegion {
     pub(super) fn set(&self, region: Region) {
         self.0.set(region);
     }
 }
 
 // SAFETY: a component has one thread.
-unsafe impl Sync for Spare {}
+unsafe impl Sync for SpareRegion {}
 
-pub(super) static SPARE: Spare = Spare(Cell::new(Region::EMPTY));
+pub(super) static SPARE_REGION: SpareRegion = SpareRegion(Cell::new(Region::EMPTY));
 
-impl Source {
-    pub(super) const fn of(region: Region) -> Self {
+impl MemorySource {
+    pub(super) const fn fixed(region: Region) -> Self {
         Self { region: Cell::new(region), grows: false }
     }
 
@@ -86,7 +86,7 @@ impl Source {
         if !self.grows {
             return None;
         }
-        let spare = SPARE.0.replace(Region::EMPTY);
+        let spare = SPARE_REGION.0.replace(Region::EMPTY);
         if spare.length() >= size && spare.length() > 0 {
             return Some(spare);
         }
@@ -95,7 +95,7 @@ impl Source {
 }
 
 // SAFETY: every region comes from `memory.grow`, is used by nothing else, and is handed out once.
-unsafe impl Allocator for Source {
+unsafe impl Allocator for MemorySource {
     fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
         match self.next(size) {
             Some(region) => (region.pointer(), region.length(), 0),

@@ -19,10 +19,10 @@ pub(super) fn findings(state: &MachineState, role: Role) -> Vec<Finding> {
             ),
         }];
     }
-    state.bonds.iter().flat_map(of_bond).collect()
+    state.bonds.iter().flat_map(bond_findings).collect()
 }
 
-fn of_bond(bond: &Bond) -> Vec<Finding> {
+fn bond_findings(bond: &Bond) -> Vec<Finding> {
     let mut findings = vec![mode(bond)];
     if bond.is_lacp() {
         findings.extend([lacp_rate(bond), hash_policy(bond), partner(bond)]);
@@ -31,7 +31,7 @@ fn of_bond(bond: &Bond) -> Vec<Finding> {
     findings.push(miimon(bond));
     findings.push(ports(bond));
     let fastest = bond.ports.iter().filter_map(|port| port.speed_mbps).max();
-    findings.extend(bond.ports.iter().flat_map(|port| of_port(bond, port, fastest)));
+    findings.extend(bond.ports.iter().flat_map(|port| port_findings(bond, port, fastest)));
     findings
 }
 
@@ -155,7 +155,7 @@ fn ports(bond: &Bond) -> Finding {
     }
 }
 
-fn of_port(bond: &Bond, port: &Port, fastest: Option<u32>) -> Vec<Finding> {
+fn port_findings(bond: &Bond, port: &Port, fastest: Option<u32>) -> Vec<Finding> {
     let (name, subject) = (&port.name, format!("{}/{}", bond.name, port.name));
     if !port.is_up {
         return vec![fail(
@@ -215,7 +215,7 @@ fn churn(subject: &str, port: &Port) -> Option<Finding> {
     })
 }
 
-/// A switch that stops speaking LACP leaves the link up: only the port's states say that nothing is heard of it.
+/// If a switch stops speaking LACP, the link stays up: only the port's states show that no frames arrive.
 fn lacp(subject: &str, port: &Port) -> Option<Finding> {
     let (actor, partner) = (port.actor_state?, port.partner_state?);
     let said = format!("(LACP states: actor {}, partner {})", actor.0, partner.0);

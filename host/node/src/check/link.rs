@@ -8,11 +8,11 @@ pub(super) fn findings(links: &[Link]) -> Vec<Finding> {
     let is_bond = |name: &str| links.iter().any(|link| link.name == name && link.kind == "bond");
     let carries =
         |link: &&Link| link.is_default_route || link.master.as_deref().is_some_and(is_bond);
-    links.iter().filter(carries).filter_map(of_link).collect()
+    links.iter().filter(carries).filter_map(carrier).collect()
 }
 
 /// `None` if the link is down, so that its carrier is unknown.
-fn of_link(link: &Link) -> Option<Finding> {
+fn carrier(link: &Link) -> Option<Finding> {
     let name = &link.name;
     Some(if link.has_carrier? {
         pass("link-carrier", name, "there is a carrier")

@@ -5,7 +5,7 @@ use crate::containerd::{self, RuntimeEntry};
 use crate::state::{MachineState, Watches};
 
 /// The controllers that enforce the limits of pods. A kubelet does not start without them.
-const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+const CGROUP_V2_CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// The same for version 1, where processor time is accounted separately from `cpu`.
 const CGROUP_V1_CONTROLLERS: [&str; 5] = ["cpu", "cpuacct", "cpuset", "memory", "pids"];
 
@@ -16,7 +16,7 @@ const MIN_WATCHES: Watches = Watches { max_instances: 512, max_watches: 65_536 }
 const PAGEMAP_SCAN_KERNEL: (u32, u32) = (6, 7);
 
 /// Checks for both roles.
-pub(super) fn of_any(state: &MachineState) -> Vec<Finding> {
+pub(super) fn findings(state: &MachineState) -> Vec<Finding> {
     let has_overlay = state.file_systems.iter().any(|kind| kind == "overlay");
     vec![
         cgroups(state),
@@ -46,7 +46,7 @@ pub(super) fn of_any(state: &MachineState) -> Vec<Finding> {
 }
 
 /// Checks for a node.
-pub(super) fn of_node(state: &MachineState) -> Vec<Finding> {
+pub(super) fn node_findings(state: &MachineState) -> Vec<Finding> {
     let mut findings = Vec::new();
     if state.is_unprivileged {
         findings.push(user_namespace(state));
@@ -132,7 +132,8 @@ fn configuration(state: &MachineState) -> Finding {
 
 fn cgroups(state: &MachineState) -> Finding {
     let cgroups = &state.cgroups;
-    let wanted: &[&str] = if cgroups.version == 1 { &CGROUP_V1_CONTROLLERS } else { &CONTROLLERS };
+    let wanted: &[&str] =
+        if cgroups.version == 1 { &CGROUP_V1_CONTROLLERS } else { &CGROUP_V2_CONTROLLERS };
     let has = |wanted: &str| cgroups.controllers.iter().any(|controller| controller == wanted);
     let missing: Vec<&str> = wanted.iter().filter(|wanted| !has(wanted)).copied().collect();
     let version = format!("version {}", cgroups.version);

@@ -48,9 +48,9 @@ pub fn findings(state: &MachineState, role: Role) -> Vec<Finding> {
     let mut findings = bond::findings(state, role);
     findings.extend(link::findings(&state.links));
     findings.extend(mtu::findings(&state.links));
-    findings.extend(machine::of_any(state));
+    findings.extend(machine::findings(state));
     if role == Role::Node {
-        findings.extend(machine::of_node(state));
+        findings.extend(machine::node_findings(state));
         findings.extend(kubelet::findings(&state.kubelet));
     }
     findings
@@ -83,8 +83,8 @@ fn warn(
 #[cfg(test)]
 mod tests {
     use super::{Role, Verdict, findings};
-    use crate::bond::tests::GOOD;
-    use crate::bond::{Bond, NO_PARTNER};
+    use crate::bond::tests::GOOD_BOND;
+    use crate::bond::{Bond, NO_PARTNER_ADDRESS};
     use crate::state::{Link, MachineState};
 
     /// The codes of the bond checks that do not pass.
@@ -98,15 +98,19 @@ mod tests {
 
     #[test]
     fn each_fault_of_a_bond_is_found_by_itself() {
-        assert_eq!(faults(GOOD), [""; 0]);
-        assert_eq!(faults(&GOOD.replace("Min links: 1", "Min links: 0")), [""; 0]);
-        assert_eq!(faults(&GOOD.replace("layer3+4 (1)", "encap3+4 (4)")), [""; 0]);
+        assert_eq!(faults(GOOD_BOND), [""; 0]);
+        assert_eq!(faults(&GOOD_BOND.replace("Min links: 1", "Min links: 0")), [""; 0]);
+        assert_eq!(faults(&GOOD_BOND.replace("layer3+4 (1)", "encap3+4 (4)")), [""; 0]);
         assert_eq!(
-            faults(&GOOD.replacen("MII Status: up\nSpeed", "MII Status: going down\nSpeed", 1)),
+            faults(&GOOD_BOND.replacen(
+                "MII Status: up\nSpeed",
+                "MII Status: going down\nSpeed",
+                1
+            )),
             [""; 0]
         );
         // Without CAP_NET_ADMIN, the partner is unknown.
-        let (head, rest) = GOOD.split_once("Active Aggregator Info").unwrap();
+        let (head, rest) = GOOD_BOND.split_once("Active Aggregator Info").unwrap();
         let withheld = format!("{head}\n{}", &rest[rest.find("\nSlave Interface").unwrap()..]);
         assert_eq!(faults(&withheld), ["bond-partner", "bond-ports"]);
         for (from, to, code) in [
@@ -115,7 +119,7 @@ mod tests {
             ("layer3+4 (1)", "layer2 (0)", "bond-hash-policy"),
             ("Min links: 1", "Min links: 2", "bond-min-links"),
             ("Min links: 1", "Min links: 3", "bond-min-links"),
-            ("9a:1e:00:44:55:66", NO_PARTNER, "bond-partner"),
+            ("9a:1e:00:44:55:66", NO_PARTNER_ADDRESS, "bond-partner"),
             ("Speed: 1000 Mbps", "Speed: 100 Mbps", "bond-port-speed"),
             ("Duplex: full", "Duplex: half", "bond-port-duplex"),
             ("Actor Churn State: none", "Actor Churn State: churned", "bond-port-churn"),
@@ -128,14 +132,14 @@ mod tests {
                 "bond-port-lacp",
             ),
         ] {
-            let changed = GOOD.replacen(from, to, 1);
-            assert_ne!(changed, GOOD, "{from}");
+            let changed = GOOD_BOND.replacen(from, to, 1);
+            assert_ne!(changed, GOOD_BOND, "{from}");
             assert_eq!(faults(&changed), [code], "{to}");
         }
         let second = "queue ID: 0\nAggregator ID: ";
-        let elsewhere = GOOD.replacen(&format!("{second}1"), &format!("{second}2"), 1);
+        let elsewhere = GOOD_BOND.replacen(&format!("{second}1"), &format!("{second}2"), 1);
         assert_eq!(faults(&elsewhere), ["bond-port-aggregator"]);
-        let (head, ports) = GOOD.split_once("Slave Interface").unwrap();
+        let (head, ports) = GOOD_BOND.split_once("Slave Interface").unwrap();
         let dead = format!(
             "{head}Slave Interface{}",
             ports.replacen("MII Status: up", "MII Status: down", 1)

@@ -10,16 +10,16 @@ pub(super) fn findings(links: &[Link]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for master in links.iter().filter(|link| link.kind == "bond" || link.kind == "bridge") {
         let ports = links.iter().filter(|link| link.master.as_deref() == Some(&*master.name));
-        findings.extend(ports.map(|port| of_port(master, port)));
+        findings.extend(ports.map(|port| port_mtu(master, port)));
     }
     let overlays = links.iter().filter(|link| link.kind == "vxlan");
-    findings.extend(overlays.filter_map(|overlay| of_overlay(overlay, carrier(overlay, links)?)));
+    findings.extend(overlays.filter_map(|overlay| overlay_mtu(overlay, carrier(overlay, links)?)));
     findings
 }
 
-fn of_port(master: &Link, port: &Link) -> Finding {
+fn port_mtu(master: &Link, port: &Link) -> Finding {
     let subject = format!("{}/{}", master.name, port.name);
-    // An overlay's port in a bridge is smaller by its overhead; `of_overlay` checks that.
+    // An overlay's port in a bridge is smaller by its overhead; `overlay_mtu` checks that.
     if port.mtu == master.mtu || port.kind == "vxlan" {
         return pass("mtu", &subject, format!("MTU {}", port.mtu));
     }
@@ -37,7 +37,7 @@ fn carrier<'a>(overlay: &Link, links: &'a [Link]) -> Option<&'a Link> {
     bound.or_else(|| links.iter().find(|link| link.is_default_route))
 }
 
-fn of_overlay(overlay: &Link, carrier: &Link) -> Option<Finding> {
+fn overlay_mtu(overlay: &Link, carrier: &Link) -> Option<Finding> {
     let room = carrier.mtu.checked_sub(VXLAN_OVERHEAD_BYTES)?;
     let name = &overlay.name;
     if overlay.mtu <= room {

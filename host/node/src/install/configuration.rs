@@ -11,19 +11,20 @@ use toml_edit::{DocumentMut, Item};
 
 use super::files::FileChange;
 use crate::containerd::{
-    self, MADE, RUNTIME_HANDLER, RuntimeEntry, edit_imported, runtimes_path, table_at, version,
+    self, MADE_COMMENT, RUNTIME_HANDLER, RuntimeEntry, edit_imported, runtimes_path, table_at,
+    version,
 };
 
-/// The name of a file of Spotter's own, if containerd imports such files from a folder.
-const DROP_IN: &str = "spotter.toml";
+/// The name of Spotter's own file, in a folder from which containerd imports files.
+const DROP_IN_FILE_NAME: &str = "spotter.toml";
 /// Added to the first line of a file whose folder was made for it.
-const WITH_FOLDER: &str = ", with its folder";
-/// From this version on, containerd merges the tables of imported files. Before, a file's table of a plugin replaces
-/// the whole table of that plugin.
-const MERGING_VERSION: i64 = 3;
+const WITH_FOLDER_SUFFIX: &str = ", with its folder";
+/// From this version on, containerd merges the tables of imported files. In earlier versions, a plugin's table in an
+/// imported file replaces the plugin's whole table.
+const MIN_MERGING_VERSION: i64 = 3;
 
 /// One file of the configuration.
-struct ConfigFile {
+struct ContainerdFile {
     path: PathBuf,
     /// Empty if there is no such file.
     text: String,
@@ -32,7 +33,7 @@ struct ConfigFile {
 
 /// The files of the configuration, in the order in which containerd loads them.
 pub(super) struct Configuration {
-    files: Vec<ConfigFile>,
+    files: Vec<ContainerdFile>,
     /// The folders from which all `.toml` files are imported.
     drop_in_folders: Vec<PathBuf>,
 }
@@ -50,7 +51,7 @@ impl Configuration {
             if !seen.insert(name.clone()) {
                 continue;
             }
-            let Some(file) = ConfigFile::read(root, &name)? else { continue };
+            let file = ContainerdFile::read(root, &name)?;
             let imports = file.document.get("imports").and_then(Item::as_array);
             let patterns = imports.into_iter().flatten().filter_map(toml_edit::Value::as_str);
             for pattern in patterns {
@@ -73,7 +74,7 @@ impl Configuration {
         }
         let glob = Glob::new(&name).with_context(|| format!("in `imports`: {name:?}"))?;
         let glob = glob.compile_matcher();
-        if glob.is_match(DROP_IN) && !folder.to_string_lossy().contains('*') {
+        if glob.is_match(DROP_IN_FILE_NAME) && !folder.to_string_lossy().contains('*') {
             self.drop_in_folders.push(folder.to_owned());
         }
         let entries = fs::read_dir(below(root, folder)).into_iter().flatten().flatten();
@@ -86,7 +87,7 @@ impl Configuration {
         Ok(found)
     }
 
-    /// What must change, so that the configuration contains the runtime, or no longer does.
+    /// The changes after which the configuration contains the runtime, or no longer does.
     ///
     /// # Errors
     /// If the configuration has a version that is not supported, or something generates the file to change.
@@ -112,11 +113,11 @@ impl Configuration {
 
     fn add(&self, root: &Path) -> anyhow::Result<Option<FileChange>> {
         let main = self.main_version()?;
-        let has_runtime = |file: &&ConfigFile| file.has_runtime(main);
+        let has_runtime = |file: &&ContainerdFile| file.has_runtime(main);
         if let Some(file) = self.files.iter().find(has_runtime) {
             return file.edited(RuntimeEntry::Present, main);
         }
-        if main.is_some_and(|version| version >= MERGING_VERSION)
+        if main.is_some_and(|version| version >= MIN_MERGING_VERSION)
             && let Some(folder) = self.drop_in_folders.first()
         {
             return self.drop_in(root, folder, main).map(Some);
@@ -137,12 +138,12 @@ impl Configuration {
     /// A file of Spotter's own in a folder that containerd imports.
     fn drop_in(&self, root: &Path, folder: &Path, main: Option<i64>) -> anyhow::Result<FileChange> {
         let folder = below(root, folder);
-        let path = folder.join(DROP_IN);
+        let path = folder.join(DROP_IN_FILE_NAME);
         let text = self.files.iter().find(|file| file.path == path).map(|file| file.text.as_str());
         let before = text.unwrap_or_default().to_owned();
         let mut after = edit_imported(&before, RuntimeEntry::Present, main)?;
         if !folder.exists() {
-            after = after.replacen(MADE, &format!("{MADE}{WITH_FOLDER}"), 1);
+            after = after.replacen(MADE_COMMENT, &format!("{MADE_COMMENT}{WITH_FOLDER_SUFFIX}"), 1);
         }
         Ok(FileChange { path, before, after })
     }
@@ -158,9 +159,9 @@ impl Configuration {
     }
 }
 
-impl ConfigFile {
-    /// `None` if there is no such file and no file is imported instead of it.
-    fn read(root: &Path, name: &Path) -> anyhow::Result<Option<Self>> {
+impl ContainerdFile {
+    /// Reads a file; a missing one is empty.
+    fn read(root: &Path, name: &Path) -> anyhow::Result<Self> {
         let path = below(root, name);
         let shown = path.display();
         let text = match fs::read_to_string(&path) {
@@ -177,7 +178,7 @@ impl ConfigFile {
             target.display(),
             root.display()
         );
-        Ok(Some(Self { path: target, text, document }))
+        Ok(Self { path: target, text, document })
     }
 
     fn runtimes_path(&self, main: Option<i64>) -> Option<[&'static str; 4]> {
@@ -208,9 +209,11 @@ impl ConfigFile {
     }
 }
 
-/// Removes the folder of a removed file, if it was made for the file and nothing else is in it.
-pub(super) fn remove_folder_of(removed: &FileChange) {
-    if removed.after.is_empty() && removed.before.starts_with(&format!("{MADE}{WITH_FOLDER}")) {
+/// Removes the folder of a removed file, if the folder was made for the file and is empty.
+pub(super) fn remove_made_folder(removed: &FileChange) {
+    if removed.after.is_empty()
+        && removed.before.starts_with(&format!("{MADE_COMMENT}{WITH_FOLDER_SUFFIX}"))
+    {
         // Others may have put files into it.
         let _ = removed.path.parent().map(fs::remove_dir);
     }

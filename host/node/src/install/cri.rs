@@ -18,7 +18,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// A verbose status has about 20 KB.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-// What is needed of the messages, with their numbers.
+// The messages, with only the fields that are needed.
 
 #[derive(Clone, PartialEq, Message)]
 struct StatusRequest {

@@ -1,4 +1,4 @@
-//! Changes to text files on a node that can be rolled back, also by a later run if this one is interrupted.
+//! Changes to text files on a node that can be rolled back, even by a later run if this one is interrupted.
 
 use std::fs::{self, File, Permissions};
 use std::io::{ErrorKind, Write};
@@ -25,27 +25,27 @@ impl FileChange {
         diff.unified_diff().header(&name, &name).to_string().trim_end().to_owned()
     }
 
-    fn make(&self) -> anyhow::Result<()> {
+    fn apply(&self) -> anyhow::Result<()> {
         put(&self.path, &self.after)
     }
 
-    fn take_back(&self) -> anyhow::Result<()> {
+    fn revert(&self) -> anyhow::Result<()> {
         put(&self.path, &self.before)
     }
 }
 
-/// The changes that a run has made, noted in a file until containerd is healthy with them.
+/// The changes that a run has made, recorded in a file until containerd is healthy with them.
 pub(super) struct Journal {
     path: PathBuf,
     changes: Vec<FileChange>,
 }
 
 impl Journal {
-    /// What an interrupted earlier run has left to be rolled back.
+    /// Loads the journal that an interrupted run has left; `None` if there is none.
     ///
     /// # Errors
-    /// If the note cannot be read.
-    pub(super) fn left_behind(path: &Path) -> anyhow::Result<Option<Self>> {
+    /// If it cannot be read.
+    pub(super) fn load(path: &Path) -> anyhow::Result<Option<Self>> {
         let text = match fs::read_to_string(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             read => read.with_context(|| format!("cannot read {}", path.display()))?,
@@ -56,44 +56,44 @@ impl Journal {
         Ok(Some(Self { path: path.to_owned(), changes }))
     }
 
-    /// Notes the changes, then makes them.
+    /// Records the changes, then makes them.
     ///
     /// # Errors
     /// If a file cannot be written. Then nothing is changed.
-    pub(super) fn make(path: &Path, changes: Vec<FileChange>) -> anyhow::Result<Self> {
+    pub(super) fn apply(path: &Path, changes: Vec<FileChange>) -> anyhow::Result<Self> {
         let journal = Self { path: path.to_owned(), changes };
         put(path, &serde_json::to_string_pretty(&journal.changes)?)?;
         for change in &journal.changes {
-            if let Err(error) = change.make() {
-                journal.take_back()?;
+            if let Err(error) = change.apply() {
+                journal.roll_back()?;
                 return Err(error);
             }
         }
         Ok(journal)
     }
 
-    /// Restores what was there before, and keeps the note, because containerd may still run with the changes.
+    /// Restores the files, but keeps the journal, because containerd may still run with the changes.
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub(super) fn restore(&self) -> anyhow::Result<()> {
-        self.changes.iter().rev().try_for_each(FileChange::take_back)
+    pub(super) fn restore_files(&self) -> anyhow::Result<()> {
+        self.changes.iter().rev().try_for_each(FileChange::revert)
     }
 
-    /// Restores what was there before, and removes the note.
+    /// Restores the files, and removes the journal.
     ///
     /// # Errors
-    /// If a file cannot be written. The note stays, so that the next run tries again.
-    pub(super) fn take_back(&self) -> anyhow::Result<()> {
-        self.restore()?;
-        self.forget()
+    /// If a file cannot be written. The journal stays, so that the next run tries again.
+    pub(super) fn roll_back(&self) -> anyhow::Result<()> {
+        self.restore_files()?;
+        self.close()
     }
 
-    /// Removes the note: the changes stay.
+    /// Removes the journal, because there is nothing left to roll back.
     ///
     /// # Errors
-    /// If the note cannot be removed.
-    pub(super) fn forget(&self) -> anyhow::Result<()> {
+    /// If it cannot be removed.
+    pub(super) fn close(&self) -> anyhow::Result<()> {
         fs::remove_file(&self.path)
             .with_context(|| format!("cannot remove {}", self.path.display()))
     }

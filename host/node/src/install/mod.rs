@@ -1,5 +1,5 @@
-//! Puts the shim on a node and its runtime into containerd's configuration, or takes both off again. containerd is
-//! restarted only if its configuration changed; if it is not healthy afterwards, the old configuration returns.
+//! Installs the shim on a node and adds its runtime to containerd's configuration, or removes both. containerd is
+//! restarted only if its configuration changed; if it is not healthy afterwards, the old configuration is restored.
 
 mod configuration;
 mod cri;
@@ -15,16 +15,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use spotter_progress::{print, say};
+use spotter_progress::{print, print_message};
 
 use crate::containerd::{RUNTIME_HANDLER, RuntimeEntry};
-use configuration::{Configuration, below, remove_folder_of};
+use configuration::{Configuration, below, remove_made_folder};
 use files::{FileChange, Journal, replace};
 
 /// The file name by which containerd finds the shim.
-pub const SHIM: &str = "containerd-shim-spotter-v1";
+pub const SHIM_FILE_NAME: &str = "containerd-shim-spotter-v1";
 
-/// Where a node has what the installer changes. Paths are the node's own.
+/// The node, and the paths on it that the installer needs. Paths are the node's own.
 #[derive(Clone, Debug)]
 pub struct Installer {
     /// The node's root file system. Programs of the node are run only if it is `/`.
@@ -58,16 +58,16 @@ impl Installer {
     /// the new configuration. Then the node is as it was before, unless the error says otherwise.
     pub fn install(&self, shim: &[u8], mode: Mode) -> anyhow::Result<()> {
         ensure!(shim.starts_with(b"\x7fELF"), "the shim is not a program");
-        let target = self.shim();
+        let target = self.shim_path();
         let before = fs::read(&target).ok();
         let is_new = before.as_deref() != Some(shim) || !is_executable(&target);
         if mode == Mode::DryRun {
             if is_new {
                 print(&format!("would write {}", target.display()));
             }
-            return self.show(RuntimeEntry::Present, is_new);
+            return self.print_plan(RuntimeEntry::Present, is_new);
         }
-        self.take_back_interrupted()?;
+        self.roll_back_interrupted()?;
         if is_new {
             self.check_shim(shim)?;
         }
@@ -79,54 +79,54 @@ impl Installer {
         }
         if let Err(error) = self.configure(&changes, RuntimeEntry::Present) {
             if is_new {
-                restore(&target, before.as_deref())?;
+                restore_shim(&target, before.as_deref())?;
             }
             return Err(error);
         }
-        self.conclude(is_new, &changes);
+        self.print_outcome(is_new, &changes);
         Ok(())
     }
 
-    /// Takes the runtime and the shim off the node.
+    /// Removes the runtime and the shim from the node.
     ///
     /// # Errors
     /// If pods still run with it, a file cannot be read or written, or containerd is not healthy without it.
     pub fn uninstall(&self, mode: Mode) -> anyhow::Result<()> {
-        let target = self.shim();
+        let target = self.shim_path();
         if mode == Mode::DryRun {
             if target.exists() {
                 print(&format!("would remove {}", target.display()));
             }
-            return self.show(RuntimeEntry::Absent, target.exists());
+            return self.print_plan(RuntimeEntry::Absent, target.exists());
         }
-        self.take_back_interrupted()?;
+        self.roll_back_interrupted()?;
         let changes = self.plan(RuntimeEntry::Absent)?;
         if self.restart.is_some() && (target.exists() || !changes.is_empty()) {
             self.ensure_unused()?;
         }
         self.check_before(&changes)?;
         self.configure(&changes, RuntimeEntry::Absent)?;
-        changes.iter().for_each(remove_folder_of);
+        changes.iter().for_each(remove_made_folder);
         let is_there = target.exists();
         if is_there {
             print(&format!("removes {}", target.display()));
             fs::remove_file(&target)
                 .with_context(|| format!("cannot remove {}", target.display()))?;
         }
-        self.conclude(is_there, &changes);
+        self.print_outcome(is_there, &changes);
         Ok(())
     }
 
-    fn shim(&self) -> PathBuf {
-        below(&self.root, &self.bin_dir).join(SHIM)
+    fn shim_path(&self) -> PathBuf {
+        below(&self.root, &self.bin_dir).join(SHIM_FILE_NAME)
     }
 
-    fn socket(&self) -> PathBuf {
+    fn socket_path(&self) -> PathBuf {
         below(&self.root, &self.socket)
     }
 
-    /// The note of changes that are not known to work yet.
-    fn journal(&self) -> PathBuf {
+    /// The journal of changes that are not yet known to work.
+    fn journal_path(&self) -> PathBuf {
         let mut name = below(&self.root, &self.config).into_os_string();
         name.push(".spotter-pending");
         name.into()
@@ -136,7 +136,7 @@ impl Installer {
         Configuration::read(&self.root, &self.config)?.changes(&self.root, entry)
     }
 
-    fn show(&self, entry: RuntimeEntry, is_shim_changed: bool) -> anyhow::Result<()> {
+    fn print_plan(&self, entry: RuntimeEntry, is_shim_changed: bool) -> anyhow::Result<()> {
         let changes = self.plan(entry)?;
         changes.iter().for_each(|change| print(&change.diff()));
         if !changes.is_empty()
@@ -145,28 +145,28 @@ impl Installer {
             print(&format!("would run {}", command.join(" ")));
         }
         let changed = is_shim_changed || !changes.is_empty();
-        say(if changed { "dry run: nothing was changed" } else { "nothing to do" });
+        print_message(if changed { "dry run: nothing was changed" } else { "nothing to do" });
         Ok(())
     }
 
-    fn conclude(&self, is_shim_changed: bool, changes: &[FileChange]) {
+    fn print_outcome(&self, is_shim_changed: bool, changes: &[FileChange]) {
         if changes.is_empty() && !is_shim_changed {
-            say("nothing to do");
+            print_message("nothing to do");
         } else if !changes.is_empty() && self.restart.is_none() {
-            say("restart containerd: systemctl restart containerd");
+            print_message("restart containerd: systemctl restart containerd");
         }
     }
 
     /// Rolls back what an earlier run changed if it was interrupted before it knew that containerd is healthy.
-    fn take_back_interrupted(&self) -> anyhow::Result<()> {
-        let Some(journal) = Journal::left_behind(&self.journal())? else { return Ok(()) };
-        say("an earlier run was interrupted: its changes are rolled back first");
+    fn roll_back_interrupted(&self) -> anyhow::Result<()> {
+        let Some(journal) = Journal::load(&self.journal_path())? else { return Ok(()) };
+        print_message("an earlier run was interrupted: its changes are rolled back first");
         if self.restart.is_none() {
-            return journal.take_back();
+            return journal.roll_back();
         }
-        journal.restore()?;
+        journal.restore_files()?;
         self.restart_and_wait(None)?;
-        journal.forget()
+        journal.close()
     }
 
     /// Runs the shim on the node before anything is changed: it may be for another processor or C library.
@@ -189,17 +189,17 @@ impl Installer {
         Ok(())
     }
 
-    /// A node that is not well is not touched: what is wrong with it would look like this command's fault.
+    /// Leaves an unhealthy node alone: otherwise its problem would look like this command's fault.
     fn check_before(&self, changes: &[FileChange]) -> anyhow::Result<()> {
         if changes.is_empty() || self.restart.is_none() {
             return Ok(());
         }
-        cri::check(&self.socket(), None)
+        cri::check(&self.socket_path(), None)
             .context("containerd is not healthy, so nothing was changed")
     }
 
     fn ensure_unused(&self) -> anyhow::Result<()> {
-        let pods = cri::running_pods(&self.socket(), RUNTIME_HANDLER)
+        let pods = cri::running_pods(&self.socket_path(), RUNTIME_HANDLER)
             .context("cannot find out whether pods use the shim, so nothing was changed")?;
         ensure!(
             pods.is_empty(),
@@ -209,37 +209,37 @@ impl Installer {
         Ok(())
     }
 
-    /// Makes the changes, and takes them back if containerd is not healthy with them.
+    /// Makes the changes, and rolls them back if containerd is not healthy with them.
     fn configure(&self, changes: &[FileChange], entry: RuntimeEntry) -> anyhow::Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
         changes.iter().for_each(|change| print(&change.diff()));
-        let journal = Journal::make(&self.journal(), changes.to_vec())?;
+        let journal = Journal::apply(&self.journal_path(), changes.to_vec())?;
         if self.restart.is_none() {
-            return journal.forget();
+            return journal.close();
         }
         if let Err(error) = self.check_loads() {
-            journal.take_back()?;
+            journal.roll_back()?;
             return Err(
                 error.context("containerd would not load the configuration, which is as before")
             );
         }
         let runtime = (entry == RuntimeEntry::Present).then_some(RUNTIME_HANDLER);
-        let Err(error) = self.restart_and_wait(runtime) else { return journal.forget() };
-        say(&format!("{error:#}"));
-        say("restores the old configuration");
-        journal.restore()?;
+        let Err(error) = self.restart_and_wait(runtime) else { return journal.close() };
+        print_message(&format!("{error:#}"));
+        print_message("restores the old configuration");
+        journal.restore_files()?;
         if let Err(second) = self.restart_and_wait(None) {
             bail!(
                 "containerd is not healthy with its old configuration either: {second:#}; first: {error:#}"
             );
         }
-        journal.forget()?;
+        journal.close()?;
         Err(error.context("the old configuration is restored, and containerd is healthy with it"))
     }
 
-    /// Lets containerd load the new configuration, without a restart.
+    /// Checks that containerd can load the new configuration, without a restart.
     fn check_loads(&self) -> anyhow::Result<()> {
         if self.root != Path::new("/") {
             return Ok(());
@@ -250,12 +250,12 @@ impl Installer {
     fn restart_and_wait(&self, runtime: Option<&str>) -> anyhow::Result<()> {
         let Some(command) = &self.restart else { return Ok(()) };
         restart::run(command, self.path.as_deref())?;
-        restart::wait(self.timeout, || cri::check(&self.socket(), runtime))
+        restart::wait(self.timeout, || cri::check(&self.socket_path(), runtime))
     }
 }
 
-/// Puts back what was at the shim's path.
-fn restore(target: &Path, before: Option<&[u8]>) -> anyhow::Result<()> {
+/// Restores what was at the shim's path.
+fn restore_shim(target: &Path, before: Option<&[u8]>) -> anyhow::Result<()> {
     match before {
         Some(before) => replace(target, before, 0o755),
         None => {

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use spotter_progress::print;
 
 /// How often containerd is asked whether it is healthy.
-const INTERVAL: Duration = Duration::from_millis(100);
+const HEALTH_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Runs a command that restarts containerd.
 ///
@@ -47,12 +47,12 @@ pub(super) fn wait(
                 timeout.as_secs()
             )));
         }
-        std::thread::sleep(INTERVAL);
+        std::thread::sleep(HEALTH_POLL_INTERVAL);
     }
 }
 
-/// Has containerd load a configuration without running with it. Where its program is not on the PATH, as in
-/// distributions that carry it in another one, the restart has to show it.
+/// Checks that containerd can load a configuration, without running it. If containerd is not on the PATH, as in
+/// distributions that bundle it, only the restart shows this.
 ///
 /// # Errors
 /// If it does not load.

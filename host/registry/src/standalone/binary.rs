@@ -128,7 +128,7 @@ impl Binary {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Linkage {
     Static,
-    /// A loader of the system's loads its libraries.
+    /// The system's loader loads its libraries.
     Dynamic,
 }
 

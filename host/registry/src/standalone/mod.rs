@@ -23,19 +23,19 @@ use binary::{Binary, Platform};
 use spotter_app::App;
 use spotter_app::component_manifest::Interruption;
 use spotter_app::manifest::Manifest;
-use spotter_progress::Step;
+use spotter_progress::ProgressStep;
 use spotter_runtime::code_cache;
 use spotter_runtime::precompile::{self, CpuLevel};
 
 /// The user and group that distributions without a shell use for "not root".
-const USER: &str = "65532:65532";
+const NONROOT_USER: &str = "65532:65532";
 /// Where the image has the application, and its compiled code.
-const APPLICATION: &str = "app";
-const COMPILED: &str = "app/compiled";
-const SHIM: &str = "containerd-shim-spotter-v1";
+const APPLICATION_FOLDER: &str = "app";
+const COMPILED_CODE_FOLDER: &str = "app/compiled";
+const SHIM_FILE_NAME: &str = "containerd-shim-spotter-v1";
 /// The defaults of `spotter up` in the image, which the container's own environment and arguments override. The admin
 /// listener and the grace period are those of a pod under the shim.
-const ENVIRONMENT: [(&str, &str); 7] = [
+const DEFAULT_ENVIRONMENT: [(&str, &str); 7] = [
     ("SPIN_HTTP_LISTEN_ADDR", "[::]:3000"),
     ("SPOTTER_ADMIN", "[::]:3001"),
     ("SPOTTER_LOG_FORMAT", "json"),
@@ -132,17 +132,17 @@ impl StandaloneImage {
 
 fn config(platform: Platform, layers: &[&PackedLayer], labels: &Value) -> Value {
     let environment: Vec<String> =
-        ENVIRONMENT.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        DEFAULT_ENVIRONMENT.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let seconds = |number: u64| number * 1_000_000_000;
     json!({
         "architecture": platform.architecture(),
         "os": "linux",
         "config": {
-            "User": USER,
+            "User": NONROOT_USER,
             "ExposedPorts": {"3000/tcp": {}, "3001/tcp": {}},
             "Env": environment,
             "Entrypoint": ["/spotter", "up"],
-            "WorkingDir": format!("/{APPLICATION}"),
+            "WorkingDir": format!("/{APPLICATION_FOLDER}"),
             "Labels": labels,
             "StopSignal": "SIGTERM",
             // Docker's extension of the format; others ignore it.
@@ -182,30 +182,30 @@ fn labels(manifest: &Manifest) -> Value {
 /// The binary, and an empty `/tmp`, which a runtime can mount over.
 fn program(binary: &Binary) -> anyhow::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
-    let mut header = header_of(0o755, binary.bytes.len());
+    let mut header = tar_header(0o755, binary.bytes.len());
     tar.append_data(&mut header, "spotter", binary.bytes.as_slice())?;
     append_folder(&mut tar, Path::new("tmp"), 0o1777)?;
     Ok(tar.into_inner()?)
 }
 
-/// The shim beside the binary, where `spotter node install` looks for it.
+/// The shim next to the binary, where `spotter node install` looks for it.
 fn packed_shim(shim: &Binary) -> anyhow::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
-    let mut header = header_of(0o755, shim.bytes.len());
-    tar.append_data(&mut header, SHIM, shim.bytes.as_slice())?;
+    let mut header = tar_header(0o755, shim.bytes.len());
+    tar.append_data(&mut header, SHIM_FILE_NAME, shim.bytes.as_slice())?;
     Ok(tar.into_inner()?)
 }
 
 /// Appends a folder, which a runtime would otherwise create with a mode of its own choice.
 fn append_folder(tar: &mut tar::Builder<Vec<u8>>, path: &Path, mode: u32) -> anyhow::Result<()> {
-    let mut header = header_of(mode, 0);
+    let mut header = tar_header(mode, 0);
     header.set_entry_type(tar::EntryType::Directory);
     tar.append_data(&mut header, path, std::io::empty())?;
     Ok(())
 }
 
 /// A header without an owner or a time, so that the archive depends only on the content.
-fn header_of(mode: u32, length: usize) -> tar::Header {
+fn tar_header(mode: u32, length: usize) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_size(length as u64);
     header.set_mode(mode);
@@ -220,13 +220,13 @@ fn application(manifest: Manifest, app: &App) -> anyhow::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     for entry in WalkDir::new(folder.path()).sort_by_file_name() {
         let entry = entry?;
-        let inside = Path::new(APPLICATION).join(entry.path().strip_prefix(folder.path())?);
+        let inside = Path::new(APPLICATION_FOLDER).join(entry.path().strip_prefix(folder.path())?);
         if entry.file_type().is_dir() {
             append_folder(&mut tar, &inside, 0o755)?;
             continue;
         }
         let mut bytes = std::fs::read(entry.path())?;
-        if inside == Path::new(APPLICATION).join("spin.toml") {
+        if inside == Path::new(APPLICATION_FOLDER).join("spin.toml") {
             bytes = with_interruption(&String::from_utf8(bytes)?, app)?.into_bytes();
         }
         append(&mut tar, &inside.to_string_lossy(), &bytes)?;
@@ -251,13 +251,13 @@ fn compiled(app: &App, binaries: &[Binary], level: CpuLevel) -> anyhow::Result<O
         return Ok(None);
     }
     let mut tar = tar::Builder::new(Vec::new());
-    append_folder(&mut tar, Path::new(COMPILED), 0o755)?;
+    append_folder(&mut tar, Path::new(COMPILED_CODE_FOLDER), 0o755)?;
     for (id, component) in &app.components {
-        let step = Step::start(format!("Compiling `{id}` for the image"));
+        let step = ProgressStep::start(format!("Compiling `{id}` for the image"));
         let code = precompile::compile(component, level)?;
         let name =
             code_cache::file_name(&shipped_file(component)?).with_context(|| format!("`{id}`"))?;
-        append(&mut tar, &format!("{COMPILED}/{name}"), &code)?;
+        append(&mut tar, &format!("{COMPILED_CODE_FOLDER}/{name}"), &code)?;
         step.done(format!("Compiled `{id}` for the image"));
     }
     Ok(Some(tar.into_inner()?))

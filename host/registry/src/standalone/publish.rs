@@ -13,7 +13,7 @@ use crate::pack::digest;
 use crate::refused;
 use crate::session::Session;
 use spotter_cache::write_atomically;
-use spotter_progress::Step;
+use spotter_progress::ProgressStep;
 
 impl Variant {
     /// Its entry in an index.
@@ -74,7 +74,7 @@ impl StandaloneImage {
 
     async fn upload(&self, client: &Client, reference: &Reference) -> anyhow::Result<String> {
         let total = self.blobs.values().map(|blob| blob.len() as u64).sum();
-        let step = Step::of_bytes(format!("Pushing {reference}"), total);
+        let step = ProgressStep::for_bytes(format!("Pushing {reference}"), total);
         let refused = |error| refused(reference, error);
         for (digest, blob) in &self.blobs {
             if !client.blob_exists(reference, digest).await.unwrap_or_default() {

@@ -71,8 +71,8 @@ struct LineError {
 }
 
 impl Results {
-    /// Opens the file, or creates it. A last line that was not written to its end is removed, and so are the errors of
-    /// pictures that are to be tried again.
+    /// Opens the file, or creates it. Removes an incomplete last line, and the errors of pictures that are to be tried
+    /// again.
     ///
     /// # Errors
     /// If the file cannot be read or written, contains something else, or another process appends to it.
@@ -88,7 +88,7 @@ impl Results {
         let parent = parent.unwrap_or(Path::new("."));
         let kept = tempfile::NamedTempFile::new_in(parent).with_context(context)?;
         if results.keep(&file, kept.as_file()).with_context(context)? {
-            // Locked before it has the name, so that no other process can have it.
+            // Locked before it gets the name, so that no other process can lock it first.
             lock(kept.as_file(), path)?;
             let permissions = file.metadata().with_context(context)?.permissions();
             kept.as_file().set_permissions(permissions).with_context(context)?;
@@ -98,7 +98,7 @@ impl Results {
         Ok(results)
     }
 
-    /// Copies the lines that stay. Returns whether some do not.
+    /// Copies the lines to keep. Returns whether any were dropped.
     fn keep(&mut self, from: &File, to: &File) -> anyhow::Result<bool> {
         let mut lines = BufReader::new(from);
         let mut to = BufWriter::new(to);
@@ -173,9 +173,9 @@ mod tests {
         let mut sizes = [0; 4];
         for number in 0..1000 {
             let name = format!("/pictures/{number}.jpg");
-            let of: Vec<usize> = (0..4).filter(|index| shards[*index].has(&name)).collect();
-            assert_eq!(of.len(), 1, "{name}");
-            sizes[of[0]] += 1;
+            let owners: Vec<usize> = (0..4).filter(|index| shards[*index].has(&name)).collect();
+            assert_eq!(owners.len(), 1, "{name}");
+            sizes[owners[0]] += 1;
         }
         assert!(sizes.iter().all(|size| (200..300).contains(size)), "{sizes:?}");
         for wrong in ["4/4", "1", "a/2", "-1/2", "0/0", "1/2/3"] {

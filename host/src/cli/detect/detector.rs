@@ -19,8 +19,8 @@ use spotter_server::connection_info::{ConnectionInfo, Scheme};
 /// The largest picture that is read from a URL, in bytes.
 const MAX_DOWNLOAD_BYTES: usize = 64 << 20;
 
-/// The statuses that say something about the server's load, not about the picture.
-const MAY_SUCCEED_LATER: [StatusCode; 4] = [
+/// The statuses that are due to the server's load, not to the picture.
+const RETRYABLE_STATUSES: [StatusCode; 4] = [
     StatusCode::REQUEST_TIMEOUT,
     StatusCode::TOO_MANY_REQUESTS,
     StatusCode::BAD_GATEWAY,
@@ -52,7 +52,7 @@ impl From<anyhow::Error> for DetectError {
 }
 
 impl Detector {
-    /// A detector in this process, with room for so many pictures at once.
+    /// A detector in this process, for this number of pictures at once.
     ///
     /// # Errors
     /// If the application cannot be loaded.
@@ -97,7 +97,7 @@ impl Detector {
         let error: Value = serde_json::from_slice(&body).unwrap_or_default();
         let text = |key: &str| error["error"][key].as_str().map(str::to_owned);
         let message = text("message").unwrap_or_else(|| format!("the detector replied {status}"));
-        let retry = MAY_SUCCEED_LATER.contains(&status);
+        let retry = RETRYABLE_STATUSES.contains(&status);
         Err(DetectError { code: text("code"), message, retry })
     }
 }

@@ -9,16 +9,16 @@ use tokio::sync::mpsc::Sender;
 use walkdir::WalkDir;
 
 use super::jpeg_stream;
-use spotter_progress::say;
+use spotter_progress::print_message;
 
 /// The extensions of files in a folder that count as pictures.
-const EXTENSIONS: [&str; 7] = ["bmp", "gif", "jpe", "jpeg", "jpg", "png", "webp"];
+const PICTURE_EXTENSIONS: [&str; 7] = ["bmp", "gif", "jpe", "jpeg", "jpg", "png", "webp"];
 
-/// The most that standard input may have, unless it is a stream of JPEGs, in bytes.
+/// The most bytes that standard input may have, unless it is a stream of JPEGs.
 const MAX_INPUT_BYTES: u64 = 64 << 20;
 
 /// The argument for standard input, and the name of its only picture.
-pub(super) const STDIN: &str = "-";
+pub(super) const STDIN_ARGUMENT: &str = "-";
 
 /// One argument.
 #[derive(Debug, PartialEq)]
@@ -79,7 +79,7 @@ pub(super) fn expand(arguments: &[String], depth: Depth) -> anyhow::Result<Vec<I
     let mut inputs = Vec::new();
     for argument in arguments {
         let path = Path::new(argument);
-        if argument == STDIN {
+        if argument == STDIN_ARGUMENT {
             ensure!(!inputs.contains(&Input::Stdin), "standard input can be read only once");
             inputs.push(Input::Stdin);
         } else if is_url(argument) {
@@ -93,7 +93,7 @@ pub(super) fn expand(arguments: &[String], depth: Depth) -> anyhow::Result<Vec<I
             ensure!(!found.is_empty(), "no file matches {argument}");
             inputs.extend(found.into_iter().map(Input::File));
         } else {
-            // A file that does not exist fails like any other that cannot be read, and the rest go on.
+            // A missing file fails like any other that cannot be read, and the others are still done.
             inputs.push(Input::File(path.to_owned()));
         }
     }
@@ -132,14 +132,14 @@ fn pictures_in(folder: &Path, depth: Depth) -> anyhow::Result<Vec<PathBuf>> {
         let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.into_path();
         let extension = path.extension().and_then(|extension| extension.to_str());
         let extension = extension.map(str::to_ascii_lowercase).unwrap_or_default();
-        if EXTENSIONS.contains(&extension.as_str()) && path.is_file() {
+        if PICTURE_EXTENSIONS.contains(&extension.as_str()) && path.is_file() {
             found.push(path);
         }
     }
     Ok(found)
 }
 
-/// The files that match a pattern, which the shell left as it is. Its folders up to the first wildcard are read.
+/// The files that match a pattern that the shell did not expand. Reads from the folder before the first wildcard.
 fn matching(pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
     let glob = GlobBuilder::new(pattern).literal_separator(true).build();
     let glob = glob.with_context(|| format!("{pattern} is not a valid pattern"))?.compile_matcher();
@@ -173,7 +173,7 @@ fn matching(pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
 fn folder_patterns(pattern: &str, fixed: usize) -> Vec<GlobMatcher> {
     let ends = pattern.match_indices('/').map(|(end, _)| end).filter(|end| *end > fixed);
     let folders = ends.map(|end| &pattern[..end]).take_while(|folder| !folder.contains("**"));
-    // Alternatives such as `{a/b,c}` are no folders of their own, and cannot be compiled.
+    // Part of an alternative such as `{a/b,c}` is not a valid pattern, and ends the list.
     let globs =
         folders.map_while(|folder| GlobBuilder::new(folder).literal_separator(true).build().ok());
     globs.map(|glob| glob.compile_matcher()).collect()
@@ -189,7 +189,8 @@ pub(super) fn send(inputs: Vec<Input>, pictures: &Sender<Picture>) {
                 let input = BufReader::new(std::io::stdin());
                 if let Err(error) = send_stream(input, pictures) {
                     let content = Content::Unreadable(error.context("standard input"));
-                    let _ = pictures.blocking_send(Picture { name: STDIN.to_owned(), content });
+                    let _ = pictures
+                        .blocking_send(Picture { name: STDIN_ARGUMENT.to_owned(), content });
                 }
                 continue;
             }
@@ -211,7 +212,7 @@ fn send_stream(mut input: impl BufRead, pictures: &Sender<Picture>) -> anyhow::R
             bail!("it is empty");
         }
         ensure!(bytes.len() as u64 <= MAX_INPUT_BYTES, "it has more than {MAX_INPUT_BYTES} bytes");
-        let _ = send(STDIN.to_owned(), bytes);
+        let _ = send(STDIN_ARGUMENT.to_owned(), bytes);
         return Ok(());
     }
     let mut number = 0;
@@ -221,9 +222,9 @@ fn send_stream(mut input: impl BufRead, pictures: &Sender<Picture>) -> anyhow::R
         let is_only = number == 1 && !jpeg_stream::may_be_jpeg(input.fill_buf()?);
         if is_only {
             if !input.fill_buf()?.is_empty() {
-                say("-: ignoring what follows the picture: it is not another JPEG");
+                print_message("-: ignoring what follows the picture: it is not another JPEG");
             }
-            let _ = send(STDIN.to_owned(), bytes);
+            let _ = send(STDIN_ARGUMENT.to_owned(), bytes);
             break;
         }
         let name = format!("frame-{number:06}");

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, ErrorKind, Read};
 
-/// The most that one picture of a stream may have, in bytes.
+/// The largest picture in a stream, in bytes.
 const MAX_PICTURE_BYTES: u64 = 64 << 20;
 
 const START_OF_IMAGE: [u8; 2] = [0xff, 0xd8];
@@ -14,7 +14,7 @@ pub(super) fn is_jpeg(bytes: &[u8]) -> bool {
     bytes.starts_with(&START_OF_IMAGE)
 }
 
-/// Whether these bytes, of which there may be only one, can begin a JPEG.
+/// Whether these bytes, possibly a single one, can be the beginning of a JPEG.
 pub(super) fn may_be_jpeg(bytes: &[u8]) -> bool {
     !bytes.is_empty() && START_OF_IMAGE.iter().zip(bytes).all(|(expected, byte)| expected == byte)
 }

@@ -6,7 +6,7 @@ mod export;
 mod inputs;
 mod jpeg_stream;
 mod output;
-mod tally;
+mod summary;
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, IsTerminal, stdout};
@@ -25,9 +25,9 @@ pub(super) use detector::Detector;
 use export::{Coco, Csv, Yolo};
 use inputs::{Content, Depth, Input, Picture};
 use output::{DetectReply, Json, JsonLines, Outcome, Table, Writer};
-use spotter_progress::{Step, say};
+use spotter_progress::{ProgressStep, print_message};
 use spotter_up::AppArguments;
-use tally::Tally;
+use summary::Summary;
 
 /// Detect objects in pictures
 #[derive(Args)]
@@ -41,7 +41,7 @@ pub(super) struct Detect {
     server: Option<String>,
 }
 
-/// The pictures, and what becomes of the results.
+/// The pictures, and where the results go.
 #[derive(Args)]
 pub(in crate::cli) struct Pictures {
     /// Pictures (JPEG, PNG, WebP, GIF, BMP), folders, patterns, URLs, or - for standard input
@@ -110,7 +110,8 @@ impl Detect {
 }
 
 impl Pictures {
-    /// Detects in all pictures, by the detector that `detector` makes of a client and the number of pictures at once.
+    /// Detects objects in all pictures. `detector` creates the detector from an HTTP client and the number of pictures at
+    /// once.
     pub(in crate::cli) fn run(
         self,
         detector: impl FnOnce(&reqwest::Client, usize) -> anyhow::Result<Detector>,
@@ -142,18 +143,18 @@ impl Pictures {
                 _ => Inputs::Several,
             },
         });
-        let tally = match threads.block_on(self.detect_all(run, inputs, writer.as_mut())) {
-            // Whoever reads the results has seen enough.
+        let summary = match threads.block_on(self.detect_all(run, inputs, writer.as_mut())) {
+            // The reader of the results has closed the pipe.
             Err(error) if is_broken_pipe(&error) => return Ok(()),
-            tally => tally?,
+            summary => summary?,
         };
         match results {
-            Some(results) => results.sync().and_then(|()| tally.of_batch()),
-            None => tally.of_command(),
+            Some(results) => results.sync().and_then(|()| summary.batch_result()),
+            None => summary.command_result(),
         }
     }
 
-    /// The pictures that are this process's and not done yet; `None` if there were some and all are done.
+    /// The pictures that this process still has to do; `None` if all are done.
     fn remaining(
         &self,
         mut inputs: Vec<Input>,
@@ -171,7 +172,7 @@ impl Pictures {
         inputs.retain(|input| results.is_none_or(|results| !results.has(&input.name())));
         let done = all - inputs.len();
         let part = self.shard.map(|shard| format!("Shard {shard}: ")).unwrap_or_default();
-        say(&format!("{part}{} of {all} pictures to do, {done} are done", inputs.len()));
+        print_message(&format!("{part}{} of {all} pictures to do, {done} are done", inputs.len()));
         Ok((!inputs.is_empty()).then_some(inputs))
     }
 
@@ -200,15 +201,15 @@ impl Pictures {
         self.jobs.map_or(cores, NonZeroUsize::get)
     }
 
-    /// Detects in all pictures, several at once. A picture that fails does not keep the others from being done.
+    /// Detects objects in all pictures, several at once. If one fails, the others are done all the same.
     async fn detect_all(
         &self,
         run: Arc<Run>,
         inputs: Vec<Input>,
         writer: &mut dyn Writer,
-    ) -> anyhow::Result<Tally> {
+    ) -> anyhow::Result<Summary> {
         let progress = self.progress(&inputs);
-        let mut tally = Tally::default();
+        let mut summary = Summary::default();
         let mut stopped = std::pin::pin!(self.stopped());
         let results = pictures(inputs, self.jobs()).map(|picture| {
             let run = Arc::clone(&run);
@@ -219,16 +220,16 @@ impl Pictures {
             let result = tokio::select! {
                 result = results.next() => result,
                 stopped = &mut stopped => return stopped.and(Err(anyhow!(
-                    "stopped by a signal after {} pictures; start it again to go on", tally.done
+                    "stopped by a signal after {} pictures; start it again to go on", summary.done
                 ))),
             };
             let Some(result) = result else { break };
             let (name, outcome) = result?;
-            tally.done += 1;
+            summary.done += 1;
             if let Err(failure) = &outcome {
-                tally.failed += 1;
-                tally.to_retry += usize::from(failure.retry);
-                say(&format!("{name}: {}", failure.message));
+                summary.failed += 1;
+                summary.to_retry += usize::from(failure.retry);
+                print_message(&format!("{name}: {}", failure.message));
             }
             writer.write(&name, outcome)?;
             if let Some(step) = &progress {
@@ -237,13 +238,13 @@ impl Pictures {
         }
         writer.finish()?;
         if let Some(step) = progress {
-            step.done(format!("{} pictures", tally.done));
+            step.done(format!("{} pictures", summary.done));
         }
-        Ok(tally)
+        Ok(summary)
     }
 
-    /// Waits for the signal to stop, which in a container is ignored unless it is waited for. Only a batch waits for
-    /// it: all its results so far are written.
+    /// Waits for SIGTERM, which the first process of a container ignores unless it handles it. Only a batch handles it:
+    /// all its results so far are written.
     async fn stopped(&self) -> anyhow::Result<()> {
         if self.resume.is_none() {
             std::future::pending::<()>().await;
@@ -253,11 +254,11 @@ impl Pictures {
         Ok(())
     }
 
-    /// A bar, if several pictures are counted beforehand and their results do not go to the terminal as well.
-    fn progress(&self, inputs: &[Input]) -> Option<Step> {
+    /// A progress bar, if there are several pictures of a known number, and the results do not go to the terminal too.
+    fn progress(&self, inputs: &[Input]) -> Option<ProgressStep> {
         let is_counted = inputs.len() > 1 && !inputs.contains(&Input::Stdin);
         (is_counted && !stdout().is_terminal() && std::io::stderr().is_terminal())
-            .then(|| Step::of_items("Detecting", inputs.len() as u64))
+            .then(|| ProgressStep::for_items("Detecting", inputs.len() as u64))
     }
 
     fn query(&self) -> String {
@@ -281,7 +282,7 @@ enum Inputs {
     Several,
 }
 
-/// What every picture of one run needs.
+/// What all pictures of one run share.
 struct Run {
     detector: Detector,
     client: reqwest::Client,
@@ -307,7 +308,7 @@ impl Run {
         let bytes = detector::read(content, &self.client).await?;
         if let Some(output) = &self.output {
             let target = self.target(output, Path::new(name))?;
-            let accept = drawn_as(&target).with_context(|| {
+            let accept = output_media_type(&target).with_context(|| {
                 format!(
                     "{} is neither .png nor .jpg, the only formats for output",
                     target.display()
@@ -327,14 +328,14 @@ impl Run {
         let is_only = match self.inputs {
             Inputs::OnePicture => true,
             // The pictures of a stream are numbered.
-            Inputs::Stdin => picture.as_os_str() == inputs::STDIN,
+            Inputs::Stdin => picture.as_os_str() == inputs::STDIN_ARGUMENT,
             Inputs::Several => false,
         };
         let target = if is_only && !output.is_dir() {
             output.to_owned()
         } else {
             ensure!(
-                drawn_as(output).is_none() || output.is_dir(),
+                output_media_type(output).is_none() || output.is_dir(),
                 "-o {} names one file, but there are several pictures; name a folder",
                 output.display()
             );
@@ -343,8 +344,11 @@ impl Run {
             let name = picture.file_name().context("the picture has no name")?;
             let target = output.join(name);
             // The copy of anything but a PNG is a JPEG.
-            let target =
-                if drawn_as(&target).is_some() { target } else { target.with_extension("jpg") };
+            let target = if output_media_type(&target).is_some() {
+                target
+            } else {
+                target.with_extension("jpg")
+            };
             let is_new =
                 self.written.lock().is_ok_and(|mut written| written.insert(target.clone()));
             ensure!(is_new, "{} is already the copy of another picture", target.display());
@@ -357,24 +361,24 @@ impl Run {
     }
 }
 
-/// An HTTP client. In an image without a system there are no certificates, so it trusts no server's there: only plain
-/// HTTP works, and pictures in files.
+/// An HTTP client. An image without a Linux system has no certificates, so the client trusts none there: only plain HTTP
+/// and files work.
 fn client() -> anyhow::Result<reqwest::Client> {
     let without_certificates = |_| reqwest::Client::builder().tls_certs_only([]).build();
     let client = reqwest::Client::builder().build().or_else(without_certificates);
     client.context("cannot start the HTTP client")
 }
 
-/// The pictures of all inputs, read ahead by as many as are worked on at once.
+/// The pictures of all inputs. As many are read ahead as are worked on at once.
 fn pictures(inputs: Vec<Input>, ahead: usize) -> impl Stream<Item = Picture> {
     let (sender, receiver) = mpsc::channel(ahead);
-    // A thread of its own, since reading standard input can wait for ever.
+    // A thread of its own, because reading standard input can block for ever.
     std::thread::spawn(move || inputs::send(inputs, &sender));
     stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver)))
 }
 
 /// The media type for a file name's extension.
-fn drawn_as(target: &Path) -> Option<&'static str> {
+fn output_media_type(target: &Path) -> Option<&'static str> {
     match target.extension()?.to_str()?.to_ascii_lowercase().as_str() {
         "png" => Some("image/png"),
         "jpg" | "jpeg" => Some("image/jpeg"),

@@ -1,4 +1,4 @@
-//! The results of `spotter detect`, as text for a reader and as JSON.
+//! The results of `spotter detect`, as text and as JSON.
 
 use std::io::Write;
 
@@ -69,25 +69,25 @@ pub(super) trait Writer {
 }
 
 /// The style of a picture's name.
-const NAME: Style = Style::new().bold();
+const NAME_STYLE: Style = Style::new().bold();
 
 /// The style of a label.
-const LABEL: Style = AnsiColor::Cyan.on_default();
+const LABEL_STYLE: Style = AnsiColor::Cyan.on_default();
 
-/// A table for a reader. The writer removes styles where they are not wanted.
+/// A table for people to read. The stream removes styles where they are not wanted.
 pub(super) struct Table<W>(pub(super) W);
 
 impl<W: Write> Writer for Table<W> {
     fn write(&mut self, picture: &str, outcome: Outcome) -> anyhow::Result<()> {
         let Ok(reply) = outcome else { return Ok(()) };
-        writeln!(self.0, "{NAME}{picture}{NAME:#}")?;
+        writeln!(self.0, "{NAME_STYLE}{picture}{NAME_STYLE:#}")?;
         if reply.report.detections.is_empty() {
             writeln!(self.0, "  nothing found")?;
         }
         for Detection { label, confidence, bounding_box: frame, .. } in reply.report.detections {
             writeln!(
                 self.0,
-                "  {LABEL}{label:<16}{LABEL:#} {:>5.1} %   x {:>6.1} to {:>6.1}   y {:>6.1} to {:>6.1}",
+                "  {LABEL_STYLE}{label:<16}{LABEL_STYLE:#} {:>5.1} %   x {:>6.1} to {:>6.1}   y {:>6.1} to {:>6.1}",
                 confidence * 100.0,
                 frame.x_min,
                 frame.x_max,

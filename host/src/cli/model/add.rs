@@ -14,7 +14,7 @@ use crate::build::baked;
 use crate::cli::build::ToolchainArguments;
 use crate::detector;
 use spotter_app::manifest::Manifest;
-use spotter_progress::say;
+use spotter_progress::print_message;
 use spotter_up::nearest_manifest;
 
 /// Add a model to an application, as a component with routes of its own
@@ -36,11 +36,11 @@ pub(super) struct Add {
     toolchain: ToolchainArguments,
 }
 
-/// Where models are in an application.
-const MODELS: &str = "models";
+/// The folder of an application's models.
+const MODELS_FOLDER: &str = "models";
 
 /// The detector's core module in an application that has none of its own.
-const MODULE: &str = "models/detector.module.wasm";
+const MODULE_FILE: &str = "models/detector.module.wasm";
 
 impl Add {
     /// Bakes the model before anything is written, so that a faulty one leaves the application as it was.
@@ -55,26 +55,27 @@ impl Add {
 
         let prepared = self.prepare()?;
         let model = ModelFolder::read(prepared.path())?;
-        let name = Description::of(&model)?.name;
+        let name = Description::from_folder(&model)?.name;
         let addition = Addition::new(&name, &parsed)?;
-        let folder = root.join(MODELS).join(&addition.id);
+        let folder = root.join(MODELS_FOLDER).join(&addition.id);
         ensure!(!folder.exists(), "{} already exists; choose another --name", folder.display());
         let own_module = manifest::module(&parsed);
         let module = match &own_module {
             Some(module) if root.join(module).is_file() => read(&root.join(module))?,
-            _ => detector::module(self.toolchain.request())?,
+            _ => detector::module(self.toolchain.options())?,
         };
         let component =
             read(&baked(&module, &model).with_context(|| self.model.display().to_string())?)?;
-        let edited = addition.edit(&text, own_module.as_deref().unwrap_or(Path::new(MODULE)))?;
+        let edited =
+            addition.edit(&text, own_module.as_deref().unwrap_or(Path::new(MODULE_FILE)))?;
 
         copy_files(prepared.path(), &folder)?;
         write(&root.join(&addition.source), &component)?;
         if own_module.is_none() {
-            write(&root.join(MODULE), &module)?;
+            write(&root.join(MODULE_FILE), &module)?;
         }
         write(&manifest_path, edited.as_bytes())?;
-        say(&format!(
+        print_message(&format!(
             "Added {name} to {shown}: POST /{}/detect. Its files are in {}; `spotter build` bakes them again",
             addition.id,
             folder.display()

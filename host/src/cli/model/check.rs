@@ -12,7 +12,7 @@ use crate::cli::build::ToolchainArguments;
 use crate::cli::detect::{Detector, Pictures};
 use crate::detector;
 use spotter_app::{App, LoadOptions};
-use spotter_progress::say;
+use spotter_progress::print_message;
 
 /// Bake a model, and detect objects in pictures with it
 #[derive(Args)]
@@ -31,10 +31,10 @@ impl Check {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let folder = self.folder.display().to_string();
         let model = ModelFolder::read(&self.folder)?;
-        let description = Description::of(&model)?;
-        let module = detector::module(self.toolchain.request())?;
+        let description = Description::from_folder(&model)?;
+        let module = detector::module(self.toolchain.options())?;
         let component = baked(&module, &model).with_context(|| folder.clone())?;
-        say(description.to_string().trim_end());
+        print_message(description.to_string().trim_end());
         let app = App::load(&component, &LoadOptions::default())?;
         self.pictures.run(|_, jobs| Detector::local(app, jobs))
     }

@@ -1,4 +1,4 @@
-//! Makes a model's folder of an ONNX file: a guessed `model.toml`, and labels from the file's metadata.
+//! Makes a model's folder from an ONNX file: a guessed `model.toml`, and labels from the file's metadata.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,13 +10,13 @@ use crate::onnx::{Network, guess};
 /// Writes `model.onnx`, `model.toml` and `labels.txt` into a folder.
 ///
 /// # Errors
-/// If the file is no ONNX file, its head cannot be guessed, or there are no labels.
+/// If the file is not an ONNX file, its head cannot be guessed, or there are no labels.
 pub(super) fn unpack(network: &Path, labels: Option<Vec<u8>>, folder: &Path) -> anyhow::Result<()> {
     let path = network.display();
     let bytes = std::fs::read(network).with_context(|| format!("cannot read {path}"))?;
     let read = Network::read(&bytes).with_context(|| path.to_string())?;
     let guess = guess::head(&read).with_context(|| {
-        format!("the outputs of {path} are those of no head that `spotter` knows; docs/models.md lists them")
+        format!("the outputs of {path} match no head that `spotter` knows; docs/models.md lists the heads")
     })?;
     let name = network.file_stem().unwrap_or_default().to_string_lossy();
     let manifest = guess::manifest(&read, &name, &guess).with_context(|| {
@@ -70,16 +70,16 @@ fn named_classes(metadata: &BTreeMap<String, String>) -> Option<String> {
 mod tests {
     use super::named_classes;
 
-    fn of(names: &str) -> Option<String> {
+    fn classes_in(names: &str) -> Option<String> {
         named_classes(&[("names".to_owned(), names.to_owned())].into())
     }
 
     #[test]
     fn ultralytics_names_are_read() {
-        let names = of("{0: 'person', 1: \"driver's cab\", 2: 'car, parked'}");
+        let names = classes_in("{0: 'person', 1: \"driver's cab\", 2: 'car, parked'}");
         assert_eq!(names.as_deref(), Some("person\ndriver's cab\ncar, parked\n"));
         for other in ["", "[]", "{1: 'a'}", "{0: 'a", "{0: a}", "{}"] {
-            assert_eq!(of(other), None, "{other}");
+            assert_eq!(classes_in(other), None, "{other}");
         }
     }
 }

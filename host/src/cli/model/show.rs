@@ -35,19 +35,19 @@ impl Show {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let path = Path::new(&self.subject);
         let described = if path.join("model.toml").is_file() {
-            Description::of(&ModelFolder::read(path)?)?.to_string()
+            Description::from_folder(&ModelFolder::read(path)?)?.to_string()
         } else if path.extension().is_some_and(|extension| extension == "wasm") {
-            of_component(path)?.with_context(|| {
+            describe_component(path)?.with_context(|| {
                 format!("{} does not say what model it has; bake it again", path.display())
             })?
         } else {
-            self.of_application()?
+            self.describe_in_application()?
         };
         std::io::stdout().write_all(described.as_bytes())?;
         Ok(())
     }
 
-    fn of_application(&self) -> anyhow::Result<String> {
+    fn describe_in_application(&self) -> anyhow::Result<String> {
         let app = self.app.load()?;
         let models = models(&app)?;
         let is_named =
@@ -98,8 +98,8 @@ fn models(app: &App) -> anyhow::Result<Vec<(&Component, Description)>> {
     let mut models = Vec::new();
     for component in app.components.values().chain(app.idle.values()) {
         let model = match model_folder(component) {
-            Some(folder) => Some(Description::of(&ModelFolder::read(folder)?)?),
-            None if component.source.is_file() => in_component(&component.source)?,
+            Some(folder) => Some(Description::from_folder(&ModelFolder::read(folder)?)?),
+            None if component.source.is_file() => read_description(&component.source)?,
             None => None,
         };
         models.extend(model.map(|model| (component, model)));
@@ -117,12 +117,12 @@ fn source(component: &Component) -> String {
 }
 
 /// The description of a baked component's model, with the component's size.
-fn of_component(path: &Path) -> anyhow::Result<Option<String>> {
+fn describe_component(path: &Path) -> anyhow::Result<Option<String>> {
     let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    Ok(in_component(path)?.map(|model| format!("{model}baked    {}\n", size(bytes))))
+    Ok(read_description(path)?.map(|model| format!("{model}baked    {}\n", size(bytes))))
 }
 
-fn in_component(path: &Path) -> anyhow::Result<Option<Description>> {
+fn read_description(path: &Path) -> anyhow::Result<Option<Description>> {
     let shown = path.display();
     let component = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
     Description::read(&component).with_context(|| shown.to_string())

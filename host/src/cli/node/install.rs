@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
-use super::label::{Label, NodeLabel};
-use spotter_config::units::Time;
-use spotter_node::install::{Installer, Mode, SHIM, namespace};
+use super::label::{LabelArguments, NodeLabel};
+use spotter_config::units::HumanDuration;
+use spotter_node::install::{Installer, Mode, SHIM_FILE_NAME, namespace};
 
-/// Where programs of a node are, whose environment a container does not have.
+/// The node's PATH: a container does not have the node's environment.
 const NODE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 #[derive(Args)]
 pub(super) struct Install {
-    /// The shim to install [default: the one beside this program]
+    /// The shim to install [default: the one next to this program]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
     #[command(flatten)]
@@ -54,9 +54,9 @@ struct Options {
     no_restart: bool,
     /// How long containerd may take until it is healthy
     #[arg(long, value_name = "TIME", default_value = "60s")]
-    timeout: Time,
+    timeout: HumanDuration,
     #[command(flatten)]
-    label: NodeLabel,
+    label: LabelArguments,
     /// Print the changes without making them
     #[arg(long)]
     dry_run: bool,
@@ -66,7 +66,7 @@ impl Install {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let source = match self.binary {
             Some(binary) => binary,
-            None => std::env::current_exe()?.with_file_name(SHIM),
+            None => std::env::current_exe()?.with_file_name(SHIM_FILE_NAME),
         };
         let shim = std::fs::read(&source).with_context(|| {
             format!(
@@ -86,7 +86,7 @@ impl Install {
 impl Uninstall {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let (installer, label) = self.options.prepare()?;
-        // First of all, so that no further pods come to the node.
+        // First, so that no further pods are scheduled to the node.
         if let Some(label) = label {
             label.remove()?;
         }
@@ -100,7 +100,7 @@ impl Options {
     }
 
     /// Reads what only the container has, and then enters the node.
-    fn prepare(&self) -> anyhow::Result<(Installer, Option<Label>)> {
+    fn prepare(&self) -> anyhow::Result<(Installer, Option<NodeLabel>)> {
         let label = if self.dry_run { None } else { self.label.read()? };
         if let Some(pid) = self.enter {
             namespace::enter(pid)?;

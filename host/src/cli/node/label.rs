@@ -12,13 +12,13 @@ use spotter_progress::print;
 use spotter_up::block_on;
 
 /// The label by which the RuntimeClass selects nodes.
-const KEY: &str = "spotter-runtime";
-const INSTALLED: &str = "installed";
+const LABEL_KEY: &str = "spotter-runtime";
+const LABEL_VALUE: &str = "installed";
 
 /// Which node to label, and as whom.
 #[derive(Args)]
-pub(super) struct NodeLabel {
-    /// In a pod: label this node spotter-runtime=installed when that is so, and remove the label before it no longer is
+pub(super) struct LabelArguments {
+    /// In a pod: label this node spotter-runtime=installed after installing, and remove the label before uninstalling
     #[arg(long, value_name = "NODE")]
     label: Option<String>,
     /// The folder with the pod's token and the API server's certificate authority
@@ -43,19 +43,19 @@ pub(super) struct NodeLabel {
 }
 
 /// A node's label, and what is needed to change it.
-pub(super) struct Label {
+pub(super) struct NodeLabel {
     url: String,
     node: String,
     token: String,
     authority: Certificate,
 }
 
-impl NodeLabel {
+impl LabelArguments {
     /// Reads the service account; `None` if no node is to be labelled.
     ///
     /// # Errors
-    /// If this is no pod, or its service account has no token.
-    pub(super) fn read(&self) -> anyhow::Result<Option<Label>> {
+    /// If this is not a pod, or its service account has no token.
+    pub(super) fn read(&self) -> anyhow::Result<Option<NodeLabel>> {
         let Some(node) = &self.label else { return Ok(None) };
         let host = self.api_host.as_deref().context(
             "--label works in a pod only, where Kubernetes sets KUBERNETES_SERVICE_HOST; \
@@ -70,7 +70,7 @@ impl NodeLabel {
             Ok(IpAddr::V6(address)) => format!("[{address}]"),
             _ => host.to_owned(),
         };
-        Ok(Some(Label {
+        Ok(Some(NodeLabel {
             url: format!("https://{host}:{}/api/v1/nodes/{node}", self.api_port),
             node: node.clone(),
             token: read("token")?.trim().to_owned(),
@@ -80,14 +80,14 @@ impl NodeLabel {
     }
 }
 
-impl Label {
+impl NodeLabel {
     /// Sets the label.
     ///
     /// # Errors
     /// If the API server does not answer, or refuses.
     pub(super) fn set(&self) -> anyhow::Result<()> {
-        self.patch(json!(INSTALLED))?;
-        print(&format!("labels the node {} {KEY}={INSTALLED}", self.node));
+        self.patch(json!(LABEL_VALUE))?;
+        print(&format!("labels the node {} {LABEL_KEY}={LABEL_VALUE}", self.node));
         Ok(())
     }
 
@@ -97,7 +97,7 @@ impl Label {
     /// If the API server does not answer, or refuses.
     pub(super) fn remove(&self) -> anyhow::Result<()> {
         self.patch(Value::Null)?;
-        print(&format!("removes the label {KEY} of the node {}", self.node));
+        print(&format!("removes the label {LABEL_KEY} of the node {}", self.node));
         Ok(())
     }
 
@@ -106,7 +106,7 @@ impl Label {
         let client = reqwest::Client::builder().no_proxy();
         let client = client.tls_certs_only([self.authority.clone()]).build();
         let client = client.context("cannot start the HTTP client")?;
-        let body = json!({"metadata": {"labels": {KEY: label}}});
+        let body = json!({"metadata": {"labels": {LABEL_KEY: label}}});
         let request = client
             .patch(&self.url)
             .bearer_auth(&self.token)

@@ -2,40 +2,44 @@
 
 use prost::bytes::Bytes;
 
-use super::limits::{Limit, bytes_of, check};
+use super::limits::{FieldLimit, check, decode_packed_bytes};
 use super::messages::{
     InferRequest, InferResponse, InputContents, InputTensor, OutputContents, OutputTensor,
     Parameter,
 };
 use super::{check_name, decode, message, reply};
 use crate::Report;
-use crate::api::detection::{self, Source};
+use crate::api::detection::{self, PictureSource};
 use crate::api::open_inference::request::{Content, RequestedOutput, Tensor};
-use crate::api::open_inference::tensors::{self, Data};
+use crate::api::open_inference::tensors::{self, OutputData};
 use crate::api::routes::MODEL_VERSION;
 use crate::api::{MAX_BODY_BYTES, Reply, Request};
 use crate::error::Error;
 use crate::model::Model;
 use crate::options::{MAX_PICTURES, Options};
 
-const ANY: usize = MAX_BODY_BYTES;
-
 /// The limits on `ModelInferRequest`.
-const OF_REQUEST: [Limit; 4] = [
-    Limit { field: "parameters", tag: 4, most: 64, bytes: 64 << 10 },
-    Limit { field: "inputs", tag: 5, most: 1, bytes: ANY },
-    Limit { field: "outputs", tag: 6, most: 16, bytes: 64 << 10 },
-    Limit { field: "raw_input_contents", tag: 7, most: 1, bytes: ANY },
+const REQUEST_LIMITS: [FieldLimit; 4] = [
+    FieldLimit { field: "parameters", tag: 4, max_count: 64, max_bytes: 64 << 10 },
+    FieldLimit { field: "inputs", tag: 5, max_count: 1, max_bytes: MAX_BODY_BYTES },
+    FieldLimit { field: "outputs", tag: 6, max_count: 16, max_bytes: 64 << 10 },
+    FieldLimit { field: "raw_input_contents", tag: 7, max_count: 1, max_bytes: MAX_BODY_BYTES },
 ];
 
 /// The limit on `InferInputTensor`.
-const OF_INPUT: [Limit; 1] = [Limit { field: "shape", tag: 3, most: 8, bytes: 96 }];
+const INPUT_LIMITS: [FieldLimit; 1] =
+    [FieldLimit { field: "shape", tag: 3, max_count: 8, max_bytes: 96 }];
 
-/// The limit on `InferTensorContents`. One more is counted, and refused as too many pictures.
-const OF_CONTENTS: [Limit; 1] =
-    [Limit { field: "bytes_contents", tag: 8, most: MAX_PICTURES + 1, bytes: ANY }];
+/// The limit on `InferTensorContents`. One more is decoded, so that it is refused as too many
+/// pictures.
+const CONTENTS_LIMITS: [FieldLimit; 1] = [FieldLimit {
+    field: "bytes_contents",
+    tag: 8,
+    max_count: MAX_PICTURES + 1,
+    max_bytes: MAX_BODY_BYTES,
+}];
 
-/// How tensors are encoded: a reply's are what its request's are.
+/// How tensors are encoded. A reply uses the encoding of its request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Encoding {
     /// `raw_input_contents` and `raw_output_contents`: little-endian bytes.
@@ -47,7 +51,7 @@ enum Encoding {
 /// `ModelInfer`.
 pub(in crate::api) fn infer(model: &Model, request: &Request) -> Result<Reply, Error> {
     let bytes = message(request)?;
-    check(&bytes, &OF_REQUEST)?;
+    check(&bytes, &REQUEST_LIMITS)?;
     let request: InferRequest = decode(bytes)?;
     check_name(&request.model_name, &request.model_version, model)?;
     let options = options(&request.parameters, model)?;
@@ -60,32 +64,32 @@ pub(in crate::api) fn infer(model: &Model, request: &Request) -> Result<Reply, E
     let encoding =
         if request.raw_input_contents.is_empty() { Encoding::Typed } else { Encoding::Raw };
     let input = request.inputs.first().cloned();
-    let Input { tensor, raw, contents } =
-        Input::read(input, request.raw_input_contents.first().cloned())?;
+    let RequestInput { tensor, raw, contents } =
+        RequestInput::read(input, request.raw_input_contents.first().cloned())?;
     let shape = lengths(&tensor.shape)?;
     let content = content(&tensor, raw.as_ref(), contents.as_ref())?;
     let tensor = Tensor { name: &tensor.name, datatype: &tensor.datatype, shape: &shape, content };
-    let pictures: Vec<Source> = tensor.pictures()?;
+    let pictures: Vec<PictureSource> = tensor.pictures()?;
     let reports = detection::detect_all(model, pictures, &options)?;
     let response = response(model, request.id, &outputs, &reports, encoding);
-    Ok(reply(&response).counting(model, &reports))
+    Ok(reply(&response).with_detection_counts(model, &reports))
 }
 
 /// The only input, with its elements in one of two forms.
-struct Input {
+struct RequestInput {
     tensor: InputTensor,
     raw: Option<Bytes>,
     contents: Option<InputContents>,
 }
 
-impl Input {
+impl RequestInput {
     fn read(input: Option<Bytes>, raw: Option<Bytes>) -> Result<Self, Error> {
         let input = input.unwrap_or_default();
-        check(&input, &OF_INPUT)?;
+        check(&input, &INPUT_LIMITS)?;
         let tensor: InputTensor = decode(input)?;
         let contents = match &tensor.contents {
             Some(contents) if raw.is_none() => {
-                check(contents, &OF_CONTENTS)?;
+                check(contents, &CONTENTS_LIMITS)?;
                 Some(decode(contents.clone())?)
             }
             _ => None,
@@ -103,7 +107,7 @@ fn content<'r>(
     match (raw, contents) {
         (Some(raw), _) => Ok(Content::Binary(raw)),
         (None, Some(contents)) if tensor.datatype == "UINT8" => {
-            Ok(Content::Numbers(bytes_of(&contents.uint_contents)?))
+            Ok(Content::Numbers(decode_packed_bytes(&contents.uint_contents)?))
         }
         (None, Some(contents)) => {
             Ok(Content::Files(contents.bytes_contents.iter().map(AsRef::as_ref).collect()))
@@ -124,7 +128,7 @@ fn lengths(shape: &[i64]) -> Result<Vec<usize>, Error> {
 
 /// The options among the parameters. All others are for other servers.
 fn options(parameters: &[Parameter], model: &Model) -> Result<Options, Error> {
-    let mut options = model.default_options();
+    let mut options = Options::new(model.thresholds());
     for Parameter { key, value } in parameters {
         let option = match key.as_str() {
             "threshold" | "confidence" => "min_confidence",
@@ -146,7 +150,7 @@ fn response(
     encoding: Encoding,
 ) -> InferResponse {
     let mut response = InferResponse {
-        model_name: model.manifest().name.clone(),
+        model_name: model.config().name.clone(),
         model_version: MODEL_VERSION.to_owned(),
         id,
         ..InferResponse::default()
@@ -168,9 +172,13 @@ fn response(
     response
 }
 
-fn typed(data: Data) -> OutputContents {
+fn typed(data: OutputData) -> OutputContents {
     match data {
-        Data::Fp32(fp32_contents) => OutputContents { fp32_contents, ..OutputContents::default() },
-        Data::Int32(int_contents) => OutputContents { int_contents, ..OutputContents::default() },
+        OutputData::Fp32(fp32_contents) => {
+            OutputContents { fp32_contents, ..OutputContents::default() }
+        }
+        OutputData::Int32(int_contents) => {
+            OutputContents { int_contents, ..OutputContents::default() }
+        }
     }
 }

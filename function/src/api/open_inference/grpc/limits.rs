@@ -6,20 +6,20 @@ use prost::encoding::{DecodeContext, decode_key, decode_varint, skip_field};
 use crate::error::Error;
 
 /// A field that may repeat.
-pub(super) struct Limit {
+pub(super) struct FieldLimit {
     pub(super) field: &'static str,
     pub(super) tag: u32,
-    /// How often it may occur.
-    pub(super) most: usize,
-    /// How long it may be in all, encoded, in bytes.
-    pub(super) bytes: usize,
+    /// How often the field may occur.
+    pub(super) max_count: usize,
+    /// How many bytes all its occurrences may take together, encoded.
+    pub(super) max_bytes: usize,
 }
 
 /// Checks the fields of an encoded message.
 ///
 /// # Errors
 /// If the message is malformed, or a field exceeds its limit.
-pub(super) fn check(message: &[u8], limits: &[Limit]) -> Result<(), Error> {
+pub(super) fn check(message: &[u8], limits: &[FieldLimit]) -> Result<(), Error> {
     let malformed = |error: prost::DecodeError| Error::BadMessage { reason: error.to_string() };
     let mut found = vec![(0_usize, 0_usize); limits.len()];
     let mut rest = message;
@@ -33,10 +33,11 @@ pub(super) fn check(message: &[u8], limits: &[Limit]) -> Result<(), Error> {
             }
             *count += 1;
             *bytes += before - rest.len();
-            if *count > limit.most || *bytes > limit.bytes {
-                let Limit { field, most, bytes, .. } = limit;
-                let reason =
-                    format!("`{field}` is too long: send at most {most}, in {bytes} bytes");
+            if *count > limit.max_count || *bytes > limit.max_bytes {
+                let FieldLimit { field, max_count, max_bytes, .. } = limit;
+                let reason = format!(
+                    "`{field}` is too long: send at most {max_count}, in {max_bytes} bytes"
+                );
                 return Err(Error::BadMessage { reason });
             }
         }
@@ -48,7 +49,7 @@ pub(super) fn check(message: &[u8], limits: &[Limit]) -> Result<(), Error> {
 ///
 /// # Errors
 /// If they are malformed, or one exceeds 255.
-pub(super) fn bytes_of(mut packed: &[u8]) -> Result<Vec<u8>, Error> {
+pub(super) fn decode_packed_bytes(mut packed: &[u8]) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     while !packed.is_empty() {
         let number = decode_varint(&mut packed)
@@ -63,11 +64,11 @@ pub(super) fn bytes_of(mut packed: &[u8]) -> Result<Vec<u8>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Limit, bytes_of, check};
+    use super::{FieldLimit, check, decode_packed_bytes};
 
     #[test]
     fn a_field_that_repeats_too_often_is_refused_before_it_is_decoded() {
-        let limits = [Limit { field: "inputs", tag: 5, most: 2, bytes: 100 }];
+        let limits = [FieldLimit { field: "inputs", tag: 5, max_count: 2, max_bytes: 100 }];
         assert!(check(&[0x2a, 0].repeat(2), &limits).is_ok());
         let error = check(&[0x2a, 0].repeat(3), &limits).unwrap_err().to_string();
         assert!(error.contains("`inputs` is too long"), "{error}");
@@ -78,8 +79,8 @@ mod tests {
 
     #[test]
     fn packed_numbers_are_bytes() {
-        assert_eq!(bytes_of(&[1, 0xff, 1, 0]).unwrap(), [1, 255, 0]);
-        assert!(bytes_of(&[0x80, 2]).is_err(), "256");
-        assert!(bytes_of(&[0x80]).is_err(), "cut short");
+        assert_eq!(decode_packed_bytes(&[1, 0xff, 1, 0]).unwrap(), [1, 255, 0]);
+        assert!(decode_packed_bytes(&[0x80, 2]).is_err(), "256");
+        assert!(decode_packed_bytes(&[0x80]).is_err(), "cut short");
     }
 }

@@ -8,7 +8,7 @@ use prost::{Message, Oneof};
 
 /// `ServerLiveRequest`, `ServerReadyRequest` and `ServerMetadataRequest`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Nothing {}
+pub(super) struct Empty {}
 
 /// `ServerLiveResponse`, `ServerReadyResponse` and `ModelReadyResponse`.
 #[derive(Clone, PartialEq, Message)]

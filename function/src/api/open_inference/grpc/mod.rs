@@ -9,13 +9,13 @@ mod messages;
 use prost::Message;
 use prost::bytes::Bytes;
 
-use super::{INPUT_TENSOR_NAME, PLATFORM, SERVER_NAME, tensors};
+use super::{INPUT_TENSOR_NAME, PLATFORM_NAME, SERVER_NAME, tensors};
 use crate::api::routes::MODEL_VERSION;
 use crate::api::{Reply, Request, check_model};
 use crate::error::{Error, shortened};
 use crate::model::Model;
 use messages::{
-    ModelMetadata, ModelName, Nothing, Ready, ServerMetadata, TensorMetadata as TensorMessage,
+    Empty, ModelMetadata, ModelName, Ready, ServerMetadata, TensorMetadata as TensorMessage,
 };
 
 pub(in crate::api) use infer::infer;
@@ -35,7 +35,7 @@ mod code {
 
 /// `ServerLive` and `ServerReady`, whose replies are encoded alike.
 pub(in crate::api) fn live(_: &Model, request: &Request) -> Result<Reply, Error> {
-    let Nothing {} = decode(message(request)?)?;
+    let Empty {} = decode(message(request)?)?;
     Ok(reply(&Ready { ready: true }))
 }
 
@@ -47,7 +47,7 @@ pub(in crate::api) fn model_ready(model: &Model, request: &Request) -> Result<Re
 
 /// `ServerMetadata`.
 pub(in crate::api) fn server(_: &Model, request: &Request) -> Result<Reply, Error> {
-    let Nothing {} = decode(message(request)?)?;
+    let Empty {} = decode(message(request)?)?;
     Ok(reply(&ServerMetadata {
         name: SERVER_NAME.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -67,26 +67,27 @@ pub(in crate::api) fn metadata(model: &Model, request: &Request) -> Result<Reply
     Ok(reply(&ModelMetadata {
         name,
         versions: vec![MODEL_VERSION.to_owned()],
-        platform: PLATFORM.to_owned(),
+        platform: PLATFORM_NAME.to_owned(),
         inputs: vec![tensor(INPUT_TENSOR_NAME, "BYTES", &[-1])],
-        outputs: tensors::METADATA
+        outputs: tensors::OUTPUT_METADATA
             .iter()
             .map(|output| tensor(output.name, output.datatype, output.shape))
             .collect(),
     }))
 }
 
-/// The reply to an error. Only what is not gRPC at all gets another HTTP status than 200.
+/// The reply to an error. Its HTTP status is 200, unless the request is not gRPC at all.
 pub(in crate::api) fn error(error: &Error) -> Reply {
     if matches!(error, Error::MethodNotAllowed { .. } | Error::UnsupportedMediaType { .. }) {
         return Reply::error(error);
     }
-    with_status(Vec::new(), code_of(error)).trailing("grpc-message", escaped(&error.to_string()))
+    with_status(Vec::new(), status_code(error))
+        .with_trailer("grpc-message", escaped(&error.to_string()))
 }
 
-fn code_of(error: &Error) -> u32 {
+fn status_code(error: &Error) -> u32 {
     match (error, error.status()) {
-        (Error::InPicture { error, .. }, _) => code_of(error),
+        (Error::InPicture { error, .. }, _) => status_code(error),
         (Error::NotFound { .. } | Error::CompressedMessage, _) => code::UNIMPLEMENTED,
         (_, 404) => code::NOT_FOUND,
         (_, 413) => code::RESOURCE_EXHAUSTED,
@@ -97,8 +98,8 @@ fn code_of(error: &Error) -> u32 {
 
 /// A message for a trailer: percent-encoded, except for printable ASCII.
 fn escaped(message: &str) -> String {
-    const REST: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
-    percent_encoding::utf8_percent_encode(message, REST).to_string()
+    const ESCAPED_CHARACTERS: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS.add(b'%');
+    percent_encoding::utf8_percent_encode(message, ESCAPED_CHARACTERS).to_string()
 }
 
 /// Checks the model's name and version. Without a version, the server chooses.
@@ -130,7 +131,7 @@ fn message(request: &Request) -> Result<Bytes, Error> {
         return Err(Error::CompressedMessage);
     }
     if usize::try_from(u32::from_be_bytes(length)).ok() != Some(message.len()) {
-        return Err(bad("its length is not the one before it; send one message"));
+        return Err(bad("its length is not the one in its prefix; send one message"));
     }
     Ok(Bytes::copy_from_slice(message))
 }
@@ -148,7 +149,7 @@ fn reply(message: &impl Message) -> Reply {
 }
 
 fn with_status(body: Vec<u8>, code: u32) -> Reply {
-    Reply::new(200, "application/grpc", body).trailing("grpc-status", code.to_string())
+    Reply::new(200, "application/grpc", body).with_trailer("grpc-status", code.to_string())
 }
 
 #[cfg(test)]
@@ -157,18 +158,18 @@ mod tests {
     use crate::api::Request;
     use crate::error::Error;
 
-    fn of(body: &[u8]) -> Result<prost::bytes::Bytes, Error> {
+    fn message_in(body: &[u8]) -> Result<prost::bytes::Bytes, Error> {
         let content_type = Some("application/grpc");
         message(&Request { content_type, body, ..Request::default() })
     }
 
     #[test]
     fn a_request_is_one_message_that_is_not_compressed() {
-        assert_eq!(of(b"\0\0\0\0\x02ab").unwrap().as_ref(), b"ab");
+        assert_eq!(message_in(b"\0\0\0\0\x02ab").unwrap().as_ref(), b"ab");
         for body in [b"".as_slice(), b"\0\0\0\0", b"\0\0\0\0\x03ab", b"\0\0\0\0\x01ab"] {
-            assert!(matches!(of(body), Err(Error::BadMessage { .. })), "{body:?}");
+            assert!(matches!(message_in(body), Err(Error::BadMessage { .. })), "{body:?}");
         }
-        assert!(matches!(of(b"\x01\0\0\0\x02ab"), Err(Error::CompressedMessage)));
+        assert!(matches!(message_in(b"\x01\0\0\0\x02ab"), Err(Error::CompressedMessage)));
         let json = Request { content_type: Some("application/json"), ..Request::default() };
         assert!(matches!(message(&json), Err(Error::UnsupportedMediaType { .. })));
     }

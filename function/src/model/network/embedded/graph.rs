@@ -5,14 +5,14 @@ use tract_onnx::prelude::{DatumType, InferenceFact, InferenceModel, OutletId};
 use tract_onnx::tract_hir::infer::Factoid;
 
 use super::{datum_type, type_name};
-use crate::model::Manifest;
+use crate::model::ModelConfig;
 
 /// Compares the names, and the type and shape of the input, with what the graph states.
 ///
 /// # Errors
 /// If a name is not in the graph, or the input differs. The error says what the graph has.
-pub(super) fn check(graph: &InferenceModel, manifest: &Manifest) -> anyhow::Result<()> {
-    let input = &manifest.input;
+pub(super) fn check(graph: &InferenceModel, config: &ModelConfig) -> anyhow::Result<()> {
+    let input = &config.input;
     let names = |outlets: &[OutletId]| -> Vec<String> {
         let name = |outlet: &OutletId| {
             let node = graph.node(outlet.node).name.clone();
@@ -29,9 +29,9 @@ pub(super) fn check(graph: &InferenceModel, manifest: &Manifest) -> anyhow::Resu
         names(inputs).join(", ")
     );
     if let Some(outlet) = position.and_then(|position| inputs.get(position)) {
-        check_input(graph.outlet_fact(*outlet)?, manifest)?;
+        check_input(graph.outlet_fact(*outlet)?, config)?;
     }
-    for output in manifest.output.head.outputs() {
+    for output in config.output.head.outputs() {
         let is_there =
             graph.find_outlet_label(output).is_some() || graph.node_by_name(output).is_ok();
         ensure!(
@@ -43,8 +43,8 @@ pub(super) fn check(graph: &InferenceModel, manifest: &Manifest) -> anyhow::Resu
     Ok(())
 }
 
-fn check_input(fact: &InferenceFact, manifest: &Manifest) -> anyhow::Result<()> {
-    let input = &manifest.input;
+fn check_input(fact: &InferenceFact, config: &ModelConfig) -> anyhow::Result<()> {
+    let input = &config.input;
     let stated: Option<DatumType> = fact.datum_type.concretize();
     let expected = datum_type(input.element);
     let axes: Vec<Option<usize>> = fact

@@ -11,7 +11,7 @@ use tract_onnx::prelude::*;
 pub use outputs::Outputs;
 
 use crate::error::Error;
-use crate::model::{Element, Manifest, head};
+use crate::model::{ElementType, ModelConfig, head};
 use crate::tensor::{self, Elements};
 
 /// A network that is ready to run.
@@ -24,20 +24,20 @@ impl Network {
     /// snapshot, and rejects a network whose outputs are not what its head takes.
     ///
     /// # Errors
-    /// If the network is not what the manifest describes, for a model with so many `labels`.
+    /// If the network is not what `model.toml` describes, or its outputs do not fit the number of `labels`.
     pub(in crate::model) fn load(
-        manifest: &Manifest,
+        config: &ModelConfig,
         labels: usize,
         onnx: &[u8],
     ) -> anyhow::Result<Self> {
-        let plan = plan(manifest, onnx).context("model.onnx")?;
+        let plan = plan(config, onnx).context("model.onnx")?;
         let outputs = plan.model().output_outlets()?;
         let facts = outputs.iter().map(|outlet| plan.model().outlet_fact(*outlet).map(fact));
         let facts: Vec<_> = facts.collect::<TractResult<_>>().context("model.onnx")?;
-        let Manifest { input, output, .. } = manifest;
+        let ModelConfig { input, output, .. } = config;
         head::check_facts(&output.head, input, labels, facts.into_iter()).context("model.onnx")?;
         let network = Self { plan };
-        let outputs = network.run(tensor::blank(input)).map_err(anyhow::Error::msg)?;
+        let outputs = network.run(input.blank_tensor()).map_err(anyhow::Error::msg)?;
         head::check_values(&output.head, input, labels, &outputs)?;
         Ok(network)
     }
@@ -54,15 +54,15 @@ impl Network {
     }
 }
 
-fn plan(manifest: &Manifest, onnx: &[u8]) -> anyhow::Result<Arc<TypedRunnableModel>> {
-    let input = &manifest.input;
+fn plan(config: &ModelConfig, onnx: &[u8]) -> anyhow::Result<Arc<TypedRunnableModel>> {
+    let input = &config.input;
     let fact = InferenceFact::dt_shape(datum_type(input.element), input.shape());
     let network = tract_onnx::onnx().model_for_read(&mut std::io::Cursor::new(onnx))?;
-    graph::check(&network, manifest)?;
+    graph::check(&network, config)?;
     let network = network
         .with_input_names([&input.name])?
         .with_input_fact(0, fact)?
-        .with_outputs_by_name(manifest.output.head.outputs())?
+        .with_outputs_by_name(config.output.head.outputs())?
         .into_typed()?;
     kernels::optimise(network)?.into_runnable()
 }
@@ -76,11 +76,11 @@ fn type_name(datum_type: DatumType) -> String {
     format!("{datum_type:?}").to_lowercase()
 }
 
-fn datum_type(element: Element) -> DatumType {
+fn datum_type(element: ElementType) -> DatumType {
     match element {
-        Element::U8 => DatumType::U8,
-        Element::F16 => DatumType::F16,
-        Element::F32 => DatumType::F32,
+        ElementType::U8 => DatumType::U8,
+        ElementType::F16 => DatumType::F16,
+        ElementType::F32 => DatumType::F32,
     }
 }
 

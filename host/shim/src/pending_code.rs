@@ -14,34 +14,34 @@ use spotter_up::pod;
 use super::compile::Compilation;
 use super::container_log::ContainerLog;
 
-/// The folder on the node that the container sees, and what is compiled into it, by file name.
-pub struct AwaitedCode {
+/// A folder on the node that is mounted into the container, and the compilations that put code there, by file name.
+pub struct PendingCode {
     folder: PathBuf,
     compilations: Vec<(String, Compilation)>,
 }
 
 /// Compilations that are running. They end with the container.
-pub(super) struct Running {
-    progress: Arc<Progress>,
+pub(super) struct RunningCompilations {
+    compiler: Arc<SharedCompiler>,
     thread: JoinHandle<()>,
 }
 
 #[derive(Default)]
-struct Progress(Mutex<Compiler>);
+struct SharedCompiler(Mutex<CompilerState>);
 
 #[derive(Default)]
-struct Compiler {
+struct CompilerState {
     /// The process that compiles.
     process: Option<u32>,
     is_cancelled: bool,
 }
 
-impl AwaitedCode {
-    /// For the container with this name on the node.
+impl PendingCode {
+    /// Creates the folder for the container of this name.
     ///
     /// # Errors
     /// If the folder cannot be created.
-    pub(super) fn of(name: &str) -> anyhow::Result<Self> {
+    pub(super) fn create(name: &str) -> anyhow::Result<Self> {
         let folder = folder(name)?;
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
@@ -54,7 +54,7 @@ impl AwaitedCode {
         &self.folder
     }
 
-    /// With a further component, whose code will be this file.
+    /// Adds a component, whose code will be in this file.
     pub(super) fn with(mut self, file: String, compilation: Compilation) -> Self {
         self.compilations.push((file, compilation));
         self
@@ -63,53 +63,55 @@ impl AwaitedCode {
     /// Compiles in a thread of its own.
     ///
     /// # Errors
-    /// If there can be no further thread.
-    pub(super) fn start(self, mut log: ContainerLog) -> anyhow::Result<Running> {
-        let progress = Arc::new(Progress::default());
-        let observed = Arc::clone(&progress);
+    /// If the thread cannot be started.
+    pub(super) fn start(self, mut log: ContainerLog) -> anyhow::Result<RunningCompilations> {
+        let compiler = Arc::new(SharedCompiler::default());
+        let observed = Arc::clone(&compiler);
         let compile = move || {
             for (file, compilation) in self.compilations {
                 let path = self.folder.join(file);
-                let code = compilation.run(&mut log, |process| observed.entered(process));
-                if observed.left() {
+                let code = compilation.run(&mut log, |process| observed.set_process(process));
+                if observed.clear_process() {
                     return;
                 }
-                // A link: all pods map the same file.
+                // A hard link, so that all pods map the same file.
                 let linked = code.and_then(|code| {
                     fs::hard_link(&code, &path).with_context(|| {
                         format!("cannot link {} as {}", code.display(), path.display())
                     })
                 });
                 if let Err(error) = linked {
-                    let failure = pod::failure_of(&path);
+                    let failure = pod::failure_path(&path);
                     if let Err(error) = spotter_cache::write_with_mode(
                         &failure,
                         format!("{error:#}").as_bytes(),
                         0o644,
                     ) {
-                        log::error!("a container waits for code in vain: {error:#}");
+                        log::error!(
+                            "cannot tell a container that its code does not compile: {error:#}"
+                        );
                     }
                     return;
                 }
             }
         };
         let thread = std::thread::Builder::new().spawn(compile).context("cannot start a thread")?;
-        Ok(Running { progress, thread })
+        Ok(RunningCompilations { compiler, thread })
     }
 }
 
-impl Running {
+impl RunningCompilations {
     /// Stops compiling, and waits until the compiler's process and cgroup are gone: the shim may end at any time after
     /// its container.
     pub(super) fn cancel(self) {
-        self.progress.cancel();
-        // It would have ended by a panic, which the log has.
+        self.compiler.cancel();
+        // It fails only if the thread panicked, which is in the log already.
         let _ = self.thread.join();
     }
 }
 
-impl Progress {
-    fn compiler(&self) -> MutexGuard<'_, Compiler> {
+impl SharedCompiler {
+    fn compiler(&self) -> MutexGuard<'_, CompilerState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -121,7 +123,7 @@ impl Progress {
         }
     }
 
-    fn entered(&self, process: u32) {
+    fn set_process(&self, process: u32) {
         let mut compiler = self.compiler();
         if compiler.is_cancelled {
             kill(process);
@@ -131,7 +133,7 @@ impl Progress {
     }
 
     /// Notes that the process has ended, and returns whether it was cancelled.
-    fn left(&self) -> bool {
+    fn clear_process(&self) -> bool {
         let mut compiler = self.compiler();
         compiler.process = None;
         compiler.is_cancelled

@@ -12,17 +12,17 @@ use super::providers::VariablesProvider;
 /// A parsed runtime configuration file.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct ConfigFile {
+pub struct RuntimeConfig {
     pub limits: LimitSettings,
     /// The folder of the application's persistent state.
     pub state_dir: Option<PathBuf>,
-    /// Where variables' values come from, the first one first.
+    /// Where variables' values come from. The first provider that has a value wins.
     #[serde(alias = "config_provider")]
     pub variables_provider: Vec<VariablesProvider>,
 }
 
 /// Spin's keys that are not supported, and what to do instead.
-const REFUSED: [(&str, &str); 7] = [
+const UNSUPPORTED_KEYS: [(&str, &str); 7] = [
     ("blob_store", "there are no blob stores; use a key-value store"),
     (
         "client_tls",
@@ -35,7 +35,7 @@ const REFUSED: [(&str, &str); 7] = [
     ("sqlite_database", "all databases are files below the folder that `state_dir` names"),
 ];
 
-impl ConfigFile {
+impl RuntimeConfig {
     /// Reads the file at `path`. Without a path, returns the defaults.
     ///
     /// # Errors
@@ -52,13 +52,15 @@ impl ConfigFile {
     /// # Errors
     /// If it has an unknown or unsupported key or an invalid value.
     pub fn parse(text: &str, path: &Path) -> anyhow::Result<Self> {
-        Self::of(text).with_context(|| format!("in {}", path.display()))
+        Self::parse_text(text).with_context(|| format!("in {}", path.display()))
     }
 
-    fn of(text: &str) -> anyhow::Result<Self> {
-        // What is no TOML at all is reported with its line below.
+    fn parse_text(text: &str) -> anyhow::Result<Self> {
+        // If the text is not TOML, `parse_toml` below reports the line.
         let keys: toml::Table = toml::from_str(text).unwrap_or_default();
-        if let Some((key, instead)) = REFUSED.iter().find(|(key, _)| keys.contains_key(*key)) {
+        if let Some((key, instead)) =
+            UNSUPPORTED_KEYS.iter().find(|(key, _)| keys.contains_key(*key))
+        {
             bail!(
                 "`{key}` is not supported: {instead}; remove it, or run the application with Spin"
             );
