@@ -30,7 +30,7 @@ fuzz_target!(|text: &str| {
     let input = &config.input;
     assert_eq!(input.shape().iter().product::<usize>(), (3 * input.width * input.height) as usize);
     if input.width.max(input.height) <= MAX_SIDE_PIXELS {
-        let (tensor, _) = detector::preprocess::fit(&PICTURE, input).expect("a tensor");
+        let (tensor, _) = detector::preprocess::to_tensor(&PICTURE, input).expect("a tensor");
         assert_eq!(tensor.shape, input.shape());
         assert!((0..3).all(|channel| input.normalised(channel, 255).is_finite()));
     }

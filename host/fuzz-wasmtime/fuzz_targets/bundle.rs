@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use containerd_shim_spotter::container_log::ContainerLog;
-use containerd_shim_spotter::plan::{ContainerRequest, Plan, Program};
+use containerd_shim_spotter::plan::{Plan, Program};
+use containerd_shim_spotter::request::ContainerRequest;
 use libfuzzer_sys::fuzz_target;
 use oci_spec::runtime::Spec;
 use tempfile::TempDir;
@@ -62,10 +63,10 @@ fuzz_target!(
         let text = serde_json::to_string(&plan).expect("a plan in JSON");
         let again: Plan = serde_json::from_str(&text).expect("a plan");
         assert_eq!(serde_json::to_string(&again).expect("a plan in JSON"), text);
-        let Program::Function(function) = plan.program else { return };
-        assert!(function.manifest.is_absolute(), "{}", function.manifest.display());
+        let Program::Application(application) = plan.program else { return };
+        assert!(application.manifest.is_absolute(), "{}", application.manifest.display());
         let mounts = spec.mounts().clone().unwrap_or_default();
-        for component in function.compiled.values() {
+        for component in application.compiled.values() {
             let is_mounted = |path: &Path| mounts.iter().any(|m| path.starts_with(m.destination()));
             assert!(component.source.is_absolute() && !is_mounted(&component.source));
             assert!(is_mounted(&component.code));

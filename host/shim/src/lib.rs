@@ -15,7 +15,7 @@ pub mod oom;
 mod pending_code;
 pub mod plan;
 pub mod pod_cgroup;
-mod request;
+pub mod request;
 mod seal;
 pub mod service;
 pub mod stats;
