@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use globset::Glob;
 use toml_edit::{DocumentMut, Item};
 
-use super::files::FileChange;
+use super::journal::FileChange;
 use crate::containerd::{
     self, MADE_COMMENT, RUNTIME_HANDLER, RuntimeEntry, edit_imported, runtimes_path, table_at,
     version,

@@ -3,7 +3,7 @@
 
 mod configuration;
 mod cri;
-mod files;
+mod journal;
 pub mod namespace;
 mod restart;
 
@@ -19,7 +19,7 @@ use spotter_progress::{print, print_message};
 
 use crate::containerd::{RUNTIME_HANDLER, RuntimeEntry};
 use configuration::{Configuration, below, remove_made_folder};
-use files::{FileChange, Journal, replace};
+use journal::{FileChange, Journal, replace};
 
 /// The file name by which containerd finds the shim.
 pub const SHIM_FILE_NAME: &str = "containerd-shim-spotter-v1";
