@@ -11,7 +11,7 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use spotter_app::{App, LoadOptions};
-use spotter_registry::blobs::Layer;
+use spotter_registry::layer::Layer;
 use spotter_registry::unpack;
 
 const LOCKED: &str = "application/vnd.fermyon.spin.application.v1+config";
