@@ -73,7 +73,7 @@ fn a_picture_that_could_not_be_read_is_tried_again() {
     };
     let failed = detect();
     assert_eq!(failed.status.code(), Some(1));
-    assert!(stderr(&failed).contains("start it again"), "{}", stderr(&failed));
+    assert!(stderr(&failed).contains("run the same command again"), "{}", stderr(&failed));
     assert_eq!(lines(&results)[1]["error"]["retry"], true, "{:?}", lines(&results));
     fs::copy(&there, &missing).expect("a picture");
     assert_ran(&detect());
@@ -82,7 +82,7 @@ fn a_picture_that_could_not_be_read_is_tried_again() {
     assert!(found.iter().all(|line| line["error"].is_null()), "{found:?}");
     let again = detect();
     assert_ran(&again);
-    assert!(stderr(&again).contains("0 of 2 pictures to do"), "{}", stderr(&again));
+    assert!(stderr(&again).contains("0 of 2 pictures left to do"), "{}", stderr(&again));
 }
 
 #[test]

@@ -171,8 +171,8 @@ fn a_token_without_an_end_is_refused() {
 #[test]
 fn a_token_that_is_none_is_refused() {
     for (reply, reason) in [
-        ("", "no token that can be read"),
-        ("[]", "no token that can be read"),
+        ("", "a token reply that cannot be parsed"),
+        ("[]", "a token reply that cannot be parsed"),
         ("{}", "a reply without a token"),
         ("{\"token\": \"a\\nb\"}", "cannot be part of a header"),
     ] {

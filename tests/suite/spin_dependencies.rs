@@ -77,7 +77,7 @@ fn dependencies_that_do_not_fit_are_refused_with_the_reason() {
         (
             "\"example:sums\" = { path = \"dependency.wasm\" }\n\
              \"example:sums/add\" = { path = \"dependency.wasm\" }",
-            "which another one provides already",
+            "which another dependency already provides",
         ),
         (
             r#""example:sums" = { path = "guest.wasm" }"#,

@@ -81,7 +81,7 @@ fn a_container_becomes_a_node_that_serves_and_serves_again_when_it_was_stopped()
     for line in [
         format!("pass kubelet: the API server {server} answers [api-server]"),
         "[kubelet-certificate]\n     fix: kubectl get csr".into(),
-        "pass containerd: the image of pods' sandboxes is there [pause-image]".into(),
+        "pass containerd: the pod sandbox image is present [pause-image]".into(),
     ] {
         assert!(said.contains(&line), "{said} lacks {line}");
     }

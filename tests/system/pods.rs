@@ -212,7 +212,7 @@ fn a_linux_image_is_said_to_hold_no_application() {
     let (pod, _) = kubelet.serve("mixed", &FUNCTION);
     kubelet.run(&pod, &Wanted { name: "linux", image: PAUSE, ..FUNCTION });
     wait_until("the log", || {
-        kubelet.log_of(&pod, "linux").contains("This image holds no application of Spotter's")
+        kubelet.log_of(&pod, "linux").contains("This image contains no Spotter application")
     });
     assert!(!kubelet.log(&pod).contains("no application"), "{}", kubelet.log(&pod));
     kubelet.remove_pod(&pod);

@@ -64,7 +64,7 @@ fn a_slow_compiler_fails_no_pod_and_another_image_waits_for_its_turn() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     let second = kubelet.run_pod("second");
     let compiled_second = kubelet.run(&second, &Wanted { image: SMALL, ..detect.clone() });
-    let waits = "Another image is compiled on this node: `hello` waits for its turn";
+    let waits = "Another image is being compiled on this node: `hello` waits for its turn";
     wait_until("the second to wait", || kubelet.log(&second).contains(waits));
     std::thread::sleep(Duration::from_secs(3));
     for (pod, container, id) in

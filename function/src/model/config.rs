@@ -98,7 +98,7 @@ mod tests {
             ("max_detections = 100", "max_detections = 1001", "max_detections is 1001"),
             ("fit = \"letterbox\"", &with("scale = inf"), "input.scale inf"),
             ("fit = \"letterbox\"", &with("mean = [0, nan, 0]"), "NaN"),
-            ("fit = \"letterbox\"", &with("std = [1, 1, 1e-45]"), "no finite number"),
+            ("fit = \"letterbox\"", &with("std = [1, 1, 1e-45]"), "a finite number"),
             ("first_class_id = 0", "first_class_id = 4294967296", "expected u32"),
         ] {
             let refused = ModelConfig::parse(&TEXT.replace(line, changed)).expect_err(changed);

@@ -52,7 +52,7 @@ impl InputConfig {
         let ends = (0..3).flat_map(|channel| [0, 255].map(|value| self.normalised(channel, value)));
         ensure!(
             ends.into_iter().all(f32::is_finite),
-            "with input.scale {}, input.mean {:?} and input.std {:?}, a pixel becomes no finite number",
+            "with input.scale {}, input.mean {:?} and input.std {:?}, a pixel value does not become a finite number",
             self.scale,
             self.mean,
             self.std

@@ -21,7 +21,10 @@ impl Labels {
     /// If there is no name, or there are more than there can be ids.
     pub fn parse(text: &str, config: &ModelConfig) -> anyhow::Result<Self> {
         let lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
-        ensure!(lines.iter().any(|line| line != UNUSED_COLUMN), "there is no label");
+        ensure!(
+            lines.iter().any(|line| line != UNUSED_COLUMN),
+            "there is no label; write one class name per line"
+        );
         let first_class_id = config.output.first_class_id;
         let last = u32::try_from(lines.len()).ok().and_then(|n| first_class_id.checked_add(n));
         ensure!(

@@ -29,7 +29,7 @@ const UNSUPPORTED_KEYS: [(&str, &str); 7] = [
         "outgoing requests use the system's certificate authorities, and no client certificate",
     ),
     ("key_value_store", "all stores are files below the folder that `state_dir` names"),
-    ("llm_compute", "this host runs no language models; call a server of models over HTTP"),
+    ("llm_compute", "this host runs no language models; call a model server over HTTP"),
     ("log_dir", "what components write is in the log, on standard error"),
     ("outbound_http", "outgoing connections are not pooled, and their number is fixed"),
     ("sqlite_database", "all databases are files below the folder that `state_dir` names"),

@@ -154,7 +154,7 @@ impl<'a> Session<'a> {
             return Ok(auth.clone());
         }
         let auth = self.request_auth().await?.ok_or_else(|| {
-            let reason = "it gives no token for this image to this user".to_owned();
+            let reason = "it gives this user no token for this image".to_owned();
             refused(self.reference, OciDistributionError::AuthenticationFailure(reason))
         })?;
         *granted = Some((Instant::now(), auth.clone()));
@@ -169,12 +169,12 @@ impl<'a> Session<'a> {
         };
         let registry = self.reference.resolve_registry();
         let mut url: Url = realm.parse().with_context(|| {
-            format!("{registry} sends us to {realm:?} for a token, which is no URL")
+            format!("{registry} names {realm:?} as its token server, which is not a URL")
         })?;
         // A password must not travel in the clear because the registry says so.
         ensure!(
             url.scheme() == "https" || url.scheme() == scheme(registry),
-            "{registry} sends us to {realm} for a token; only HTTPS is used for that"
+            "{registry} names {realm} as its token server; Spotter asks for tokens over HTTPS only"
         );
         let scope = format!("repository:{}:{}", self.reference.repository(), self.actions);
         url.query_pairs_mut().append_pair("scope", &scope);
@@ -188,7 +188,7 @@ impl<'a> Session<'a> {
         }
         let body = read(response, MAX_TOKEN_BYTES, "token").await?;
         let reply: TokenReply = serde_json::from_slice(&body)
-            .with_context(|| format!("{registry} sent no token that can be read"))?;
+            .with_context(|| format!("{registry} sent a token reply that cannot be parsed"))?;
         let Some(token) = reply.token.or(reply.access_token) else {
             bail!("{registry} sent a reply without a token");
         };
@@ -231,7 +231,8 @@ pub(super) async fn read(
         anyhow::Ok(())
     };
     let in_time = tokio::time::timeout(REPLY_TIMEOUT, reading).await;
-    in_time.with_context(|| format!("{url} was not read within {REPLY_TIMEOUT:?}"))??;
+    in_time
+        .with_context(|| format!("{url} did not arrive completely within {REPLY_TIMEOUT:?}"))??;
     Ok(body)
 }
 

@@ -61,7 +61,7 @@ pub(super) fn compose(
         );
         if let Some(twice) = matching.iter().find(|import| provided.contains(import)) {
             bail!(
-                "the dependency `{name}` provides `{twice}`, which another one provides already; remove one"
+                "the dependency `{name}` provides `{twice}`, which another dependency already provides; remove one"
             );
         }
         let (own_world, own_instance) =

@@ -145,8 +145,9 @@ impl OpenStore {
                 format!("the value of {key:?} is not a counter: it does not have eight bytes")
             })?);
             let sum = number.checked_add(delta);
-            let sum =
-                sum.with_context(|| format!("{number} and {delta} are too much for 64 bits"))?;
+            let sum = sum.with_context(|| {
+                format!("the sum of {number} and {delta} does not fit into 64 bits")
+            })?;
             Ok(Some((Some(sum.to_le_bytes().to_vec()), sum)))
         })?;
         added.context("nothing was changed")

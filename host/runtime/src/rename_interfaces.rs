@@ -80,7 +80,7 @@ fn rename(
         };
         is_changed |= body.is_some();
         // A module's range is the one that the file states, which may be longer than the file.
-        let original = component.get(range).context("it is cut short")?;
+        let original = component.get(range).context("it is truncated")?;
         renamed.push(id);
         body.as_deref().unwrap_or(original).encode(&mut renamed);
     }

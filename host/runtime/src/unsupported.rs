@@ -19,7 +19,7 @@ const UNSUPPORTED_INTERFACES: [(&str, &str); 7] = [
     ("spin:postgres/postgres", NO_POSTGRES),
 ];
 
-const NO_LLM: &str = "this host runs no large language models; call a server of models over HTTP, or run the \
+const NO_LLM: &str = "this host runs no large language models; call a model server over HTTP, or run the \
                       application with Spin";
 const NO_MQTT: &str = "this host has no MQTT client; publish through a server's HTTP interface, or run the \
                        application with Spin";

@@ -75,7 +75,7 @@ async fn read_proxy_header(
             Err(_) => ("proxy_header_timeout", format!("it was incomplete after {limit:?}")),
         };
     server.metrics().count_rejected(reason);
-    tracing::warn!(client = %connection.client, error, "a proxy's PROXY header was refused");
+    tracing::warn!(client = %connection.client, error, "refused a trusted proxy's PROXY header");
     None
 }
 

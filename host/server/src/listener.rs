@@ -105,7 +105,7 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals
                 SignalAction::Stop => break ServeOutcome::Stopped,
                 SignalAction::Reload => match &certificate {
                     Some(certificate) => certificate.reload_and_say(),
-                    None => tracing::info!("SIGHUP is ignored: there is no certificate to read again"),
+                    None => tracing::info!("SIGHUP is ignored: there is no certificate to reload"),
                 },
             },
             () = server.exhausted() => break ServeOutcome::Exhausted,

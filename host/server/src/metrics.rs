@@ -129,7 +129,7 @@ impl Metrics {
         );
         registry.register(
             "guest_failures",
-            "InstanceRunner that failed or were stopped",
+            "Instances that failed or were stopped",
             self.guest_failures.clone(),
         );
         registry.register("instances", "Instances that exist", self.instances.clone());

@@ -46,7 +46,9 @@ pub async fn read<S: AsyncRead + Unpin>(
         return text(&header, connection);
     }
     if !header.starts_with(v2::PROTOCOL_PREFIX) {
-        return Err(ProxyHeaderError::Malformed("it begins like neither version".to_owned()));
+        return Err(ProxyHeaderError::Malformed(
+            "it begins like neither version 1 nor version 2".to_owned(),
+        ));
     }
     header.push(stream.read_u8().await?);
     let length =
@@ -80,7 +82,7 @@ fn text(line: &[u8], connection: ConnectionInfo) -> Result<ConnectionInfo, Proxy
     let malformed = ProxyHeaderError::Malformed;
     let header = v1::Header::try_from(line).map_err(|error| malformed(error.to_string()))?;
     if header.header.len() != line.len() {
-        return Err(malformed("its line has a carriage return within".to_owned()));
+        return Err(malformed("there is a carriage return in the middle of its line".to_owned()));
     }
     let (client, local): (SocketAddr, SocketAddr) = match header.addresses {
         v1::Addresses::Unknown => return Ok(connection),
@@ -103,7 +105,7 @@ fn binary(header: &[u8], connection: ConnectionInfo) -> Result<ConnectionInfo, P
         return Ok(connection);
     }
     if header.protocol == Protocol::Datagram {
-        return Err(malformed("it tells of datagrams".to_owned()));
+        return Err(malformed("it describes datagrams, not a connection".to_owned()));
     }
     let is_tls = header.tlvs().flatten().any(|extension| {
         extension.kind == PP2_TYPE_SSL

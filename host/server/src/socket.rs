@@ -38,10 +38,9 @@ impl FromStr for ListenAddress {
         match text.strip_prefix("unix:") {
             Some("") => Err("the path after unix: is missing"),
             Some(path) => Ok(Self::Unix(path.into())),
-            None => text
-                .parse()
-                .map(Self::Inet)
-                .map_err(|_| "it is none of ADDRESS:PORT, unix:PATH and fd://"),
+            None => {
+                text.parse().map(Self::Inet).map_err(|_| "write ADDRESS:PORT, unix:PATH or fd://")
+            }
         }
     }
 }

@@ -63,7 +63,7 @@ impl Certificate {
         match LoadedCertificate::read(&self.files) {
             Ok(current) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
-                tracing::info!("the certificate was read again, for new connections");
+                tracing::info!("reloaded the certificate; new connections use it");
             }
             Err(error) => {
                 // Do not try again until the files change.

@@ -100,12 +100,12 @@ impl Compilation {
         on_start(process.run(|()| Ok(std::process::id()), ())?);
         if !process.run(take_free_turn, ())? {
             log.write_line(&format!(
-                "Another image is compiled on this node: `{id}` waits for its turn"
+                "Another image is being compiled on this node: `{id}` waits for its turn"
             ));
             process.run(wait_for_turn, ())?;
         }
         log.write_line(&format!(
-            "Compiling `{id}`, once for this node: it serves when that is done"
+            "Compiling `{id}`, once for this node; it serves requests when this is done"
         ));
         let started = Instant::now();
         let code = process.run(compile, self);

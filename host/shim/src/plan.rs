@@ -50,8 +50,8 @@ pub struct ServedApplication {
 const APPLICATION_MOUNT: &str = "/.spotter/application";
 /// Written to the log of a container with a Linux image. For a sidecar this is intended, but an image that should
 /// hold an application would otherwise run unnoticed.
-const NO_APPLICATION_MESSAGE: &str = "This image holds no application of Spotter's (no spin.toml, no component), so it runs as an \
-     ordinary Linux container. If it is meant to be one, in a pod of its own, leave out runtimeClassName: spotter";
+const NO_APPLICATION_MESSAGE: &str = "This image contains no Spotter application (no spin.toml, no component), so it \
+     runs as an ordinary Linux container. If this is intended for the whole pod, leave out runtimeClassName: spotter";
 /// The folder of the node's cgroups.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// Where compiled code is mounted.

@@ -44,7 +44,7 @@ impl StandaloneArguments {
             let has_binary = binaries.iter().any(|binary| binary.platform == shim.platform);
             ensure!(
                 has_binary,
-                "the shim is for {0}, but no binary is: name that with `--binary {0}=PATH`",
+                "there is a shim for {0}, but no binary: name one with `--binary {0}=PATH`",
                 shim.platform
             );
         }

@@ -222,8 +222,8 @@ impl Serve {
         let end = listener::serve(server, listener, signals).await;
         ensure!(
             end == ServeOutcome::Stopped,
-            "as many instances as may run at once exceeded `request_cpu` and still run, because their code has no \
-             checks that could stop them; restart the server, and report the pictures to the component's author"
+            "too many instances (as many as may run at once) exceeded `request_cpu` and still run, because their code \
+             has no checks that could stop them; restart the server, and report the pictures to the component's author"
         );
         Ok(())
     }

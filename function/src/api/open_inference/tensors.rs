@@ -128,7 +128,7 @@ pub(super) fn named(wanted: &[RequestedOutput]) -> Result<Vec<TensorMetadata>, E
     let found = |output: &RequestedOutput| {
         find(&output.name).ok_or_else(|| Error::BadTensor {
             reason: format!(
-                "there is no output {:?}; there are {}",
+                "there is no output {:?}; the outputs are {}",
                 shortened(&output.name),
                 OUTPUT_METADATA.map(|output| output.name).join(", ")
             ),

@@ -9,7 +9,7 @@ pub(super) fn findings(state: &MachineState, role: Role) -> Vec<Finding> {
     if state.bonds.is_empty() {
         return vec![match role {
             Role::Node => {
-                pass("bond", "network", "no bond here (that of an LXC container is on its host)")
+                pass("bond", "network", "no bond here (an LXC container's bond is on its host)")
             }
             Role::Host => fail(
                 "bond",

@@ -84,7 +84,7 @@ fn proxy(kubelet: &Kubelet) -> Finding {
 fn bridges(kubelet: &Kubelet) -> Finding {
     let message = match kubelet.filters_bridges {
         Some(true) => {
-            return pass("bridge-netfilter", "network", "the firewall sees bridges' packets");
+            return pass("bridge-netfilter", "network", "the firewall sees bridged packets");
         }
         Some(false) => "net.bridge.bridge-nf-call-iptables is 0",
         None => "the module br_netfilter is not loaded",
@@ -99,12 +99,12 @@ fn bridges(kubelet: &Kubelet) -> Finding {
 
 fn sandbox_image(is_there: bool) -> Finding {
     if is_there {
-        return pass("pause-image", "containerd", "the image of pods' sandboxes is there");
+        return pass("pause-image", "containerd", "the pod sandbox image is present");
     }
     warn(
         "pause-image",
         "containerd",
-        "there is no image for pods' sandboxes: the first pod pulls it, which fails offline",
+        "there is no pod sandbox image: the first pod pulls it, which fails offline",
         "ctr -n k8s.io images pull registry.k8s.io/pause:3.10, or ctr -n k8s.io images import FILE",
     )
 }

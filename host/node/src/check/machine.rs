@@ -115,7 +115,7 @@ fn configuration(state: &MachineState) -> Finding {
         path.display()
     );
     let Some(text) = text else {
-        let message = format!("there is no {}", path.display());
+        let message = format!("{} does not exist", path.display());
         return fail("containerd-config", "containerd", message, fix);
     };
     match containerd::edit(text, RuntimeEntry::Present) {

@@ -136,7 +136,7 @@ fn ask<R: Message + Default>(
     let answer = runtime.block_on(answer);
     let answer =
         answer.with_context(|| format!("containerd does not answer on {}", socket.display()))?;
-    R::decode(answer).context("containerd's answer is not one of the Container Runtime Interface")
+    R::decode(answer).context("containerd's answer does not match the Container Runtime Interface")
 }
 
 /// A unary call of gRPC
@@ -158,7 +158,7 @@ async fn call(socket: &Path, method: &str, request: &impl Message) -> anyhow::Re
     ensure_success(&head.headers)?;
     let mut answer = receive(&mut body).await?;
     ensure_success(&body.trailers().await?.unwrap_or_default())?;
-    ensure!(answer.len() >= 5 && answer[0] == 0, "the answer is not a message of gRPC");
+    ensure!(answer.len() >= 5 && answer[0] == 0, "the answer is not a gRPC message");
     Ok(answer.split_off(5))
 }
 
@@ -180,7 +180,7 @@ fn ensure_success(headers: &HeaderMap) -> anyhow::Result<()> {
         // Unimplemented: the plugin for Kubernetes is switched off, or failed to start.
         Some("12") => bail!("containerd runs without its plugin `cri`, which Kubernetes needs"),
         Some(status) => {
-            bail!("status {status} of gRPC: {}", text("grpc-message").unwrap_or("no message"))
+            bail!("gRPC status {status}: {}", text("grpc-message").unwrap_or("no message"))
         }
     }
 }

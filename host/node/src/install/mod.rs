@@ -221,9 +221,9 @@ impl Installer {
         }
         if let Err(error) = self.check_loads() {
             journal.roll_back()?;
-            return Err(
-                error.context("containerd would not load the configuration, which is as before")
-            );
+            return Err(error.context(
+                "containerd would not load the configuration, so the old one was restored",
+            ));
         }
         let runtime = (entry == RuntimeEntry::Present).then_some(RUNTIME_HANDLER);
         let Err(error) = self.restart_and_wait(runtime) else { return journal.close() };

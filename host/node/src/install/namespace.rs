@@ -24,8 +24,8 @@ pub fn enter(pid: u32) -> anyhow::Result<()> {
     let own = fs::read_link("/proc/self/ns/mnt").context("cannot read /proc/self/ns/mnt")?;
     ensure!(
         link != own,
-        "process {pid} has the same files as this one: in a container, share the node's processes (`hostPID: true`); \
-         on the node itself, leave out --enter"
+        "process {pid} is in the same mount namespace as this one: in a container, share the node's processes \
+         (`hostPID: true`); on the node itself, leave out --enter"
     );
     let namespace = File::open(&theirs).with_context(context)?;
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Mount))

@@ -52,7 +52,9 @@ impl FromStr for BinaryPath {
             Some(("linux/amd64", path)) => (Some(Platform::Amd64), path),
             Some(("linux/arm64", path)) => (Some(Platform::Arm64), path),
             Some((platform, _)) if platform.starts_with("linux/") => {
-                bail!("{platform:?} is not a platform of Spotter's: use linux/amd64 or linux/arm64")
+                bail!(
+                    "{platform:?} is not a platform that Spotter supports: use linux/amd64 or linux/arm64"
+                )
             }
             _ => (None, text),
         };
@@ -138,7 +140,9 @@ fn inspect(bytes: &[u8]) -> anyhow::Result<(Platform, Linkage)> {
     let platform = match header.e_machine(endian) {
         EM_X86_64 => Platform::Amd64,
         EM_AARCH64 => Platform::Arm64,
-        other => bail!("its machine has the number {other}; only amd64 and arm64 are supported"),
+        other => {
+            bail!("it is for the ELF machine number {other}; only amd64 and arm64 are supported")
+        }
     };
     let has_loader = header
         .program_headers(endian, bytes)?

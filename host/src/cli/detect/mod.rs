@@ -172,7 +172,10 @@ impl Pictures {
         inputs.retain(|input| results.is_none_or(|results| !results.has(&input.name())));
         let done = all - inputs.len();
         let part = self.shard.map(|shard| format!("Shard {shard}: ")).unwrap_or_default();
-        print_message(&format!("{part}{} of {all} pictures to do, {done} are done", inputs.len()));
+        print_message(&format!(
+            "{part}{} of {all} pictures left to do, {done} already done",
+            inputs.len()
+        ));
         Ok((!inputs.is_empty()).then_some(inputs))
     }
 
@@ -220,7 +223,7 @@ impl Pictures {
             let result = tokio::select! {
                 result = results.next() => result,
                 stopped = &mut stopped => return stopped.and(Err(anyhow!(
-                    "stopped by a signal after {} pictures; start it again to go on", summary.done
+                    "stopped by a signal after {} pictures; run the same command again to continue", summary.done
                 ))),
             };
             let Some(result) = result else { break };
@@ -319,7 +322,8 @@ impl Run {
                 .with_context(|| format!("cannot write {}", target.display()))?;
         }
         let reply = self.detector.detect(bytes, &self.query, "application/json").await?;
-        let reply = DetectReply::parse(&reply).context("the reply is not one of /detect")?;
+        let reply = DetectReply::parse(&reply)
+            .context("the reply does not have the form of a reply to POST /detect")?;
         Ok(reply)
     }
 

@@ -24,7 +24,7 @@ impl Summary {
         print_message(&format!("{done} pictures, {failed} of them failed"));
         ensure!(
             *to_retry == 0,
-            "{to_retry} of {done} pictures failed and may succeed another time: start it again"
+            "{to_retry} of {done} pictures failed but may succeed later: run the same command again"
         );
         Ok(())
     }

@@ -38,7 +38,7 @@ impl Show {
             Description::from_folder(&ModelFolder::read(path)?)?.to_string()
         } else if path.extension().is_some_and(|extension| extension == "wasm") {
             describe_component(path)?.with_context(|| {
-                format!("{} does not say what model it has; bake it again", path.display())
+                format!("{} contains no description of its model; bake it again", path.display())
             })?
         } else {
             self.describe_in_application()?
