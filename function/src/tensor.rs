@@ -1,4 +1,4 @@
-//! The tensor that a network takes.
+//! The input tensor of a network.
 
 use half::f16;
 

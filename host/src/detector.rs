@@ -1,5 +1,5 @@
-//! The detector that comes with `spotter`: in the binary, or else the one of the checkout in which the binary was
-//! compiled.
+//! The detector that comes with `spotter`: the one in the binary, or else the one of the checkout in which the binary
+//! was compiled.
 
 use crate::toolchain::ToolchainOptions;
 

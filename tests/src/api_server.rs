@@ -1,5 +1,5 @@
-//! A stand-in for a cluster's API server, for kubectl: tells which kinds of objects there are, keeps them, and refuses,
-//! warns and drops as the real one does (<https://kubernetes.io/docs/reference/using-api/api-concepts/>).
+//! A stand-in for a cluster's API server, for kubectl: lists the kinds of objects, stores objects, and rejects, warns
+//! and drops fields as the real one does (<https://kubernetes.io/docs/reference/using-api/api-concepts/>).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,4 +1,4 @@
-//! What each API found, in one form, to compare it with `POST /detect`.
+//! Converts each API's detections to one form, to compare them with those of `POST /detect`.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! A Service of pods, without a cluster: the kubelet's probes by the times in the manifests, the restart of what they
-//! find dead, and clients that reach the pods which are ready.
+//! A Service of pods, without a cluster: it probes the pods with the periods in the manifests, restarts those that fail
+//! their liveness probe, and sends clients' requests to those that are ready.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! YOLOX-Nano as Megvii publishes it, which is among the shared pictures and not in a clone.
+//! YOLOX-Nano as Megvii publishes it, which comes with the shared pictures and is not in the repository.
 
 use std::path::Path;
 

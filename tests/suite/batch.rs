@@ -1,4 +1,4 @@
-//! `spotter detect --shard` and `--resume`: a batch that several processes share, and that goes on where it ended.
+//! `spotter detect --shard` and `--resume`: a batch that several processes share, and that continues where it stopped.
 
 use std::fs;
 use std::process::{Command, Output, Stdio};

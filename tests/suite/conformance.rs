@@ -1,5 +1,5 @@
-//! Our own statement of Spin's conformance cases (<https://github.com/fermyon/conformance-tests>) that need no server
-//! beside the test. docs/spin.md names the test of each case.
+//! Our own version of those of Spin's conformance cases (<https://github.com/fermyon/conformance-tests>) that need no
+//! server beside the test. docs/spin.md names the test of each case.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

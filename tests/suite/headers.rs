@@ -1,4 +1,4 @@
-//! The memory of headers: it counts with the bodies that they belong to.
+//! The memory of headers counts towards the same limit as that of bodies.
 
 use std::io::Write;
 use std::net::TcpStream;

@@ -1,5 +1,5 @@
-//! What HTTP/2 forbids, section by section of RFC 9113: each violation ends its stream or its connection with the code
-//! that the RFC names, and is never answered as if it were a request. Where two codes are listed, h2 sends
+//! What HTTP/2 forbids, one section of RFC 9113 after the other: each violation ends its stream or its connection with
+//! the code that the RFC names, and is never answered as if it were a request. Where two codes are listed, h2 sends
 //! `PROTOCOL_ERROR` although the RFC has a more specific code. h2 also accepts two violations, which are left out:
 //! pseudo-headers in trailers, and a request without `:path`, which becomes `/`.
 

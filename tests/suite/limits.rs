@@ -1,4 +1,4 @@
-//! Each limit, exceeded on purpose: the request that exceeds it is told so, and no other is affected.
+//! Each limit, exceeded on purpose: the request that exceeds it gets an error that says so, and no other is affected.
 
 use std::io::Write;
 use std::process::Command;

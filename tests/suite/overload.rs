@@ -1,4 +1,4 @@
-//! Under overload, accepted requests are answered as usual, and the others are told to come back.
+//! Under overload, accepted requests are answered as usual, and the others are told to try again.
 
 use std::io::Write;
 use std::time::Duration;

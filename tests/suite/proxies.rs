@@ -1,4 +1,4 @@
-//! Proxies in front: whom they may speak for, by headers and by the PROXY protocol.
+//! Proxies in front of the server: which of them it believes about their clients, in headers and in the PROXY protocol.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What a guest can take through the host is bounded, and it is told so.
+//! What a guest can use through the host is limited, and a guest that reaches a limit gets an error.
 
 use spotter_tests::application::Application;
 use spotter_tests::client;

@@ -1,4 +1,4 @@
-//! Registries that want a token: what they get, and what happens if the token is none.
+//! Registries that require a token: what `spotter` sends them, and what happens if their token is invalid.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! The runtime configuration file: Spin's keys that are taken, and those that are refused by name.
+//! The runtime configuration file: Spin's keys that are supported, and the others, which are refused by name.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! Requests reach components, and leave them, as Spin's do.
+//! Components receive requests, and send them, as they do under Spin.
 
 use spotter_tests::application::Application;
 use spotter_tests::client;

@@ -1,4 +1,4 @@
-//! Replies and bodies that take long: they go on as long as there is progress.
+//! Replies and bodies that take long continue as long as they make progress.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! `spotter build` on machines with different toolchains, which scripts stand in for.
+//! `spotter build` on machines with different toolchains, simulated by scripts.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

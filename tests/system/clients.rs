@@ -1,4 +1,4 @@
-//! Clients of other servers, as they come from PyPI, find with Spotter what `POST /detect` finds.
+//! Unchanged clients of other servers, from PyPI, get from Spotter the same detections as `POST /detect`.
 
 use std::path::PathBuf;
 use std::process::Command;

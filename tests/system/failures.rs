@@ -1,4 +1,4 @@
-//! How long a pod or a node that failed costs requests, by the times in the manifests.
+//! How long a failed pod or node makes requests fail, calculated from the times in the manifests.
 
 use serde_json::Value;
 use spotter_tests::manifests::{of_kind, render};

@@ -1,4 +1,4 @@
-//! Nodes in LXC containers, as k8s/node makes them, and the whole path to a detector in one of them.
+//! Nodes in LXC containers, as k8s/node makes them, and every step to a detector in one of them.
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};

@@ -1,5 +1,5 @@
-//! `make-node` that is interrupted, finds a machine that lacks something, or is given files that are no programs. LXC
-//! is stood in for, so each step takes no time; the module `lxc` runs the real one.
+//! `make-node` when it is interrupted, when the machine lacks something, and when it gets files that are not programs.
+//! Stand-ins replace LXC, so each step takes no time; the module `lxc` runs the real one.
 
 use std::fs;
 

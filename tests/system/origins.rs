@@ -1,4 +1,4 @@
-//! The networks of the repository are made again from the packages in which they are published.
+//! Rebuilds the repository's networks from the packages in which they are published.
 
 use std::process::Command;
 

@@ -1,4 +1,5 @@
-//! The scheduler of `k8s/placement`, as kustomize builds it: it may do what it asks the API server for.
+//! The scheduler of `k8s/placement`, as kustomize builds it: its roles allow everything that it asks the API server
+//! for.
 
 use serde_json::{Value, json};
 use spotter_tests::manifests::{documents, of_kind, render};

@@ -1,4 +1,4 @@
-//! A compiler that is slow: no pod fails for it, and the pods of other images wait for their turn.
+//! A slow compiler makes no pod fail, and the pods of other images wait for their turn.
 
 use std::path::Path;
 use std::process::Command;

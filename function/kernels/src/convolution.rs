@@ -1,4 +1,4 @@
-//! A convolution over all channels of a channels-last image, by [`crate::gemm`].
+//! A convolution over all channels of a channels-last image, computed by [`crate::gemm`].
 
 use std::borrow::Cow;
 use std::ops::Range;

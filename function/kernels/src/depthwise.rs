@@ -1,4 +1,4 @@
-//! The kernel of a depthwise convolution of 3×3, stride 1 or 2, on channels-last images.
+//! The kernel for 3×3 depthwise convolutions with stride 1 or 2, on channels-last images.
 //!
 //! A window slides along each row, one vector of channels at a time. Each column of the input is loaded once and
 //! multiplied into the sums of all outputs that it belongs to, which stay in registers.

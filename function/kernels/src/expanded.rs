@@ -1,5 +1,5 @@
-//! A pointwise convolution and the depthwise convolution that follows it, as one: together they begin each block of
-//! MobileNet v2.
+//! Runs a pointwise convolution and the depthwise convolution after it as one: each block of MobileNet v2 begins with
+//! such a pair.
 //!
 //! The image between them is the largest of the network, far larger than the processor's caches. So only as many rows
 //! of it as fit into a cache are computed at a time, and used at once. The whole image is never in memory.

@@ -1,4 +1,4 @@
-//! Convolutions of mobile detection networks, as operators of tract with kernels of their own.
+//! Convolutions of mobile detection networks, as tract operators with kernels of their own.
 //!
 //! [`optimise`] rewrites a network so that its convolutions run on channels-last images, with the activation and the
 //! residual that follow each one fused into it. Convolutions that no kernel fits still run on tract's own operators.

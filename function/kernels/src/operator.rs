@@ -1,4 +1,4 @@
-//! The operator of tract that runs a convolution by one of the kernels, and absorbs what follows it.
+//! The tract operator that runs a convolution with one of the kernels, and fuses the operators that follow it.
 
 #![allow(
     clippy::wildcard_imports,

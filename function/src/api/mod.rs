@@ -1,4 +1,4 @@
-//! The HTTP APIs without a server: map the parts of a request to the parts of a reply.
+//! The HTTP APIs without a server: functions from the parts of a request to the parts of a reply.
 //!
 //! ```text
 //! request ▸ routes ▸ an API's reader ▸ detection ▸ the API's writer ▸ reply

@@ -1,5 +1,5 @@
-//! The page at `GET /` for trying a picture. It consists of a few files and makes no request to any other host, and its
-//! policy tells the browser to allow nothing else.
+//! The page at `GET /`, where a user can try a picture. It consists of a few files and makes no request to any other
+//! host, and its Content Security Policy has the browser enforce this.
 
 use super::{Reply, Request};
 use crate::error::Error;

@@ -1,4 +1,4 @@
-//! The route table: which path and method lead to which handler, and in which API's shape errors are sent.
+//! The route table: which handler serves a path and method, and which API's error format it uses.
 
 use super::open_inference::grpc;
 use super::{Api, Reply, Request, deepstack, hugging_face, native, open_inference, page, roboflow};

@@ -1,4 +1,4 @@
-//! The header of a picture: all that limits and decoding need to know, parsed once and before any pixel.
+//! The header of a picture: all that the limits and the decoder need to know, parsed once, before any pixel.
 
 use image::metadata::Orientation;
 use image::{ColorType, ImageDecoder, ImageFormat};

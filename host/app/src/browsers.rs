@@ -1,5 +1,5 @@
-//! What browsers get of a component: `page` and `cross_origin` of `tool.spotter`. Both take variables, so that whoever
-//! runs an application can change them without its manifest.
+//! A component's settings for browsers: `page` and `cross_origin` of `tool.spotter`. Both may contain variables, so
+//! that whoever runs an application can change them without editing its manifest.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! The files that a component may read. They are copied to a separate folder when the application is loaded, unless
-//! they are all of a folder: so a component sees only what the manifest names, and no symbolic link leads out.
+//! they are a whole folder. So a component sees only what the manifest names, and no symbolic link leads outside.
 
 use std::path::{Component as PathPart, Path, PathBuf};
 

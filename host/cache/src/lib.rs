@@ -1,4 +1,4 @@
-//! Spotter's folders in the user's cache directory, and files that are written whole.
+//! Spotter's folders in the user's cache directory, and files that are written atomically.
 //!
 //! Compiled code must be as trustworthy as the program itself. So the folders and their files must belong to this
 //! user and be writable by nobody else.

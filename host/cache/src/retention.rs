@@ -1,4 +1,4 @@
-//! What stays in a folder of the cache: nothing that has not been used for long, and no more than a number of bytes.
+//! Decides what stays in a folder of the cache: only entries that were used recently, and only so many bytes in total.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;

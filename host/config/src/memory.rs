@@ -1,4 +1,4 @@
-//! Lowers the limits that are not set until everything that the server accepts fits into the memory that the process
+//! Lowers the limits that the user did not set, until all that the server accepts fits into the memory that the process
 //! may use.
 
 use std::fs;

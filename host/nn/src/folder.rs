@@ -1,5 +1,5 @@
-//! A model's folder, as far as the host needs it: the input in `model.toml`, and the network in `model.onnx`. The
-//! component has the rest.
+//! The parts of a model's folder that the host needs: the input in `model.toml`, and the network in `model.onnx`. The
+//! rest is in the component.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Which of ONNX's operators the engine `tract` has.
+//! The ONNX operators that the engine `tract` supports.
 
 /// The operators that tract supports, here and in a component, which contains the same version. A test of `spotter-tract`
 /// checks that the list is complete.

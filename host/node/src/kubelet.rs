@@ -1,5 +1,5 @@
-//! Reads what the kubelet of a machine needs: its kubeconfig and certificate, the API server, a proxy for Services,
-//! and the image of pods' sandboxes.
+//! Reads what the kubelet of a machine needs: its kubeconfig and certificate, the API server, a proxy for Services, and
+//! the pod sandbox image.
 
 use std::fs;
 use std::net::{TcpStream, ToSocketAddrs};

@@ -1,4 +1,4 @@
-//! Programs on a machine's path.
+//! Finds programs on a machine's PATH.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Fetches an image's layers, from a registry or from containerd's store, into files. Sizes are checked before, and
-//! digests while they are written, so that memory holds no more than a piece.
+//! Fetches an image's layers, from a registry or from containerd's store, into files. Sizes are checked before the
+//! download and digests during it, so that only one chunk at a time is in memory.
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -1,5 +1,6 @@
-//! How a registry is asked: with a token, if it wants one (<https://distribution.github.io/distribution/spec/auth/token/>),
-//! and without reading more than a reply can have. oci-client reads replies whole, however long they are.
+//! Requests to a registry: with a token, if it wants one
+//! (<https://distribution.github.io/distribution/spec/auth/token/>), and with limits on the size of replies, because
+//! oci-client reads replies whole, however long they are.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The settings of `tool.spotter` that an image keeps, in its components' metadata, which Spin ignores.
+//! The settings of `tool.spotter` that an image keeps in its components' metadata, where Spin ignores them.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,5 @@
-//! Composes a component with its dependencies: each provides imports of the component, and the result is one component.
+//! Composes a component with its dependencies: each dependency provides some of the component's imports, and the result
+//! is one component.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Outgoing requests of guests: sent if the manifest allows the host, otherwise denied.
+//! Guests' outgoing requests: sent if the manifest allows the host, otherwise denied.
 
 use std::net::SocketAddr;
 use std::pin::Pin;

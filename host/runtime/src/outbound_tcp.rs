@@ -1,4 +1,4 @@
-//! Connections of components to servers other than HTTP's: opened if the manifest allows the host.
+//! Components' connections to servers that do not speak HTTP: opened only if the manifest allows the host.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Prepares components to be compiled: wraps core modules, composes components with their dependencies, renames a
-//! release candidate's interfaces, and checks everything before the compiler, which takes far longer, begins.
+//! Prepares components for the compiler: wraps core modules, composes components with their dependencies, renames a
+//! release candidate's interfaces, and checks everything first, because compiling takes far longer.
 
 use std::fs;
 use std::path::PathBuf;

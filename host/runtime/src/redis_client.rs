@@ -142,9 +142,7 @@ fn flatten(value: Value, items: &mut Vec<Item>) -> Result<(), ClientError> {
         Value::Array(values) => {
             return values.into_iter().try_for_each(|value| flatten(value, items));
         }
-        other => {
-            return Err(ClientError::Other(format!("the reply has an unsupported type: {other:?}")));
-        }
+        other => return Err(ClientError::Other(format!("a reply of unknown type: {other:?}"))),
     });
     Ok(())
 }

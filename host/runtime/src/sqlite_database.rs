@@ -1,4 +1,4 @@
-//! The application's SQLite databases: a file for each, and limits on what a statement may take and reach.
+//! The application's SQLite databases: one file each, with limits on what a statement may use and access.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

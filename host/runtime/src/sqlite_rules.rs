@@ -1,4 +1,4 @@
-//! What components' SQL statements may not do: reach other files, or change limits.
+//! Denies what components' SQL statements must not do: reach other files, or change limits.
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 

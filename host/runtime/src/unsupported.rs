@@ -1,4 +1,4 @@
-//! Links the interfaces of Spin that the host does not implement, so that a component which imports them starts. Each
+//! Links the interfaces of Spin that the host does not implement, so that components that import them can start. Each
 //! of their functions returns the interface's own error.
 
 use wasmtime::component::types::{self, ComponentItem};

@@ -1,4 +1,4 @@
-//! The admin listener: `/metrics`, `/healthz` and `/readyz`, available however busy the guests are.
+//! The admin listener: `/metrics`, `/healthz` and `/readyz`, which answer however busy the guests are.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Weak};

@@ -1,4 +1,4 @@
-//! Who is at the ends of a connection, and whether it is encrypted.
+//! The addresses at both ends of a connection, and whether it is encrypted.
 
 use super::address::Address;
 

@@ -1,4 +1,4 @@
-//! Who a request's client is, by the headers of trusted proxies: `Forwarded` (RFC 7239) or `X-Forwarded-*`.
+//! Finds out who a request's client is, from the headers of trusted proxies: `Forwarded` (RFC 7239) or `X-Forwarded-*`.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2, by which a proxy says whose connection it passes on
+//! The PROXY protocol, versions 1 and 2, with which a proxy tells the server whose connection it forwards
 //! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
 
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! Relays a reply from its guest to its client. Buffers what a slow client has not yet read, up to a limit, so
-//! that the guest can end and give its memory back.
+//! Relays a reply from its guest to its client. Buffers what a slow client has not yet read, up to a limit, so that the
+//! guest can end and free its memory.
 
 use std::pin::Pin;
 use std::sync::Arc;

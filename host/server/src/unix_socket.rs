@@ -1,4 +1,5 @@
-//! A Unix socket in the file system: takes the place of one that a killed server left, and is removed at the end.
+//! A Unix socket in the file system: replaces one that a killed server left behind, and is removed when the server
+//! stops.
 
 use std::fs::{self, File, Metadata, TryLockError};
 use std::io::ErrorKind;

@@ -1,5 +1,5 @@
-//! Limits the memory of all requests that are being received or are waiting for an instance: of their bodies, and of
-//! their headers, which are held as long.
+//! Limits the memory of all requests that are being received or are waiting for an instance: that of their bodies, and
+//! that of their headers, which are kept just as long.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

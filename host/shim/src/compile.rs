@@ -1,5 +1,5 @@
-//! Compiles a component in a process of its own, which gives its memory back when it ends, in the cgroup of the pod
-//! that needs the component.
+//! Compiles a component in a process of its own, whose memory is freed when it ends, in the cgroup of the pod that
+//! needs the component.
 
 use std::cell::RefCell;
 use std::fs::File;

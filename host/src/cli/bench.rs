@@ -1,4 +1,4 @@
-//! `spotter bench`: how long this machine takes for a picture, step by step.
+//! `spotter bench`: measures how long this machine takes for each step of a picture.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `spotter completions`: a script with which a shell completes `spotter`'s arguments.
+//! `spotter completions`: prints a script that lets a shell complete `spotter`'s arguments.
 
 use clap::{Args, CommandFactory};
 use clap_complete::{Shell, generate};

@@ -1,4 +1,4 @@
-//! `spotter model`: what helps to prepare a model.
+//! `spotter model`: commands that help to prepare a model.
 
 mod add;
 mod check;

@@ -1,4 +1,4 @@
-//! The flags of `spotter image` and `spotter push` for an image that holds this program too.
+//! The flags of `spotter image` and `spotter push` for an image that also contains this program.
 
 use anyhow::ensure;
 use clap::Args;

@@ -1,4 +1,4 @@
-//! Reads what `spotter model inspect` needs of an ONNX file: its inputs, its outputs and its operators.
+//! Reads what `spotter model inspect` needs from an ONNX file: its inputs, its outputs and its operators.
 //!
 //! The messages are those of `onnx.proto` (ONNX 1.16), with only the fields that are read; weights are skipped.
 

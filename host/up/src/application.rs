@@ -1,4 +1,4 @@
-//! The application that a command works on, and what its manifest leaves open.
+//! The application that a command works on, and the flags for what its manifest leaves open.
 
 use std::path::{Path, PathBuf};
 

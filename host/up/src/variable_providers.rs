@@ -1,4 +1,4 @@
-//! Values of variables from the providers that the runtime configuration file names. They are asked once, before the
+//! Values of variables from the providers that the runtime configuration file names. They are queried once, before the
 //! application starts.
 
 use std::collections::BTreeMap;

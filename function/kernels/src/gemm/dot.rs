@@ -1,5 +1,5 @@
-//! Products by dot products, for WebAssembly: weights and windows are both read along the sum, four steps at a time,
-//! and each output has a vector of partial sums.
+//! Computes products as dot products, for WebAssembly: reads weights and windows along the summed axis, four steps at a
+//! time, and keeps a vector of partial sums for each output.
 //!
 //! Neither operand is broadcast, and a tile of two rows by four columns needs as many registers as there are:
 //! Cranelift places all loads of a loop's body before its arithmetic, so that eight sums, six loads and a product are

@@ -1,4 +1,4 @@
-//! The kernel of all other convolutions: a product of the image's windows with the weights.
+//! The kernel for all other convolutions: multiplies the image's windows by the weights.
 //!
 //! A window is read where it lies in the image, as one segment for each row of the convolution's kernel, so nothing
 //! is copied or packed at run time. The weights are packed once, in panels of columns. Each tile of the product stays

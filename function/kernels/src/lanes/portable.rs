@@ -1,4 +1,4 @@
-//! Four lanes in an array, for processors without kernels of their own: the compiler makes vectors of them.
+//! Four lanes in an array, which the compiler vectorises, for processors without kernels of their own.
 
 use super::Lanes;
 

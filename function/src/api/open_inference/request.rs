@@ -1,4 +1,5 @@
-//! Reads an inference request: JSON, with the pictures in it as base64 or numbers, or behind it as binary data.
+//! Reads an inference request: JSON that contains the pictures as base64 or numbers, or is followed by them as binary
+//! data.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Detections as tensors, in JSON or as binary data behind it.
+//! Writes detections as tensors, in JSON or as binary data after it.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! Schemas of what is parsed by hand.
+//! Schemas of the bodies that are parsed by hand.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! What each route reads and replies.
+//! Documents what each route reads, and what it replies.
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};

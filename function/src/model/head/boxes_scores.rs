@@ -1,4 +1,4 @@
-//! Boxes and scores as two outputs: what this project's own models give.
+//! Boxes and scores in two outputs, as this project's own models return them.
 
 use super::boxes::{self, BoxFormat};
 use super::{Candidate, Decoder, ScoreFilter};

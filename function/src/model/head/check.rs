@@ -1,4 +1,4 @@
-//! Checks that the types and shapes of a network's outputs are what its head takes.
+//! Checks that the types and shapes of a network's outputs are those that its head expects.
 
 use anyhow::{bail, ensure};
 

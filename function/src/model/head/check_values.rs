@@ -1,4 +1,4 @@
-//! Checks that the outputs of a run on a blank picture are what the head takes.
+//! Checks that the network's outputs for a blank picture are what the head expects.
 
 use anyhow::ensure;
 

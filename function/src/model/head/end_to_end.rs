@@ -1,4 +1,4 @@
-//! YOLOv10, YOLO26 and other exports whose output is only the best boxes: one row for each, with nothing left to
+//! YOLOv10, YOLO26 and other exports that return only the best boxes, one row for each, so there is nothing left to
 //! suppress.
 //!
 //! Source: Ultralytics, `nn/modules/head.py`, `Detect.postprocess`.

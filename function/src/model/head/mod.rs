@@ -1,5 +1,5 @@
-//! The head of a network: what its outputs mean. Each family has a file, with the pure functions that turn its output
-//! tensors into candidates.
+//! The head of a network: what its outputs mean. Each family of heads has a file, with the pure functions that turn
+//! output tensors into candidates.
 
 mod boxes;
 mod boxes_scores;

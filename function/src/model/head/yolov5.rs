@@ -1,5 +1,5 @@
-//! YOLOv5 and v7: one output with a row for each box, in which a score is objectness times class. YOLOX's differs in
-//! how its boxes are decoded: see [`super::yolox`].
+//! YOLOv5 and v7: one output with a row for each box, whose score is objectness times class score. YOLOX has the same
+//! layout, but its boxes are decoded differently: see [`super::yolox`].
 //!
 //! Source: Ultralytics' yolov5, `models/yolo.py`, class `Detect`, whose boxes are in pixels.
 

@@ -1,4 +1,4 @@
-//! Runs a model's network: inside the component, or in the host through `wasi:nn`, as the crate's features say.
+//! Runs a model's network: inside the component, or in the host through `wasi:nn`, depending on the crate's features.
 
 #[cfg(feature = "embedded")]
 mod embedded;

@@ -1,5 +1,5 @@
-//! A network in the host, through `wasi:nn` (<https://github.com/WebAssembly/wasi-nn>): the component has neither
-//! weights nor an engine.
+//! Runs a network in the host, through `wasi:nn` (<https://github.com/WebAssembly/wasi-nn>): the component contains
+//! neither weights nor an engine.
 
 use anyhow::Context;
 

@@ -1,4 +1,4 @@
-//! Regions of linear memory, and what hands them out to a heap.
+//! Regions of linear memory, and the source that hands them out to a heap.
 
 use std::cell::Cell;
 use std::ptr;

@@ -1,4 +1,4 @@
-//! Checks what a kubelet needs to join a cluster and serve: a certificate, the API server, a proxy, a sandbox's image.
+//! Checks what a kubelet needs to join a cluster and serve: a certificate, the API server, a proxy, a sandbox image.
 
 use super::{Finding, fail, pass, warn};
 use crate::kubelet::{Kubeconfig, Kubelet};

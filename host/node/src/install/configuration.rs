@@ -1,4 +1,4 @@
-//! containerd's configuration with the files that it imports: which of them a runtime belongs in.
+//! containerd's configuration with the files that it imports: decides which of them gets the runtime.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fs;

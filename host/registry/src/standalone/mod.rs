@@ -1,5 +1,5 @@
-//! An image with this program and the application, which any container runtime runs: `FROM scratch`, without a
-//! shell, as a user that is not root, and with a root file system that nothing writes
+//! An image with this program and the application, for any container runtime: `FROM scratch`, without a shell, for a
+//! non-root user, and with a root file system that nothing writes to
 //! (<https://github.com/opencontainers/image-spec/blob/main/config.md>).
 
 pub mod binary;

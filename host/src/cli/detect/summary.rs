@@ -1,4 +1,4 @@
-//! The exit status of `spotter detect`: what became of the pictures.
+//! Counts the pictures that failed, which decides the exit status of `spotter detect`.
 
 use anyhow::ensure;
 use spotter_progress::print_message;

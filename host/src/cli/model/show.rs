@@ -1,4 +1,4 @@
-//! `spotter model show` and `spotter model list`: what the models of an application, a folder or a component are.
+//! `spotter model show` and `spotter model list`: describe the models of an application, a folder or a component.
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -1,5 +1,5 @@
-//! Limits on a message's repeated fields, checked before it is decoded: an empty element takes two bytes encoded, and a
-//! hundred in memory.
+//! Limits on a message's repeated fields, checked before it is decoded: an empty element takes two bytes when encoded,
+//! but a hundred in memory.
 
 use prost::encoding::{DecodeContext, decode_key, decode_varint, skip_field};
 

@@ -1,5 +1,5 @@
-//! The messages, by hand from `open_inference_grpc.proto` of kserve/open-inference-protocol: only the fields that are
-//! read or written, with their numbers.
+//! The messages of `open_inference_grpc.proto` (kserve/open-inference-protocol), written by hand: only the fields that
+//! are read or written, with their field numbers.
 //!
 //! `ModelInferRequest`'s parts are decoded one by one, after [`super::limits`] has checked each.
 

@@ -1,4 +1,4 @@
-//! Whether the graph in `model.onnx` has the input and the outputs that `model.toml` names.
+//! Checks that the graph in `model.onnx` has the input and the outputs that `model.toml` names.
 
 use anyhow::ensure;
 use tract_onnx::prelude::{DatumType, InferenceFact, InferenceModel, OutletId};

@@ -1,4 +1,4 @@
-//! A network inside the component: tract with the kernels of this repository, and the weights in the snapshot.
+//! Runs a network inside the component, with tract and this repository's kernels; the weights are in the snapshot.
 
 mod graph;
 mod outputs;
