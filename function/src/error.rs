@@ -155,7 +155,7 @@ pub struct ErrorBody {
     pub error: ErrorDetail,
 }
 
-/// The content of [`ErrorBody`].
+/// The code and the message of an error.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ErrorDetail {

@@ -116,8 +116,8 @@ impl Server {
         Self { process, address, admin: None, log: Arc::default(), _state: None }
     }
 
-    /// The server that all tests share that need no server of their own. Statics are not dropped when this process
-    /// ends, so a shell kills the server when its own standard input, which this process holds open, is closed.
+    /// The server that all tests share, except those that need one of their own. Statics are not dropped when this
+    /// process ends, so a shell kills the server when its own standard input, which this process holds open, is closed.
     pub fn shared() -> &'static Self {
         const UNTIL_END_OF_INPUT: &str = r#""$@" & read _; kill -9 $!"#;
         static SERVER: OnceLock<Server> = OnceLock::new();

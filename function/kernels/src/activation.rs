@@ -5,7 +5,7 @@ use crate::lanes::Lanes;
 /// `clamp(max(x, slope · x), low, high)`: the identity, Clip, ReLU, ReLU6 and LeakyReLU of ONNX.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Activation {
-    /// 0 to 1; 1 for none.
+    /// The factor for negative numbers, 0 to 1; 1 for none.
     pub(crate) slope: f32,
     pub(crate) low: f32,
     pub(crate) high: f32,

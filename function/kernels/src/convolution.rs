@@ -76,7 +76,7 @@ impl Convolution {
         self.weights.multiply(input, windows, epilogue, output);
     }
 
-    /// Whether each output depends on one pixel, and all pixels follow each other.
+    /// Whether each output depends on a single pixel, and the pixels are contiguous.
     pub(crate) fn is_pointwise(&self) -> bool {
         self.kernel == (1, 1)
             && self.strides == (1, 1)
@@ -85,8 +85,8 @@ impl Convolution {
             && self.input.channels.is_multiple_of(STEP)
     }
 
-    /// The image with its padding, and the length of its rows. A copy also has room for the steps by which the last
-    /// segment may be read too far.
+    /// The image with its padding, and the length of its rows. A copy also has room at its end, because the last
+    /// segment may be read a few steps too far.
     fn padded<'i>(&self, input: &'i [f32]) -> (Cow<'i, [f32]>, usize) {
         let Image { height, width, channels } = self.input;
         let Padding { top, bottom, left, right } = self.padding;

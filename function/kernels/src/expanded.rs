@@ -18,11 +18,12 @@ pub(crate) struct Expanded {
     pub(crate) depthwise: Depthwise,
 }
 
-/// A larger image between the convolutions is worth computing in bands, in bytes: a smaller one stays in the cache.
+/// From this size on, in bytes, the image between the convolutions is worth computing in bands: a smaller one stays in
+/// the cache.
 const MIN_IMAGE_BYTES: usize = 1 << 20;
 
-/// The bytes of a band: it shares the second-level cache, of which most processors have 256 KiB or more for each core,
-/// with the weights.
+/// The bytes of a band. It shares the second-level cache with the weights; most processors have 256 KiB or more of it
+/// for each core.
 const BAND_BYTES: usize = 128 << 10;
 
 impl Expanded {
@@ -70,7 +71,7 @@ impl Expanded {
         }
     }
 
-    /// As many rows of the output as a band is enough for.
+    /// How many rows of the output one band is enough for.
     fn outputs_at_once(&self, row: usize) -> usize {
         let rows = BAND_BYTES / (row * size_of::<f32>());
         (rows / self.depthwise.stride as usize).max(1)

@@ -12,7 +12,7 @@ pub(crate) enum Instructions {
 }
 
 impl Instructions {
-    /// What this processor has, the widest first.
+    /// The sets that this processor supports, the widest first.
     pub(crate) fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
         let wide = [
@@ -26,7 +26,7 @@ impl Instructions {
         wide.into_iter().flatten().chain([Self::Lanes4])
     }
 
-    /// The widest that this processor has.
+    /// The widest set that this processor supports.
     pub(crate) fn widest() -> Self {
         Self::available().next().unwrap_or(Self::Lanes4)
     }

@@ -114,7 +114,7 @@ impl TypedOp for ChannelsLastConvolution {
         Ok(tvec!((Cost::FMA(f32::datum_type()), self.kernel.operations().to_dim())))
     }
 
-    /// Absorbs the operator that follows, if it is the only one and one that the kernel can apply itself.
+    /// Fuses the operator that follows, if it is the only one and the kernel can apply it itself.
     fn declutter(
         &self,
         model: &TypedModel,
@@ -188,7 +188,7 @@ impl ChannelsLastConvolution {
     }
 }
 
-/// The number that all elements of a constant are.
+/// The number that all elements of a constant are equal to.
 fn uniform(fact: &TypedFact) -> TractResult<Option<f32>> {
     let Some(tensor) = fact.konst.as_ref().or(fact.uniform.as_ref()) else { return Ok(None) };
     if tensor.datum_type() != f32::datum_type() {

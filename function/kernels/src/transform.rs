@@ -24,7 +24,7 @@ use crate::image::Image;
 use crate::instructions::Instructions;
 use crate::operator::{ChannelsLastConvolution, Kernel};
 
-/// Optimises a network: its convolutions run by the kernels of this crate where one fits, all else by tract's.
+/// Optimises a network: this crate's kernels run its convolutions where one fits, and tract's run all else.
 ///
 /// # Errors
 /// If tract cannot optimise the network.
@@ -95,7 +95,7 @@ fn replace(
 
 /// A two-dimensional convolution of one image of known size, with constant weights.
 struct Geometry {
-    /// The convolution's input, or what `means` are subtracted from to get it.
+    /// The convolution's input, or the tensor from which `means` are subtracted to get it.
     source: OutletId,
     means: Vec<f32>,
     input: Image,
@@ -182,7 +182,7 @@ impl Geometry {
 
     fn dense(&self) -> Option<Convolution> {
         let weights = self.weights.to_plain_array_view::<f32>().ok()?;
-        // Along a row of the image, the channels follow each other. Of a single pixel, they do so already.
+        // The weights of a window's row must have the channels innermost. Those of a 1×1 kernel already do.
         let values: Cow<[f32]> = match weights.to_slice() {
             Some(values) if self.kernel == (1, 1) => values.into(),
             _ => weights.permuted_axes(vec![0, 2, 3, 1]).iter().copied().collect(),

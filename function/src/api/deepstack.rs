@@ -28,7 +28,7 @@ const MAX_NAMED_OBJECTS: usize = 3;
 pub(super) struct DetectionResponse<'m> {
     #[serde(flatten)]
     common: Common,
-    /// A sentence for people.
+    /// A sentence for people to read.
     message: String,
     count: usize,
     /// Sorted by confidence, highest first.

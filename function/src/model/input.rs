@@ -41,7 +41,7 @@ pub struct InputConfig {
     pub position: Position,
     #[serde(default)]
     pub filter: ResizeFilter,
-    /// Whether the filter widens when the picture is reduced, so that every pixel contributes.
+    /// Whether the filter widens when the picture is made smaller, so that every pixel contributes.
     #[serde(default)]
     pub antialias: bool,
 }

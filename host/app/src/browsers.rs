@@ -27,7 +27,7 @@ pub enum Page {
 /// Whose pages may read a component's replies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
-    /// Those of the component's own origin, and any other of this list.
+    /// Pages of the component's own origin, and of the origins in this list.
     Listed(Vec<HeaderValue>),
     Any,
 }
@@ -42,8 +42,7 @@ impl Browsers {
     /// Expands and parses the settings. If the application is only packaged, values that are not known yet are left
     /// out.
     ///
-    /// # Errors
-    /// If a value is not what it must be, or names a variable that is not declared.
+    /// # Errors If a value is invalid, or names a variable that is not declared.
     pub(super) fn resolve(
         tool: &SpotterTool,
         values: &BTreeMap<String, String>,

@@ -16,8 +16,8 @@ const COMMAND_EXPORT: (&str, &str) = ("wasi:cli/run", "0.2");
 /// The package through which components use networks that the host runs.
 const NN_PACKAGE: &str = "wasi:nn";
 
-/// The package of the interfaces through which dependencies get nothing, in place of those through which their
-/// component gets what its manifest grants.
+/// The package of the empty interfaces that replace, for an isolated dependency, those through which its component gets
+/// what the manifest grants.
 pub const ISOLATED_PACKAGE: &str = "spotter:isolated";
 
 /// What the host provides to every component: packages, their versions, and interfaces. A version stands for those

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use anyhow::{Context, ensure};
 
-/// All addresses that begin like this one.
+/// All addresses whose first bits are those of this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
     address: IpAddr,
-    /// How many bits they share.
+    /// How many bits the addresses share.
     prefix_length: u32,
 }
 

@@ -21,7 +21,7 @@ pub struct Dependency {
     pub inherits: bool,
 }
 
-/// What a dependency is declared as. A text is a version, to be had from a registry.
+/// How a dependency is declared. A string is a version, to be fetched from a registry.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct DependencyManifest {

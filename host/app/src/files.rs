@@ -90,7 +90,7 @@ pub fn staged_bytes(
     Ok(bytes)
 }
 
-/// The folder that is named as a whole, if one is and nothing else.
+/// The folder, if the only entry names a whole folder.
 fn whole(
     root: &Path,
     entries: &[FileEntry],
@@ -102,7 +102,7 @@ fn whole(
     Ok((is_root && holds_files_only(&folder)).then_some(folder))
 }
 
-/// What happens with each file: its path, and its path for the component.
+/// A callback for each file, which gets its path and the path under which the component sees it.
 type Visit<'a> = &'a mut dyn FnMut(&Path, &Path) -> anyhow::Result<()>;
 
 /// Visits the files that `entries` name, except those that `excluded` names.
@@ -150,7 +150,7 @@ fn source(root: &Path, named: &Path) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Whether there is nothing in a folder that copying it would leave out.
+/// Whether a copy of this folder would contain everything in it.
 fn holds_files_only(folder: &Path) -> bool {
     folder.is_dir()
         && WalkDir::new(folder).into_iter().all(|entry| {

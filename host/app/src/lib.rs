@@ -62,7 +62,7 @@ pub struct App {
     pub routes: RouteTable,
     /// What runs the models that components use through `wasi:nn`.
     pub nn_engine: NnEngine,
-    /// What of the manifest is not served, and why. Its user should read it.
+    /// The parts of the manifest that are not served, and why, for the user to read.
     pub notes: Vec<String>,
 }
 

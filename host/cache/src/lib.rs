@@ -56,12 +56,12 @@ pub fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<(
     Ok(())
 }
 
-/// How long a process that wants to compile waits for one that does. On a node, that one may be in a pod with hardly any
+/// How long a process waits to compile while another compiles. On a node, the other may be in a pod with hardly any
 /// processor time, and must not keep all others from starting.
 const MAX_TURN: Duration = Duration::from_secs(120);
 
-/// Waits until no other process that asked for its turn compiles, or the wait gets too long. Dropping the file ends the
-/// turn.
+/// Waits for this process's turn to compile: until no other process has its turn, or the wait gets too long. Dropping
+/// the file ends the turn.
 ///
 /// # Errors
 /// If the folder cannot be written.
@@ -92,7 +92,7 @@ fn compilation_turn() -> anyhow::Result<(File, PathBuf)> {
     Ok((turn, path))
 }
 
-/// Locks the file whose holder compiles an entry, or waits no longer, as for a turn.
+/// Locks the file whose holder compiles an entry. Goes on without the lock when the wait gets too long, as for a turn.
 ///
 /// # Errors
 /// If the system refuses.

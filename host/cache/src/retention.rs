@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 pub struct Retention {
     /// Entries that have not been used for this long are removed.
     pub max_unused: Duration,
-    /// If the entries have more bytes than this on the disk, the least recently used ones are removed.
+    /// If the entries take more bytes of the disk than this, the least recently used ones are removed.
     pub max_bytes: u64,
     /// Entries that were used more recently than this always stay: a process may be about to open them.
     pub min_unused: Duration,
@@ -34,7 +34,7 @@ struct Entry {
 }
 
 impl Retention {
-    /// Passes the entries that need not stay to `remove`, the least recently used first. It returns whether the entry is
+    /// Calls `remove` with each entry that need not stay, the least recently used first. `remove` returns whether it is
     /// gone.
     pub fn sweep(&self, folder: &Path, remove: impl Fn(&Path) -> bool) {
         let mut entries = entries(folder);
@@ -64,7 +64,7 @@ fn entries(folder: &Path) -> Vec<Entry> {
     listed.flatten().filter_map(entry).collect()
 }
 
-/// What a file, or a folder and all below it, has on the disk.
+/// The disk space that a file, or a folder and all below it, takes.
 fn bytes(path: &Path, metadata: &Metadata) -> u64 {
     const BLOCK_BYTES: u64 = 512;
     let own = metadata.blocks() * BLOCK_BYTES;

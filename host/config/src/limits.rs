@@ -62,8 +62,8 @@ limits! {
     instance_memory: ByteSize = 256 << 20, "SPOTTER_INSTANCE_MEMORY", "SIZE", alias "max-instance-memory";
     /// Instances that may compute at once; one that waits does not count [default: the number of cores]
     instances: usize = cores(), "SPOTTER_INSTANCES", "NUMBER";
-    /// Instances that may exist at once, those that wait included; further requests wait in the queue
-    /// [default: 64, or four times `instances`]
+    /// Instances that may exist at once, including those that wait; further requests wait in the queue [default: 64, or
+    /// four times `instances`]
     max_instances: usize = max_instances(cores()), "SPOTTER_MAX_INSTANCES", "NUMBER";
     /// Memory of the instances that wait; if they hold more, fewer instances compute at once
     /// [default: 256MiB]

@@ -11,7 +11,7 @@ const HOST_OVERHEAD_BYTES: u64 = 32 << 20;
 /// What a connection may take: the largest header of HTTP/1.1, or part of one of HTTP/2, and the buffers of its sockets
 /// and of TLS.
 const CONNECTION_BYTES: u64 = 80 << 10;
-/// If the number of connections is not set, they may take one in this many bytes of the available memory.
+/// If the number of connections is not set, they may take the available memory divided by this.
 const CONNECTIONS_MEMORY_DIVISOR: u64 = 8;
 /// The minimum number of connections.
 const MIN_CONNECTIONS: usize = 256;

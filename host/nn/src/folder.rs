@@ -74,7 +74,7 @@ impl OnnxModel {
 }
 
 impl InputSpec {
-    /// The guest's tensors as the network's only input.
+    /// Takes the network's only input from the guest's tensors.
     ///
     /// # Errors
     /// If its name, type, shape or length is not the network's.

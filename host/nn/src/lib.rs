@@ -20,10 +20,10 @@ pub use metrics::{Computation, NnMetrics};
 use spotter_app::nn_engine::NnEngine;
 pub use tensor::{ElementType, NamedTensor, Tensor};
 
-/// The files that the host needs of a model's folder.
+/// The files that the host needs from a model's folder.
 pub const MODEL_FILE_NAMES: [&str; 2] = ["model.toml", "model.onnx"];
 
-/// What loads networks.
+/// An engine, which loads networks.
 pub trait Engine: Send + Sync {
     /// Parses a network and prepares it to run.
     ///
@@ -81,8 +81,7 @@ pub enum ComputeError {
 
 /// Loads the network in a model's folder.
 ///
-/// # Errors
-/// If a file is missing or invalid, or the engine is not there. The error names the file.
+/// # Errors If a file is missing or invalid, or the engine is not available. The error names the file.
 pub fn load(folder: &Path, engine: &NnEngine) -> anyhow::Result<Arc<dyn Graph>> {
     let model = OnnxModel::read(folder)?;
     let graph: Arc<dyn Graph> = match engine {

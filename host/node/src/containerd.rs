@@ -88,7 +88,7 @@ pub(crate) fn version(document: &DocumentMut) -> Option<i64> {
     document.get("version").and_then(Item::as_integer)
 }
 
-/// Where a configuration of this version has its runtimes.
+/// The path of the table of runtimes in a configuration of this version.
 ///
 /// # Errors
 /// If the version is not supported.

@@ -20,9 +20,9 @@ pub struct Kubelet {
     pub bootstrap: Option<Kubeconfig>,
     /// The process that serves Services' addresses, if any.
     pub proxy: Option<String>,
-    /// Whether the host's firewall sees the packets of bridges, as kube-proxy needs; `None` without the module.
+    /// Whether the host's firewall sees bridged packets, as kube-proxy needs; `None` without the module.
     pub filters_bridges: Option<bool>,
-    /// Whether containerd has an image for sandboxes; `None` if it cannot be asked.
+    /// Whether containerd has a sandbox image; `None` if it cannot be asked.
     pub has_sandbox_image: Option<bool>,
 }
 

@@ -47,7 +47,7 @@ pub struct Link {
     pub is_default_route: bool,
     /// The bond or bridge that it belongs to.
     pub master: Option<String>,
-    /// Whether the other side is there; `None` if the link is down.
+    /// Whether the link has a carrier; `None` if it is down.
     pub has_carrier: Option<bool>,
     pub rx_bytes: u64,
     pub tx_bytes: u64,

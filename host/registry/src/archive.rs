@@ -27,7 +27,7 @@ pub(super) const INDEX_MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+js
 pub(super) const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(super) const TAR_MEDIA_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// The architectures of the nodes that can run the image. What is in it is the same for all.
+/// The architectures of the nodes that can run the image. Its content is the same for all.
 const NODE_ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
 
 /// Writes the archive, and returns the digest of the image's index. The archive is reproducible.

@@ -20,7 +20,7 @@ use spotter_cache as cache;
 /// The most layers that an image may have.
 const MAX_LAYERS: usize = 10_000;
 
-/// The content of a blob, in pieces.
+/// The content of a blob, in chunks.
 pub type Pieces<'a> = Pin<Box<dyn Stream<Item = anyhow::Result<Bytes>> + Send + 'a>>;
 
 /// Where blobs come from.
@@ -32,9 +32,9 @@ pub trait BlobSource {
     ) -> impl Future<Output = anyhow::Result<Pieces<'_>>> + Send;
 }
 
-/// The folder of an image's application in the cache, where it stays as long as this process runs. Fetches and
-/// unpacks the application if it is not there yet. Calls `prepare` with the unpacked folder before any other process
-/// sees it, and `advance` with the number of bytes of each piece.
+/// The folder of an image's application in the cache, where it stays as long as this process runs. Fetches and unpacks
+/// the application if it is not there yet. Calls `prepare` with the unpacked folder before any other process sees it,
+/// and `advance` with the number of bytes of each chunk.
 ///
 /// # Errors
 /// If a blob cannot be fetched, or is not what its descriptor says, or the layers contain no application.
@@ -82,7 +82,7 @@ pub async fn application(
     Ok(folder)
 }
 
-/// Checks what a manifest says of its layers, and returns their size in bytes.
+/// Checks what a manifest says about its layers, and returns their size in bytes.
 ///
 /// # Errors
 /// If there are too many, a size is impossible, or they are too large together.

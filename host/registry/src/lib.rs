@@ -161,7 +161,7 @@ fn is_loopback(registry: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// An error of the registry, with what to do about it.
+/// Turns a registry's error into one that says what to do about it.
 fn refused(reference: &Reference, error: OciDistributionError) -> anyhow::Error {
     let registry = reference.resolve_registry();
     let hint = connection_hint(registry, &error).unwrap_or_else(|| {

@@ -16,22 +16,22 @@ use tokio::sync::Mutex;
 
 use super::{client, credentials, refused, scheme};
 
-/// How long a registry may take for a reply that is read whole, and how long it may pause in one that is not.
+/// How long a registry may take for a reply that is read whole, and how long it may pause in one that is streamed.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The largest reply with a token that is read, in bytes.
 const MAX_TOKEN_BYTES: usize = 1 << 20;
 
-/// After how long a token is renewed: the specification has them last for at least a minute.
+/// The age at which a token is renewed: the specification requires tokens to last for at least a minute.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(30);
 
-/// A registry, and what it lets us do with one image.
+/// A session with a registry, and what it allows us to do with one image.
 pub(super) struct Session<'a> {
     reference: &'a Reference,
     http: reqwest::Client,
     /// The user's.
     auth: RegistryAuth,
-    /// What a token is asked for.
+    /// The actions that a token is requested for.
     actions: &'static str,
     granted: Mutex<Option<(Instant, RegistryAuth)>>,
 }
@@ -39,8 +39,7 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     /// To pull an image.
     ///
-    /// # Errors
-    /// If the user's credentials cannot be read, or there can be no HTTP client.
+    /// # Errors If the user's credentials cannot be read, or the HTTP client cannot be created.
     pub(super) fn to_pull(reference: &'a Reference) -> anyhow::Result<Self> {
         Self::new(reference, credentials::find(reference.resolve_registry())?, "pull")
     }
@@ -53,10 +52,9 @@ impl<'a> Session<'a> {
         Self::new(reference, credentials::find(reference.resolve_registry())?, "pull,push")
     }
 
-    /// To see whether the registry takes these credentials.
+    /// To check whether the registry accepts these credentials.
     ///
-    /// # Errors
-    /// If there can be no HTTP client.
+    /// # Errors If the HTTP client cannot be created.
     pub(super) fn to_log_in(reference: &'a Reference, auth: RegistryAuth) -> anyhow::Result<Self> {
         Self::new(reference, auth, "pull")
     }
@@ -71,10 +69,9 @@ impl<'a> Session<'a> {
         Ok(Self { reference, http, auth, actions, granted: Mutex::default() })
     }
 
-    /// Asks for something of the image, such as `manifests/latest`.
+    /// Requests a part of the image, such as `manifests/latest`.
     ///
-    /// # Errors
-    /// If the registry cannot be reached, or does not have or give it.
+    /// # Errors If the registry cannot be reached, does not have it, or refuses it.
     pub(super) async fn get(&self, path: &str, accept: &str) -> anyhow::Result<Response> {
         let auth = self.auth().await?;
         let url = self.url(&format!("{}/{path}", self.reference.repository()));
@@ -130,14 +127,14 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Whether the registry takes the user's credentials.
+    /// Whether the registry accepts the user's credentials.
     ///
     /// # Errors
     /// If the registry cannot be reached.
     pub(super) async fn is_welcome(&self) -> anyhow::Result<bool> {
         let auth = match self.request_auth().await? {
             None => return Ok(false),
-            // It got them for the token.
+            // It accepted them when it issued the token.
             Some(RegistryAuth::Bearer(_)) => return Ok(true),
             Some(auth) => auth,
         };
@@ -146,7 +143,7 @@ impl<'a> Session<'a> {
         Ok(![StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status))
     }
 
-    /// What a request carries: a token, or else the user's credentials.
+    /// The authorization of a request: a token, or else the user's credentials.
     async fn auth(&self) -> anyhow::Result<RegistryAuth> {
         let mut granted = self.granted.lock().await;
         if let Some((since, auth)) = granted.as_ref()
@@ -162,7 +159,8 @@ impl<'a> Session<'a> {
         Ok(auth)
     }
 
-    /// Asks the registry how it wants to be asked, and for a token if it wants one. `None` if it gives none.
+    /// Finds out how the registry authenticates requests, and gets a token if it requires one. `None` if it refuses
+    /// one.
     async fn request_auth(&self) -> anyhow::Result<Option<RegistryAuth>> {
         let ping = self.send(self.http.get(self.url("")).timeout(REPLY_TIMEOUT)).await?;
         let Some(Challenge { realm, service }) = Challenge::find(ping.headers()) else {
@@ -172,7 +170,7 @@ impl<'a> Session<'a> {
         let mut url: Url = realm.parse().with_context(|| {
             format!("{registry} names {realm:?} as its token server, which is not a URL")
         })?;
-        // A password must not travel in the clear because the registry says so.
+        // A password must not be sent unencrypted just because the registry says so.
         ensure!(
             url.scheme() == "https" || url.scheme() == scheme(registry),
             "{registry} names {realm} as its token server; Spotter asks for tokens over HTTPS only"
@@ -245,7 +243,7 @@ fn with_credentials(request: RequestBuilder, auth: &RegistryAuth) -> RequestBuil
     }
 }
 
-/// What a registry sends instead of what it was asked for: where tokens are.
+/// A registry's challenge to a request without a token: it says where to get one.
 struct Challenge {
     realm: String,
     service: Option<String>,

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use spotter_app::component_manifest::SpotterTool;
 
-/// What precedes a setting's name in the metadata.
+/// The prefix of a setting's name in the metadata.
 const METADATA_PREFIX: &str = "spotter_";
 
 const SETTING_NAMES: [&str; 2] = ["page", "cross_origin"];

@@ -103,7 +103,7 @@ impl<'a> LayerContents<'a> {
         Self { layers: by_digest, copied: 0 }
     }
 
-    /// Puts a content at a path.
+    /// Places a content at a path.
     fn place(&mut self, content: &Content, path: &Path) -> anyhow::Result<()> {
         if let Some(inline) = &content.inline {
             let bytes = BASE64.decode(inline).context("its inline bytes are not base64")?;
@@ -142,7 +142,7 @@ fn make_room(path: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     ensure!(!path.is_dir(), "{} is both a folder and a file", path.display());
-    // A link does not replace one.
+    // Creating a link does not replace a file.
     let _ = std::fs::remove_file(path);
     Ok(())
 }

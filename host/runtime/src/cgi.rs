@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, header};
 use percent_encoding::percent_decode_str;
 
 /// The headers that do not become variables. Spin leaves out the first two, as RFC 3875 suggests for credentials. A
-/// program could take the others' variables, such as `HTTP_PROXY`, for its own configuration.
+/// program could mistake the variables of the others, such as `HTTP_PROXY`, for its own configuration.
 const HIDDEN_HEADERS: [HeaderName; 4] = [
     header::AUTHORIZATION,
     header::CONNECTION,

@@ -131,8 +131,8 @@ impl CgiState {
     }
 }
 
-/// The end of the header, and the beginning of the body after it: the first blank line whose line before ends at
-/// `from` or later.
+/// The end of the header, and the beginning of the body after it: the first blank line after a line that ends at `from`
+/// or later.
 fn blank_line(written: &[u8], from: usize) -> Option<(usize, usize)> {
     let blank = |at: usize| {
         let rest = &written[at..];

@@ -17,7 +17,7 @@ const ISOLATED_IMPORTS: [&str; 4] = [
     "wasi:sockets/udp-create-socket",
 ];
 
-/// What a dependency may import as it is: nothing here reaches what a manifest grants.
+/// What a dependency may import unchanged: nothing here gives access to what a manifest grants.
 const ALLOWED_IMPORTS: [&str; 23] = [
     "wasi:cli/exit",
     "wasi:cli/stderr",
@@ -44,7 +44,7 @@ const ALLOWED_IMPORTS: [&str; 23] = [
     "wasi:sockets/udp",
 ];
 
-/// The dependency with other names for what it does not inherit.
+/// Renames those imports of a dependency that it does not inherit.
 ///
 /// # Errors
 /// If it imports something that only a dependency which inherits its component's configuration can use.

@@ -34,7 +34,7 @@ pub const EPOCH_INTERVAL: Duration = Duration::from_millis(10);
 /// The loaded components, and the engines that run them.
 pub struct Runtime {
     limits: Limits,
-    /// By how their code is interrupted; each is started when the first component needs it.
+    /// The engines, by how their code is interrupted; each is started when the first component needs it.
     executors: BTreeMap<Interruption, EngineAndLinker>,
     components: BTreeMap<String, Arc<LoadedComponent>>,
     /// `None` if no component uses a key-value store.

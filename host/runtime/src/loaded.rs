@@ -33,13 +33,13 @@ use spotter_config::Limits;
 /// The most random bytes that a guest gets in one call.
 const MAX_RANDOM_BYTES: u64 = 16 << 20;
 
-/// How many connections to servers other than HTTP's one instance may have at once.
+/// How many connections that are not HTTP one instance may have at once.
 const MAX_CONNECTIONS_PER_INSTANCE: usize = 8;
 
 /// The server through which guests reach other components, set once it exists.
 pub(super) type ServiceChainingCell = Arc<OnceLock<Weak<dyn ServiceChaining>>>;
 
-/// What a component has of the runtime.
+/// The runtime's resources that a component uses.
 pub(super) struct SharedResources {
     /// `None` if no component uses a key-value store.
     pub(super) database: Option<KeyValueDatabase>,
@@ -51,7 +51,7 @@ pub(super) struct SharedResources {
     pub(super) nn: NnGrant,
 }
 
-/// What of a component handles a request.
+/// The part of a component that handles a request.
 pub(super) enum EntryPoint {
     Http(Handler),
     Command(Command),
@@ -204,7 +204,7 @@ impl LoadedComponent {
         }
     }
 
-    /// The connections of an instance to servers other than HTTP's.
+    /// The connections of an instance that are not HTTP.
     fn outbound_tcp(&self) -> OutboundTcp {
         OutboundTcp {
             allowed: Arc::clone(&self.allowed_hosts),

@@ -32,7 +32,7 @@ impl MemoryLimit {
         self.exceeded
     }
 
-    /// What the instance uses, which this limit records the memory of.
+    /// The instance's usage, in which this limit records the memory.
     pub(super) fn usage(&self) -> &Usage {
         &self.usage
     }

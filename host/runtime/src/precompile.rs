@@ -43,7 +43,7 @@ pub fn compile(component: &Component, level: CpuLevel) -> anyhow::Result<Vec<u8>
     let bytes =
         std::fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
     let mut config = config(&Limits::default(), component.interruption, Allocation::OnDemand);
-    // A target that is named is one without this processor's own instructions.
+    // A target that is named explicitly does without this processor's own instructions.
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     config.target(&triple).map_err(anyhow::Error::from)?;
     if cfg!(target_arch = "x86_64") {

@@ -83,7 +83,7 @@ fn composed(component: &Component, bytes: &[u8]) -> anyhow::Result<(PathBuf, Vec
 /// Change it whenever the same file would become different bytes.
 const CACHE_KEY_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/2");
 
-/// What `make` makes of these bytes as this `form` of them: its file in the cache, and its bytes.
+/// The result of `make` for these bytes, cached under the name `form`: its file in the cache, and its bytes.
 fn cached(
     form: &str,
     original: &[u8],

@@ -32,7 +32,7 @@ pub(super) enum ClientError {
     /// The address is malformed, or the manifest does not allow it.
     InvalidAddress,
     TooManyConnections,
-    /// What a key holds is not of the command's type.
+    /// The key holds a value of another type than the command needs.
     WrongType,
     Other(String),
 }

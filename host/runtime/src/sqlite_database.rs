@@ -25,14 +25,14 @@ const MAX_CONNECTIONS_PER_INSTANCE: usize = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// What SQLite may allocate for all statements together, in bytes.
 const MAX_HEAP_BYTES: i64 = 64 << 20;
-/// What the pages of a connection that are kept may take, in KiB.
+/// The size of a connection's page cache, in KiB.
 const CACHE_KIB: i64 = 512;
 /// The longest text, blob or row, in bytes.
 const MAX_VALUE_BYTES: i32 = 8 << 20;
 const MAX_STATEMENT_BYTES: i32 = 1 << 20;
 /// What a statement may return, in bytes.
 const MAX_RESULT_BYTES: usize = 16 << 20;
-/// How many operations of SQLite's machine pass before it looks whether it is to stop.
+/// How many instructions SQLite's virtual machine runs between checks whether it must stop.
 const OPERATIONS_PER_CHECK: i32 = 10_000;
 
 /// Why a database cannot be opened, or a statement fails.
@@ -106,7 +106,7 @@ impl SqliteDatabases {
         Ok(Self(Arc::new(SqliteDatabasesInner { folder, max_bytes, statement_time, connections })))
     }
 
-    /// Runs statements on the database `default`, on behalf of who starts the application. Blocks.
+    /// Runs statements on the database `default`, on behalf of whoever starts the application. Blocks.
     pub(super) fn run_at_start(&self, statements: &str) -> anyhow::Result<()> {
         let run = || -> Result<(), SqliteError> {
             Ok(self.connect("default")?.execute_batch(statements)?)
@@ -206,9 +206,9 @@ impl SqliteGrant {
 pub struct OpenDatabase(Arc<OpenDatabaseInner>);
 
 struct OpenDatabaseInner {
-    /// Gone only while it is dropped.
+    /// `None` only while it is being dropped.
     connection: Option<Arc<Mutex<Connection>>>,
-    /// Whether the statement that runs is to stop.
+    /// Whether the running statement must stop.
     is_stopped: Arc<AtomicBool>,
     statement_time: Duration,
     _permits: [OwnedSemaphorePermit; 2],
@@ -250,7 +250,7 @@ impl OpenDatabase {
         self.run(|connection| Ok(connection.last_insert_rowid())).await
     }
 
-    /// How many rows the last statement changed that changes any.
+    /// How many rows the last statement that changed any has changed.
     pub(super) async fn changes(&self) -> Result<u64, SqliteError> {
         self.run(|connection| Ok(connection.changes())).await
     }

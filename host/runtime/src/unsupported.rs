@@ -101,7 +101,7 @@ fn add_failing_function<T: WasiView + 'static>(
     })
 }
 
-/// Gives resources among a call's arguments back: a call must not end while it borrows any.
+/// Releases the resources among a call's arguments: a call must not end while it borrows any.
 fn release<T: WasiView>(
     arguments: &[Val],
     mut store: StoreContextMut<'_, T>,

@@ -22,7 +22,7 @@ impl Address {
     }
 }
 
-/// An IPv4 address that is mapped into IPv6, as a socket for both has it, is one of IPv4.
+/// Converts an IPv4 address that is mapped into IPv6, as dual-stack sockets report it, back to IPv4.
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
         Self::Inet(SocketAddr::new(address.ip().to_canonical(), address.port()))

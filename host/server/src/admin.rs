@@ -23,8 +23,8 @@ const MAX_ADMIN_CONNECTIONS: usize = 32;
 /// How long a connection may stay idle between requests.
 const ADMIN_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves until the process ends, on its own thread, because guests may occupy all others. It does not keep the
-/// server alive, whose files and database are closed only when it is dropped.
+/// Serves until the process ends, on its own thread, because guests may occupy all others. It does not keep the server
+/// alive: dropping the server closes its files and its database.
 ///
 /// # Errors
 /// If the thread cannot be started.

@@ -266,7 +266,7 @@ async fn answer(
         body.boxed_unsync()
     });
     let mut response = server.handle(request, connection).await;
-    // HTTP/2 says it for the connection, not in a reply.
+    // HTTP/2 announces it for the whole connection, not in a reply.
     if server.is_shutting_down() && version < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

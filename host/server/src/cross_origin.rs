@@ -17,16 +17,16 @@ use spotter_app::routes::Target;
 /// How long a browser may remember what is allowed, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// What the headers of a reply say of other origins.
+/// What the CORS headers of a reply say.
 pub(super) struct Sharing {
     /// `None` if the request is not from a page of an origin that may read the reply.
     allowed: Option<HeaderValue>,
-    /// Whether another request may get another answer.
+    /// Whether a request from another origin may get other headers.
     depends_on_origin: bool,
 }
 
 impl Sharing {
-    /// For the component that handles a request. `None` if no other origin may read its replies.
+    /// The headers for the component that handles a request. `None` if no other origin may read its replies.
     pub(super) fn of<B>(app: &App, request: &Request<B>) -> Option<Self> {
         let (Target::Component(id), _) = app.routes.resolve(request.uri())? else {
             return None;
@@ -46,8 +46,7 @@ impl Sharing {
         }
     }
 
-    /// The reply to a browser that asks before it sends a request. The component is not asked: it decides on the request
-    /// itself.
+    /// The reply to a browser's preflight request. The component does not see it, and decides on the actual request.
     pub(super) fn preflight<B>(&self, request: &Request<B>) -> Option<Response<WasiBody>> {
         self.allowed.as_ref()?;
         let method = request.headers().get(ACCESS_CONTROL_REQUEST_METHOD)?;
@@ -68,7 +67,7 @@ impl Sharing {
         Some(response)
     }
 
-    /// Adds the headers of any reply, an error too.
+    /// Adds the headers to a reply, also to an error.
     pub(super) fn add(&self, headers: &mut HeaderMap) {
         if self.depends_on_origin {
             headers.append(VARY, ORIGIN.into());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Passes once nothing has been reported for `limit`.
+/// A deadline that passes once no progress has been reported for `limit`.
 pub struct Deadline {
     limit: Duration,
     last: Mutex<Instant>,

@@ -6,10 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
-/// The connections that may wait to be accepted, as tokio has it.
+/// How many connections may wait to be accepted: the same as tokio's default.
 const BACKLOG: i32 = 1024;
 
-/// Binds an address. `[::]` is `0.0.0.0` on a machine without IPv6.
+/// Binds an address. On a machine without IPv6, `[::]` stands for `0.0.0.0`.
 pub(super) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     if address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         return TcpListener::bind(address).await;

@@ -12,7 +12,7 @@ use super::proxies::{ForwardedHeaders, Proxies};
 
 const X_FORWARDED_PREFIX: &str = "x-forwarded-";
 
-/// What a proxy says of a request that it passes on.
+/// What a proxy says about a request that it forwards.
 #[derive(Default)]
 struct Hop {
     client: Option<Address>,
@@ -62,7 +62,7 @@ fn remove(headers: &mut HeaderMap, is_removed: impl Fn(&HeaderName) -> bool) {
     }
 }
 
-/// The last value of `X-Forwarded-Proto` and `-Host` is that of the proxy that is next to this server.
+/// The last value of `X-Forwarded-Proto` and `-Host` is that of the proxy nearest to this server.
 fn by_x_forwarded(headers: &HeaderMap, proxies: &Proxies) -> Hop {
     let last = |name: &str| list(headers, name).last().map(str::to_owned);
     let nodes: Vec<_> = list(headers, "x-forwarded-for").map(address).collect();

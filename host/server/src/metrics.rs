@@ -48,7 +48,7 @@ pub struct ReasonLabels {
 pub struct DetectionLabels {
     pub model: LabelValue<String>,
     pub label: LabelValue<String>,
-    /// The component that says so.
+    /// The component that reported the detections.
     pub component: LabelValue<String>,
 }
 
@@ -70,7 +70,7 @@ pub struct Metrics {
     abandoned: Gauge,
     connections: Gauge,
     detections: Family<DetectionLabels, Counter<u64, AtomicU64>>,
-    /// How many there are of each component.
+    /// How many series of detections each component has.
     detection_series: Mutex<BTreeMap<String, usize>>,
 }
 

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use super::address::Address;
 use spotter_app::cidr::Cidr;
 
-/// What a trusted proxy connects from.
+/// Where a trusted proxy connects from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proxy {
     /// An address of this network.

@@ -15,11 +15,11 @@ const MAX_V1_HEADER_BYTES: usize = 107;
 const MAX_V2_HEADER_BYTES: usize = 8 << 10;
 /// No header of either version is shorter, so that reading this much takes nothing of what follows.
 const MIN_HEADER_BYTES: usize = 15;
-/// The extension that tells how the client is connected to the proxy, and its flag for TLS.
+/// The extension that says how the client is connected to the proxy, and its flag for TLS.
 const PP2_TYPE_SSL: u8 = 0x20;
 const PP2_CLIENT_SSL: u8 = 0x01;
 
-/// Why a header is not taken.
+/// Why a header is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyHeaderError {
     #[error("it is not a PROXY header: {0}")]
@@ -30,8 +30,8 @@ pub enum ProxyHeaderError {
     Io(#[from] std::io::Error),
 }
 
-/// Reads the header, and nothing of what follows it. Returns the client's connection to the proxy; if the header tells
-/// of none, as a proxy's own health checks do, the proxy's.
+/// Reads the header, and nothing of what follows it. Returns the client's connection to the proxy, or the proxy's own
+/// connection if the header names no client, as in a proxy's health checks.
 ///
 /// # Errors
 /// If the header is malformed, too long or incomplete. The caller limits the time.

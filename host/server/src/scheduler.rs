@@ -265,8 +265,8 @@ impl Scheduler {
         may
     }
 
-    /// Starts an instance that will soon wait, for the body of its request. Leaves half of the memory for instances
-    /// that wait to others, if this one will hold what its component's others have held.
+    /// Starts an instance that will soon wait, for the body of its request. Leaves half of the memory for waiting
+    /// instances to others, assuming that this one will hold as much as its component's others have held.
     pub(super) fn try_start_early(&self, key: InstanceKey) -> bool {
         let mut state = self.state();
         let memory = state.waiting_memory + state.components[key.component].peak_waiting_memory;

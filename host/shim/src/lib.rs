@@ -77,7 +77,7 @@ pub fn main() {
         spotter_nn::set_built_in(Box::new(spotter_tract::Tract));
         // The zygote must fork while there is one thread.
         Zygote::init();
-        // To check a component takes twice its size, and the shim lives as long as its pod.
+        // Checking a component takes twice its size in memory, and the shim lives as long as its pod.
         spotter_nn::heap::return_large_blocks();
     }
     run::<PodShim>(RUNTIME_TYPE, Some(Config::default()));

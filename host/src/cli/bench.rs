@@ -121,7 +121,7 @@ async fn measure_latency(
     Ok((samples, (cpu_milliseconds() - cpu) / runs))
 }
 
-/// Pictures a second, with so many at a time.
+/// The pictures per second, with `at_a_time` pictures at once.
 async fn throughput(
     detector: &Arc<Detector>,
     picture: &Bytes,

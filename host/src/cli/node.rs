@@ -34,11 +34,11 @@ enum NodeCommand {
     /// Restarts containerd only if its configuration changed, waits until it is healthy, and restores the old
     /// configuration if it is not. Running pods keep the shim that they were started with.
     Install(Box<install::Install>),
-    /// Remove both from this node; refused while pods run with the shim
+    /// Remove the shim and its runtime from this node; refused while pods use them
     Uninstall(Box<install::Uninstall>),
-    /// Do nothing until SIGTERM, for the container of a DaemonSet whose init container installs
+    /// Do nothing until SIGTERM: the main container of a DaemonSet whose init container installs the shim
     Idle,
-    /// Print the metrics of bonds, for the textfile collector of Prometheus' node exporter
+    /// Print the metrics of bonds, for the textfile collector of Prometheus's node exporter
     Metrics(Machine),
 }
 
@@ -47,7 +47,7 @@ struct Check {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Check the host of LXC nodes, which must have a bond and needs no containerd
+    /// Check this machine as the host of LXC nodes, which must have a bond and needs no containerd
     #[arg(long)]
     host: bool,
     /// containerd's configuration

@@ -24,7 +24,7 @@ pub(super) struct Push {
     /// Annotate the image's manifest; can be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value, conflicts_with = "standalone")]
     annotation: Vec<(String, String)>,
-    /// Push the only component as a WebAssembly artifact instead of the application
+    /// Push only the application's component, as a WebAssembly OCI artifact; there must be exactly one
     #[arg(long, conflicts_with = "standalone")]
     artifact: bool,
     #[command(flatten)]

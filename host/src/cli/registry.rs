@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::{login, pull, push};
 
-/// Push, pull and log in, spelled as Spin does: the same as `spotter push`, `pull` and `login`
+/// Push, pull and log in, under Spin's command names; the same as `spotter push`, `pull` and `login`
 #[derive(Args)]
 pub(super) struct Registry {
     #[command(subcommand)]

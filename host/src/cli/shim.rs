@@ -24,7 +24,7 @@ pub(super) struct Shim {
 enum ShimCommand {
     /// Copy the shim to containerd's path, and add its runtime to containerd's configuration
     Install(Install),
-    /// Remove both again
+    /// Remove the shim, and its runtime from containerd's configuration
     Uninstall(Options),
 }
 
@@ -43,7 +43,7 @@ struct Options {
     /// containerd's configuration, version 2 or 3; created if it does not exist
     #[arg(long, value_name = "FILE", default_value = "/etc/containerd/config.toml")]
     containerd_config: PathBuf,
-    /// A folder on containerd's PATH
+    /// The folder for the shim, on containerd's PATH
     #[arg(long, value_name = "FOLDER", default_value = "/usr/local/bin")]
     bin_dir: PathBuf,
     /// Print the changes without making them

@@ -21,7 +21,7 @@ pub(super) struct StandaloneArguments {
     /// Add this containerd shim too, for `spotter node install`; can be repeated, for an image with several platforms
     #[arg(long, value_name = "[PLATFORM=]PATH", requires = "standalone")]
     shim: Vec<BinaryPath>,
-    /// The processor level to compile for; on processors below it, the container compiles at each start
+    /// The processor level to compile for; on older processors, the container compiles at each start
     #[arg(
         long,
         value_enum,

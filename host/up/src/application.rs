@@ -33,7 +33,7 @@ pub struct AppArguments {
     /// The engine that runs these models: `tract`, or `onnxruntime=PATH` with the path of its shared library
     #[arg(long, env = "SPOTTER_NN_ENGINE", default_value = "tract", value_name = "ENGINE")]
     pub nn_engine: NnEngine,
-    /// The folder of the compiled code that came with the application; trusted like this program
+    /// The folder of the compiled code that came with the application; as trusted as this program
     #[arg(long, env = "SPOTTER_COMPILED", value_name = "FOLDER", hide = true)]
     compiled: Option<PathBuf>,
 }

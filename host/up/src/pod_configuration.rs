@@ -47,8 +47,8 @@ pub struct PodConfiguration {
 impl PodConfiguration {
     /// Resolves a container's arguments, without the program, and its environment.
     ///
-    /// # Errors
-    /// If the arguments cannot be read at all. What else is wrong with them, [`PodConfiguration::check`] reports.
+    /// # Errors If the arguments cannot be read at all. [`PodConfiguration::check`] reports whatever else is wrong with
+    /// them.
     pub fn resolve(
         arguments: &[String],
         environment: &BTreeMap<String, String>,

@@ -229,7 +229,7 @@ impl Serve {
     }
 }
 
-/// Has the components use the code that the shim compiled, and no other.
+/// Makes the components use the code that the shim compiled, and no other.
 ///
 /// # Errors
 /// If it did not compile one of them: the manifest that the pod sees is not the one that the shim read.

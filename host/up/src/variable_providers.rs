@@ -14,10 +14,10 @@ use spotter_config::providers::VariablesProvider;
 const VAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest reply that Vault may send, in bytes.
 const MAX_REPLY_BYTES: usize = 1 << 20;
-/// What precedes a variable's name in the environment, without an underscore.
+/// The prefix of a variable's name in the environment, without the underscore.
 const DEFAULT_PREFIX: &str = "SPIN_VARIABLE";
 
-/// The values of those of the variables `names` that a provider has. The first one that has a value counts.
+/// The values that the providers have for the variables `names`. The first provider that has a value wins.
 ///
 /// # Errors
 /// If a provider cannot be read. No error holds a value or a token.

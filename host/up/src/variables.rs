@@ -12,7 +12,8 @@ pub(crate) enum FilePolicy {
     Refused,
 }
 
-/// The values that flags give: `NAME=VALUE`, `NAME=@FILE`, `@FILE.json` or `@FILE.toml`. The last one of a name counts.
+/// The values that flags give: `NAME=VALUE`, `NAME=@FILE`, `@FILE.json` or `@FILE.toml`. If a name has several values,
+/// the last one counts.
 ///
 /// # Errors
 /// If a flag has none of these forms, or a file cannot be read. The error names it.

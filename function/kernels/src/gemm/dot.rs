@@ -105,7 +105,7 @@ unsafe fn sum_segments<const R: usize>(
 ///
 /// # Safety
 /// As [`block`]; `outputs` are valid for writes of `columns` numbers, a multiple of [`TILE_COLUMNS`].
-// Not inlined, so that the registers are the loop's alone. So is `add`.
+// Not inlined, so that the loop has all registers to itself. Neither is `add`.
 #[inline(never)]
 #[allow(clippy::needless_range_loop, reason = "the loops are unrolled into registers")]
 unsafe fn finish<const R: usize>(

@@ -22,7 +22,7 @@ pub(crate) struct PackedWeights {
     /// The number of outputs of a window.
     columns: usize,
     segments: usize,
-    /// Of a segment in `weights`: a multiple of [`STEP`].
+    /// The length of a segment in `weights`: a multiple of [`STEP`].
     segment_length: usize,
     weights: Vec<f32>,
     /// Padded with zeros to whole panels.
@@ -35,9 +35,9 @@ pub(crate) struct Windows {
     /// Position of the first window in the image.
     pub(crate) start: usize,
     pub(crate) count: usize,
-    /// From one window to the next.
+    /// The distance from one window to the next.
     pub(crate) stride: usize,
-    /// From one segment of a window to the next.
+    /// The distance from one segment of a window to the next.
     pub(crate) segment_stride: usize,
 }
 
@@ -117,7 +117,7 @@ impl PackedWeights {
 /// The operands of a product, whose lengths [`PackedWeights::multiply`] has checked.
 struct Product<'p> {
     packed: &'p PackedWeights,
-    /// From the first window on.
+    /// The image, from the first window on.
     image: &'p [f32],
     windows: Windows,
     /// Null if there is none.

@@ -22,7 +22,7 @@ const PLATFORM_NAME: &str = "tract_onnx";
 /// The name of the only input.
 const INPUT_TENSOR_NAME: &str = "image";
 
-/// What the server is.
+/// The server's name, version and extensions.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct ServerMetadata {
@@ -50,7 +50,7 @@ pub(super) struct ModelReady<'m> {
     ready: bool,
 }
 
-/// What the model reads and writes.
+/// The model's inputs and outputs.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct ModelMetadata<'m> {

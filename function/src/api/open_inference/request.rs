@@ -43,7 +43,7 @@ pub(in crate::api) struct InferenceRequestBody {
     outputs: Limited<RequestedOutput, 16>,
 }
 
-/// Parameters of a request. All others are for other servers.
+/// Parameters of a request. All others are for other servers, and are ignored.
 #[derive(Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]

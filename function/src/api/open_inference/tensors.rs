@@ -50,7 +50,7 @@ struct OutputTensor {
     data: Option<OutputData>,
 }
 
-/// How many bytes of the binary data behind the JSON belong to an output.
+/// How many bytes of the binary data after the JSON belong to an output.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct BinaryData {

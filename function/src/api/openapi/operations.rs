@@ -58,7 +58,7 @@ pub(super) fn parameters() -> Value {
             "description": "The model's version",
             "example": "1",
         },
-        "min_confidence": query("min_confidence", fraction(), "Detections below it are left out"),
+        "min_confidence": query("min_confidence", fraction(), "Detections below this confidence are left out"),
         "iou_threshold": query(
             "iou_threshold",
             fraction(),
@@ -67,7 +67,7 @@ pub(super) fn parameters() -> Value {
         "max_detections": query(
             "max_detections",
             json!({"type": "integer", "minimum": 1, "maximum": 1000}),
-            "The most confident are kept",
+            "At most this many detections, the most confident ones, are returned",
         ),
         "classes": query("classes", json!({"type": "string"}), "Names separated by commas"),
         "model_option": query(
@@ -116,7 +116,7 @@ impl Operation {
             }
             ("get", "/openapi.json") => Self::native("This document")
                 .replies_with("application/json", json!({"type": "object"})),
-            ("get", "/") => Self::native("The page on which a picture can be tried")
+            ("get", "/") => Self::native("A page for trying pictures")
                 .replies_with("text/html", json!({"type": "string"})),
             ("get", "/page.css") => {
                 Self::native("The page's style").replies_with("text/css", json!({"type": "string"}))
@@ -167,10 +167,11 @@ impl Operation {
         let operation = |summary| Self::new("Open Inference Protocol", summary, "error");
         let end = path.rsplit('/').next().unwrap_or_default();
         match (end, path.contains("{model}")) {
-            ("v2", _) => {
-                operation("What the server is").replies::<open_inference::ServerMetadata>()
+            ("v2", _) => operation("The server's name, version and extensions")
+                .replies::<open_inference::ServerMetadata>(),
+            ("live", _) => {
+                operation("Whether the server is live").replies::<open_inference::Live>()
             }
-            ("live", _) => operation("Whether the server runs").replies::<open_inference::Live>(),
             ("ready", false) => {
                 operation("Whether the server is ready").replies::<open_inference::Ready>()
             }
@@ -186,7 +187,7 @@ impl Operation {
                 .replies::<open_inference::tensors::InferenceResponse>()
                 .replies_with("application/octet-stream", binary())
                 .refuses(&[400, 404, 413, 422]),
-            _ => operation("What the model reads and writes")
+            _ => operation("The model's inputs and outputs")
                 .replies::<open_inference::ModelMetadata>()
                 .or_404(),
         }

@@ -15,7 +15,7 @@ use crate::options::{MAX_PICTURES, Options};
 /// Roboflow's defaults: confidence, intersection over union, number of detections.
 const DEFAULT_THRESHOLDS: (f32, f32, usize) = (0.4, 0.3, 300);
 
-/// A request. Keys that are not here are for Roboflow's own servers.
+/// A request. All other keys are for Roboflow's own servers, and are ignored.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(in crate::api) struct ObjectDetectionInferenceRequest {
@@ -77,7 +77,7 @@ pub(in crate::api) struct Image {
     value: String,
 }
 
-/// The model that a client wants to be loaded.
+/// The model that a client wants to load.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(in crate::api) struct AddModelRequest {

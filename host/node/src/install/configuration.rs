@@ -87,7 +87,7 @@ impl Configuration {
         Ok(found)
     }
 
-    /// The changes after which the configuration contains the runtime, or no longer does.
+    /// The changes that add the runtime to the configuration, or remove it.
     ///
     /// # Errors
     /// If the configuration has a version that is not supported, or something generates the file to change.

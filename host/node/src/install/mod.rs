@@ -31,15 +31,15 @@ pub struct Installer {
     pub root: PathBuf,
     /// containerd's configuration.
     pub config: PathBuf,
-    /// The socket on which containerd answers.
+    /// containerd's socket.
     pub socket: PathBuf,
-    /// A folder on containerd's PATH.
+    /// The folder for the shim, on containerd's PATH.
     pub bin_dir: PathBuf,
     /// The program, with its arguments, that restarts containerd; `None` to leave that to the caller.
     pub restart: Option<Vec<String>>,
-    /// The PATH on which programs of the node are; `None` for this process's own.
+    /// The PATH with the node's programs; `None` for this process's own.
     pub path: Option<String>,
-    /// How long containerd may take until it is healthy.
+    /// How long to wait until containerd is healthy.
     pub timeout: Duration,
 }
 
@@ -125,7 +125,7 @@ impl Installer {
         below(&self.root, &self.socket)
     }
 
-    /// The journal of changes that are not yet known to work.
+    /// The path of the journal, which lists the changes that are not yet known to work.
     fn journal_path(&self) -> PathBuf {
         let mut name = below(&self.root, &self.config).into_os_string();
         name.push(".spotter-pending");

@@ -68,7 +68,7 @@ pub(super) fn check_loads(config: &Path, path: Option<&str>) -> anyhow::Result<(
     }
 }
 
-/// A program of the node's. Rust looks it up on the PATH that it gets.
+/// A command for one of the node's programs. Rust looks it up on the PATH that the command gets.
 fn on_path(program: &str, path: Option<&str>) -> Command {
     let mut command = Command::new(program);
     command.envs(path.map(|path| ("PATH", path)));

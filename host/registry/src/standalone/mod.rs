@@ -213,8 +213,8 @@ fn tar_header(mode: u32, length: usize) -> tar::Header {
     header
 }
 
-/// The application as `spotter pull` writes it, and how its components are interrupted: who writes an image with its
-/// own runtime is also the one who operates it.
+/// The application as `spotter pull` writes it, and how its components are interrupted: whoever writes an image with
+/// its own runtime also operates it.
 fn application(manifest: Manifest, app: &App) -> anyhow::Result<Vec<u8>> {
     let folder = folder(manifest, app)?;
     let mut tar = tar::Builder::new(Vec::new());

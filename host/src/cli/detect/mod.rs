@@ -47,7 +47,7 @@ pub(in crate::cli) struct Pictures {
     /// Pictures (JPEG, PNG, WebP, GIF, BMP), folders, patterns, URLs, or - for standard input
     #[arg(required_unless_present = "list", value_name = "PICTURE")]
     pictures: Vec<String>,
-    /// A file with the path or URL of a picture in each line
+    /// A file that lists pictures, one path or URL per line
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
     /// Also read the folders inside folders
@@ -71,13 +71,13 @@ pub(in crate::cli) struct Pictures {
     /// Detect only these classes, separated by commas
     #[arg(long, value_name = "NAMES")]
     classes: Option<String>,
-    /// How many pictures to work on at once [default: one for each core]
+    /// How many pictures to process at once [default: one for each core]
     #[arg(long, short, value_name = "NUMBER")]
     jobs: Option<NonZeroUsize>,
-    /// Detect only in this part of the pictures: I of N, from 0/N to N-1/N
+    /// Process only one of N parts of the pictures: I/N, from 0/N to N-1/N
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
-    /// Append results to this file as JSON lines, and skip pictures that it has a result for
+    /// Append the results to this file as JSON lines, and skip pictures that already have a result in it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["format", "json"])]
     resume: Option<PathBuf>,
 }

@@ -14,7 +14,7 @@ pub(super) struct Addition {
     /// The component's file, relative to the manifest.
     pub(super) source: PathBuf,
     name: String,
-    /// What browsers get of another component of the application: keys of `tool.spotter`.
+    /// The browser settings of another component of the application: keys of `tool.spotter`.
     browsers: Vec<(&'static str, String)>,
 }
 

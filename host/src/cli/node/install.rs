@@ -30,19 +30,19 @@ pub(super) struct Uninstall {
 /// Options of both commands.
 #[derive(Args)]
 struct Options {
-    /// The root of the node's file system. containerd is then not restarted, unless --restart says how
+    /// The root of the node's file system. If it is not /, containerd is restarted only with --restart
     #[arg(long, value_name = "FOLDER", default_value = "/")]
     root: PathBuf,
-    /// First enter the mount namespace of this process: 1, in a privileged container that shares the node's processes
+    /// First enter the mount namespace of this process: 1 in a privileged container with hostPID
     #[arg(long, value_name = "PID", conflicts_with = "root")]
     enter: Option<u32>,
     /// containerd's configuration, version 2, 3 or 4; created if it does not exist
     #[arg(long, value_name = "FILE", default_value = "/etc/containerd/config.toml")]
     containerd_config: PathBuf,
-    /// The socket on which containerd answers
+    /// containerd's socket
     #[arg(long, value_name = "FILE", default_value = "/run/containerd/containerd.sock")]
     containerd_socket: PathBuf,
-    /// A folder on containerd's PATH
+    /// The folder for the shim, on containerd's PATH
     #[arg(long, value_name = "FOLDER", default_value = "/usr/local/bin")]
     bin_dir: PathBuf,
     /// The program that restarts containerd, and its arguments, separated by spaces
@@ -52,7 +52,7 @@ struct Options {
     /// Do not restart containerd
     #[arg(long, conflicts_with = "restart")]
     no_restart: bool,
-    /// How long containerd may take until it is healthy
+    /// How long to wait until containerd is healthy
     #[arg(long, value_name = "TIME", default_value = "60s")]
     timeout: HumanDuration,
     #[command(flatten)]

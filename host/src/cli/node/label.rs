@@ -21,7 +21,7 @@ pub(super) struct LabelArguments {
     /// In a pod: label this node spotter-runtime=installed after installing, and remove the label before uninstalling
     #[arg(long, value_name = "NODE")]
     label: Option<String>,
-    /// The folder with the pod's token and the API server's certificate authority
+    /// The folder with the pod's token and the API server's CA certificate
     #[arg(
         long,
         value_name = "FOLDER",
