@@ -37,7 +37,7 @@ fn shards_share_the_pictures_and_do_none_again() {
         .filter(|line| line["error"]["code"] == "not_a_picture")
         .collect();
     assert_eq!(broken.len(), 1, "the picture that failed has one line");
-    // What is done is not done again; what was cut off is, and so is a new picture.
+    // Finished pictures are not processed again; one whose line was cut off is, and so is a new one.
     let done = [0, 1, 2].map(|index| lines(&file_of(&to, index)).len());
     let cut = (0..3).find(|index| done[*index] > 1).expect("a shard with two pictures");
     let file = file_of(&to, cut);

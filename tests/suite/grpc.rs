@@ -9,7 +9,7 @@ use spotter_tests::server::Server;
 
 const MODEL: &str = "ssdlite_mobilenet_v2";
 
-// What the tests need of `open_inference_grpc.proto` (kserve/open-inference-protocol), with its numbers.
+// What the tests need from `open_inference_grpc.proto` (kserve/open-inference-protocol), with its numbers.
 
 #[derive(Clone, PartialEq, Message)]
 struct Ready {
@@ -177,7 +177,7 @@ fn name(name: &str, version: &str) -> Name {
     Name { name: name.into(), version: version.into() }
 }
 
-/// A request with these tensors, and what of the contents is not raw.
+/// A request with a tensor of this type and shape. `contents` is `None` if they are raw.
 fn request(datatype: &str, shape: Vec<i64>, contents: Option<Contents>) -> InferRequest {
     let value = Value { double: Some(0.4), ..Value::default() };
     InferRequest {

@@ -20,8 +20,8 @@ const DATA: &str = "application/vnd.wasm.content.layer.v1+data";
 /// What a registry serves below `/v2/app/`: path, media type, content.
 type Files = Vec<(String, &'static str, Vec<u8>)>;
 
-/// A registry that serves what it is told to. A blob that it does not know has no end, nor has a manifest whose content
-/// is empty.
+/// A registry that serves these files. A blob that it does not know is endless, and so is a manifest whose content is
+/// empty.
 struct StandIn {
     address: String,
     sent: Arc<AtomicU64>,
@@ -77,7 +77,7 @@ fn answer(files: &Files, mut stream: TcpStream, sent: &AtomicU64) -> std::io::Re
     }
 }
 
-/// Writes until nobody reads any more, or it is enough to see that nobody stops.
+/// Writes until the reader stops, or has read so much that it clearly will not stop.
 fn endless(stream: &mut TcpStream, sent: &AtomicU64) -> std::io::Result<()> {
     let piece = vec![b' '; 64 << 10];
     while sent.load(Ordering::Relaxed) < 1 << 30 {
@@ -117,7 +117,7 @@ fn component() -> Vec<u8> {
     std::fs::read(root().join("target/spotter/hello.wasm")).expect("a component")
 }
 
-/// What an image does that says these things of one endless layer.
+/// What `spotter pull` says about an image that describes one endless layer in this way, and how many bytes were sent.
 fn lie(layer: Value) -> (String, u64) {
     let home = tempfile::tempdir().expect("a folder");
     let files = vec![("manifests/1".to_owned(), MANIFEST, manifest(&[layer]))];

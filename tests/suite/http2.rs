@@ -191,7 +191,7 @@ fn an_idle_connection_of_http_2_ends_after_the_keep_alive_timeout_despite_pings(
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
 }
 
-/// CVE-2023-44487 and its kin. Each client must be turned away or bounded, and nobody else may notice.
+/// CVE-2023-44487 and similar attacks. Each client must be refused or limited, and no other may notice.
 #[test]
 fn floods_of_resets_continuations_settings_and_pings_harm_nobody_else() {
     let server = Server::guests(&["--instances", "2"]);

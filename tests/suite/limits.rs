@@ -274,7 +274,7 @@ fn a_client_that_takes_nothing_of_its_reply_is_cut_off() {
     assert_eq!(get(&server, "/healthz").status, 200);
 }
 
-/// Asks for a reply of 16 MiB, more than fits into the sockets' buffers, and reads none of it.
+/// Requests a reply of 16 MiB, more than fits into the sockets' buffers, and reads none of it.
 fn ask_for_much(server: &Server) -> std::net::TcpStream {
     let mut stream = raw::connect(server.address());
     raw::send(&mut stream, b"GET /guest/large HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");

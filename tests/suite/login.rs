@@ -8,7 +8,7 @@ use spotter_tests::home::command_in;
 
 const PASSWORD: &str = "a-very-secret-word";
 
-/// A registry that wants this user and password, and has no image.
+/// A registry that requires this user and password, and has no image.
 fn registry() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let address = listener.local_addr().expect("an address").to_string();

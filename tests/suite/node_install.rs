@@ -15,7 +15,7 @@ const CONFIG: &str = "etc/containerd/config.toml";
 const DROP_IN: &str = "etc/containerd/conf.d/spotter.toml";
 const SHIM: &str = "usr/local/bin/containerd-shim-spotter-v1";
 
-/// As Debian's containerd 1.6 has it, with comments.
+/// The configuration of Debian's containerd 1.6, with comments.
 const DEBIAN_1_6: &str = r#"# Ours: see the wiki
 version = 2
 
@@ -242,7 +242,7 @@ fn containerd_is_restarted_only_if_its_configuration_changed() {
     node.sure("install", &containerd.arguments());
     assert_eq!(containerd.restarts(), 1);
 
-    // Not while pods run with it.
+    // It cannot be removed while pods use it.
     fs::write(node.path("pods"), "").expect("a file");
     let installed = node.tree();
     let refused = node.run("uninstall", &containerd.arguments());
@@ -287,7 +287,7 @@ fn a_run_that_broke_off_is_taken_back_by_the_next_one() {
     assert_eq!(killed.status.code(), None, "{}", stderr(&killed));
     assert!(node.read(CONFIG).contains("runtimes.spotter]") && containerd.restarts() == 0);
     fs::remove_file(node.path("kills-installer")).expect("a file");
-    // Without its restart, the next one would find nothing to do, and containerd would not know the runtime.
+    // Without that restart, the next run would find nothing to do, and containerd would not know the runtime.
     let said = node.sure("install", &containerd.arguments());
     assert!(said.contains("an earlier run was interrupted"), "{said}");
     assert!(containerd.runs_with().contains("runtimes.spotter]"));

@@ -17,7 +17,7 @@ const GET: &[u8] = b"GET /guest/all-headers HTTP/1.1\r\nhost: test\r\nconnection
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const ADDRESSES: [u8; 12] = [192, 0, 2, 1, 10, 0, 0, 2, 0x30, 0x39, 0, 80];
 
-/// A server, its log in JSON.
+/// A server with a log in JSON.
 fn start(arguments: &[&str]) -> Server {
     Server::guests(&[&["--log-format", "json"], arguments].concat())
 }

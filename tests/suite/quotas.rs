@@ -15,7 +15,7 @@ fn bodies_that_a_guest_never_sends_take_little_memory() {
     let text = String::from_utf8_lossy(&reply.body).into_owned();
     let buffered: u64 = text.parse().unwrap_or_else(|_| panic!("{} {text}", reply.status));
     println!("{buffered} bytes in 300 bodies; {} KiB more resident", (after - before) >> 10);
-    // The host takes some of each body, so that every one can be sent.
+    // The host accepts a part of each body, so that all of them can be sent.
     assert!((300 * 4096..=16 << 20).contains(&buffered), "{buffered}");
     assert!(after < before + (64 << 20), "{before} bytes before, {after} after");
 }

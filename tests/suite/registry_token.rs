@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use spotter_tests::home::{assert_ran, run_in};
 use spotter_tests::{guests, stderr};
 
-/// What the server of tokens replies.
+/// What the token server replies.
 #[derive(Clone, Copy)]
 enum TokenReply {
     Text(&'static str),
@@ -17,7 +17,7 @@ enum TokenReply {
     Endless(u16),
 }
 
-/// A registry that takes any image, and shows it, to clients with the token `good`.
+/// A registry that accepts any image from clients with the token `good`, and serves it to them.
 struct TokenRegistry {
     address: String,
     seen: Arc<Seen>,
@@ -136,7 +136,7 @@ fn a_token_is_asked_for_as_the_registry_says_and_sent_with_every_request() {
         assert_ran(&registry.run(&["push", "-f", "target/spotter/hello.wasm"]));
         assert!(registry.requests().iter().any(|request| request.starts_with("PUT")));
         let missing = registry.run(&["pull"]);
-        // The layers are nowhere.
+        // The layers do not exist.
         assert_eq!(missing.status.code(), Some(1));
         assert!(stderr(&missing).contains("404"), "{}", stderr(&missing));
         assert!(registry.requests().iter().any(|request| request.contains("GET /v2/app/blobs/")));

@@ -59,7 +59,7 @@ fn variables_come_from_providers_in_the_order_of_the_file() {
 }
 
 /// Stands in for Vault: answers requests for `/v1/secret/data/app/name` with this status and body. Returns its URL and
-/// what it was asked, line by line.
+/// the requests it got, line by line.
 fn vault(status: &'static str, body: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -123,7 +123,7 @@ fn a_vault_that_refuses_or_is_away_is_an_error_without_the_token() {
         TcpListener::bind("127.0.0.1:0").expect("a socket").local_addr().expect("an address");
     let said = refusal(&with_vault(&format!("http://{closed}")));
     assert!(said.contains("cannot reach Vault for the variable `name`"), "{said}");
-    // A secret that is not there is a variable without a value.
+    // If a secret does not exist, its variable has no value.
     let said = refusal(&with_vault(&vault("404 Not Found", "").0));
     assert!(said.contains("`name` is required but has no value"), "{said}");
 }

@@ -46,7 +46,7 @@ fn serve(application: &Application, socket: &Path) -> Server {
     server
 }
 
-/// What a server says that must not start on this socket.
+/// The error of a server that must not start on this socket.
 fn refusal(application: &Application, socket: &Path) -> String {
     let output = application.run(&["up", "--listen", &listen(socket)]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
@@ -175,7 +175,7 @@ fn without_a_socket_from_systemd_the_error_says_what_to_do() {
     let application = Application::new(GUEST);
     let said = stderr(&application.run(&["up", "--listen", "fd://"]));
     assert!(said.contains("which passed 0") && said.contains("socket unit"), "{said}");
-    // It is another process's.
+    // The socket belongs to another process.
     let mut command = application.command(&["up", "--listen", "fd://"]);
     command.envs([("LISTEN_PID", "1"), ("LISTEN_FDS", "1")]);
     let said = stderr(&command.output().expect("spotter starts"));

@@ -66,8 +66,8 @@ fn every_defence_names_tests_that_are_there() {
     assert!(rows > 40, "{rows}");
 }
 
-/// The first file that a table's row names and that does not exist. A name without a folder is that of a file in, or
-/// next to, what the row has named before.
+/// The first file that a table's row names and that does not exist. A name without a folder means a file in, or next
+/// to, the previous one in the row.
 fn missing_file(row: &str) -> Option<&str> {
     let mut folder = root().to_owned();
     let is_path =

@@ -151,7 +151,7 @@ fn what_no_request_can_reach_keeps_nothing_from_starting() {
         let said = stderr(&application.run(&["check"]));
         assert!(said.contains(warning) && said.contains("1 component(s)"), "{said}");
     }
-    // What another component calls is asked for.
+    // A component that another one calls is not left out: its error is reported.
     let called = format!("{idle}[component.caller]\nsource = \"hello.wasm\"\n");
     let called = format!("{called}allowed_outbound_hosts = [\"http://stored.spin.internal\"]\n");
     let called = format!("{called}[[trigger.http]]\nroute = \"/call\"\ncomponent = \"caller\"\n");

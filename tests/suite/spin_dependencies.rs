@@ -83,7 +83,7 @@ fn dependencies_that_do_not_fit_are_refused_with_the_reason() {
             r#""example:sums" = { path = "guest.wasm" }"#,
             "only with `dependencies_inherit_configuration = true`",
         ),
-        // What no dependency provides is missing, as ever.
+        // An import that no dependency provides is missing, as always.
         (r#""example:sums/add" = { path = "dependency.wasm" }"#, "example:sums/surroundings@1.0.0"),
     ] {
         let manifest = format!("[component.dependent.dependencies]\n{dependencies}");

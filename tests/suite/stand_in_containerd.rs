@@ -12,7 +12,7 @@ use tokio::net::UnixListener;
 
 use crate::node_install::StandInNode;
 
-// What the installer reads of the messages, with their numbers.
+// The fields that the installer reads, with their numbers.
 
 #[derive(Clone, PartialEq, Message)]
 struct Entry {
@@ -70,7 +70,7 @@ struct Pods {
     items: Vec<Pod>,
 }
 
-/// What restarts it: it starts with the configuration that is there. A file can have it kill the installer instead.
+/// Restarts it with the current configuration. If a certain file exists, it kills the installer instead.
 const RESTART: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 1
 [ ! -e kills-installer ] || { kill -9 $PPID; exit; }

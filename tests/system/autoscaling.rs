@@ -127,6 +127,6 @@ fn a_queue_adds_pods_where_processor_time_cannot_show_the_load() {
     let waiting = 8.0 / target.parse::<f64>().expect("a number");
     assert_eq!(cluster.autoscaler().step(2, &[processor]), 3);
     assert_eq!(cluster.autoscaler().step(2, &[processor, waiting]), 6);
-    // One request that waits for a moment adds none.
+    // One request that waits for a moment adds no pod.
     assert_eq!(cluster.autoscaler().step(2, &[1.0, 0.5]), 2);
 }

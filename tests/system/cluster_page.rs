@@ -141,7 +141,7 @@ fn the_commands_of_the_page_a_cluster_from_nothing_do_what_it_says() {
     let expected = [server, token, "an authority\n".to_owned()];
     assert_eq!(credentials(&reader.read("bootstrap.conf")), expected);
 
-    // make-node put it all where the units of the node expect it.
+    // make-node has put all files where the node's systemd units expect them.
     assert_eq!(credentials(&reader.node("etc/kubernetes/bootstrap.conf")), expected);
     assert_eq!(reader.node("etc/kubernetes/pki/ca.crt"), expected[2]);
     let [_, proxy, _] = credentials(&reader.node("etc/kubernetes/kube-proxy.conf"));
@@ -156,7 +156,7 @@ fn the_commands_of_the_page_a_cluster_from_nothing_do_what_it_says() {
     assert!(networks.contains(spec["podCIDR"].as_str().expect("text")), "{networks}");
     let unit = reader.node("etc/systemd/system/kube-proxy.service");
     assert!(unit.contains("--cluster-cidr=10.244.0.0/16"), "{unit}");
-    // What a kubelet sets only on an object of its own.
+    // A label that a kubelet sets only on its own Node object.
     assert_eq!(named("Node", "node1")["metadata"]["labels"]["spotter-runtime"], "installed");
     assert!(
         reader.node("etc/systemd/system/kubelet.service").contains("spotter-runtime=installed")

@@ -61,7 +61,7 @@ impl PeakOfCompilers {
     }
 }
 
-/// The memory of its own that each process of the shim has, in bytes.
+/// The private memory of each process of the shim, in bytes.
 fn private(containerd: &Containerd) -> Vec<u64> {
     let folder = containerd.path("").display().to_string();
     let of_shims = leftovers::processes()

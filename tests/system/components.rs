@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use spotter_tests::manifests::{COMPONENTS, combine, copied, faults, of_kind, render_in};
 use spotter_tests::policy;
 
-/// What shows that a component has done its work.
+/// What shows that a component has taken effect.
 fn shows(component: &str, objects: &[Value]) -> bool {
     let pod = &of_kind(objects, "Deployment")["spec"]["template"]["spec"];
     let has = |kind: &str| objects.iter().any(|object| object["kind"] == kind);

@@ -160,7 +160,7 @@ fn a_configuration_that_fails_is_rolled_back_and_containerd_runs_on() {
     assert!(is_as_before(&broken) && containerd.process_id() == running, "{said}");
 }
 
-/// A process with files of its own, as a node's are not those of a container on it.
+/// A process in its own mount namespace, as a node and a container on it have different ones.
 struct OtherFiles(Child);
 
 impl OtherFiles {

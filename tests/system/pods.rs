@@ -156,7 +156,7 @@ fn a_pod_may_have_sidecars_of_linux_and_other_functions() {
     wait_until("the second function", || client::try_send("GET", &url, &[], &[]).is_ok());
     assert_eq!(client::post_picture(&url, &picture).status, 200);
     wait_until("its log", || kubelet.log_of(&pod, "sidecar").contains("paused"));
-    // Each can end alone, and the others keep running.
+    // Each container can end on its own, and the others keep running.
     kubelet.stop(&sidecar, 1);
     assert_eq!(kubelet.exit_status(&sidecar), 143);
     kubelet.remove(&sidecar);

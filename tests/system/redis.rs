@@ -83,7 +83,7 @@ fn components_of_both_interfaces_use_a_real_redis_server() {
         let wrong = results(path, &format!("redis://:wrong@127.0.0.1:{port}"));
         assert!(wrong[0].contains("Error::Other("), "{wrong:?}");
     }
-    // A server that goes away is an error, too.
+    // If the server goes away, that is an error, too.
     drop(redis);
     let away = results("/redis", &address);
     assert!(away[0].contains("refused"), "{away:?}");

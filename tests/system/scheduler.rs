@@ -15,8 +15,8 @@ fn configuration(objects: &[Value]) -> Value {
     documents(text).remove(0)
 }
 
-/// What the scheduler asks for to become the leader, and is refused
-/// (client-go, `tools/leaderelection/resourcelock/leaselock.go`).
+/// The requests that the scheduler needs to become the leader, and that are refused (client-go,
+/// `tools/leaderelection/resourcelock/leaselock.go`).
 fn refused(objects: &[Value]) -> Vec<String> {
     let election = &configuration(objects)["leaderElection"];
     assert_eq!(election["leaderElect"], true);
@@ -52,7 +52,7 @@ fn the_scheduler_may_take_the_lease_that_its_configuration_names() {
     assert_eq!(refused(&unbound).len(), 3);
 }
 
-/// What a scheduler asks for at work, of the objects that the profile `spotter-pack` looks at: group, resource, verb,
+/// The requests that a scheduler makes at work for objects that the profile `spotter-pack` uses: group, resource, verb,
 /// namespace, name.
 const ASKED: [(&str, &str, &str, &str, Option<&str>); 13] = [
     ("", "nodes", "watch", "", None),

@@ -84,7 +84,7 @@ fn a_container_that_is_killed_says_so_and_leaves_nothing() {
         "{answered:?}"
     );
     containerd.assert_nothing_left();
-    // The next one starts.
+    // The next container starts.
     serve(&containerd, "spotter-test-1", &network);
     assert_eq!(containerd.stop("spotter-test-1", "SIGTERM"), 0);
     containerd.assert_nothing_left();

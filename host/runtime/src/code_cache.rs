@@ -141,10 +141,9 @@ fn engine_version(engine: &Engine) -> u64 {
 
 #[allow(unsafe_code, reason = "wasmtime maps compiled code from disk, which it cannot verify")]
 fn deserialize(engine: &Engine, path: &Path) -> anyhow::Result<Component> {
-    // SAFETY: the file was written by `write_whole` above from `precompile_component`'s output;
-    // it and its folder belong to this user and are writable by nobody else (`ensure_private`), or
-    // it is that file under a read-only mount of the shim's (`open`); and files are replaced by
-    // renaming, never written in place.
+    // SAFETY: the file was written by `write_with_mode` above from `precompile_component`'s output; it and its folder
+    // belong to this user and are writable by nobody else (`ensure_private`), or it is that file under a read-only
+    // mount of the shim's (`open`); and files are replaced by renaming, never written in place.
     let component = unsafe { Component::deserialize_file(engine, path) };
     component.map_err(anyhow::Error::from)
 }
