@@ -75,7 +75,7 @@ fn a_hangup_reads_the_certificate_again() {
     certificate(folder.path());
     assert!(get_labels(&server, &files[0]).is_err(), "a certificate that is not in use yet");
     server.signal("HUP");
-    server.wait_for_log("the certificate was read again");
+    server.wait_for_log("reloaded the certificate");
     assert_eq!(get_labels(&server, &files[0]).expect("a reply"), 200);
     // One that cannot be read changes nothing.
     std::fs::write(&files[1], "no key").expect("a file");
@@ -91,7 +91,7 @@ fn a_certificate_that_changes_is_read_again_without_a_signal() {
     let server = start(&files);
     assert_eq!(get_labels(&server, &files[0]).expect("a reply"), 200);
     certificate(folder.path());
-    server.wait_for_log("the certificate was read again");
+    server.wait_for_log("reloaded the certificate");
     assert_eq!(get_labels(&server, &files[0]).expect("a reply"), 200);
 }
 
@@ -156,7 +156,7 @@ fn only_clients_of_the_authority_that_is_named_are_served() {
     // The authorities are read again with the certificate.
     std::fs::write(&ca, &other.pem).expect("a file");
     server.signal("HUP");
-    server.wait_for_log("the certificate was read again");
+    server.wait_for_log("reloaded the certificate");
     assert_eq!(get_as(&server, &certificate, Some(&other)).expect("a reply"), 200);
     assert!(get_as(&server, &certificate, Some(&trusted)).is_err());
     let output = run(&["up", "--tls-client-ca", ca.to_str().expect("a path")]);
