@@ -214,7 +214,7 @@ fn a_linux_image_is_said_to_hold_no_application() {
     wait_until("the log", || {
         kubelet.log_of(&pod, "linux").contains("This image contains no Spotter application")
     });
-    assert!(!kubelet.log(&pod).contains("no application"), "{}", kubelet.log(&pod));
+    assert!(!kubelet.log(&pod).contains("no Spotter application"), "{}", kubelet.log(&pod));
     kubelet.remove_pod(&pod);
     containerd.assert_nothing_left();
 }
