@@ -146,7 +146,7 @@ fn a_dependency_cannot_be_a_file_of_the_node() {
         let wanted = Wanted { name: "leads-out", image: &name, ..Wanted::default() };
         let container = kubelet.create(&pod, &wanted).expect("a container");
         let said = kubelet.start(&container).expect_err("a refusal");
-        assert!(said.contains("leads out of the image"), "{said}");
+        assert!(said.contains("leads outside the image"), "{said}");
         kubelet.remove(&container);
     }
     kubelet.remove_pod(&pod);

@@ -143,7 +143,7 @@ fn source(root: &Path, named: &Path) -> anyhow::Result<PathBuf> {
         path.canonicalize().with_context(|| format!("cannot read {}", path.display()))?;
     ensure!(
         root.join(".").canonicalize().is_ok_and(|root| resolved.starts_with(root)),
-        "`files` names {}, a link to {}, which leads out of the application; copy the files",
+        "`files` names {}, a link to {}, which leads outside the application; copy the files",
         path.display(),
         resolved.display()
     );
@@ -204,7 +204,7 @@ fn inside(path: &Path) -> anyhow::Result<PathBuf> {
             PathPart::Normal(name) => below.push(name),
             PathPart::CurDir | PathPart::RootDir => {}
             PathPart::ParentDir | PathPart::Prefix(_) => {
-                bail!("`files` names {}, which leads out of the application", path.display())
+                bail!("`files` names {}, which leads outside the application", path.display())
             }
         }
     }

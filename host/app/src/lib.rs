@@ -286,7 +286,7 @@ fn route(
         Route::Path(path) => Some((Pattern::parse(&path)?, target)),
         Route::Private { private: true } => None,
         Route::Private { private: false } => {
-            bail!("`route.private` is false; name a path")
+            bail!("`route.private` is false; set it to true, or write a path")
         }
     })
 }

@@ -20,7 +20,7 @@ impl FromStr for NnEngine {
         match text.split_once('=') {
             None if text == "tract" => Ok(Self::Tract),
             Some(("onnxruntime", path)) if !path.is_empty() => Ok(Self::OnnxRuntime(path.into())),
-            _ => Err("it is neither `tract` nor `onnxruntime=PATH`".to_owned()),
+            _ => Err("write `tract` or `onnxruntime=PATH`".to_owned()),
         }
     }
 }

@@ -72,7 +72,7 @@ impl HttpTrigger {
             "http" | "spin" => {
                 ensure!(
                     executor.argv.is_none() && executor.entrypoint.is_none(),
-                    "the trigger of {route} has `argv` or `entrypoint`; only the executor `wagi` takes them"
+                    "the trigger of {route} has `argv` or `entrypoint`; only the executor `wagi` accepts them"
                 );
                 Ok(Executor::Http)
             }

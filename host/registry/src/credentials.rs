@@ -62,8 +62,12 @@ pub fn store(registry: &str, user: &str, password: &str) -> anyhow::Result<PathB
 
 fn read(path: &Path) -> anyhow::Result<Logins> {
     match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .with_context(|| format!("{} was not written by `spotter login`", path.display())),
+        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
+            format!(
+                "{} was not written by `spotter login`; remove it, and log in again",
+                path.display()
+            )
+        }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Logins::default()),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }

@@ -277,7 +277,7 @@ fn resolve_within(root: &Path, path: &Path, max_bytes: u64) -> anyhow::Result<Pa
     let found = path
         .canonicalize()
         .with_context(|| format!("the image does not contain {}", shown.display()))?;
-    ensure!(found.starts_with(&root), "{} leads out of the image", shown.display());
+    ensure!(found.starts_with(&root), "{} leads outside the image", shown.display());
     let metadata = found.metadata()?;
     ensure!(metadata.is_file(), "{} is not a file", shown.display());
     let length = metadata.len();

@@ -29,7 +29,7 @@ use spotter_progress::print_message;
 use spotter_server::tls::choose_cryptography;
 use spotter_up::EX_USAGE;
 
-/// What `--help` says last.
+/// What `--help` prints last.
 const EXIT_STATUS: &str = "\
 Exit status:
   0   success
@@ -38,7 +38,7 @@ Exit status:
 
 With NO_COLOR set, nothing is printed in colour.";
 
-/// Runs WebAssembly functions: reads spin.toml, builds, bakes and serves.
+/// Builds, bakes and serves WebAssembly functions, as a spin.toml describes them.
 #[derive(Parser)]
 #[command(version, about, after_help = EXIT_STATUS)]
 struct Cli {

@@ -82,7 +82,7 @@ impl Inspect {
         }
         let name = self.network.file_stem().unwrap_or_default().to_string_lossy();
         let manifest = guess::manifest(&network, &name, &guess).with_context(|| {
-            format!("{path} takes no picture: its first input has no axis of three channels")
+            format!("{path} does not take a picture: its first input has no axis of three channels")
         })?;
         print(manifest.trim_end());
         Ok(())

@@ -44,7 +44,7 @@ enum NodeCommand {
 
 #[derive(Args)]
 struct Check {
-    /// Print one JSON object
+    /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
     /// Check this machine as the host of LXC nodes, which must have a bond and needs no containerd

@@ -152,7 +152,8 @@ impl Sources {
             // The receiver may be gone.
             let _ = events.send(Event::Changed(result));
         };
-        let mut debouncer = new_debouncer(quiet, forward).context("cannot watch files here")?;
+        let mut debouncer =
+            new_debouncer(quiet, forward).context("cannot watch files on this system")?;
         let own = self.manifest.parent().unwrap_or(Path::new("/"));
         debouncer.watcher().watch(own, RecursiveMode::NonRecursive)?;
         for folder in &self.folders {

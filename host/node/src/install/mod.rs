@@ -228,7 +228,7 @@ impl Installer {
         let runtime = (entry == RuntimeEntry::Present).then_some(RUNTIME_HANDLER);
         let Err(error) = self.restart_and_wait(runtime) else { return journal.close() };
         print_message(&format!("{error:#}"));
-        print_message("restores the old configuration");
+        print_message("restoring the old configuration");
         journal.restore_files()?;
         if let Err(second) = self.restart_and_wait(None) {
             bail!(

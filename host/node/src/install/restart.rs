@@ -18,8 +18,9 @@ const HEALTH_POLL_INTERVAL: Duration = Duration::from_millis(100);
 pub(super) fn run(command: &[String], path: Option<&str>) -> anyhow::Result<()> {
     let shown = command.join(" ");
     print(&format!("runs {shown}"));
-    let (program, arguments) =
-        command.split_first().context("there is no command for a restart")?;
+    let (program, arguments) = command
+        .split_first()
+        .context("the command that restarts containerd is empty; name one with --restart")?;
     let ran = on_path(program, path).args(arguments).output();
     let ran =
         ran.with_context(|| format!("cannot run `{shown}`; --restart names another command"))?;

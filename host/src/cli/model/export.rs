@@ -20,7 +20,7 @@ pub(super) fn unpack(network: &Path, labels: Option<Vec<u8>>, folder: &Path) -> 
     })?;
     let name = network.file_stem().unwrap_or_default().to_string_lossy();
     let manifest = guess::manifest(&read, &name, &guess).with_context(|| {
-        format!("{path} takes no picture: its first input has no axis of three channels")
+        format!("{path} does not take a picture: its first input has no axis of three channels")
     })?;
     let labels = match (labels, named_classes(&read.metadata)) {
         (Some(labels), _) => labels,

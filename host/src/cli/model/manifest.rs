@@ -70,7 +70,7 @@ impl Addition {
             .context("`component` is not a table")?;
         components.insert(&self.id, Item::Table(self.component(module)));
         let edited = document.to_string();
-        Manifest::parse(&edited).context("the manifest would not be valid")?;
+        Manifest::parse(&edited).context("with this model, the manifest would not be valid")?;
         Ok(edited)
     }
 
