@@ -1,5 +1,5 @@
-//! Request options: thresholds, classes, the model, and the annotated picture. Their names are the same in the query, the
-//! form and the JSON.
+//! Request options: thresholds, classes, the model, and the annotated picture. Their names are the same in the query,
+//! the form and the JSON.
 
 use crate::error::{Error, nearest, shortened};
 use crate::model::{Labels, MAX_DETECTIONS, Thresholds};

@@ -76,8 +76,8 @@ pub struct RuncContainer {
 }
 
 impl RuncContainer {
-    /// Starts it, and returns it with runc in the foreground, which passes on its output and exit status. It runs as containerd would: what the image's configuration says, then these variables. It may use so many
-    /// bytes of memory.
+    /// Starts it, and returns it with runc in the foreground, which passes on its output and exit status. As under
+    /// containerd, it gets what the image's configuration says, then these variables, and this much memory, in bytes.
     pub fn start(variables: &[(&str, &str)], memory: u64) -> (Self, Server) {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         system::program("runc", "runc");

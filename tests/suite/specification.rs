@@ -1,5 +1,5 @@
-//! Every promise in SPECIFICATION.md, and every defence in SECURITY.md, names tests that exist, and the maps of the code
-//! name files that exist.
+//! Every promise in SPECIFICATION.md, and every defence in SECURITY.md, names tests that exist, and the maps of the
+//! code name files that exist.
 
 use std::path::Path;
 

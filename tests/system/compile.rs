@@ -201,8 +201,8 @@ fn a_pod_that_is_too_small_for_the_compiler_has_it_beside_it_under_limits() {
     containerd.assert_nothing_left();
 }
 
-/// How long a pod took for each step: its sandbox, the container's creation, its start, until it was ready, and until it
-/// had answered a picture.
+/// How long a pod took for each step: its sandbox, the container's creation, its start, until it was ready, and until
+/// it had answered a picture.
 #[derive(Debug)]
 struct Steps([Duration; 5]);
 

@@ -1,4 +1,5 @@
-//! The manifests as kubectl applies them: a new cluster takes all of them without a warning, and again without a change.
+//! The manifests as kubectl applies them: a new cluster takes all of them without a warning, and again without a
+//! change.
 
 use spotter_tests::api_server::ApiServer;
 use spotter_tests::manifests::{RENDERED, copied, render};

@@ -77,7 +77,8 @@ fn text(reply: &client::Reply) -> String {
     String::from_utf8_lossy(&reply.body).into_owned()
 }
 
-/// The route reaches the component with Spin's headers, and its own headers the client; it calls itself through the host.
+/// Requests reach the component with Spin's headers, its own headers reach the client, and it calls itself through the
+/// host.
 fn assert_routes_and_calls(server: &Server) {
     let reply = client::get(&server.url("/app/hello"));
     assert_eq!((reply.status, text(&reply).as_str()), (200, "hello"));

@@ -1,5 +1,5 @@
-//! Any text as a `model.toml` is refused, or its values are those that an API's options may have, and a picture fits its
-//! input.
+//! Any text as a `model.toml` is refused, or its values are those that an API's options may have, and a picture fits
+//! its input.
 
 #![no_main]
 

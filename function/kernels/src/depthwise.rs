@@ -139,8 +139,8 @@ impl<'i> Rows<'i> {
 }
 
 /// # Safety
-/// The slices have the lengths that [`Depthwise::run_rows`] checks, the number of channels in the block is a multiple of
-/// the lanes, and the processor has the instruction set of `L`.
+/// The slices have the lengths that [`Depthwise::run_rows`] checks, the number of channels in the block is a multiple
+/// of the lanes, and the processor has the instruction set of `L`.
 #[inline(always)]
 unsafe fn image<L: Lanes>(source: Rows, output: &mut [f32], block: Block) {
     let convolution = source.convolution;

@@ -1,8 +1,8 @@
 //! Any frames on a connection of HTTP/2: the server ends it, sends frames only, and no reply has the status 500.
 //!
-//! An input is a byte that decides how many bytes are on their way at once, and then frames, each with four bytes before its
-//! payload: type, flags, stream, length. The highest bit of the type repeats the payload, so that a small input can have
-//! large frames.
+//! An input is a byte that decides how many bytes are on their way at once, and then frames, each with four bytes
+//! before its payload: type, flags, stream, length. The highest bit of the type repeats the payload, so that a small
+//! input can have large frames.
 
 #![no_main]
 

@@ -1,8 +1,8 @@
 //! Any layers of an image, unpacked: nothing outside of the application's folder is written, no layer is changed, and
 //! what is unpacked can be read as an application or is refused.
 //!
-//! The parts of an input are separated by lines that say `---`. The first is the locked application; if it is empty, the
-//! image has components only. The others are layers with the digests `sha256:1`, `sha256:2`, ….
+//! The parts of an input are separated by lines that say `---`. The first is the locked application; if it is empty,
+//! the image has components only. The others are layers with the digests `sha256:1`, `sha256:2`, ….
 
 #![no_main]
 

@@ -1,7 +1,7 @@
 //! The ONNX operators that the engine `tract` supports.
 
-/// The operators that tract supports, here and in a component, which contains the same version. A test of `spotter-tract`
-/// checks that the list is complete.
+/// The operators that tract supports, here and in a component, which contains the same version. A test of
+/// `spotter-tract` checks that the list is complete.
 pub fn supported() -> impl Iterator<Item = &'static str> {
     include_str!("operators.txt").lines()
 }

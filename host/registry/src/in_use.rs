@@ -25,8 +25,8 @@ pub fn hold(folder: &Path) -> bool {
     true
 }
 
-/// Removes applications that no process uses, if they are old or too many, and the remains of processes that were killed
-/// while they unpacked one.
+/// Removes applications that no process uses, if they are old or too many, and the remains of processes that were
+/// killed while they unpacked one.
 pub fn remove_unused(applications: &Path) {
     sweep(applications, Retention::default());
 }

@@ -72,8 +72,8 @@ impl Plan {
         Self::for_bundle(request, layers, Path::new(CGROUP_ROOT), log)
     }
 
-    /// Plans the container for a request whose image has this application in its layers, if it has one. `cgroup_root` is
-    /// the folder of the node's cgroups.
+    /// Plans the container for a request whose image has this application in its layers, if it has one. `cgroup_root`
+    /// is the folder of the node's cgroups.
     ///
     /// # Errors
     /// If the bundle cannot be read, or the image's application is invalid or cannot be served.
@@ -302,8 +302,8 @@ fn environment(spec: &Spec) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// A tmpfs at `/tmp`, where files are staged: an empty root file system has no such folder. Its content counts towards the
-/// container's memory.
+/// A tmpfs at `/tmp`, where files are staged: an empty root file system has no such folder. Its content counts towards
+/// the container's memory.
 fn temporary_folder(app: &App) -> anyhow::Result<Mount> {
     const MIN_FOLDER_BYTES: u64 = 64 << 20;
     let staged = app.components.values().map(|component| {

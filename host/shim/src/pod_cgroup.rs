@@ -39,8 +39,8 @@ impl PodCgroup {
         (!folders.is_empty()).then_some(Self { folders, beside: None })
     }
 
-    /// The same cgroup beside the pod's instead of in it, with the pod's limits on processor time, and a limit on memory
-    /// of its own.
+    /// The same cgroup beside the pod's instead of in it, with the pod's limits on processor time, and a limit on
+    /// memory of its own.
     #[must_use]
     pub fn beside(self, max_bytes: u64) -> Self {
         let pods: Vec<PathBuf> =

@@ -36,7 +36,8 @@ impl StandaloneArguments {
     /// Builds the image.
     ///
     /// # Errors
-    /// If a binary is not static, a shim has no binary for its platform, or the application cannot be packed or compiled.
+    /// If a binary is not static, a shim has no binary for its platform, or the application cannot be packed or
+    /// compiled.
     pub(super) fn build(&self, app: App, manifest: Manifest) -> anyhow::Result<StandaloneImage> {
         let binaries = Binary::read_static(&self.binary)?;
         let shims = Binary::read_all(&self.shim)?;

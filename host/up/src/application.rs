@@ -70,8 +70,8 @@ impl AppArguments {
         Ok(app)
     }
 
-    /// Loads the application to run it in a pod with this environment, with the triggers of these components only, or of
-    /// all if there are none.
+    /// Loads the application to run it in a pod with this environment, with the triggers of these components only, or
+    /// of all if there are none.
     pub(crate) fn load_for(
         &self,
         environment: impl Iterator<Item = (String, String)>,

@@ -73,7 +73,8 @@ impl Binary {
     /// Reads the static binaries, or this program's own if none are named: one for each platform.
     ///
     /// # Errors
-    /// If a file is not a static binary for Linux, is not for the platform before its path, or two are for the same one.
+    /// If a file is not a static binary for Linux, is not for the platform before its path, or two are for the same
+    /// one.
     pub fn read_static(paths: &[BinaryPath]) -> anyhow::Result<Vec<Self>> {
         if paths.is_empty() {
             let path = std::env::current_exe().context("cannot find this program's own file")?;

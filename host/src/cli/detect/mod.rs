@@ -110,8 +110,7 @@ impl Detect {
 }
 
 impl Pictures {
-    /// Detects objects in all pictures. `detector` creates the detector from an HTTP client and the number of pictures at
-    /// once.
+    /// Detects objects in all pictures. `detector` creates the detector from an HTTP client and the number of jobs.
     pub(in crate::cli) fn run(
         self,
         detector: impl FnOnce(&reqwest::Client, usize) -> anyhow::Result<Detector>,
@@ -365,8 +364,8 @@ impl Run {
     }
 }
 
-/// An HTTP client. An image without a Linux system has no certificates, so the client trusts none there: only plain HTTP
-/// and files work.
+/// An HTTP client. An image without a Linux system has no certificates, so it trusts none there: only plain HTTP and
+/// files work.
 fn client() -> anyhow::Result<reqwest::Client> {
     let without_certificates = |_| reqwest::Client::builder().tls_certs_only([]).build();
     let client = reqwest::Client::builder().build().or_else(without_certificates);
