@@ -43,6 +43,7 @@ mod proxies;
 mod quotas;
 mod readme;
 mod registry_token;
+mod remote_source;
 mod resize;
 mod roboflow;
 mod runtime_config;

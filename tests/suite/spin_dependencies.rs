@@ -55,11 +55,9 @@ fn dependencies_that_do_not_fit_are_refused_with_the_reason() {
     for (dependencies, reason) in [
         (r#""example:sums" = "1.0.0""#, "would come from a registry"),
         (r#""example:sums" = { version = "1", registry = "a.b" }"#, "would come from a registry"),
-        (
-            r#""example:sums" = { url = "https://a.b/c.wasm", digest = "d" }"#,
-            "would come from a URL",
-        ),
-        (r#""example:sums" = {}"#, "either a `path` or a `component`"),
+        (r#""example:sums" = { url = "https://a.b/c.wasm" }"#, "no `digest`"),
+        (r#""example:sums" = { url = "https://a.b/c.wasm", digest = "d" }"#, "`digest` is \"d\""),
+        (r#""example:sums" = {}"#, "needs a `path`, a `component`, or a `url`"),
         (r#""example:sums" = { component = "nobody" }"#, "no [component.nobody]"),
         (r#""example:sums" = { paht = "dependency.wasm" }"#, "paht"),
         (

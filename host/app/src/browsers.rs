@@ -42,7 +42,8 @@ impl Browsers {
     /// Expands and parses the settings. If the application is only packaged, values that are not known yet are left
     /// out.
     ///
-    /// # Errors If a value is invalid, or names a variable that is not declared.
+    /// # Errors
+    /// If a value is invalid, or names a variable that is not declared.
     pub(super) fn resolve(
         tool: &SpotterTool,
         values: &BTreeMap<String, String>,

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::files::FileEntry;
+use super::remote_source::RemoteSource;
 
 /// `[component.ID]`.
 #[derive(Debug, Deserialize)]
@@ -63,6 +65,29 @@ pub struct Profile {
 pub enum ComponentSource {
     Local(PathBuf),
     Remote(BTreeMap<String, String>),
+}
+
+impl ComponentSource {
+    /// The component's file: below `root`, or in the folder of downloads, with its URL.
+    ///
+    /// # Errors
+    /// If the table is invalid or names a package in a registry, or there is no folder of downloads.
+    pub fn file(
+        &self,
+        root: &Path,
+        downloads: Option<&Path>,
+    ) -> anyhow::Result<(PathBuf, Option<RemoteSource>)> {
+        match self {
+            Self::Local(path) => Ok((root.join(path), None)),
+            Self::Remote(keys) => {
+                let remote = RemoteSource::parse(keys)?;
+                let folder = downloads.with_context(|| {
+                    format!("{} is a URL; here, only a local file can be used", remote.url)
+                })?;
+                Ok((folder.join(remote.file_name()), Some(remote)))
+            }
+        }
+    }
 }
 
 /// `[component.ID.build]`.

@@ -7,6 +7,7 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
 use super::component_manifest::{ComponentManifest, ComponentSource};
+use super::remote_source::RemoteSource;
 
 /// A component that provides imports of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Dependency {
     pub name: String,
     /// The component's file.
     pub source: PathBuf,
+    /// Where `source` is downloaded from, if it is not the user's own file.
+    pub remote: Option<RemoteSource>,
     /// Its export that provides the import, if that has another name.
     pub export: Option<String>,
     /// Whether it may use what the component is granted: environment, files, networks, stores.
@@ -35,35 +38,45 @@ struct DependencyManifest {
     package: Option<String>,
     url: Option<String>,
     digest: Option<String>,
-    sha256: Option<String>,
 }
 
-/// The local files of all components, by their ids.
-pub fn sources(
-    components: &BTreeMap<String, ComponentManifest>,
-    root: &Path,
-) -> BTreeMap<String, PathBuf> {
-    let local = components.iter().filter_map(|(id, component)| match &component.source {
-        ComponentSource::Local(path) => Some((id.clone(), root.join(path))),
-        ComponentSource::Remote(_) => None,
-    });
-    local.collect()
+/// Where the components that an application consists of are.
+pub struct ComponentFiles<'a> {
+    /// The folder of the manifest.
+    root: &'a Path,
+    /// The folder for components from URLs, if they may be used.
+    downloads: Option<&'a Path>,
+    /// The sources of `[component.ID]`, by their ids.
+    sources: BTreeMap<String, (PathBuf, Option<RemoteSource>)>,
 }
 
-/// Validates a component's dependencies. `sources` are the files of the application's components.
+impl<'a> ComponentFiles<'a> {
+    pub fn new(
+        components: &BTreeMap<String, ComponentManifest>,
+        root: &'a Path,
+        downloads: Option<&'a Path>,
+    ) -> Self {
+        // An invalid source is reported with its component.
+        let file = |component: &ComponentManifest| component.source.file(root, downloads).ok();
+        let sources = components.iter();
+        let sources =
+            sources.filter_map(|(id, component)| Some((id.clone(), file(component)?))).collect();
+        Self { root, downloads, sources }
+    }
+}
+
+/// Validates a component's dependencies.
 ///
 /// # Errors
-/// If a dependency is malformed, or not in a local file. The error names it.
+/// If a dependency is malformed, or in a registry. The error names it.
 pub fn resolve(
     component: &ComponentManifest,
-    root: &Path,
-    sources: &BTreeMap<String, PathBuf>,
+    files: &ComponentFiles,
 ) -> anyhow::Result<Vec<Dependency>> {
     let all = component.dependencies_inherit_configuration;
     let declared = component.dependencies.iter();
     let resolved = declared.map(|(name, value)| {
-        dependency(name, value, root, sources, all)
-            .with_context(|| format!("`{name}` in `dependencies`"))
+        dependency(name, value, files, all).with_context(|| format!("`{name}` in `dependencies`"))
     });
     resolved.collect()
 }
@@ -71,22 +84,18 @@ pub fn resolve(
 fn dependency(
     name: &str,
     value: &toml::Value,
-    root: &Path,
-    sources: &BTreeMap<String, PathBuf>,
+    files: &ComponentFiles,
     all_inherit: bool,
 ) -> anyhow::Result<Dependency> {
     const REMOTE: &str =
-        "only components in local files are supported: download it, and name the file with `path`";
+        "only local files and URLs are supported: download it, and name the file with `path`";
     if let toml::Value::String(version) = value {
         bail!("version {version:?} would come from a registry; {REMOTE}");
     }
     let declared: DependencyManifest = value.clone().try_into()?;
-    let DependencyManifest { version, registry, package, url, digest, sha256, .. } = &declared;
+    let DependencyManifest { version, registry, package, .. } = &declared;
     if version.is_some() || registry.is_some() || package.is_some() {
         bail!("it would come from a registry; {REMOTE}");
-    }
-    if url.is_some() || digest.is_some() || sha256.is_some() {
-        bail!("it would come from a URL; {REMOTE}");
     }
     let inherits = match declared.inherit_configuration {
         None => all_inherit,
@@ -96,18 +105,21 @@ fn dependency(
              or none (`false`)"
         ),
     };
-    let source = match (declared.path, declared.component) {
-        (Some(path), None) => root.join(path),
-        (None, Some(id)) => {
-            let source = sources.get(&id);
-            source
-                .with_context(|| format!("there is no [component.{id}] with a local file"))?
-                .clone()
+    let (source, remote) = match (declared.path, declared.component, declared.url) {
+        (Some(path), None, None) => (files.root.join(path), None),
+        (None, Some(id), None) => {
+            let source = files.sources.get(&id);
+            source.with_context(|| format!("there is no [component.{id}] with a file"))?.clone()
         }
-        _ => bail!("it needs either a `path` or a `component`"),
+        (None, None, Some(url)) => {
+            let mut keys = BTreeMap::from([("url".to_owned(), url)]);
+            keys.extend(declared.digest.map(|digest| ("digest".to_owned(), digest)));
+            ComponentSource::Remote(keys).file(files.root, files.downloads)?
+        }
+        _ => bail!("it needs a `path`, a `component`, or a `url` with its `digest`"),
     };
     ensure!(!name.is_empty(), "the name is empty; write the name of an import");
-    Ok(Dependency { name: name.to_owned(), source, export: declared.export, inherits })
+    Ok(Dependency { name: name.to_owned(), source, remote, export: declared.export, inherits })
 }
 
 impl Dependency {
@@ -136,6 +148,7 @@ mod tests {
             let dependency = Dependency {
                 name: name.into(),
                 source: PathBuf::new(),
+                remote: None,
                 export: None,
                 inherits: false,
             };

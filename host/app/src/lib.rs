@@ -10,6 +10,7 @@ pub mod files;
 pub mod manifest;
 pub mod models;
 pub mod nn_engine;
+pub mod remote_source;
 pub mod routes;
 pub mod triggers;
 pub mod variables;
@@ -22,12 +23,13 @@ use anyhow::{Context, bail, ensure};
 
 use allowed_hosts::AllowedHosts;
 use browsers::Browsers;
-use component_manifest::{ComponentManifest, ComponentSource, Interruption};
-use dependencies::Dependency;
+use component_manifest::{ComponentManifest, Interruption};
+use dependencies::{ComponentFiles, Dependency};
 use files::FileEntry;
 use manifest::Manifest;
 use models::ModelFolders;
 use nn_engine::NnEngine;
+use remote_source::RemoteSource;
 use routes::{Pattern, RouteTable, StaticReply, Target};
 use triggers::{Executor, HttpTrigger, Route};
 use variables::{MissingVariable, VariableSources};
@@ -44,6 +46,8 @@ pub struct LoadOptions {
     pub nn_engine: NnEngine,
     /// The components whose triggers are served; empty for all triggers.
     pub components: Vec<String>,
+    /// The folder for components from URLs. Without one, such components are refused.
+    pub downloads: Option<PathBuf>,
 }
 
 /// An application ready to be built, checked or served.
@@ -74,6 +78,8 @@ pub struct Component {
     pub root: PathBuf,
     /// The WebAssembly component to serve.
     pub source: PathBuf,
+    /// Where `source` is downloaded from, if it is not the user's own file.
+    pub remote: Option<RemoteSource>,
     /// How requests reach it.
     pub executor: Executor,
     /// The components that provide imports of it.
@@ -155,11 +161,12 @@ impl App {
             |kind| format!("triggers of the type `{kind}` never fire: only http is supported");
         let mut notes: Vec<String> = others.iter().map(unserved).collect();
         let (mut components, mut idle) = (BTreeMap::new(), BTreeMap::new());
-        let sources = dependencies::sources(&manifest.component, root);
+        let downloads = choices.downloads.as_deref();
+        let files = ComponentFiles::new(&manifest.component, root, downloads);
         let mut executors = triggers::executors(&manifest.trigger.http)?;
         for (id, raw) in manifest.component {
             let executor = executors.remove(&id).unwrap_or_default();
-            let component = dependencies::resolve(&raw, root, &sources)
+            let component = dependencies::resolve(&raw, &files)
                 .and_then(|dependencies| {
                     let component = Component::resolve(&id, raw, root, &values, choices)?;
                     Ok(Component { executor, dependencies, ..component })
@@ -300,9 +307,11 @@ impl Component {
         choices: &LoadOptions,
     ) -> anyhow::Result<Self> {
         raw.sqlite_databases.iter().try_for_each(|label| check_database_label(label))?;
-        let ComponentSource::Local(source) = raw.source else {
-            bail!("`source` is not a local path; only local components are supported");
-        };
+        let (source, remote) = raw.source.file(root, choices.downloads.as_deref())?;
+        ensure!(
+            remote.is_none() || raw.build.is_none(),
+            "`source` is a URL, so there is nothing for `build` to build; remove one of them"
+        );
         let build = raw.build.map(|build| Build {
             commands: build.command.into_vec(),
             watch: build.watch,
@@ -335,7 +344,8 @@ impl Component {
         Ok(Self {
             id: id.to_owned(),
             root: root.to_owned(),
-            source: root.join(source),
+            source,
+            remote,
             executor: Executor::Http,
             dependencies: Vec::new(),
             compiled: None,

@@ -81,7 +81,8 @@ pub enum ComputeError {
 
 /// Loads the network in a model's folder.
 ///
-/// # Errors If a file is missing or invalid, or the engine is not available. The error names the file.
+/// # Errors
+/// If a file is missing or invalid, or the engine is not available. The error names the file.
 pub fn load(folder: &Path, engine: &NnEngine) -> anyhow::Result<Arc<dyn Graph>> {
     let model = OnnxModel::read(folder)?;
     let graph: Arc<dyn Graph> = match engine {

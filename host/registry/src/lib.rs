@@ -1,8 +1,9 @@
-//! Pushes applications to OCI registries, and pulls them.
+//! Pushes applications to OCI registries, pulls them, and downloads single components.
 
 pub mod archive;
 pub mod blobs;
 pub mod credentials;
+pub mod downloads;
 pub mod in_use;
 pub mod layer;
 pub mod locked;

@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use super::{client, credentials, refused, scheme};
 
 /// How long a registry may take for a reply that is read whole, and how long it may pause in one that is streamed.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The largest reply with a token that is read, in bytes.
 const MAX_TOKEN_BYTES: usize = 1 << 20;
@@ -39,7 +39,8 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     /// To pull an image.
     ///
-    /// # Errors If the user's credentials cannot be read, or the HTTP client cannot be created.
+    /// # Errors
+    /// If the user's credentials cannot be read, or the HTTP client cannot be created.
     pub(super) fn to_pull(reference: &'a Reference) -> anyhow::Result<Self> {
         Self::new(reference, credentials::find(reference.resolve_registry())?, "pull")
     }
@@ -54,7 +55,8 @@ impl<'a> Session<'a> {
 
     /// To check whether the registry accepts these credentials.
     ///
-    /// # Errors If the HTTP client cannot be created.
+    /// # Errors
+    /// If the HTTP client cannot be created.
     pub(super) fn to_log_in(reference: &'a Reference, auth: RegistryAuth) -> anyhow::Result<Self> {
         Self::new(reference, auth, "pull")
     }
@@ -71,7 +73,8 @@ impl<'a> Session<'a> {
 
     /// Requests a part of the image, such as `manifests/latest`.
     ///
-    /// # Errors If the registry cannot be reached, does not have it, or refuses it.
+    /// # Errors
+    /// If the registry cannot be reached, does not have it, or refuses it.
     pub(super) async fn get(&self, path: &str, accept: &str) -> anyhow::Result<Response> {
         let auth = self.auth().await?;
         let url = self.url(&format!("{}/{path}", self.reference.repository()));

@@ -7,7 +7,7 @@ use clap::Args;
 use spotter_app::manifest::Manifest;
 use spotter_app::nn_engine::NnEngine;
 use spotter_app::variables::{MissingVariable, VariableSources};
-use spotter_app::{App, LoadOptions};
+use spotter_app::{App, Component, LoadOptions};
 use spotter_config::providers::VariablesProvider;
 
 use crate::block_on;
@@ -55,7 +55,7 @@ impl AppArguments {
         if !providers.is_empty() {
             self.ask(providers, &mut sources)?;
         }
-        let mut app = self.load_with(sources, components)?;
+        let mut app = self.load_with(sources, components, Downloads::Allowed)?;
         if let Some(folder) = &self.compiled {
             // The variant of an image for another architecture has no such folder.
             if folder.exists() {
@@ -80,7 +80,7 @@ impl AppArguments {
     ) -> anyhow::Result<App> {
         let flags = variables::read(&self.variable, FilePolicy::Refused)?;
         let sources = VariableSources { missing, ..VariableSources::new(flags, environment) };
-        self.load_with(sources, components)
+        self.load_with(sources, components, Downloads::Refused)
     }
 
     /// Adds the providers' values for the variables that have none.
@@ -108,7 +108,7 @@ impl AppArguments {
     pub fn load_to_ship(&self) -> anyhow::Result<(App, Manifest)> {
         let sources =
             VariableSources { missing: MissingVariable::Placeholder, ..self.variables()? };
-        let app = self.load_with(sources, &[])?;
+        let app = self.load_with(sources, &[], Downloads::Allowed)?;
         ensure!(
             app.notes.is_empty(),
             "an image would lack a part of the application: {}; remove it from the manifest, or push with Spin",
@@ -121,7 +121,12 @@ impl AppArguments {
         Ok((app, manifest))
     }
 
-    fn load_with(&self, variables: VariableSources, components: &[String]) -> anyhow::Result<App> {
+    fn load_with(
+        &self,
+        variables: VariableSources,
+        components: &[String],
+        downloads: Downloads,
+    ) -> anyhow::Result<App> {
         let models = self.model.iter().map(|entry| {
             let (name, folder) = pair("--model", entry)?;
             Ok((name.to_owned(), PathBuf::from(folder)))
@@ -133,8 +138,13 @@ impl AppArguments {
             models,
             nn_engine: self.nn_engine.clone(),
             components: components.to_owned(),
+            downloads: match downloads {
+                Downloads::Allowed => Some(spotter_registry::downloads::folder()?),
+                Downloads::Refused => None,
+            },
         };
         let mut app = App::load(&self.path()?, &choices)?;
+        app.components.values().chain(app.idle.values()).try_for_each(download)?;
         if spotter_registry::is_reference(&self.source()) {
             // All versions of an image share their state, and it does not belong in the cache.
             app.state = PathBuf::from(".spotter");
@@ -156,6 +166,28 @@ impl AppArguments {
         let reference = spotter_registry::reference(&source.to_string_lossy())?;
         Ok(block_on(spotter_registry::pull(&reference))?.0)
     }
+}
+
+/// Whether components may be downloaded from URLs that the manifest names.
+#[derive(Clone, Copy)]
+enum Downloads {
+    Allowed,
+    /// In a pod: its image contains all components.
+    Refused,
+}
+
+/// Downloads a component and its dependencies, as far as they are not local files.
+fn download(component: &Component) -> anyhow::Result<()> {
+    let dependencies = component.dependencies.iter();
+    let dependencies = dependencies.map(|dependency| (&dependency.remote, &dependency.source));
+    for (remote, file) in
+        std::iter::once((&component.remote, &component.source)).chain(dependencies)
+    {
+        let Some(remote) = remote else { continue };
+        block_on(spotter_registry::downloads::fetch(remote, file))
+            .with_context(|| format!("[component.{}]", component.id))?;
+    }
+    Ok(())
 }
 
 /// The manifest in this folder or the nearest one above; the one in this folder, if there is none.

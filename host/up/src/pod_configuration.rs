@@ -47,7 +47,8 @@ pub struct PodConfiguration {
 impl PodConfiguration {
     /// Resolves a container's arguments, without the program, and its environment.
     ///
-    /// # Errors If the arguments cannot be read at all. [`PodConfiguration::check`] reports whatever else is wrong with
+    /// # Errors
+    /// If the arguments cannot be read at all. [`PodConfiguration::check`] reports whatever else is wrong with
     /// them.
     pub fn resolve(
         arguments: &[String],
@@ -118,7 +119,7 @@ fn unless_given(flag: &Arg, environment: &BTreeMap<String, String>) -> Option<St
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{POD_FLAG_DEFAULTS, PodConfiguration};
+    use super::{FileInContainer, POD_FLAG_DEFAULTS, PodConfiguration};
 
     fn resolve(arguments: &[&str], environment: &[(&str, &str)]) -> PodConfiguration {
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
@@ -164,5 +165,20 @@ mod tests {
             let refused = configuration.flags(manifest).err().unwrap().to_string();
             assert!(refused.contains(reason), "{refused}");
         }
+    }
+
+    #[test]
+    fn an_image_whose_component_would_be_downloaded_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let manifest = format!(
+            "spin_manifest_version = 2\n[application]\nname = \"a\"\n[[trigger.http]]\nroute = \"/...\"\n\
+             component = \"a\"\n[component.a]\nsource = {{ url = \"http://127.0.0.1:1/a\", digest = {digest:?} }}\n"
+        );
+        std::fs::write(folder.path().join("spin.toml"), manifest).unwrap();
+        let unseen = |_: &std::path::Path| Ok(FileInContainer::Unseen);
+        let checked = resolve(&[], &[]).check(folder.path(), &BTreeMap::new(), unseen);
+        let refused = format!("{:#}", checked.err().unwrap());
+        assert!(refused.contains("http://127.0.0.1:1/a is a URL"), "{refused}");
     }
 }

@@ -10,7 +10,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 /// Makes the files of the node the files of this process, as `nsenter --target PID --mount` does. The process must have
 /// only one thread.
 ///
-/// # Errors If this process does not share the node's process ids, or lacks privileges.
+/// # Errors
+/// If this process does not share the node's process ids, or lacks privileges.
 pub fn enter(pid: u32) -> anyhow::Result<()> {
     let theirs = PathBuf::from(format!("/proc/{pid}/ns/mnt"));
     let context = || {
