@@ -319,6 +319,11 @@ fn bench_measures_every_step_and_operator() {
         let number = line.split_whitespace().find_map(|word| word.parse::<f64>().ok());
         assert!(number.is_some_and(|number| number > 0.0), "{line}");
     }
+    // Count, milliseconds, GMAC/s, share.
+    let depthwise = said.lines().find(|line| line.contains("DepthwiseConvolution "));
+    let numbers = depthwise.into_iter().flat_map(str::split_whitespace);
+    let numbers: Vec<f64> = numbers.filter_map(|word| word.parse().ok()).collect();
+    assert!(matches!(numbers[..], [_, _, gmacs, _] if (0.1..1000.0).contains(&gmacs)), "{said}");
 }
 
 #[test]

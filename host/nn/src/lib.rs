@@ -107,6 +107,8 @@ pub struct OperatorTime {
     pub name: String,
     pub count: usize,
     pub milliseconds: f64,
+    /// Their multiplications with additions; 0 if the engine does not know how many.
+    pub multiply_adds: u64,
 }
 
 /// Measures the network in a model's folder in the built-in engine: see [`Graph::profile`].

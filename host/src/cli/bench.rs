@@ -178,12 +178,26 @@ fn print_operators(out: &mut impl Write, folder: &Path) -> anyhow::Result<()> {
     let operators = nn::profile(folder, OPERATOR_RUNS)?;
     let total: f64 = operators.iter().map(|operator| operator.milliseconds).sum();
     writeln!(out, "\n{} in the host, {total:.1} ms", folder.display())?;
-    writeln!(out, "  {:<28} {:>5}   {:>8}   share", "operator", "count", "ms")?;
-    for nn::OperatorTime { name, count, milliseconds } in operators {
-        let share = milliseconds / total * 100.0;
-        writeln!(out, "  {name:<28} {count:>5}   {milliseconds:>8.2}   {share:>4.1} %")?;
+    let (operator, count, ms, gmacs) = ("operator", "count", "ms", "GMAC/s");
+    writeln!(out, "  {operator:<28} {count:>5}   {ms:>8}   {gmacs:>6}   share")?;
+    for operator in operators {
+        let nn::OperatorTime { name, count, milliseconds, .. } = &operator;
+        let (share, gmacs) = (milliseconds / total * 100.0, gmacs_per_second(&operator));
+        writeln!(
+            out,
+            "  {name:<28} {count:>5}   {milliseconds:>8.2}   {gmacs:>6}   {share:>4.1} %"
+        )?;
     }
     Ok(())
+}
+
+/// Billions of multiplications with additions in a second; empty for operators that do none.
+#[allow(clippy::cast_precision_loss, reason = "a rate of three digits")]
+fn gmacs_per_second(operator: &nn::OperatorTime) -> String {
+    match operator.multiply_adds {
+        0 => String::new(),
+        count => format!("{:.1}", count as f64 / (operator.milliseconds * 1e6)),
+    }
 }
 
 /// The folders of all models of an application, each once.

@@ -12,6 +12,7 @@ use spotter_nn::{
 };
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::ops::Cost;
 use tract_onnx::tract_core::plan;
 
 use super::half_weights;
@@ -89,6 +90,7 @@ impl Graph for TractGraph {
     }
 
     fn profile(&self, runs: usize) -> anyhow::Result<Vec<OperatorTime>> {
+        let multiply_adds = multiply_adds(self.plan.model())?;
         let mut times = BTreeMap::<String, (Duration, usize)>::new();
         for _ in 0..runs {
             let input = Tensor::zero_dt(datum_type(self.input.element)?, &self.input.shape)?;
@@ -107,6 +109,7 @@ impl Graph for TractGraph {
         let times = times.into_iter();
         let mut times: Vec<_> = times
             .map(|(name, (time, count))| OperatorTime {
+                multiply_adds: multiply_adds.get(&name).copied().unwrap_or_default(),
                 name,
                 count: count / runs,
                 milliseconds: mean(time),
@@ -115,6 +118,19 @@ impl Graph for TractGraph {
         times.sort_by(|one, other| other.milliseconds.total_cmp(&one.milliseconds));
         Ok(times)
     }
+}
+
+/// How many multiplications with additions the operators of each kind do in one run.
+fn multiply_adds(model: &TypedModel) -> TractResult<BTreeMap<String, u64>> {
+    let mut sums = BTreeMap::new();
+    for node in model.nodes() {
+        let costs = node.op.cost(&model.node_input_facts(node.id)?)?;
+        let fused = costs.iter().filter(|(cost, _)| matches!(cost, Cost::FMA(_)));
+        let sum: u64 =
+            fused.filter_map(|(_, count)| count.to_i64().ok()).map(i64::unsigned_abs).sum();
+        *sums.entry(node.op().name().to_string()).or_default() += sum;
+    }
+    Ok(sums)
 }
 
 fn to_tract(tensor: &HostTensor) -> anyhow::Result<Tensor> {
