@@ -89,7 +89,7 @@ enum Format {
     Table,
     /// The API's reply, or a list of replies with their files
     Json,
-    /// One line of JSON for each picture, as soon as it is done
+    /// One line of JSON for each picture, as soon as it and all earlier ones are done
     Jsonl,
     /// One line for each detection
     Csv,
