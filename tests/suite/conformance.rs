@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use spotter_tests::application::Application;
-use spotter_tests::client;
 use spotter_tests::server::Server;
+use spotter_tests::{client, ports};
 
 /// The component in an application, whose folder has to stay as long as its server.
 struct Conformance {
@@ -131,11 +131,10 @@ fn outbound_redis_no_permission() {
 #[test]
 fn outbound_redis_variable_permission() {
     // The connection is tried: a port on which nobody listens is another error than a denial.
-    let closed =
-        TcpListener::bind("127.0.0.1:0").expect("a socket").local_addr().expect("an address");
-    let keys = format!("allowed_outbound_hosts = [\"redis://{{{{ host }}}}:{}\"]", closed.port());
+    let closed = ports::reserve();
+    let keys = format!("allowed_outbound_hosts = [\"redis://{{{{ host }}}}:{closed}\"]");
     let server = up(&keys);
-    assert_fails(&server, "/outbound-redis", &format!("redis://{closed}"), "refused");
+    assert_fails(&server, "/outbound-redis", &format!("redis://127.0.0.1:{closed}"), "refused");
     assert_fails(&server, "/outbound-redis", "redis://127.0.0.1:1", "Error::InvalidAddress");
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use spotter_tests::application::Application;
 use spotter_tests::server::Server;
-use spotter_tests::{client, stderr};
+use spotter_tests::{client, ports, stderr};
 
 const MANIFEST: &str = r#"
 [variables]
@@ -119,9 +119,7 @@ fn a_vault_that_refuses_or_is_away_is_an_error_without_the_token() {
         assert!(said.contains("`name`") && said.contains(reason), "{said} lacks {reason}");
         assert!(!said.contains("s3cr3t"), "{said}");
     }
-    let closed =
-        TcpListener::bind("127.0.0.1:0").expect("a socket").local_addr().expect("an address");
-    let said = refusal(&with_vault(&format!("http://{closed}")));
+    let said = refusal(&with_vault(&format!("http://127.0.0.1:{}", ports::reserve())));
     assert!(said.contains("cannot reach Vault for the variable `name`"), "{said}");
     // If a secret does not exist, its variable has no value.
     let said = refusal(&with_vault(&vault("404 Not Found", "").0));

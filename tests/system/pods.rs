@@ -65,11 +65,14 @@ fn a_pod_serves_logs_and_reports_what_it_uses() {
 fn limit(pid: u32, version_1: (&str, &str), version_2: &str) -> String {
     let (controller, file) = version_1;
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroups");
-    let of = |line: &str, controller: &str| {
-        Some(line.split_once(&format!(":{controller}:"))?.1.to_owned())
+    // `4:cpu,cpuacct:/path`: some controllers share a hierarchy, which is mounted under their names together.
+    let of = |line: &str| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let is_it = controllers.split(',').any(|name| name == controller);
+        is_it.then(|| format!("/sys/fs/cgroup/{controllers}{path}/{file}"))
     };
-    let path = match groups.lines().find_map(|line| of(line, controller)) {
-        Some(path) => format!("/sys/fs/cgroup/{controller}{path}/{file}"),
+    let path = match groups.lines().find_map(of) {
+        Some(path) => path,
         None => {
             let path = groups.lines().find_map(|line| line.strip_prefix("0::")).expect("a cgroup");
             format!("/sys/fs/cgroup{path}/{version_2}")
