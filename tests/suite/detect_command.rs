@@ -337,7 +337,8 @@ fn a_terminal_shows_how_many_pictures_are_done() {
         let detect = format!("{} detect {pictures} --format jsonl", spotter().display());
         let line = format!("stty cols 100; {detect} {redirection}");
         let mut script = Command::new("script");
-        script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        // Every terminal sets TERM; a test's environment may lack it.
+        script.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("TERM", "xterm");
         let output = script.current_dir(root()).stdin(Stdio::null()).output();
         let output = output.expect("script starts");
         assert!(output.status.success(), "{}", stdout(&output));

@@ -46,7 +46,7 @@ fn at_three_times_the_load_goodput_holds_and_probes_answer() {
     assert!(!over.refused.is_empty());
     assert!(probes > 20, "{probes}");
     // The benchmark measures exact figures. These bounds are loose enough for a noisy machine.
-    assert!(over.goodput() > 0.7 * peak.goodput(), "{} of {}", over.goodput(), peak.goodput());
+    assert!(over.goodput() > 0.6 * peak.goodput(), "{} of {}", over.goodput(), peak.goodput());
 }
 
 #[test]
