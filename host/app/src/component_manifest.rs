@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::files::FileEntry;
-use super::remote_source::RemoteSource;
+use super::remote_source::{DownloadsFolder, RemoteSource};
 
 /// `[component.ID]`.
 #[derive(Debug, Deserialize)]
@@ -71,11 +71,11 @@ impl ComponentSource {
     /// The component's file: below `root`, or in the folder of downloads, with its URL.
     ///
     /// # Errors
-    /// If the table is invalid or names a package in a registry, or there is no folder of downloads.
+    /// If the table is invalid or names a package in a registry, or the folder of downloads cannot be used.
     pub fn file(
         &self,
         root: &Path,
-        downloads: Option<&Path>,
+        downloads: Option<DownloadsFolder>,
     ) -> anyhow::Result<(PathBuf, Option<RemoteSource>)> {
         match self {
             Self::Local(path) => Ok((root.join(path), None)),
@@ -84,7 +84,7 @@ impl ComponentSource {
                 let folder = downloads.with_context(|| {
                     format!("{} is a URL; here, only a local file can be used", remote.url)
                 })?;
-                Ok((folder.join(remote.file_name()), Some(remote)))
+                Ok((folder()?.join(remote.file_name()), Some(remote)))
             }
         }
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
 use super::component_manifest::{ComponentManifest, ComponentSource};
-use super::remote_source::RemoteSource;
+use super::remote_source::{DownloadsFolder, RemoteSource};
 
 /// A component that provides imports of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ struct DependencyManifest {
 pub struct ComponentFiles<'a> {
     /// The folder of the manifest.
     root: &'a Path,
-    /// The folder for components from URLs, if they may be used.
-    downloads: Option<&'a Path>,
+    /// Finds the folder for components from URLs, if they may be used.
+    downloads: Option<DownloadsFolder>,
     /// The sources of `[component.ID]`, by their ids.
     sources: BTreeMap<String, (PathBuf, Option<RemoteSource>)>,
 }
@@ -54,7 +54,7 @@ impl<'a> ComponentFiles<'a> {
     pub fn new(
         components: &BTreeMap<String, ComponentManifest>,
         root: &'a Path,
-        downloads: Option<&'a Path>,
+        downloads: Option<DownloadsFolder>,
     ) -> Self {
         // An invalid source is reported with its component.
         let file = |component: &ComponentManifest| component.source.file(root, downloads).ok();

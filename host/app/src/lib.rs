@@ -29,7 +29,7 @@ use files::FileEntry;
 use manifest::Manifest;
 use models::ModelFolders;
 use nn_engine::NnEngine;
-use remote_source::RemoteSource;
+use remote_source::{DownloadsFolder, RemoteSource};
 use routes::{Pattern, RouteTable, StaticReply, Target};
 use triggers::{Executor, HttpTrigger, Route};
 use variables::{MissingVariable, VariableSources};
@@ -46,8 +46,8 @@ pub struct LoadOptions {
     pub nn_engine: NnEngine,
     /// The components whose triggers are served; empty for all triggers.
     pub components: Vec<String>,
-    /// The folder for components from URLs. Without one, such components are refused.
-    pub downloads: Option<PathBuf>,
+    /// Finds the folder for components from URLs. Without it, such components are refused.
+    pub downloads: Option<DownloadsFolder>,
 }
 
 /// An application ready to be built, checked or served.
@@ -161,8 +161,7 @@ impl App {
             |kind| format!("triggers of the type `{kind}` never fire: only http is supported");
         let mut notes: Vec<String> = others.iter().map(unserved).collect();
         let (mut components, mut idle) = (BTreeMap::new(), BTreeMap::new());
-        let downloads = choices.downloads.as_deref();
-        let files = ComponentFiles::new(&manifest.component, root, downloads);
+        let files = ComponentFiles::new(&manifest.component, root, choices.downloads);
         let mut executors = triggers::executors(&manifest.trigger.http)?;
         for (id, raw) in manifest.component {
             let executor = executors.remove(&id).unwrap_or_default();
@@ -307,7 +306,7 @@ impl Component {
         choices: &LoadOptions,
     ) -> anyhow::Result<Self> {
         raw.sqlite_databases.iter().try_for_each(|label| check_database_label(label))?;
-        let (source, remote) = raw.source.file(root, choices.downloads.as_deref())?;
+        let (source, remote) = raw.source.file(root, choices.downloads)?;
         ensure!(
             remote.is_none() || raw.build.is_none(),
             "`source` is a URL, so there is nothing for `build` to build; remove one of them"

@@ -1,8 +1,12 @@
 //! `{ url = "…", digest = "sha256:…" }` in `spin.toml`: a component that is downloaded.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
+
+/// Finds the folder for downloaded components. In a pod there is none, so it is called only if it is needed.
+pub type DownloadsFolder = fn() -> anyhow::Result<PathBuf>;
 
 /// Where a component is downloaded from, and the digest that the file must have.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -139,7 +139,7 @@ impl AppArguments {
             nn_engine: self.nn_engine.clone(),
             components: components.to_owned(),
             downloads: match downloads {
-                Downloads::Allowed => Some(spotter_registry::downloads::folder()?),
+                Downloads::Allowed => Some(spotter_registry::downloads::folder),
                 Downloads::Refused => None,
             },
         };
