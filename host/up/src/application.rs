@@ -6,9 +6,11 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use spotter_app::manifest::Manifest;
 use spotter_app::nn_engine::NnEngine;
+use spotter_app::remote_source::DownloadsFolder;
 use spotter_app::variables::{MissingVariable, VariableSources};
 use spotter_app::{App, Component, LoadOptions};
 use spotter_config::providers::VariablesProvider;
+use spotter_registry::downloads;
 
 use crate::block_on;
 use crate::variable_providers;
@@ -55,7 +57,7 @@ impl AppArguments {
         if !providers.is_empty() {
             self.ask(providers, &mut sources)?;
         }
-        let mut app = self.load_with(sources, components, Downloads::Allowed)?;
+        let mut app = self.load_with(sources, components, Some(downloads::folder))?;
         if let Some(folder) = &self.compiled {
             // The variant of an image for another architecture has no such folder.
             if folder.exists() {
@@ -80,7 +82,8 @@ impl AppArguments {
     ) -> anyhow::Result<App> {
         let flags = variables::read(&self.variable, FilePolicy::Refused)?;
         let sources = VariableSources { missing, ..VariableSources::new(flags, environment) };
-        self.load_with(sources, components, Downloads::Refused)
+        // An image contains all components, so a pod downloads nothing.
+        self.load_with(sources, components, None)
     }
 
     /// Adds the providers' values for the variables that have none.
@@ -108,7 +111,7 @@ impl AppArguments {
     pub fn load_to_ship(&self) -> anyhow::Result<(App, Manifest)> {
         let sources =
             VariableSources { missing: MissingVariable::Placeholder, ..self.variables()? };
-        let app = self.load_with(sources, &[], Downloads::Allowed)?;
+        let app = self.load_with(sources, &[], Some(downloads::folder))?;
         ensure!(
             app.notes.is_empty(),
             "an image would lack a part of the application: {}; remove it from the manifest, or push with Spin",
@@ -125,7 +128,7 @@ impl AppArguments {
         &self,
         variables: VariableSources,
         components: &[String],
-        downloads: Downloads,
+        downloads: Option<DownloadsFolder>,
     ) -> anyhow::Result<App> {
         let models = self.model.iter().map(|entry| {
             let (name, folder) = pair("--model", entry)?;
@@ -138,10 +141,7 @@ impl AppArguments {
             models,
             nn_engine: self.nn_engine.clone(),
             components: components.to_owned(),
-            downloads: match downloads {
-                Downloads::Allowed => Some(spotter_registry::downloads::folder),
-                Downloads::Refused => None,
-            },
+            downloads,
         };
         let mut app = App::load(&self.path()?, &choices)?;
         app.components.values().chain(app.idle.values()).try_for_each(download)?;
@@ -168,14 +168,6 @@ impl AppArguments {
     }
 }
 
-/// Whether components may be downloaded from URLs that the manifest names.
-#[derive(Clone, Copy)]
-enum Downloads {
-    Allowed,
-    /// In a pod: its image contains all components.
-    Refused,
-}
-
 /// Downloads a component and its dependencies, as far as they are not local files.
 fn download(component: &Component) -> anyhow::Result<()> {
     let dependencies = component.dependencies.iter();
@@ -184,7 +176,7 @@ fn download(component: &Component) -> anyhow::Result<()> {
         std::iter::once((&component.remote, &component.source)).chain(dependencies)
     {
         let Some(remote) = remote else { continue };
-        block_on(spotter_registry::downloads::fetch(remote, file))
+        block_on(downloads::fetch(remote, file))
             .with_context(|| format!("[component.{}]", component.id))?;
     }
     Ok(())
