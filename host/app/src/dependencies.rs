@@ -105,15 +105,16 @@ fn dependency(
              or none (`false`)"
         ),
     };
-    let (source, remote) = match (declared.path, declared.component, declared.url) {
-        (Some(path), None, None) => (files.root.join(path), None),
-        (None, Some(id), None) => {
+    let (source, remote) = match (declared.path, declared.component, declared.url, declared.digest)
+    {
+        (Some(path), None, None, None) => (files.root.join(path), None),
+        (None, Some(id), None, None) => {
             let source = files.sources.get(&id);
             source.with_context(|| format!("there is no [component.{id}] with a file"))?.clone()
         }
-        (None, None, Some(url)) => {
+        (None, None, Some(url), digest) => {
             let mut keys = BTreeMap::from([("url".to_owned(), url)]);
-            keys.extend(declared.digest.map(|digest| ("digest".to_owned(), digest)));
+            keys.extend(digest.map(|digest| ("digest".to_owned(), digest)));
             ComponentSource::Remote(keys).file(files.root, files.downloads)?
         }
         _ => bail!("it needs a `path`, a `component`, or a `url` with its `digest`"),
