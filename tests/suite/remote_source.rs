@@ -148,7 +148,9 @@ fn a_source_that_cannot_be_downloaded_is_refused_with_the_reason() {
     let known = digest_of("/component.wasm");
     let missing = downloads.application("/nothing.wasm", &known).run(&["check"]);
     assert!(stderr(&missing).contains("404 Not Found"), "{}", stderr(&missing));
+    let built = downloads.table("/component.wasm", &known) + "\nbuild = { command = \"true\" }";
     for (source, reason) in [
+        (built.as_str(), "nothing for `build` to build"),
         (r#"{ url = "https://a.invalid/b.wasm" }"#, "no `digest`"),
         (r#"{ url = "https://a.invalid/b.wasm", digest = "md5:00" }"#, "md5:00"),
         (r#"{ registry = "a.invalid", package = "b:c", version = "1.0.0" }"#, "wkg get"),

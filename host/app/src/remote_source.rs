@@ -25,8 +25,8 @@ impl RemoteSource {
     pub fn parse(keys: &BTreeMap<String, String>) -> anyhow::Result<Self> {
         if keys.contains_key("registry") || keys.contains_key("package") {
             bail!(
-                "it is a package in a registry, which is not supported: download it, for example with `wkg get`, and name the \
-                 file"
+                "it is a package in a registry, which is not supported: download it, for example with `wkg get`, \
+                 and name the file"
             );
         }
         let (mut url, mut digest) = (None, None);

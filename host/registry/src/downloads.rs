@@ -25,7 +25,7 @@ pub fn folder() -> anyhow::Result<PathBuf> {
 /// Downloads a component to `file`, which is in [`folder`], unless it is there already.
 ///
 /// # Errors
-/// If the server cannot be reached or answers with another status than 200, or what it sends is too large or does not
+/// If the server cannot be reached or answers with an error, or what it sends is too large or does not
 /// have the digest.
 pub async fn fetch(remote: &RemoteSource, file: &Path) -> anyhow::Result<()> {
     if file.exists() {
