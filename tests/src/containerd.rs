@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{component, leftovers, oci, stderr, system};
+use crate::containerd_config::Config;
+use crate::{component, leftovers, oci, stderr, stdout, system};
 
 /// The namespaces that `ctr` and Kubernetes use.
 pub const DEFAULT: &str = "default";
@@ -104,30 +105,14 @@ impl Containerd {
 
     fn configuration(&self) -> String {
         let at = |name: &str| self.path(name).display().to_string();
-        format!(
-            r#"version = 2
-root = "{root}"
-state = "{state}"
-[grpc]
-  address = "{socket}"
-[ttrpc]
-  address = "{socket}.ttrpc"
-[plugins."io.containerd.grpc.v1.cri"]
-  # The machines of these tests lack CAP_SYS_RESOURCE and AppArmor.
-  restrict_oom_score_adj = true
-  disable_apparmor = true
-  sandbox_image = "{PAUSE}"
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-    conf_dir = "{cni}"
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-    runtime_type = "io.containerd.runc.v2"
-"#,
-            root = at("root"),
-            state = at("state"),
-            socket = self.socket().display(),
-            cni = at("cni"),
-        )
+        Config {
+            root: at("root"),
+            state: at("state"),
+            socket: at("containerd.sock"),
+            cni: at("cni"),
+            pause: PAUSE,
+        }
+        .text()
     }
 
     /// Installs the shim and its runtime with the command in k8s/README.md.
@@ -244,6 +229,13 @@ state = "{state}"
         let archive = archive.to_str().expect("a path");
         let imported = self.ctr_in(namespace, &["images", "import", archive]);
         assert!(imported.status.success(), "{}", stderr(&imported));
+        if namespace == KUBERNETES {
+            // The CRI plugin learns of an image by an event, and then labels it.
+            wait_until("the CRI plugin knows all images", || {
+                let listed = stdout(&self.ctr_in(namespace, &["images", "ls"]));
+                listed.lines().skip(1).all(|line| line.contains("io.cri-containerd.image=managed"))
+            });
+        }
     }
 
     /// Imports an image without unpacking it.

@@ -13,6 +13,8 @@ pub mod cluster;
 #[cfg(feature = "system")]
 pub mod containerd;
 #[cfg(feature = "system")]
+mod containerd_config;
+#[cfg(feature = "system")]
 mod containers;
 pub mod elf;
 pub mod energy;
@@ -49,6 +51,7 @@ pub mod registry;
 pub mod server;
 #[cfg(feature = "system")]
 pub mod service;
+pub mod stand_in_registry;
 #[cfg(feature = "system")]
 pub mod stand_ins;
 #[cfg(feature = "system")]

@@ -75,7 +75,12 @@ pub struct Node {
 impl Node {
     /// Creates a node on this bridge, with the detector's image. `number` (2 or higher) distinguishes nodes.
     pub fn make(bridge: &Bridge, number: u32) -> Self {
-        let node = Self::planned(bridge, number, &[]);
+        Self::make_with(bridge, number, &[])
+    }
+
+    /// The same with further arguments for `make-node`.
+    pub fn make_with(bridge: &Bridge, number: u32, further: &[&str]) -> Self {
+        let node = Self::planned(bridge, number, further);
         let made = node.make_again(&[]);
         assert!(made.status.success(), "{}{}", stdout(&made), stderr(&made));
         node.import(scratch_image());

@@ -97,6 +97,23 @@ fn a_container_becomes_a_node_that_serves_and_serves_again_when_it_was_stopped()
 
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn a_node_of_debian_13_has_containerd_1_7_and_serves() {
+    let bridge = Bridge::new();
+    let node = Node::make_with(&bridge, 13, &["--release", "trixie"]);
+    let version = node.attach(&["containerd", "--version"]);
+    assert!(version.contains(" 1.7."), "{version}");
+    assert_eq!(node.attach(&["systemctl", "is-active", "containerd"]), "active\n");
+    let checked = stdout(&node.make_again(&[]));
+    assert!(!checked.lines().any(|line| line.starts_with("fail ")), "{checked}");
+    let kubelet = node.kubelet();
+    let (pod, container) = kubelet.serve("trixie", &FUNCTION);
+    assert!(finds_the_cat(&pod));
+    assert!(kubelet.stats(&container).1 > 0);
+    kubelet.remove_pod(&pod);
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn an_unprivileged_container_starts_and_its_check_says_what_keeps_pods_from_it() {
     let bridge = Bridge::new();
     let node = Node::planned(&bridge, 14, &["--unprivileged"]);
@@ -127,6 +144,7 @@ fn make_node_says_what_is_wrong_with_its_arguments() {
         (vec!["node1", "--what"], "there is no option --what"),
         (vec!["node1", "node2"], "one node at a time"),
         (vec!["node1", "--address", "10.0.0.2/24", "--spotter", "/nowhere"], "no spotter"),
+        (vec!["node1", "--address", "10.0.0.2/24", "--release", "../13"], "a Debian release"),
     ] {
         let refused = Command::new(root().join("k8s/node/make-node")).args(&arguments).output();
         let refused = refused.expect("make-node starts");

@@ -109,31 +109,16 @@ fn a_node_is_installed_upgraded_beside_a_running_pod_and_cleared_without_a_trace
     containerd.assert_nothing_left();
 }
 
-#[test]
-#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
-fn a_configuration_that_fails_is_rolled_back_and_containerd_runs_on() {
-    let containerd = Containerd::start_without_shim();
-    let is_as_before = |before: &str| {
-        config(&containerd) == before
-            && !containerd.path("bin/containerd-shim-spotter-v1").exists()
-            && !containerd.path("config.toml.spotter-pending").exists()
-            && containerd.ctr(&["version"]).status.success()
-    };
-    // containerd does not start with it.
-    let before = config(&containerd);
-    fs::write(containerd.path("refuse"), "").expect("a file");
-    let refused = node(&containerd, "install", &[]);
-    assert_eq!(refused.status.code(), Some(1));
-    let said = stderr(&refused);
-    assert!(said.contains("containerd does not start today"), "{said}");
-    assert!(
-        said.contains("the old configuration is restored, and containerd is healthy"),
-        "{said}"
-    );
-    assert!(is_as_before(&before), "{said}");
-    fs::remove_file(containerd.path("refuse")).expect("a file");
+/// Whether containerd runs with this configuration, and nothing of an installation is left.
+fn is_as_before(containerd: &Containerd, before: &str) -> bool {
+    config(containerd) == before
+        && !containerd.path("bin/containerd-shim-spotter-v1").exists()
+        && !containerd.path("config.toml.spotter-pending").exists()
+        && containerd.ctr(&["version"]).status.success()
+}
 
-    // It starts, but without the runtime: an import that the installer does not follow replaces the section.
+/// containerd starts, but without the runtime: an import that the installer does not follow replaces the section.
+fn an_import_that_hides_the_runtime_is_rolled_back(containerd: &Containerd, before: &str) {
     let section = before.find("[plugins.").expect("a section");
     let folder = containerd.path("conf.d");
     fs::create_dir(&folder).expect("a folder");
@@ -145,10 +130,37 @@ fn a_configuration_that_fails_is_rolled_back_and_containerd_runs_on() {
     let restarted = Command::new(containerd.restart_program()).status();
     assert!(restarted.is_ok_and(|status| status.success()));
     wait_until("containerd answers", || containerd.ctr(&["version"]).status.success());
-    let refused = node(&containerd, "install", &[]);
+    let refused = node(containerd, "install", &[]);
     let said = stderr(&refused);
     assert!(said.contains("runs has no runtime `spotter`"), "{said}");
-    assert!(is_as_before(&importing), "{said}");
+    assert!(is_as_before(containerd, &importing), "{said}");
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn a_configuration_that_fails_is_rolled_back_and_containerd_runs_on() {
+    let containerd = Containerd::start_without_shim();
+    // containerd does not start with it.
+    let before = config(&containerd);
+    fs::write(containerd.path("refuse"), "").expect("a file");
+    let refused = node(&containerd, "install", &[]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = stderr(&refused);
+    assert!(said.contains("containerd does not start today"), "{said}");
+    assert!(
+        said.contains("the old configuration is restored, and containerd is healthy"),
+        "{said}"
+    );
+    assert!(is_as_before(&containerd, &before), "{said}");
+    fs::remove_file(containerd.path("refuse")).expect("a file");
+
+    // Only containerd 1 lets an import replace the whole section: containerd 2 merges them.
+    let importing = if before.starts_with("version = 2\n") {
+        an_import_that_hides_the_runtime_is_rolled_back(&containerd, &before);
+        config(&containerd)
+    } else {
+        before
+    };
 
     // It would not even load, because someone has changed it since containerd started. Then it is not restarted.
     let running = containerd.process_id();
@@ -157,7 +169,7 @@ fn a_configuration_that_fails_is_rolled_back_and_containerd_runs_on() {
     let refused = node(&containerd, "install", &[]);
     let said = stderr(&refused);
     assert!(said.contains("containerd would not load the configuration"), "{said}");
-    assert!(is_as_before(&broken) && containerd.process_id() == running, "{said}");
+    assert!(is_as_before(&containerd, &broken) && containerd.process_id() == running, "{said}");
 }
 
 /// A process in its own mount namespace, as a node and a container on it have different ones.
