@@ -139,6 +139,13 @@ fn outbound_redis_variable_permission() {
 }
 
 #[test]
+fn outbound_mqtt_no_permission() {
+    let address = "mqtt://localhost:1883?client_id=spintest";
+    let reason = format!("Error::ConnectionFailed(\"address {address} is not permitted\")");
+    assert_fails(&up(""), "/outbound-mqtt", address, &reason);
+}
+
+#[test]
 fn tcp_sockets() {
     let address = echo();
     assert_ok(

@@ -148,7 +148,6 @@ fn keys_that_are_not_supported_are_refused_by_name() {
     for (config, reason) in [
         ("log_dir = \"logs\"", "`log_dir` is not supported"),
         ("[outbound_http]\nconnection_pooling = false", "`outbound_http` is not supported"),
-        ("[key_value_store.default]\ntype = \"redis\"", "`key_value_store` is not supported"),
         ("[sqlite_database.default]\ntype = \"libsql\"", "`sqlite_database` is not supported"),
         ("[llm_compute]\ntype = \"spin\"", "`llm_compute` is not supported"),
         ("[[client_tls]]\nhosts = []", "`client_tls` is not supported"),

@@ -1,12 +1,12 @@
 //! The interfaces that Spin gives to components, as the components of its SDKs use them.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use spotter_tests::application::Application;
 use spotter_tests::server::Server;
-use spotter_tests::{client, stderr};
+use spotter_tests::{client, ports, stderr};
 
 /// The components of two SDKs, with these keys.
 fn application(keys: &str) -> Application {
@@ -89,14 +89,12 @@ fn key_value_stores_of_spin_4_are_those_of_the_older_interface() {
 #[test]
 fn interfaces_that_need_another_host_are_linked_and_say_what_to_do() {
     let server = application("allowed_outbound_hosts = [\"*://localhost:*\"]").up(&[]);
-    for (path, last) in [("/refused", 5), ("/5/refused", 7)] {
+    for (path, last) in [("/refused", 2), ("/5/refused", 3)] {
         let refused = results(&server, path, &["localhost"]);
         assert_eq!(refused.len(), last, "{refused:?}");
         for (reason, text) in [
             ("RuntimeError(", "no large language models"),
             ("ConnectionFailed(", "no MySQL client"),
-            ("ConnectionFailed(", "no PostgreSQL client"),
-            ("ConnectionFailed(", "no MQTT client"),
         ] {
             let is_said = |line: &String| line.contains(reason) && line.contains(text);
             assert!(refused.iter().any(is_said), "{refused:?} lacks {reason} {text}");
@@ -208,6 +206,61 @@ fn a_redis_server_that_is_away_or_not_allowed_is_an_error_and_no_hang() {
     let began = Instant::now();
     let waited = results(&server, "/redis", &[&format!("redis://127.0.0.1:{silent_port}/1")]);
     assert!(waited[0].contains("has not replied within 10s"), "{waited:?}");
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+/// A server that answers whatever it receives first with these bytes, and then keeps the connection open. Returns its
+/// port.
+fn answering(reply: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 1024]).and_then(|_| stream.write_all(reply));
+            open.push(stream);
+        }
+    });
+    port
+}
+
+#[test]
+fn an_mqtt_broker_that_is_away_not_allowed_or_hostile_is_an_error_and_no_hang() {
+    let server = application("allowed_outbound_hosts = [\"mqtt://127.0.0.1:*\"]").up(&[]);
+    let closed = ports::reserve();
+    let huge = answering(&[0x30, 0xff, 0xff, 0xff, 0x7f]);
+    let cases = [
+        (closed, "refused"),
+        (answering(&[0x20, 2, 0, 4]), "the user name or the password is wrong"),
+        (answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "not sent a reply of MQTT"),
+        (huge, "not sent a reply of MQTT"),
+        (answering(&[0xd0, 0]), "sent PingResp instead of ConnAck"),
+        // An acknowledgement before there is a message.
+        (answering(&[0x20, 2, 0, 0, 0x40, 2, 0, 1]), "without being asked"),
+    ];
+    for path in ["/mqtt", "/5/mqtt"] {
+        let publish = |address: &str| results(&server, path, &[address, "user", "word"]).join("\n");
+        let denied = "mqtt://localhost:1883?client_id=test";
+        let said = publish(denied);
+        assert_eq!(said, format!("Error::ConnectionFailed(\"address {denied} is not permitted\")"));
+        for malformed in ["nonsense", "tcp://127.0.0.1?client_id=test", "mqtt://127.0.0.1:1883"] {
+            assert_eq!(publish(malformed), "Error::InvalidAddress", "{malformed}");
+        }
+        assert!(publish("mqtts://127.0.0.1?client_id=test").contains("(mqtts) is not supported"));
+        for (port, reason) in cases {
+            let said = publish(&format!("mqtt://127.0.0.1:{port}?client_id=test"));
+            assert!(said.contains("ConnectionFailed(") && said.contains(reason), "{said}");
+        }
+    }
+    server.wait_for_log("mqtt://localhost:1883 was denied");
+    // It takes a message without acknowledgement, but the next one fails, and closes the connection.
+    let began = Instant::now();
+    let port = answering(&[0x20, 2, 0, 0]);
+    let address = format!("mqtt://127.0.0.1:{port}?client_id=test");
+    let waited = results(&server, "/mqtt", &[&address, "user", "word"]);
+    assert_eq!(waited[0], "Ok(())");
+    assert!(waited[1].contains("has not replied within 10s"), "{waited:?}");
+    assert!(waited[2].contains("open another"), "{waited:?}");
     assert!(began.elapsed() < Duration::from_secs(20));
 }
 

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use spotter_tests::application::Application;
 use spotter_tests::{client, ports, system};
 
-struct Redis(Child);
+pub(crate) struct Redis(Child);
 
 impl Redis {
     /// A server with a password.
-    fn start(port: u16) -> Self {
+    pub(crate) fn start(port: u16) -> Self {
         let process = Command::new(system::program("redis-server", "redis-server"))
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--requirepass", "secret"])
             .args(["--save", "", "--appendonly", "no"])

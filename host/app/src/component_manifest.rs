@@ -157,7 +157,7 @@ pub struct ToolProfile {
     pub interruption: Option<Interruption>,
 }
 
-/// How an instance that exceeds its limit on processor time is stopped.
+/// How an instance that exceeds its limit on CPU time is stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Interruption {

@@ -31,6 +31,7 @@ use models::ModelFolders;
 use nn_engine::NnEngine;
 use remote_source::{DownloadsFolder, RemoteSource};
 use routes::{Pattern, RouteTable, StaticReply, Target};
+use spotter_config::redis_server::RedisServer;
 use triggers::{Executor, HttpTrigger, Route};
 use variables::{MissingVariable, VariableSources};
 
@@ -59,6 +60,8 @@ pub struct App {
     pub root: PathBuf,
     /// The folder of the application's persistent state.
     pub state: PathBuf,
+    /// The key-value stores that are not in this folder, but in Redis.
+    pub redis_stores: BTreeMap<String, RedisServer>,
     /// The components that requests can reach.
     pub components: BTreeMap<String, Component>,
     /// The other components. They are built and pushed, but never loaded.
@@ -196,6 +199,7 @@ impl App {
             version: manifest.application.version,
             root: root.to_owned(),
             state: root.join(".spotter"),
+            redis_stores: BTreeMap::new(),
             components,
             idle,
             routes,
@@ -209,9 +213,15 @@ impl App {
         self.components.values().any(|component| !component.sqlite_databases.is_empty())
     }
 
-    /// Whether any component uses a key-value store.
+    /// Whether any component uses a key-value store in the folder of the application's state.
     pub fn has_state(&self) -> bool {
-        self.components.values().any(|component| !component.key_value_stores.is_empty())
+        self.key_value_stores().any(|store| !self.redis_stores.contains_key(store))
+    }
+
+    /// The names of the key-value stores that its components use.
+    pub fn key_value_stores(&self) -> impl Iterator<Item = &str> {
+        let components = self.components.values();
+        components.flat_map(|component| &component.key_value_stores).map(String::as_str)
     }
 }
 

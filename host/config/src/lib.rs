@@ -1,8 +1,10 @@
 //! Configuration of the host: limits, the runtime configuration file, and the notation of sizes and times.
 
+pub mod key_value_stores;
 pub mod limits;
 pub mod memory;
 pub mod providers;
+pub mod redis_server;
 mod resolve;
 pub mod runtime_config;
 pub mod suggest;

@@ -72,7 +72,7 @@ limits! {
     queue_length: usize = 64, "SPOTTER_QUEUE_LENGTH", "NUMBER";
     /// How long a request may wait for an instance; then 503 [default: 1s]
     queue_timeout: HumanDuration = Duration::from_secs(1), "SPOTTER_QUEUE_TIMEOUT", "TIME";
-    /// Processor time of one request; then 504 [default: 10s]
+    /// CPU time of one request; then 504 [default: 10s]
     request_cpu: HumanDuration = Duration::from_secs(10), "SPOTTER_REQUEST_CPU", "TIME";
     /// How long a request's instance may take until its reply begins, and between parts of it; then 504, or
     /// the reply is cut off [default: 60s]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
+use super::key_value_stores::KeyValueStores;
 use super::limits::LimitSettings;
 use super::providers::VariablesProvider;
 
@@ -19,16 +20,17 @@ pub struct RuntimeConfig {
     /// Where variables' values come from. The first provider that has a value wins.
     #[serde(alias = "config_provider")]
     pub variables_provider: Vec<VariablesProvider>,
+    /// Where key-value stores are kept, if not below `state_dir`.
+    pub key_value_store: KeyValueStores,
 }
 
 /// Spin's keys that are not supported, and what to do instead.
-const UNSUPPORTED_KEYS: [(&str, &str); 7] = [
+const UNSUPPORTED_KEYS: [(&str, &str); 6] = [
     ("blob_store", "there are no blob stores; use a key-value store"),
     (
         "client_tls",
         "outgoing requests use the system's certificate authorities, and no client certificate",
     ),
-    ("key_value_store", "all stores are files below the folder that `state_dir` names"),
     ("llm_compute", "this host runs no language models; call a model server over HTTP"),
     ("log_dir", "what components write is in the log, on standard error"),
     ("outbound_http", "outgoing connections are not pooled, and their number is fixed"),
@@ -56,7 +58,7 @@ impl RuntimeConfig {
     }
 
     fn parse_text(text: &str) -> anyhow::Result<Self> {
-        // If the text is not TOML, `parse_toml` below reports the line.
+        // If the text is not TOML, `parse_secret_toml` below reports the line.
         let keys: toml::Table = toml::from_str(text).unwrap_or_default();
         if let Some((key, instead)) =
             UNSUPPORTED_KEYS.iter().find(|(key, _)| keys.contains_key(*key))
@@ -65,6 +67,6 @@ impl RuntimeConfig {
                 "`{key}` is not supported: {instead}; remove it, or run the application with Spin"
             );
         }
-        crate::suggest::parse_toml(text)
+        crate::suggest::parse_secret_toml(text)
     }
 }

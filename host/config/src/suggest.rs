@@ -14,20 +14,28 @@ pub fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Opt
 
 /// Parses TOML. The error for an unknown key suggests the nearest valid one.
 pub fn parse_toml<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
-    toml::from_str(text).map_err(|error| with_suggestion(&error))
+    toml::from_str(text).map_err(|error| anyhow!("{error}{}", suggestion(&error)))
 }
 
-/// Adds the nearest valid key to serde's "unknown field `x`, expected one of `a`, `b`".
-fn with_suggestion(error: &toml::de::Error) -> anyhow::Error {
+/// Parses TOML that may hold secrets: errors name the line, but do not show it.
+pub fn parse_secret_toml<T: DeserializeOwned>(text: &str) -> anyhow::Result<T> {
+    toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map(|before| format!("line {}: ", before.matches('\n').count() + 1));
+        anyhow!("{}{}{}", line.unwrap_or_default(), error.message(), suggestion(&error))
+    })
+}
+
+/// The nearest valid key, for serde's "unknown field `x`, expected one of `a`, `b`".
+fn suggestion(error: &toml::de::Error) -> String {
     let message = error.message();
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match quoted.split_first() {
         Some((unknown, known)) if message.starts_with("unknown field") => {
-            let hint = nearest(unknown, known.iter().copied())
+            nearest(unknown, known.iter().copied())
                 .map(|name| format!("\ndid you mean `{name}`?"))
-                .unwrap_or_default();
-            anyhow!("{error}{hint}")
+                .unwrap_or_default()
         }
-        _ => anyhow!("{error}"),
+        _ => String::new(),
     }
 }

@@ -1,4 +1,4 @@
-//! The limit on an instance's processor time.
+//! The limit on an instance's CPU time.
 //!
 //! Code that checks the epoch is stopped here. A network that runs in the host checks the limit itself
 //! (`neural_network.rs`), and the server's watchdog abandons an instance whose code has no checks.
@@ -10,19 +10,19 @@ use wasmtime::{Store, UpdateDeadline};
 
 use super::usage::Usage;
 
-/// The guest used more processor time than `request_cpu` allows.
+/// The guest used more CPU time than `request_cpu` allows.
 #[derive(Debug)]
 pub struct CpuLimitExceeded;
 
 impl std::fmt::Display for CpuLimitExceeded {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "the guest exceeded its limit on processor time")
+        write!(formatter, "the guest exceeded its limit on CPU time")
     }
 }
 
 impl std::error::Error for CpuLimitExceeded {}
 
-/// Limits the processor time of a store's instance, whose code checks the epoch.
+/// Limits the CPU time of a store's instance, whose code checks the epoch.
 pub(super) fn limit<T: 'static>(store: &mut Store<T>, request_cpu: Duration, usage: Arc<Usage>) {
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {

@@ -12,11 +12,14 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 use super::engine_config::{Allocation, config};
-use super::key_value::{self, KeyValueDatabase};
+use super::key_value;
 use super::key_value_3;
+use super::key_value_store::KeyValueStores;
 use super::loaded::{EntryPoint, LoadedComponent, ServiceChainingCell, SharedResources};
+use super::mqtt;
 use super::neural_network::{self, NnGrant};
 use super::outbound_http::{MAX_OUTBOUND_CONNECTIONS, ServiceChaining};
+use super::postgres;
 use super::redis;
 use super::sqlite::{self, SqliteDatabases};
 use super::state::InstanceState;
@@ -26,9 +29,10 @@ use spotter_app::component_manifest::Interruption;
 use spotter_app::nn_engine::NnEngine;
 use spotter_app::{Component, check};
 use spotter_config::Limits;
+use spotter_config::redis_server::RedisServer;
 use spotter_nn::{self as nn, Graph, NnMetrics};
 
-/// How often a running guest is interrupted: the precision of its limit on processor time.
+/// How often a running guest is interrupted: the precision of its limit on CPU time.
 pub const EPOCH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The loaded components, and the engines that run them.
@@ -37,8 +41,7 @@ pub struct Runtime {
     /// The engines, by how their code is interrupted; each is started when the first component needs it.
     executors: BTreeMap<Interruption, EngineAndLinker>,
     components: BTreeMap<String, Arc<LoadedComponent>>,
-    /// `None` if no component uses a key-value store.
-    database: Option<KeyValueDatabase>,
+    key_value_stores: KeyValueStores,
     /// `None` if no component uses a SQLite database.
     sqlite: Option<SqliteDatabases>,
     siblings: ServiceChainingCell,
@@ -71,6 +74,8 @@ impl EngineAndLinker {
         key_value_3::add_to_linker(&mut linker, InstanceState::key_value)?;
         sqlite::add_to_linker(&mut linker, InstanceState::sqlite)?;
         redis::add_to_linker(&mut linker, InstanceState::redis)?;
+        mqtt::add_to_linker(&mut linker, InstanceState::mqtt)?;
+        postgres::add_to_linker(&mut linker, InstanceState::postgres)?;
         neural_network::add_to_linker(&mut linker, InstanceState::nn)?;
         Ok(Self { engine, linker })
     }
@@ -83,7 +88,7 @@ impl Runtime {
             limits: *limits,
             executors: BTreeMap::new(),
             components: BTreeMap::new(),
-            database: None,
+            key_value_stores: KeyValueStores::default(),
             sqlite: None,
             siblings: Arc::default(),
             connections: Arc::new(Semaphore::new(MAX_OUTBOUND_CONNECTIONS)),
@@ -98,17 +103,22 @@ impl Runtime {
     /// # Errors
     /// If the database cannot be opened, or another process has opened it.
     pub fn open_database(&mut self, path: &Path, max_store_bytes: u64) -> anyhow::Result<()> {
-        self.database = Some(KeyValueDatabase::open(path, max_store_bytes)?);
-        Ok(())
+        self.key_value_stores.open_database(path, max_store_bytes)
+    }
+
+    /// Keeps these key-value stores in Redis instead, without connecting to it yet. Call it before [`Runtime::load`].
+    pub fn use_redis_stores(&mut self, servers: &BTreeMap<String, RedisServer>) {
+        for (label, server) in servers {
+            self.key_value_stores.use_redis(label, server.clone());
+        }
     }
 
     /// Sets a value in the application's default store.
     ///
     /// # Errors
-    /// If no component uses a key-value store, or the database cannot be written.
-    pub fn set_key_value(&self, key: &str, value: &str) -> anyhow::Result<()> {
-        let database = self.database.as_ref();
-        database.context("no component has `key_value_stores`")?.set_default(key, value)
+    /// If no component uses a key-value store, or the value cannot be written.
+    pub async fn set_key_value(&self, key: &str, value: &str) -> anyhow::Result<()> {
+        self.key_value_stores.set_default(key, value).await
     }
 
     /// Keeps SQLite databases in a folder. Call it before [`Runtime::load`].
@@ -173,7 +183,7 @@ impl Runtime {
         let engine = executor.engine.clone();
         let graphs = if uses_nn { self.graphs(component, nn_engine)? } else { BTreeMap::new() };
         let shared = SharedResources {
-            database: self.database.clone(),
+            key_value_stores: Arc::new(self.key_value_stores.clone()),
             sqlite: self.sqlite.clone(),
             siblings: Arc::clone(&self.siblings),
             connections: Arc::clone(&self.connections),

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
-pub(super) use super::key_value_database::KeyValueDatabase;
-use super::key_value_database::OpenStore;
+use super::key_value_store::{KeyPage, KeyValueStores, OpenStore};
 
 mod spin {
     wasmtime::component::bindgen!({
@@ -25,7 +24,7 @@ mod spin {
             }
             world imports { import key-value; }
         ",
-        with: { "fermyon:spin/key-value.store": crate::key_value_database::OpenStore },
+        with: { "fermyon:spin/key-value.store": crate::key_value_store::OpenStore },
         imports: { default: async | trappable },
     });
 }
@@ -67,8 +66,8 @@ mod wasi {
             world imports { import store; import batch; import atomics; }
         ",
         with: {
-            "wasi:keyvalue/store.bucket": crate::key_value_database::OpenStore,
-            "wasi:keyvalue/atomics.cas": crate::key_value_database::Comparison,
+            "wasi:keyvalue/store.bucket": crate::key_value_store::OpenStore,
+            "wasi:keyvalue/atomics.cas": crate::key_value_store::Comparison,
         },
         imports: { default: async | trappable },
     });
@@ -79,25 +78,25 @@ pub(super) use wasi::wasi::keyvalue::store::Error as WasiError;
 use wasi::wasi::keyvalue::store::{self as wasi_store, KeyResponse};
 pub(super) use wasi::wasi::keyvalue::{atomics, batch};
 
-/// The most keys that one call of `list-keys` returns.
+/// About how many keys one call of `list-keys` returns.
 const MAX_KEYS_PER_CALL: usize = 1000;
 
-/// How many operations of one instance may run at once. Each takes a thread.
+/// How many operations of one instance may run at once. On a store in a file, each takes a thread.
 const MAX_CONCURRENT_OPERATIONS: usize = 8;
 
 /// The stores that one component may open.
 #[derive(Clone)]
 pub(super) struct KeyValueGrant {
-    database: Option<KeyValueDatabase>,
+    stores: Arc<KeyValueStores>,
     labels: Arc<[String]>,
     /// How many operations of an instance may run at once.
     permits: Arc<Semaphore>,
 }
 
 impl KeyValueGrant {
-    pub(super) fn new(database: Option<KeyValueDatabase>, labels: &[String]) -> Self {
+    pub(super) fn new(stores: Arc<KeyValueStores>, labels: &[String]) -> Self {
         let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_OPERATIONS));
-        Self { database, labels: labels.into(), permits }
+        Self { stores, labels: labels.into(), permits }
     }
 
     /// The same for a new instance, which runs no operation yet.
@@ -151,22 +150,26 @@ impl KeyValueView<'_> {
         if !self.grant.labels.iter().any(|granted| granted == label) {
             return Ok(Err(OpenError::NotGranted));
         }
-        let Some(database) = &self.grant.database else {
+        let Some(store) = self.grant.stores.store(label) else {
             return Ok(Err(OpenError::NoDatabase));
         };
-        Ok(Ok(self.table.push(database.store(label))?))
+        Ok(Ok(self.table.push(store)?))
     }
 
-    /// Runs an operation on a store in another thread: it may wait for the disk, or for another's transaction.
-    pub(super) async fn run<R: Send + 'static>(
-        &mut self,
-        store: &Resource<OpenStore>,
-        operation: impl FnOnce(&OpenStore) -> anyhow::Result<R> + Send + 'static,
-    ) -> wasmtime::Result<Result<R, String>> {
-        let store = self.table.get(store)?.clone();
-        let done = tokio::task::spawn_blocking(move || operation(&store)).await?;
-        Ok(done.map_err(|error| format!("{error:#}")))
+    /// The store that a handle stands for.
+    pub(super) fn opened(&self, store: &Resource<OpenStore>) -> wasmtime::Result<OpenStore> {
+        Ok(self.table.get(store)?.clone())
     }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
+pub(super) fn failure(error: anyhow::Error) -> WasiError {
+    WasiError::Other(format!("{error:#}"))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
+fn spin_failure(error: anyhow::Error) -> SpinError {
+    SpinError::Other(format!("{error:#}"))
 }
 
 impl spin_store::Host for KeyValueView<'_> {}
@@ -187,8 +190,8 @@ impl spin_store::HostStore for KeyValueView<'_> {
         store: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, SpinError>> {
-        let value = self.run(&store, move |store| store.get(&key)).await?;
-        Ok(value.map_err(SpinError::Other))
+        let store = self.opened(&store)?;
+        Ok(store.get(key).await.map_err(spin_failure))
     }
 
     async fn set(
@@ -197,8 +200,8 @@ impl spin_store::HostStore for KeyValueView<'_> {
         key: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), SpinError>> {
-        let set = self.run(&store, move |store| store.set(&key, Some(&value))).await?;
-        Ok(set.map_err(SpinError::Other))
+        let store = self.opened(&store)?;
+        Ok(store.set(key, value).await.map_err(spin_failure))
     }
 
     async fn delete(
@@ -206,8 +209,8 @@ impl spin_store::HostStore for KeyValueView<'_> {
         store: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<(), SpinError>> {
-        let deleted = self.run(&store, move |store| store.set(&key, None)).await?;
-        Ok(deleted.map_err(SpinError::Other))
+        let store = self.opened(&store)?;
+        Ok(store.delete(key).await.map_err(spin_failure))
     }
 
     async fn exists(
@@ -215,16 +218,16 @@ impl spin_store::HostStore for KeyValueView<'_> {
         store: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<bool, SpinError>> {
-        let found = self.run(&store, move |store| Ok(store.get(&key)?.is_some())).await?;
-        Ok(found.map_err(SpinError::Other))
+        let store = self.opened(&store)?;
+        Ok(store.exists(key).await.map_err(spin_failure))
     }
 
     async fn get_keys(
         &mut self,
         store: Resource<OpenStore>,
     ) -> wasmtime::Result<Result<Vec<String>, SpinError>> {
-        let keys = self.run(&store, |store| store.keys(None, usize::MAX)).await?;
-        Ok(keys.map_err(SpinError::Other))
+        let store = self.opened(&store)?;
+        Ok(store.keys().await.map_err(spin_failure))
     }
 
     async fn drop(&mut self, store: Resource<OpenStore>) -> wasmtime::Result<()> {
@@ -251,8 +254,8 @@ impl wasi_store::HostBucket for KeyValueView<'_> {
         bucket: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, WasiError>> {
-        let value = self.run(&bucket, move |store| store.get(&key)).await?;
-        Ok(value.map_err(WasiError::Other))
+        let store = self.opened(&bucket)?;
+        Ok(store.get(key).await.map_err(failure))
     }
 
     async fn set(
@@ -261,8 +264,8 @@ impl wasi_store::HostBucket for KeyValueView<'_> {
         key: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), WasiError>> {
-        let set = self.run(&bucket, move |store| store.set(&key, Some(&value))).await?;
-        Ok(set.map_err(WasiError::Other))
+        let store = self.opened(&bucket)?;
+        Ok(store.set(key, value).await.map_err(failure))
     }
 
     async fn delete(
@@ -270,8 +273,8 @@ impl wasi_store::HostBucket for KeyValueView<'_> {
         bucket: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<(), WasiError>> {
-        let deleted = self.run(&bucket, move |store| store.set(&key, None)).await?;
-        Ok(deleted.map_err(WasiError::Other))
+        let store = self.opened(&bucket)?;
+        Ok(store.delete(key).await.map_err(failure))
     }
 
     async fn exists(
@@ -279,8 +282,8 @@ impl wasi_store::HostBucket for KeyValueView<'_> {
         bucket: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<bool, WasiError>> {
-        let found = self.run(&bucket, move |store| Ok(store.get(&key)?.is_some())).await?;
-        Ok(found.map_err(WasiError::Other))
+        let store = self.opened(&bucket)?;
+        Ok(store.exists(key).await.map_err(failure))
     }
 
     async fn list_keys(
@@ -288,12 +291,9 @@ impl wasi_store::HostBucket for KeyValueView<'_> {
         bucket: Resource<OpenStore>,
         cursor: Option<String>,
     ) -> wasmtime::Result<Result<KeyResponse, WasiError>> {
-        let page = move |store: &OpenStore| store.keys(cursor.as_deref(), MAX_KEYS_PER_CALL);
-        let keys = self.run(&bucket, page).await?;
-        Ok(keys.map_err(WasiError::Other).map(|keys| KeyResponse {
-            cursor: (keys.len() == MAX_KEYS_PER_CALL).then(|| keys.last().cloned()).flatten(),
-            keys,
-        }))
+        let store = self.opened(&bucket)?;
+        let page = store.page(cursor, MAX_KEYS_PER_CALL).await.map_err(failure);
+        Ok(page.map(|KeyPage { keys, next }| KeyResponse { keys, cursor: next }))
     }
 
     async fn drop(&mut self, bucket: Resource<OpenStore>) -> wasmtime::Result<()> {
@@ -304,8 +304,9 @@ impl wasi_store::HostBucket for KeyValueView<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{KeyValueDatabase, KeyValueGrant, KeyValueView, OpenStore, spin_store};
+    use super::{KeyValueGrant, KeyValueStores, KeyValueView, OpenStore, spin_store};
     use spin_store::HostStore;
+    use std::sync::Arc;
     use std::time::Duration;
     use wasmtime::component::{Resource, ResourceTable};
 
@@ -313,10 +314,10 @@ mod tests {
     #[tokio::test]
     async fn a_guest_that_waits_for_the_store_holds_up_nobody_and_can_be_stopped() {
         let folder = tempfile::tempdir().unwrap();
-        let database =
-            KeyValueDatabase::open(&folder.path().join("key_value.redb"), 1 << 20).unwrap();
-        let locked = database.lock();
-        let grant = KeyValueGrant::new(Some(database), &["default".to_owned()]);
+        let mut stores = KeyValueStores::default();
+        stores.open_database(&folder.path().join("key_value.redb"), 1 << 20).unwrap();
+        let locked = stores.lock();
+        let grant = KeyValueGrant::new(Arc::new(stores), &["default".to_owned()]);
         let mut table = ResourceTable::new();
         let mut view = KeyValueView { table: &mut table, grant: &grant };
         let store = view.open("default".into()).await.unwrap().unwrap();

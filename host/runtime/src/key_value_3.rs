@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{
@@ -12,7 +12,7 @@ use wasmtime::component::{
 };
 
 use super::key_value::{KeyValue, KeyValueView, OpenError};
-use super::key_value_database::OpenStore;
+use super::key_value_store::{KeyPage, OpenStore};
 
 // As in the WIT of Spin's Rust SDK 7.0.0.
 mod bindings {
@@ -32,7 +32,7 @@ mod bindings {
             }
             world imports { import key-value; }
         ",
-        with: { "spin:key-value/key-value.store": crate::key_value_database::OpenStore },
+        with: { "spin:key-value/key-value.store": crate::key_value_store::OpenStore },
         imports: { default: trappable },
     });
 }
@@ -64,20 +64,17 @@ fn opened<T>(
     accessor: &Accessor<T, KeyValue>,
     store: &Resource<OpenStore>,
 ) -> wasmtime::Result<OpenStore> {
-    accessor.with(|mut view| Ok(view.get().table.get(store)?.clone()))
+    accessor.with(|mut view| view.get().opened(store))
 }
 
-/// Runs an operation on a store in another thread: it may wait for the disk, or for another's transaction.
-async fn run<T, R: Send + 'static>(
+/// Waits until the instance may run another operation. It runs as long as the permit is held.
+async fn permitted<T>(
     accessor: &Accessor<T, KeyValue>,
     store: &Resource<OpenStore>,
-    operation: impl FnOnce(&OpenStore) -> anyhow::Result<R> + Send + 'static,
-) -> wasmtime::Result<Result<R, Error>> {
+) -> wasmtime::Result<(OpenStore, OwnedSemaphorePermit)> {
     let store = opened(accessor, store)?;
-    let permit = accessor.with(|mut view| view.get().grant.permit()).await;
-    let done = tokio::task::spawn_blocking(move || operation(&store)).await?;
-    drop(permit);
-    Ok(done.map_err(failure))
+    let permit = accessor.with(|mut view| view.get().grant.permit()).await?;
+    Ok((store, permit))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
@@ -102,7 +99,8 @@ impl<T> key_value::HostStoreWithStore<T> for KeyValue {
         store: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
-        run(accessor, &store, move |store| store.get(&key)).await
+        let (store, _permit) = permitted(accessor, &store).await?;
+        Ok(store.get(key).await.map_err(failure))
     }
 
     async fn set(
@@ -111,7 +109,8 @@ impl<T> key_value::HostStoreWithStore<T> for KeyValue {
         key: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), Error>> {
-        run(accessor, &store, move |store| store.set(&key, Some(&value))).await
+        let (store, _permit) = permitted(accessor, &store).await?;
+        Ok(store.set(key, value).await.map_err(failure))
     }
 
     async fn delete(
@@ -119,7 +118,8 @@ impl<T> key_value::HostStoreWithStore<T> for KeyValue {
         store: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<(), Error>> {
-        run(accessor, &store, move |store| store.set(&key, None)).await
+        let (store, _permit) = permitted(accessor, &store).await?;
+        Ok(store.delete(key).await.map_err(failure))
     }
 
     async fn exists(
@@ -127,7 +127,8 @@ impl<T> key_value::HostStoreWithStore<T> for KeyValue {
         store: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<bool, Error>> {
-        run(accessor, &store, move |store| Ok(store.get(&key)?.is_some())).await
+        let (store, _permit) = permitted(accessor, &store).await?;
+        Ok(store.exists(key).await.map_err(failure))
     }
 
     async fn get_keys(
@@ -139,7 +140,8 @@ impl<T> key_value::HostStoreWithStore<T> for KeyValue {
         // A guest that has read enough drops the stream, and gets no error.
         let ended = async { wasmtime::error::Ok(ended.await.unwrap_or(Ok(()))) };
         accessor.with(|mut view| {
-            let keys = Keys { store, last: None, read: None, result: Some(result) };
+            let keys =
+                Keys { store, position: Position::At(None), read: None, result: Some(result) };
             let keys = StreamReader::new(&mut view, keys)?;
             Ok((keys, FutureReader::new(&mut view, ended)?))
         })
@@ -149,11 +151,17 @@ impl<T> key_value::HostStoreWithStore<T> for KeyValue {
 /// A store's keys, read in steps, so that a store of any size can be listed.
 struct Keys {
     store: OpenStore,
-    /// The last key that was read.
-    last: Option<String>,
-    read: Option<JoinHandle<anyhow::Result<Vec<String>>>>,
+    position: Position,
+    read: Option<JoinHandle<anyhow::Result<KeyPage>>>,
     /// Receives the result.
     result: Option<oneshot::Sender<Result<(), Error>>>,
+}
+
+/// How far the keys have been read.
+enum Position {
+    /// The next page begins here.
+    At(Option<String>),
+    End,
 }
 
 impl Keys {
@@ -182,24 +190,28 @@ impl<D> StreamProducer<D> for Keys {
             return Poll::Ready(Ok(StreamResult::Completed));
         }
         let this = &mut *self;
-        let reading = this.read.get_or_insert_with(|| {
-            let (store, last) = (this.store.clone(), this.last.clone());
-            tokio::task::spawn_blocking(move || store.keys(last.as_deref(), KEYS_PER_READ))
-        });
-        let keys = match Pin::new(reading).poll(context) {
-            Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(keys) => keys?,
-        };
-        this.read = None;
-        match keys {
-            Ok(keys) if keys.is_empty() => this.end(Ok(())),
-            Ok(keys) => {
-                this.last = keys.last().cloned();
+        loop {
+            let Position::At(start) = &this.position else { return this.end(Ok(())) };
+            let reading = this.read.get_or_insert_with(|| {
+                let (store, start) = (this.store.clone(), start.clone());
+                tokio::spawn(async move { store.page(start, KEYS_PER_READ).await })
+            });
+            let page = match Pin::new(reading).poll(context) {
+                Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(page) => page?,
+            };
+            this.read = None;
+            let KeyPage { keys, next } = match page {
+                Ok(page) => page,
+                Err(error) => return this.end(Err(failure(error))),
+            };
+            this.position = next.map_or(Position::End, |next| Position::At(Some(next)));
+            // A page may be empty although there is another.
+            if !keys.is_empty() {
                 destination.set_buffer(keys.into());
-                Poll::Ready(Ok(StreamResult::Completed))
+                return Poll::Ready(Ok(StreamResult::Completed));
             }
-            Err(error) => this.end(Err(failure(error))),
         }
     }
 }

@@ -6,20 +6,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, ensure};
-use blake3::Hash;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
-/// The longest key, in bytes.
-const MAX_KEY_BYTES: usize = 1 << 10;
-
-/// The largest value, in bytes.
-pub(super) const MAX_VALUE_BYTES: usize = 1 << 20;
+use super::key_value_store::{check_key, check_listed, check_value};
 
 /// What an entry counts besides its key and value, in bytes: about what it takes on the disk.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
-
-/// The most that the keys of one store may have together, in bytes, to be read at once.
-const MAX_LISTED_KEYS_BYTES: usize = 4 << 20;
 
 /// The application's database.
 #[derive(Clone)]
@@ -33,22 +25,12 @@ struct DatabaseInner {
     sizes: Mutex<BTreeMap<String, u64>>,
 }
 
-/// A store that a component has opened.
+/// A store in the database. Its operations block.
 #[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Clone)]
-pub struct OpenStore {
+pub struct FileStore {
     database: KeyValueDatabase,
     label: String,
-}
-
-/// A value that a component has seen, to be replaced unless it has changed since.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
-#[derive(Clone)]
-pub struct Comparison {
-    pub(super) store: OpenStore,
-    pub(super) key: String,
-    /// The value's hash, since an instance can have many of these.
-    pub(super) seen: Option<Hash>,
 }
 
 impl KeyValueDatabase {
@@ -71,14 +53,8 @@ impl KeyValueDatabase {
         Ok(Self(Arc::new(DatabaseInner { database, max_store_bytes, sizes })))
     }
 
-    /// Sets a value in the store `default`.
-    pub(super) fn set_default(&self, key: &str, value: &str) -> anyhow::Result<()> {
-        let set = self.store("default").set(key, Some(value.as_bytes()));
-        set.with_context(|| format!("cannot set {key:?} in the default store"))
-    }
-
-    pub(super) fn store(&self, label: &str) -> OpenStore {
-        OpenStore { database: self.clone(), label: label.to_owned() }
+    pub(super) fn store(&self, label: &str) -> FileStore {
+        FileStore { database: self.clone(), label: label.to_owned() }
     }
 
     /// Blocks all other writers until it is dropped.
@@ -97,7 +73,7 @@ fn size_of(key: &str, value: &[u8]) -> u64 {
     (key.len() + value.len() + ENTRY_OVERHEAD_BYTES) as u64
 }
 
-impl OpenStore {
+impl FileStore {
     fn table(&self) -> TableDefinition<'_, &'static str, &'static [u8]> {
         TableDefinition::new(&self.label)
     }
@@ -122,7 +98,7 @@ impl OpenStore {
     /// Sets a value if the one that is there `is_expected`. Returns whether it did.
     ///
     /// # Errors
-    /// As [`OpenStore::set`].
+    /// As [`FileStore::set`].
     pub(super) fn swap(
         &self,
         key: &str,
@@ -137,7 +113,7 @@ impl OpenStore {
     /// Adds to a value of eight bytes in little-endian order, as Spin's own store keeps counters. Returns the sum.
     ///
     /// # Errors
-    /// As [`OpenStore::set`], or if the value is not such a number, or the sum does not fit.
+    /// As [`FileStore::set`], or if the value is not such a number, or the sum does not fit.
     pub(super) fn increment(&self, key: &str, delta: i64) -> anyhow::Result<i64> {
         let added = self.change(key, |current| {
             let bytes = current.unwrap_or(&[0; 8]).try_into();
@@ -160,11 +136,7 @@ impl OpenStore {
         key: &str,
         new: impl FnOnce(Option<&[u8]>) -> anyhow::Result<Option<(Option<Vec<u8>>, R)>>,
     ) -> anyhow::Result<Option<R>> {
-        ensure!(
-            key.len() <= MAX_KEY_BYTES,
-            "the key has {} bytes; the limit is {MAX_KEY_BYTES}",
-            key.len()
-        );
+        check_key(key)?;
         let mut transaction = self.database.0.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         let (size, result) = {
@@ -173,11 +145,7 @@ impl OpenStore {
             let current = table.get(key)?.map(|value| value.value().to_vec());
             let Some((value, result)) = new(current.as_deref())? else { return Ok(None) };
             let value = value.as_deref();
-            let length = value.map_or(0, <[u8]>::len);
-            ensure!(
-                length <= MAX_VALUE_BYTES,
-                "the value has {length} bytes; the limit is {MAX_VALUE_BYTES}"
-            );
+            value.map_or(Ok(()), check_value)?;
             let replaced = match value {
                 Some(value) => table.insert(key, value)?,
                 None => table.remove(key)?,
@@ -216,7 +184,7 @@ impl OpenStore {
     /// At most `limit` keys after `after`, in order.
     ///
     /// # Errors
-    /// If they have more than [`MAX_LISTED_KEYS_BYTES`], or the database fails.
+    /// If they are too many to be read at once, or the database fails.
     pub(super) fn keys(&self, after: Option<&str>, limit: usize) -> anyhow::Result<Vec<String>> {
         let transaction = self.database.0.database.begin_read()?;
         let table = match transaction.open_table(self.table()) {
@@ -231,12 +199,7 @@ impl OpenStore {
                 continue;
             }
             bytes += key.len();
-            ensure!(
-                bytes <= MAX_LISTED_KEYS_BYTES,
-                "the keys of {:?} have more than {MAX_LISTED_KEYS_BYTES} bytes: read them in steps, with `list-keys` \
-                 of wasi:keyvalue",
-                self.label
-            );
+            check_listed(&self.label, bytes)?;
             keys.push(key);
             if keys.len() == limit {
                 break;
@@ -248,7 +211,8 @@ impl OpenStore {
 
 #[cfg(test)]
 mod tests {
-    use super::{KeyValueDatabase, MAX_KEY_BYTES, MAX_LISTED_KEYS_BYTES, MAX_VALUE_BYTES};
+    use super::KeyValueDatabase;
+    use crate::key_value_store::{MAX_KEY_BYTES, MAX_LISTED_KEYS_BYTES, MAX_VALUE_BYTES};
 
     const MAX_STORE_BYTES: u64 = 10 << 20;
 
@@ -268,7 +232,7 @@ mod tests {
         let large = refusal(store.set("k", Some(&vec![7; MAX_VALUE_BYTES + 1])));
         assert!(large.contains("the value has 1048577 bytes"), "{large}");
         let set =
-            |store: &super::OpenStore, index: usize| store.set(&index.to_string(), Some(&value));
+            |store: &super::FileStore, index: usize| store.set(&index.to_string(), Some(&value));
         (0..9).for_each(|index| set(&store, index).unwrap());
         let full = refusal(set(&store, 9));
         assert!(full.contains("\"a\" is full") && full.contains("key_value_size"), "{full}");

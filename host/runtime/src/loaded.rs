@@ -14,7 +14,8 @@ use super::command::Command;
 use super::cpu_limit;
 use super::guest_log::GuestLog;
 use super::handler::{Handler, ReplySender};
-use super::key_value::{KeyValueDatabase, KeyValueGrant};
+use super::key_value::KeyValueGrant;
+use super::key_value_store::KeyValueStores;
 use super::memory_limit::MemoryLimit;
 use super::neural_network::NnGrant;
 use super::outbound_http::{BodyMemory, Outbound, ServiceChaining};
@@ -41,8 +42,7 @@ pub(super) type ServiceChainingCell = Arc<OnceLock<Weak<dyn ServiceChaining>>>;
 
 /// The runtime's resources that a component uses.
 pub(super) struct SharedResources {
-    /// `None` if no component uses a key-value store.
-    pub(super) database: Option<KeyValueDatabase>,
+    pub(super) key_value_stores: Arc<KeyValueStores>,
     /// `None` if no component uses a SQLite database.
     pub(super) sqlite: Option<SqliteDatabases>,
     pub(super) siblings: ServiceChainingCell,
@@ -108,7 +108,7 @@ impl LoadedComponent {
             environment: component.environment.clone(),
             variables: Variables::new(component.variables.clone()),
             allowed_hosts: Arc::new(component.allowed_hosts.clone()),
-            key_value: KeyValueGrant::new(shared.database, &component.key_value_stores),
+            key_value: KeyValueGrant::new(shared.key_value_stores, &component.key_value_stores),
             sqlite: SqliteGrant::new(shared.sqlite, &component.sqlite_databases),
             nn: shared.nn,
             siblings: shared.siblings,

@@ -1,7 +1,7 @@
 //! Provides the granted networks through `wasi:nn` (<https://github.com/WebAssembly/wasi-nn>).
 //!
 //! A guest can only load a network by a name that its `ai_models` grants, not from bytes of its own. What the host
-//! computes for a guest counts against the guest's limits, as if the guest computed it itself: processor time, and the
+//! computes for a guest counts against the guest's limits, as if the guest computed it itself: CPU time, and the
 //! memory of all tensors.
 
 use std::collections::BTreeMap;

@@ -1,10 +1,6 @@
 //! Connections of components to Redis and Valkey, with limits on how long a server may take and how much it may send.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -12,17 +8,16 @@ use redis::{
     AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo,
     ProtocolVersion, RedisError, Value,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::{Mutex, OwnedSemaphorePermit};
 use tokio::task::AbortHandle;
 
+use super::limited_stream::{LimitedStream, ReplyLimit};
 use super::outbound_tcp::{ConnectError, OutboundTcp};
 
 /// How long a server may take for a reply.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest reply, in bytes.
-const MAX_REPLY_BYTES: usize = 8 << 20;
+pub(super) const MAX_REPLY_BYTES: usize = 8 << 20;
 /// The scheme of servers in `allowed_outbound_hosts`.
 const REDIS_SCHEME: &str = "redis";
 
@@ -79,8 +74,7 @@ pub struct OpenRedis(Arc<OpenRedisInner>);
 struct OpenRedisInner {
     /// One command at a time, so that there is one reply at a time to limit.
     connection: Mutex<MultiplexedConnection>,
-    /// How much the server may still send.
-    remaining: Arc<AtomicUsize>,
+    reply_limit: Arc<ReplyLimit>,
     driver: AbortHandle,
     _permits: [OwnedSemaphorePermit; 2],
 }
@@ -99,8 +93,8 @@ impl OpenRedis {
             return Err(ClientError::InvalidAddress);
         };
         let connected = outbound.connect(REDIS_SCHEME, host, *port).await?;
-        let remaining = Arc::new(AtomicUsize::new(MAX_REPLY_BYTES));
-        let stream = Limited { stream: connected.stream, remaining: Arc::clone(&remaining) };
+        let reply_limit = ReplyLimit::new(MAX_REPLY_BYTES);
+        let stream = LimitedStream::new(connected.stream, Arc::clone(&reply_limit));
         let settings = server.redis_settings().clone();
         let settings = settings.set_protocol(ProtocolVersion::RESP2).set_skip_set_lib_name();
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
@@ -113,14 +107,15 @@ impl OpenRedis {
             })??;
         let driver = tokio::spawn(driver).abort_handle();
         let connection = Mutex::new(connection);
-        let opened = OpenRedisInner { connection, remaining, driver, _permits: connected.permits };
+        let opened =
+            OpenRedisInner { connection, reply_limit, driver, _permits: connected.permits };
         Ok(Self(Arc::new(opened)))
     }
 
     /// Runs a command whose reply is of this type.
     pub(super) async fn run<R: FromRedisValue>(&self, command: &Cmd) -> Result<R, ClientError> {
         let mut connection = self.0.connection.lock().await;
-        self.0.remaining.store(MAX_REPLY_BYTES, Ordering::Relaxed);
+        self.0.reply_limit.reset();
         Ok(command.query_async(&mut *connection).await?)
     }
 
@@ -145,47 +140,4 @@ fn flatten(value: Value, items: &mut Vec<Item>) -> Result<(), ClientError> {
         other => return Err(ClientError::Other(format!("a reply of unknown type: {other:?}"))),
     });
     Ok(())
-}
-
-/// A stream that fails once it has received as much as it may.
-struct Limited {
-    stream: TcpStream,
-    remaining: Arc<AtomicUsize>,
-}
-
-impl AsyncRead for Limited {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let received = buffer.filled().len() - before;
-        let remaining = self.remaining.load(Ordering::Relaxed);
-        if received > remaining {
-            let text = format!("the server's reply has more than {MAX_REPLY_BYTES} bytes");
-            return Poll::Ready(Err(io::Error::other(text)));
-        }
-        self.remaining.store(remaining - received, Ordering::Relaxed);
-        read
-    }
-}
-
-impl AsyncWrite for Limited {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
 }

@@ -9,9 +9,11 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::key_value::{KeyValueGrant, KeyValueView};
 use super::memory_limit::MemoryLimit;
+use super::mqtt::MqttView;
 use super::neural_network::{NnGrant, NnView};
 use super::outbound_http::Outbound;
 use super::outbound_tcp::OutboundTcp;
+use super::postgres::PostgresView;
 use super::redis::RedisView;
 use super::sqlite::{SqliteGrant, SqliteView};
 use super::variables::Variables;
@@ -112,6 +114,14 @@ impl InstanceState {
 
     pub(super) fn redis(&mut self) -> RedisView<'_> {
         RedisView { table: &mut self.table, outbound: &self.outbound_tcp }
+    }
+
+    pub(super) fn mqtt(&mut self) -> MqttView<'_> {
+        MqttView { table: &mut self.table, outbound: &self.outbound_tcp }
+    }
+
+    pub(super) fn postgres(&mut self) -> PostgresView<'_> {
+        PostgresView { table: &mut self.table, outbound: &self.outbound_tcp }
     }
 
     pub(super) fn nn(&mut self) -> NnView<'_> {

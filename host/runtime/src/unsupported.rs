@@ -9,24 +9,16 @@ use wasmtime::{AsContextMut, Engine, StoreContextMut, bail};
 use wasmtime_wasi::WasiView;
 
 /// Interfaces without their versions, and what their errors say.
-const UNSUPPORTED_INTERFACES: [(&str, &str); 7] = [
+const UNSUPPORTED_INTERFACES: [(&str, &str); 3] = [
     ("fermyon:spin/llm", NO_LLM),
-    ("fermyon:spin/mqtt", NO_MQTT),
     ("fermyon:spin/mysql", NO_MYSQL),
-    ("fermyon:spin/postgres", NO_POSTGRES),
-    ("spin:mqtt/mqtt", NO_MQTT),
     ("spin:mysql/mysql", NO_MYSQL),
-    ("spin:postgres/postgres", NO_POSTGRES),
 ];
 
 const NO_LLM: &str = "this host runs no large language models; call a model server over HTTP, or run the \
                       application with Spin";
-const NO_MQTT: &str = "this host has no MQTT client; publish through a server's HTTP interface, or run the \
-                       application with Spin";
 const NO_MYSQL: &str = "this host has no MySQL client; use SQLite or a key-value store, or run the application \
                         with Spin";
-const NO_POSTGRES: &str = "this host has no PostgreSQL client; use SQLite or a key-value store, or run the \
-                           application with Spin";
 
 /// The cases of the interfaces' errors that hold a text, the most fitting first.
 const ERROR_CASES: [&str; 3] = ["connection-failed", "runtime-error", "other"];

@@ -1,4 +1,4 @@
-//! The processor time and memory that one guest uses.
+//! The CPU time and memory that one guest uses.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-/// The processor time and memory that one guest uses.
+/// The CPU time and memory that one guest uses.
 #[derive(Debug, Default)]
 pub struct Usage {
     cpu_nanos: AtomicU64,
@@ -40,7 +40,7 @@ impl Usage {
         self.memory_peak_bytes() as f64
     }
 
-    /// The processor time so far. If the guest runs on another thread, up to a tick of the scheduler may be missing.
+    /// The CPU time so far. If the guest runs on another thread, up to a tick of the scheduler may be missing.
     pub fn cpu(&self) -> Duration {
         let running = match self.running_since.load(Ordering::Relaxed) {
             0 => 0,
@@ -76,13 +76,13 @@ fn own_thread() -> i32 {
     rustix::thread::gettid().as_raw_nonzero().get()
 }
 
-/// This thread's processor time so far, in nanoseconds, plus one.
+/// This thread's CPU time so far, in nanoseconds, plus one.
 fn thread_nanos() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs() + 1
 }
 
-/// Counts the processor time of a future's polls as its guest's.
+/// Counts the CPU time of a future's polls as its guest's.
 pub struct Metered<F> {
     future: Pin<Box<F>>,
     used: Arc<Usage>,

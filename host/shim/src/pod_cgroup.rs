@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroups;
 
-/// A cgroup below a pod's, or beside it, in each hierarchy that limits memory or processor time. It exists once a
+/// A cgroup below a pod's, or beside it, in each hierarchy that limits memory or CPU time. It exists once a
 /// process has joined.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct PodCgroup {
@@ -21,7 +21,7 @@ pub struct PodCgroup {
 
 /// The files with a limit on memory, of version 1 and 2.
 const MEMORY_LIMIT_FILES: [&str; 2] = ["memory.limit_in_bytes", "memory.max"];
-/// The files with limits on processor time, in the order in which they can be written.
+/// The files with limits on CPU time, in the order in which they can be written.
 const CPU_LIMIT_FILES: [&str; 5] =
     ["cpu.cfs_period_us", "cpu.cfs_quota_us", "cpu.shares", "cpu.max", "cpu.weight"];
 
@@ -39,7 +39,7 @@ impl PodCgroup {
         (!folders.is_empty()).then_some(Self { folders, beside: None })
     }
 
-    /// The same cgroup beside the pod's instead of in it, with the pod's limits on processor time, and a limit on
+    /// The same cgroup beside the pod's instead of in it, with the pod's limits on CPU time, and a limit on
     /// memory of its own.
     #[must_use]
     pub fn beside(self, max_bytes: u64) -> Self {
@@ -151,7 +151,7 @@ mod tests {
         let found = found_for("kubepods-burstable-pod1.slice:cri-containerd:c1").unwrap();
         assert_eq!(found.folders, [root.path().join(pod).join("compile")]);
         assert_eq!(found.memory(), None);
-        // Beside the pod, with its limit on processor time.
+        // Beside the pod, with its limit on CPU time.
         write(&format!("{pod}/cpu.max"), "50000 100000\n");
         let beside = found.clone().beside(1 << 20);
         beside.join().unwrap();

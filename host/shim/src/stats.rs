@@ -8,7 +8,7 @@ use containerd_shim::protos::cgroups::metrics::{CPUStat, CPUUsage};
 use containerd_shim::protos::protobuf::well_known_types::any::Any;
 use containerd_shim::util::convert_to_any;
 
-/// The processor time, memory and number of processes of this process's container.
+/// The CPU time, memory and number of processes of this process's container.
 ///
 /// # Errors
 /// If the process has ended.
@@ -28,7 +28,7 @@ pub fn collect(pid: u32) -> anyhow::Result<Any> {
     Ok(convert_to_any(Box::new(metrics))?)
 }
 
-/// The processor time of a process with these cgroups, in nanoseconds: from version 1 if it has `cpuacct`
+/// The CPU time of a process with these cgroups, in nanoseconds: from version 1 if it has `cpuacct`
 /// (<https://docs.kernel.org/admin-guide/cgroup-v1/cpuacct.html>), otherwise from version 2
 /// (<https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files>).
 fn processor_time(root: &Path, groups: &str) -> anyhow::Result<u64> {
@@ -37,13 +37,13 @@ fn processor_time(root: &Path, groups: &str) -> anyhow::Result<u64> {
         text.with_context(|| format!("cannot read {}", file.display()))
     };
     let number = |text: &str| {
-        text.trim().parse::<u64>().with_context(|| format!("{text:?} is not a processor time"))
+        text.trim().parse::<u64>().with_context(|| format!("{text:?} is not a CPU time"))
     };
     if let Some((controllers, path)) = accounting(groups) {
         return number(&read(&root.join(controllers).join(path).join("cpuacct.usage"))?);
     }
     let path = groups.lines().find_map(|line| line.strip_prefix("0::/"));
-    let path = path.context("no cgroup accounts for processor time")?;
+    let path = path.context("no cgroup accounts for CPU time")?;
     let text = read(&root.join(path).join("cpu.stat"))?;
     let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
     Ok(number(usage.context("cpu.stat has no usage_usec")?)? * 1000)

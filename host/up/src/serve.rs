@@ -17,9 +17,12 @@ use crate::pod_configuration::FileInContainer;
 use crate::proxies::ProxyArguments;
 use spotter_app::App;
 use spotter_app::variables::MissingVariable;
+use spotter_config::key_value_stores::KeyValueStores;
 use spotter_config::limits::LimitSettings;
 use spotter_config::memory;
+use spotter_config::redis_server::RedisServer;
 use spotter_config::runtime_config::RuntimeConfig;
+use spotter_config::suggest;
 use spotter_node::metrics::BondCollector;
 use spotter_progress::print;
 use spotter_runtime::guest_log::LOG_TARGET as GUEST_TARGET;
@@ -81,7 +84,7 @@ pub struct Serve {
     /// The folder of the application's persistent state [default: .spotter next to the manifest]
     #[arg(long, env = "SPOTTER_STATE_DIR", value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
-    /// A TOML file with settings of the host: [limits], state_dir, [[variables_provider]]
+    /// A TOML file with settings of the host: [limits], state_dir, [[variables_provider]], [key_value_store.NAME]
     #[arg(long, env = "RUNTIME_CONFIG_FILE", value_name = "FILE")]
     runtime_config_file: Option<PathBuf>,
     /// The format of log lines on standard error
@@ -164,16 +167,13 @@ impl Serve {
         if let Some(folder) = self.state_dir.clone().or(named) {
             app.state = folder;
         }
+        app.redis_stores = redis_stores(&app, file.key_value_store);
         prepare(&app)?;
         let traces =
             self.otlp_endpoint.as_deref().map(|to| Traces::to(to, &app.name)).transpose()?;
         let bonds = BondCollector::new(Path::new("/"));
         let collectors: Vec<Box<dyn Collector>> = vec![Box::new(bonds), Box::new(log.metric())];
         let server = Server::new(app, limits, traces, collectors)?;
-        for entry in &self.key_value {
-            let (key, value) = pair("--key-value", entry)?;
-            server.runtime().set_key_value(key, value)?;
-        }
         for entry in &self.sqlite {
             server.runtime().run_sql(&statements(entry)?)?;
         }
@@ -183,11 +183,20 @@ impl Serve {
             .enable_all()
             .build()
             .context("cannot start the server's threads")?;
+        threads.block_on(self.set_key_values(&server))?;
         let served = threads.block_on(self.serve(Arc::clone(&server), inherited));
         // Tasks that are still running after the grace period hold the server. Stop them, so that it is dropped
         // here: it removes its temporary files and closes its database.
         threads.shutdown_timeout(Duration::from_secs(1));
         served
+    }
+
+    async fn set_key_values(&self, server: &Server) -> anyhow::Result<()> {
+        for entry in &self.key_value {
+            let (key, value) = pair("--key-value", entry)?;
+            server.runtime().set_key_value(key, value).await?;
+        }
+        Ok(())
     }
 
     async fn serve(self, server: Arc<Server>, inherited: Option<Inherited>) -> anyhow::Result<()> {
@@ -249,6 +258,21 @@ fn use_compiled(app: &mut App, compiled: &CompiledComponents) -> anyhow::Result<
         component.compiled = Some(found.code.clone());
     }
     Ok(())
+}
+
+/// The stores that the runtime configuration keeps in Redis. Warns of those that no component uses: their names may be
+/// misspelt, and the stores that are meant would be in a file.
+fn redis_stores(app: &App, stores: KeyValueStores) -> BTreeMap<String, RedisServer> {
+    let is_used = |name: &str| app.key_value_stores().any(|used| used == name);
+    for name in stores.names().filter(|name| !is_used(name)) {
+        let near = suggest::nearest(name, app.key_value_stores());
+        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        tracing::warn!(
+            "[key_value_store.{name}] in the runtime configuration has no effect: no component has {name:?} in its \
+             `key_value_stores`{hint}"
+        );
+    }
+    stores.into_redis()
 }
 
 /// The SQL statements that a flag gives, or the file that it names.

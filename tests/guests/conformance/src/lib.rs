@@ -3,9 +3,11 @@
 
 #![cfg(target_arch = "wasm32")]
 
+mod postgres;
+
 use anyhow::{Context, anyhow, bail, ensure};
 use spin_sdk::http::{IncomingRequest, Method, Request, Response, Scheme};
-use spin_sdk::{http_component, key_value, redis, sqlite, variables};
+use spin_sdk::{http_component, key_value, mqtt, redis, sqlite, variables};
 use wasi::sockets::instance_network::instance_network;
 use wasi::sockets::network::{ErrorCode, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress};
 use wasi::sockets::tcp_create_socket::create_tcp_socket;
@@ -21,6 +23,8 @@ async fn handle(request: IncomingRequest) -> Response {
         "/outbound-http" => post(&address).await,
         "/outbound-http-get" => get(&address).await,
         "/outbound-redis" => use_redis(&address),
+        "/outbound-mqtt" => use_mqtt(&address),
+        "/postgres" => postgres::use_postgres(&address),
         "/tcp-sockets" => echo_over_tcp(&address),
         _ => check_shape(&request),
     };
@@ -117,6 +121,12 @@ fn use_redis(address: &str) -> anyhow::Result<()> {
     let values = connection.execute("get", &[text("example")])?;
     let [redis::RedisResult::Binary(value)] = values.as_slice() else { bail!("{values:?}") };
     ensure!(value == b"Eureka! I've got it!");
+    Ok(())
+}
+
+fn use_mqtt(address: &str) -> anyhow::Result<()> {
+    let connection = mqtt::Connection::open(address, "user", "password", 30)?;
+    connection.publish("telemetry-topic", &b"Eureka!".to_vec(), mqtt::Qos::AtLeastOnce)?;
     Ok(())
 }
 

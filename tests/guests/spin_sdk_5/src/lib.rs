@@ -23,6 +23,11 @@ fn handle(request: Request) -> impl IntoResponse {
         "/sqlite" => use_sqlite(&lines),
         "/sqlite3" => use_sqlite3(&lines),
         "/redis" => use_redis(&lines),
+        "/mqtt" => use_mqtt(&lines),
+        "/mqtt-later" => publish_later(&lines),
+        "/postgres" => use_postgres(&lines),
+        "/postgres3" => use_postgres3(&lines),
+        "/postgres4" => use_postgres4(&lines),
         "/refused" => use_all_others(&lines),
         "/batch" => use_batch(&lines),
         "/atomics" => use_atomics(&lines),
@@ -93,6 +98,92 @@ fn use_redis(lines: &[&str]) -> Vec<String> {
     ]
 }
 
+/// Publishes to the broker that the first line names, as the user and with the password that the next ones name.
+fn use_mqtt(lines: &[&str]) -> Vec<String> {
+    let connection = match mqtt::Connection::open(lines[0], lines[1], lines[2], 30) {
+        Ok(connection) => connection,
+        Err(error) => return vec![debug(error)],
+    };
+    let messages = [
+        ("sdk/most", "zero", mqtt::Qos::AtMostOnce),
+        ("sdk/least", "one", mqtt::Qos::AtLeastOnce),
+        ("sdk/exactly", "two", mqtt::Qos::ExactlyOnce),
+        ("sdk/#", "all", mqtt::Qos::AtLeastOnce),
+    ];
+    let publish = |(topic, payload, qos): (&str, &str, _)| {
+        debug(connection.publish(topic, &payload.as_bytes().to_vec(), qos))
+    };
+    messages.into_iter().map(publish).collect()
+}
+
+/// Publishes long after the broker would have given up a client that does not keep its connection alive.
+fn publish_later(lines: &[&str]) -> Vec<String> {
+    let connection = mqtt::Connection::open(lines[0], lines[1], lines[2], 1).expect("a broker");
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    vec![debug(connection.publish("sdk/later", &b"late".to_vec(), mqtt::Qos::AtLeastOnce))]
+}
+
+/// Defines a function that uses the server that the first line names: it runs the statement on each further line, with
+/// a parameter of each type if there are any.
+macro_rules! use_postgres {
+    ($name:ident, $version:ident, $parameters:ident) => {
+        fn $name(lines: &[&str]) -> Vec<String> {
+            let connection = match $version::Connection::open(lines[0]) {
+                Ok(connection) => connection,
+                Err(error) => return vec![debug(error)],
+            };
+            let run = |statement: &&str| {
+                if statement.contains('$') {
+                    return debug(connection.execute(statement, &$parameters()));
+                }
+                let found = match connection.query(statement, &[]) {
+                    Ok(found) => found,
+                    Err(error) => return debug(error),
+                };
+                let column = |column: &$version::Column| debug(&column.data_type);
+                let columns: Vec<String> = found.columns.iter().map(column).collect();
+                format!("{} {:?}", columns.join(" "), found.rows)
+            };
+            lines[1..].iter().map(run).collect()
+        }
+    };
+}
+
+use_postgres!(use_postgres, pg, parameters_2);
+use_postgres!(use_postgres3, pg3, parameters_3);
+use_postgres!(use_postgres4, pg4, parameters_4);
+
+fn parameters_2() -> Vec<pg::ParameterValue> {
+    vec![
+        pg::ParameterValue::Boolean(true),
+        pg::ParameterValue::Int16(-2),
+        pg::ParameterValue::Int32(3),
+        pg::ParameterValue::Int64(4),
+        pg::ParameterValue::Floating32(19.2),
+        pg::ParameterValue::Floating64(f64::NEG_INFINITY),
+        pg::ParameterValue::Str("it's".to_owned()),
+        pg::ParameterValue::Binary(vec![0, 255]),
+        pg::ParameterValue::DbNull,
+    ]
+}
+
+fn parameters_3() -> Vec<pg3::ParameterValue> {
+    vec![
+        pg3::ParameterValue::Str("text".to_owned()),
+        pg3::ParameterValue::Date((-43, 3, 15)),
+        pg3::ParameterValue::Time((4, 5, 6, 789_000_000)),
+        pg3::ParameterValue::Datetime((1989, 11, 24, 1, 2, 3, 4000)),
+        pg3::ParameterValue::Timestamp(951_782_400),
+    ]
+}
+
+fn parameters_4() -> Vec<pg4::ParameterValue> {
+    vec![
+        pg4::ParameterValue::Uuid("fedcba98-fedc-fedc-fedc-fedcba987654".to_owned()),
+        pg4::ParameterValue::Decimal("-1234.50".to_owned()),
+    ]
+}
+
 /// Calls the interfaces that need another server, at the host that the first line names.
 fn use_all_others(lines: &[&str]) -> Vec<String> {
     let host = lines[0];
@@ -101,10 +192,6 @@ fn use_all_others(lines: &[&str]) -> Vec<String> {
         debug(llm::infer(llm::InferencingModel::Llama2Chat, "Hello?").map(|_| ())),
         debug(llm::generate_embeddings(llm::EmbeddingModel::AllMiniLmL6V2, &[]).map(|_| ())),
         debug(mysql::Connection::open(&address("mysql")).map(|_| ())),
-        debug(pg::Connection::open(&address("postgres")).map(|_| ())),
-        debug(pg3::Connection::open(&address("postgres")).map(|_| ())),
-        debug(pg4::Connection::open(&address("postgres")).map(|_| ())),
-        debug(mqtt::Connection::open(&address("mqtt"), "", "", 1).map(|_| ())),
     ]
 }
 

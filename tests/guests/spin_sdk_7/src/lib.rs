@@ -22,6 +22,9 @@ async fn handle(request: Request) -> impl IntoResponse {
         "/keys" => list_keys(&lines).await,
         "/sqlite" => use_sqlite(&lines).await,
         "/redis" => use_redis(&lines).await,
+        "/mqtt" => use_mqtt(&lines).await,
+        "/postgres" => use_postgres(&lines).await,
+        "/postgres-tls" => use_postgres_over_tls(&lines).await,
         "/refused" => use_all_others(&lines).await,
         _ => vec!["unknown".to_owned()],
     };
@@ -104,16 +107,87 @@ async fn use_redis(lines: &[&str]) -> Vec<String> {
     ]
 }
 
+/// Publishes to the broker that the first line names, as the user and with the password that the next ones name.
+async fn use_mqtt(lines: &[&str]) -> Vec<String> {
+    let connection = match mqtt::Connection::open(lines[0], lines[1], lines[2], 30).await {
+        Ok(connection) => connection,
+        Err(error) => return vec![debug(error)],
+    };
+    let mut results = Vec::new();
+    for (topic, payload, qos) in [
+        ("sdk/most", "zero", mqtt::Qos::AtMostOnce),
+        ("sdk/least", "one", mqtt::Qos::AtLeastOnce),
+        ("sdk/exactly", "two", mqtt::Qos::ExactlyOnce),
+        ("sdk/#", "all", mqtt::Qos::AtLeastOnce),
+    ] {
+        results.push(debug(connection.publish(topic, payload.into(), qos).await));
+    }
+    results
+}
+
+/// Uses the server that the first line names: runs the statement on each further line, with a parameter of each type if
+/// there are any.
+async fn use_postgres(lines: &[&str]) -> Vec<String> {
+    let connection = match pg::Connection::open(lines[0]).await {
+        Ok(connection) => connection,
+        Err(error) => return vec![debug(error)],
+    };
+    let mut results = Vec::new();
+    for statement in &lines[1..] {
+        if statement.contains('$') {
+            results.push(debug(connection.execute(*statement, parameters()).await));
+            continue;
+        }
+        let mut found = match connection.query(*statement, vec![]).await {
+            Ok(found) => found,
+            Err(error) => {
+                results.push(debug(error));
+                continue;
+            }
+        };
+        let columns = found.columns().iter().map(|column| debug(&column.data_type));
+        let columns = columns.collect::<Vec<_>>().join(" ");
+        let mut rows = Vec::new();
+        while let Some(row) = found.rows().next().await {
+            rows.push(row);
+        }
+        results.push(format!("{columns} {rows:?} {:?}", found.result().await));
+    }
+    results
+}
+
+fn parameters() -> Vec<pg::ParameterValue> {
+    let (inclusive, exclusive) = (pg::RangeBoundKind::Inclusive, pg::RangeBoundKind::Exclusive);
+    let text = |text: &str| text.to_owned();
+    vec![
+        pg::ParameterValue::Jsonb(b"[1, null]".to_vec()),
+        pg::ParameterValue::Decimal(text("123456789.50")),
+        pg::ParameterValue::RangeInt32((Some((30, exclusive)), Some((40, exclusive)))),
+        pg::ParameterValue::RangeInt64((Some((1 << 40, inclusive)), None)),
+        pg::ParameterValue::RangeDecimal((None, Some((text("1.5"), inclusive)))),
+        pg::ParameterValue::ArrayInt32(vec![Some(1), None]),
+        pg::ParameterValue::ArrayInt64(vec![]),
+        pg::ParameterValue::ArrayDecimal(vec![Some(text("0.10"))]),
+        pg::ParameterValue::ArrayStr(vec![Some(text("a\"b\\,}")), Some(text("NULL")), None]),
+        pg::ParameterValue::Interval(pg::Interval { micros: 1, days: -2, months: 3 }),
+    ]
+}
+
+/// Opens a connection with a certificate.
+async fn use_postgres_over_tls(lines: &[&str]) -> Vec<String> {
+    let certificate = pg::Certificate::Text("-----BEGIN CERTIFICATE-----".to_owned());
+    let options = pg::OpenOptions { ca_root: Some(certificate) };
+    let without = pg::Connection::open_with_options(lines[0], pg::OpenOptions::default()).await;
+    let with = pg::Connection::open_with_options(lines[0], options).await;
+    vec![debug(without.map(|_| ())), debug(with.map(|_| ()))]
+}
+
 /// Calls the interfaces that need another server, at the host that the first line names.
 async fn use_all_others(lines: &[&str]) -> Vec<String> {
     let host = lines[0];
     let address = |scheme: &str| format!("{scheme}://{host}/database");
-    let options = pg::OpenOptions::default();
     vec![
         debug(llm::infer(llm::InferencingModel::Llama2Chat, "Hello?").map(|_| ())),
         debug(mysql::Connection::open(address("mysql")).await.map(|_| ())),
-        debug(pg::Connection::open(address("postgres")).await.map(|_| ())),
-        debug(pg::Connection::open_with_options(address("postgres"), options).await.map(|_| ())),
-        debug(mqtt::Connection::open(address("mqtt"), "", "", 1).await.map(|_| ())),
     ]
 }
