@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use walkdir::WalkDir;
 
 use super::layer::Layer;
-use super::pack::{self, digest};
+use super::pack::{self, Package, digest};
 use super::unpack;
 use spotter_app::App;
 use spotter_app::manifest::Manifest;
@@ -35,7 +35,7 @@ const NODE_ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
 /// # Errors
 /// If a component is not built, or a file cannot be read or written.
 pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow::Result<String> {
-    let folder = folder(manifest, app)?;
+    let folder = folder(&pack::application(manifest, app)?)?;
     let manifest = folder.path().join("spin.toml");
     std::fs::copy(manifest, folder.path().join(ENTRY_POINT)).context("cannot copy the manifest")?;
     let tar = layer(folder.path())?;
@@ -86,8 +86,7 @@ pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow
 }
 
 /// The application as `pull` writes it: its manifest, components and files.
-pub(super) fn folder(manifest: Manifest, app: &App) -> anyhow::Result<TempDir> {
-    let package = pack::application(manifest, app)?;
+pub(super) fn folder(package: &Package) -> anyhow::Result<TempDir> {
     let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
     let written = tempfile::tempdir().context("cannot create a temporary folder")?;
     let write = |layer: &ImageLayer| Layer::write(written.path(), &layer.media_type, &layer.data);

@@ -5,11 +5,13 @@ pub mod blobs;
 pub mod credentials;
 pub mod downloads;
 pub mod in_use;
+pub mod inventory;
 pub mod layer;
 pub mod locked;
 pub mod manifest;
 pub mod pack;
 pub mod platform;
+pub mod referrers;
 mod session;
 mod settings;
 pub mod standalone;
@@ -19,13 +21,17 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use bytes::Bytes;
 use futures_util::StreamExt;
+use oci_client::Client;
+pub use oci_client::Reference;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference};
+use serde::Serialize;
 
+use archive::MANIFEST_MEDIA_TYPE;
 use blobs::{BlobSource, Pieces};
 use pack::Package;
 use session::Session;
@@ -61,19 +67,38 @@ pub fn reference(text: &str) -> anyhow::Result<Reference> {
     })
 }
 
-/// Pushes a package, and returns the digest of its manifest.
+/// An image that was pushed: the descriptor of its manifest, or of its index if it has one.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PushedImage {
+    pub media_type: &'static str,
+    pub digest: String,
+    pub size: usize,
+}
+
+impl PushedImage {
+    fn new(media_type: &'static str, manifest: &[u8]) -> Self {
+        Self { media_type, digest: pack::digest(manifest), size: manifest.len() }
+    }
+}
+
+/// Pushes a package.
 ///
 /// # Errors
 /// If the registry cannot be reached, or rejects the package or the login.
-pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<String> {
+pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<PushedImage> {
     let session = Session::to_push(reference)?;
-    session.with_client(async |client| upload(client, reference, package).await).await?;
-    let (_, digest) = manifest::fetch(&session, reference).await?;
-    Ok(digest)
+    let upload = async |client: &Client| upload(client, &session, package).await;
+    session.with_client(upload).await
 }
 
-async fn upload(client: &Client, reference: &Reference, package: Package) -> anyhow::Result<()> {
-    let Package { config, layers, annotations } = package;
+async fn upload(
+    client: &Client,
+    session: &Session<'_>,
+    package: Package,
+) -> anyhow::Result<PushedImage> {
+    let reference = session.reference();
+    let Package { config, layers, annotations, .. } = package;
     let annotations = (!annotations.is_empty()).then_some(annotations);
     let manifest = OciImageManifest::build(&layers, &config, annotations);
     let total = layers.iter().map(|layer| layer.data.len() as u64).sum();
@@ -87,9 +112,15 @@ async fn upload(client: &Client, reference: &Reference, package: Package) -> any
         step.advance(length);
     }
     client.push_blob(reference, config.data, &manifest.config.digest).await.map_err(refused)?;
-    client.push_manifest(reference, &manifest.into()).await.map_err(refused)?;
+    // The same package has the same digest, whatever the order in which this program names a manifest's fields.
+    let mut manifest = serde_json::to_value(&manifest)?;
+    manifest.sort_all_objects();
+    let manifest = Bytes::from(manifest.to_string());
+    let pushed = PushedImage::new(MANIFEST_MEDIA_TYPE, &manifest);
+    let version = manifest::version(reference);
+    session.put_manifest(version, MANIFEST_MEDIA_TYPE, manifest).await?;
     step.done(format!("Pushed {reference}"));
-    Ok(())
+    Ok(pushed)
 }
 
 /// Pulls an application into the cache, unless it is there already. Returns its folder and digest.

@@ -11,7 +11,7 @@ use super::{pack, platform};
 pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
 
 /// The media types of manifests and indexes, OCI's and Docker's.
-const ACCEPTED_MEDIA_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+pub(super) const ACCEPTED_MEDIA_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// The manifest of an image, and its digest. In an index, that is the image for WebAssembly, or else for this machine.
@@ -35,16 +35,21 @@ pub(super) async fn pull(
     }
 }
 
+/// The digest or tag in a reference.
+pub(super) fn version(reference: &Reference) -> &str {
+    reference.digest().or_else(|| reference.tag()).unwrap_or("latest")
+}
+
 /// Fetches what a reference names, a manifest or an index, and its digest.
 ///
 /// # Errors
 /// As [`pull`].
-pub(super) async fn fetch(
+async fn fetch(
     session: &Session<'_>,
     reference: &Reference,
 ) -> anyhow::Result<(OciManifest, String)> {
-    let version = reference.digest().or_else(|| reference.tag()).unwrap_or("latest");
-    let response = session.get(&format!("manifests/{version}"), ACCEPTED_MEDIA_TYPES).await?;
+    let path = format!("manifests/{}", version(reference));
+    let response = session.get(&path, ACCEPTED_MEDIA_TYPES).await?;
     let body = session::read(response, MAX_MANIFEST_BYTES, "manifest").await;
     let body = body.with_context(|| format!("cannot use {reference}"))?;
     let digest = pack::digest(&body);

@@ -10,6 +10,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
+use super::inventory::{Inventory, ShippedComponent};
 use super::locked::{ComponentContent, Content, LockedApp, LockedFile, LockedModels};
 use super::{
     CONFIG_MEDIA_TYPE, DATA_MEDIA_TYPE, LOCKED_MEDIA_TYPE, WASM_CONFIG_MEDIA_TYPE,
@@ -21,11 +22,12 @@ use spotter_app::{App, Component, check, files};
 use spotter_nn as nn;
 use spotter_runtime::prepare;
 
-/// The configuration and layers of an image, and the annotations of its manifest.
+/// The configuration and layers of an image, the annotations of its manifest, and what it contains.
 pub struct Package {
     pub config: Config,
     pub layers: Vec<ImageLayer>,
     pub annotations: BTreeMap<String, String>,
+    pub inventory: Inventory,
 }
 
 /// Packs an application in the format of `spin registry push`.
@@ -35,11 +37,14 @@ pub struct Package {
 pub fn application(manifest: Manifest, app: &App) -> anyhow::Result<Package> {
     let mut layers = Layers::default();
     let mut contents = BTreeMap::new();
+    let mut shipped = Vec::new();
     for (id, component) in app.components.iter().chain(&app.idle) {
         let source = layers.add(whole(component)?, WASM_LAYER_MEDIA_TYPE);
         let files = add_files(component, &mut layers).with_context(|| format!("`{id}`"))?;
         let models = add_models(component, &mut layers).with_context(|| format!("`{id}`"))?;
-        contents.insert(id.clone(), ComponentContent { source, files, models });
+        let content = ComponentContent { source, files, models };
+        shipped.push(ShippedComponent::new(component, &content, |part| layers.bytes(part))?);
+        contents.insert(id.clone(), content);
     }
     let locked = serde_json::to_vec(&LockedApp::from_manifest(manifest, contents)?)?;
     layers.add(locked, LOCKED_MEDIA_TYPE);
@@ -50,7 +55,8 @@ pub fn application(manifest: Manifest, app: &App) -> anyhow::Result<Package> {
         "rootfs": {"type": "layers", "diff_ids": layers.in_order()},
     });
     let config = Config::new(config.to_string(), CONFIG_MEDIA_TYPE.to_owned(), None);
-    Ok(Package { config, layers: layers.layers, annotations: BTreeMap::new() })
+    let inventory = Inventory::new(app, "wasip1/wasm", shipped);
+    Ok(Package { config, layers: layers.layers, annotations: BTreeMap::new(), inventory })
 }
 
 /// Packs an application's only component as a WebAssembly OCI artifact
@@ -82,7 +88,9 @@ pub fn artifact(app: &App) -> anyhow::Result<Package> {
         component.id
     );
     let mut layers = Layers::default();
-    layers.add(whole(component)?, WASM_MEDIA_TYPE);
+    let source = layers.add(whole(component)?, WASM_MEDIA_TYPE);
+    let content = ComponentContent { source, files: Vec::new(), models: LockedModels::new() };
+    let shipped = ShippedComponent::new(component, &content, |part| layers.bytes(part))?;
     let config = json!({
         "architecture": "wasm",
         "os": "wasip2",
@@ -90,7 +98,8 @@ pub fn artifact(app: &App) -> anyhow::Result<Package> {
         "component": {"exports": [], "imports": []},
     });
     let config = Config::new(config.to_string(), WASM_CONFIG_MEDIA_TYPE.to_owned(), None);
-    Ok(Package { config, layers: layers.layers, annotations: BTreeMap::new() })
+    let inventory = Inventory::new(app, "wasip2/wasm", vec![shipped]);
+    Ok(Package { config, layers: layers.layers, annotations: BTreeMap::new(), inventory })
 }
 
 fn read(component: &Component) -> anyhow::Result<Vec<u8>> {
@@ -214,6 +223,12 @@ impl Layers {
             self.layers.push(ImageLayer::new(Bytes::from(bytes), media_type.to_owned(), None));
         }
         Content { digest: Some(digest), inline: None }
+    }
+
+    /// The bytes of a content that was added.
+    fn bytes(&self, content: &Content) -> &[u8] {
+        let place = content.digest.as_ref().and_then(|digest| self.places.get(digest));
+        place.map_or(&[][..], |place| &self.layers[*place].data[..])
     }
 
     /// The digests in the order of the layers, which the configuration must have too.

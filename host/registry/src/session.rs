@@ -2,6 +2,8 @@
 //! (<https://distribution.github.io/distribution/spec/auth/token/>), and with limits on the size of replies, because
 //! oci-client reads replies whole, however long they are.
 
+mod uploads;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -76,12 +78,35 @@ impl<'a> Session<'a> {
     /// # Errors
     /// If the registry cannot be reached, does not have it, or refuses it.
     pub(super) async fn get(&self, path: &str, accept: &str) -> anyhow::Result<Response> {
+        let response = self.request(path, accept).await?;
+        match response.status() {
+            StatusCode::OK => Ok(response),
+            status => Err(self.refusal(self.part(path), status)),
+        }
+    }
+
+    /// The same; `None` if the registry does not have it.
+    ///
+    /// # Errors
+    /// If the registry cannot be reached, or refuses it.
+    pub(super) async fn find(&self, path: &str, accept: &str) -> anyhow::Result<Option<Response>> {
+        let response = self.request(path, accept).await?;
+        match response.status() {
+            StatusCode::OK => Ok(Some(response)),
+            StatusCode::NOT_FOUND => Ok(None),
+            status => Err(self.refusal(self.part(path), status)),
+        }
+    }
+
+    async fn request(&self, path: &str, accept: &str) -> anyhow::Result<Response> {
         let auth = self.auth().await?;
-        let url = self.url(&format!("{}/{path}", self.reference.repository()));
-        let request = self.http.get(&url).header(ACCEPT, accept);
-        let response = self.send(with_credentials(request, &auth)).await?;
-        let error = match response.status() {
-            StatusCode::OK => return Ok(response),
+        let request = self.http.get(self.part(path)).header(ACCEPT, accept);
+        self.send(with_credentials(request, &auth)).await
+    }
+
+    /// The error of a request that the registry refused with this status.
+    fn refusal(&self, url: String, status: StatusCode) -> anyhow::Error {
+        let error = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 OciDistributionError::UnauthorizedError { url }
             }
@@ -90,7 +115,7 @@ impl<'a> Session<'a> {
                 OciDistributionError::ServerError { code, url, message }
             }
         };
-        Err(refused(self.reference, error))
+        refused(self.reference, error)
     }
 
     /// Runs an upload with a client that has this session's credentials. oci-client would ask for a token itself, and
@@ -116,6 +141,11 @@ impl<'a> Session<'a> {
             uploaded = upload(&client) => uploaded,
             error = renewals => Err(error),
         }
+    }
+
+    /// The image.
+    pub(super) fn reference(&self) -> &'a Reference {
+        self.reference
     }
 
     async fn lend(&self, client: &Client) -> anyhow::Result<()> {
@@ -203,6 +233,11 @@ impl<'a> Session<'a> {
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         request.send().await.map_err(|error| refused(self.reference, error.into()))
+    }
+
+    /// The URL of a part of the image.
+    fn part(&self, path: &str) -> String {
+        self.url(&format!("{}/{path}", self.reference.repository()))
     }
 
     fn url(&self, path: &str) -> String {

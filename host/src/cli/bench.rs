@@ -96,7 +96,7 @@ impl Bench {
     }
 }
 
-/// Detects in a picture again and again, one run at a time. Returns the times, and the processor time of one run.
+/// Detects in a picture again and again, one run at a time. Returns the times, and the CPU time of one run.
 async fn measure_latency(
     detector: &Detector,
     picture: &Bytes,
@@ -170,7 +170,7 @@ fn print_steps(out: &mut impl Write, samples: Samples, cpu: f64) -> anyhow::Resu
         let [low, median, high] = [1, 5, 9].map(|tenths| values[(values.len() - 1) * tenths / 10]);
         writeln!(out, "  {step:<24} {median:>7.1} ms   {low:>6.1} to {high:.1}")?;
     }
-    writeln!(out, "  {:<24} {cpu:>7.1} ms", "processor time")?;
+    writeln!(out, "  {:<24} {cpu:>7.1} ms", "CPU time")?;
     Ok(())
 }
 
@@ -213,7 +213,7 @@ fn model_folders(app: &App) -> Vec<PathBuf> {
     folders
 }
 
-/// This process's processor time so far.
+/// This process's CPU time so far.
 #[allow(clippy::cast_precision_loss, reason = "milliseconds are few")]
 fn cpu_milliseconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);

@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+mod attestations;
 mod bake;
 mod bench;
 mod build;

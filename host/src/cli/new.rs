@@ -82,7 +82,7 @@ component = "detector"
 source = "{COMPONENT_FILE}"
 allowed_outbound_hosts = []
 
-# Spin ignores this table. The detector is trusted, so its code has no checks for its limit on processor time.
+# Spin ignores this table. The detector is trusted, so its code has no checks for its limit on CPU time.
 [component.detector.tool.spotter]
 interruption = "watchdog"
 page = "{{{{ page }}}}"

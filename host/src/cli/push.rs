@@ -2,8 +2,10 @@
 
 use clap::Args;
 
+use super::attestations::AttestationArguments;
 use super::build::ToolchainArguments;
 use super::standalone::StandaloneArguments;
+use crate::attestation::BuildParameters;
 use spotter_progress::print;
 use spotter_registry::{self as registry, pack};
 use spotter_runtime::prepare;
@@ -29,6 +31,8 @@ pub(super) struct Push {
     artifact: bool,
     #[command(flatten)]
     standalone: StandaloneArguments,
+    #[command(flatten)]
+    attestations: AttestationArguments,
 }
 
 impl Push {
@@ -39,17 +43,27 @@ impl Push {
             crate::build::build(&app, self.toolchain.options())?;
         }
         prepare::application(&app)?;
-        if self.standalone.standalone {
+        let parameters = BuildParameters {
+            source: self.app.source(),
+            profile: self.app.profile,
+            cpu_level: self.standalone.level_name(),
+        };
+        let attestations = self.attestations.prepare(&app, parameters)?;
+        let (image, inventory) = if self.standalone.standalone {
             let image = self.standalone.build(app, manifest)?;
-            print(&block_on(image.push(&reference))?);
-            return Ok(());
-        }
-        let mut package =
-            if self.artifact { pack::artifact(&app)? } else { pack::application(manifest, &app)? };
-        package.annotations.extend(self.annotation);
-        let digest = block_on(registry::push(&reference, package))?;
-        print(&digest);
-        Ok(())
+            (block_on(image.push(&reference))?, image.inventory)
+        } else {
+            let mut package = if self.artifact {
+                pack::artifact(&app)?
+            } else {
+                pack::application(manifest, &app)?
+            };
+            package.annotations.extend(self.annotation);
+            let inventory = std::mem::take(&mut package.inventory);
+            (block_on(registry::push(&reference, package))?, inventory)
+        };
+        print(&image.digest);
+        attestations.push(&reference, &image, &inventory)
     }
 }
 

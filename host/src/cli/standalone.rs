@@ -1,7 +1,7 @@
 //! The flags of `spotter image` and `spotter push` for an image that also contains this program.
 
 use anyhow::ensure;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use spotter_app::App;
 use spotter_app::manifest::Manifest;
@@ -33,6 +33,12 @@ pub(super) struct StandaloneArguments {
 }
 
 impl StandaloneArguments {
+    /// The processor level's name, if there is an image to compile for.
+    pub(super) fn level_name(&self) -> Option<String> {
+        let name = self.cpu_level.to_possible_value()?.get_name().to_owned();
+        self.standalone.then_some(name)
+    }
+
     /// Builds the image.
     ///
     /// # Errors

@@ -66,6 +66,8 @@ impl FromStr for BinaryPath {
 pub struct Binary {
     pub platform: Platform,
     pub bytes: Vec<u8>,
+    /// Whether it is the program that runs now.
+    pub is_this_program: bool,
     linkage: Linkage,
 }
 
@@ -124,7 +126,10 @@ impl Binary {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
         let (platform, linkage) =
             inspect(&bytes).with_context(|| format!("{shown} is not a program for Linux"))?;
-        Ok(Self { platform, bytes, linkage })
+        let this_program = std::env::current_exe().and_then(|program| program.canonicalize());
+        let is_this_program =
+            this_program.ok().is_some_and(|this| path.canonicalize().ok() == Some(this));
+        Ok(Self { platform, bytes, is_this_program, linkage })
     }
 }
 

@@ -18,7 +18,8 @@ use walkdir::WalkDir;
 
 use super::CONFIG_MEDIA_TYPE;
 use super::archive::{MANIFEST_MEDIA_TYPE, TAR_MEDIA_TYPE, append, descriptor, folder};
-use super::pack::{digest, shipped_file};
+use super::inventory::{Inventory, Program};
+use super::pack::{self, Package, digest, shipped_file};
 use binary::{Binary, Platform};
 use spotter_app::App;
 use spotter_app::component_manifest::Interruption;
@@ -61,6 +62,7 @@ pub struct StandaloneImage {
     /// Layers and configurations by digest.
     blobs: BTreeMap<String, Bytes>,
     variants: Vec<Variant>,
+    pub inventory: Inventory,
 }
 
 /// The image's manifest for one platform.
@@ -84,9 +86,14 @@ pub fn build(contents: Contents) -> anyhow::Result<StandaloneImage> {
     let Contents { manifest, app, mut binaries, shims, level } = contents;
     binaries.sort_by_key(|binary| binary.platform);
     let labels = labels(&manifest);
-    let mut image = StandaloneImage { blobs: BTreeMap::new(), variants: Vec::new() };
     let code = compiled(&app, &binaries, level)?;
-    let application = image.layer("the application", application(manifest, &app)?)?;
+    let (tar, shipped) = {
+        let package = pack::application(manifest, &app)?;
+        (application(&package, &app)?, package.inventory)
+    };
+    let inventory = inventory(shipped, &binaries, &shims);
+    let mut image = StandaloneImage { blobs: BTreeMap::new(), variants: Vec::new(), inventory };
+    let application = image.layer("the application", tar)?;
     let code = code.map(|tar| image.layer("its compiled code", tar)).transpose()?;
     for binary in binaries {
         let program = image.layer("spotter", program(&binary)?)?;
@@ -179,6 +186,22 @@ fn labels(manifest: &Manifest) -> Value {
     labels
 }
 
+/// What the application's inventory is with these programs.
+fn inventory(application: Inventory, binaries: &[Binary], shims: &[Binary]) -> Inventory {
+    let program = |name, binary: &Binary| Program {
+        name,
+        platform: binary.platform,
+        version: binary.is_this_program.then_some(env!("CARGO_PKG_VERSION")),
+        digest: digest(&binary.bytes),
+    };
+    let shims = shims.iter().map(|shim| program(SHIM_FILE_NAME, shim));
+    let mut programs: Vec<Program> =
+        binaries.iter().map(|binary| program("spotter", binary)).chain(shims).collect();
+    programs.sort_by_key(|program| program.platform);
+    let platforms = binaries.iter().map(|binary| binary.platform.to_string()).collect();
+    Inventory { platforms, programs, ..application }
+}
+
 /// The binary, and an empty `/tmp`, which a runtime can mount over.
 fn program(binary: &Binary) -> anyhow::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
@@ -215,8 +238,8 @@ fn tar_header(mode: u32, length: usize) -> tar::Header {
 
 /// The application as `spotter pull` writes it, and how its components are interrupted: whoever writes an image with
 /// its own runtime also operates it.
-fn application(manifest: Manifest, app: &App) -> anyhow::Result<Vec<u8>> {
-    let folder = folder(manifest, app)?;
+fn application(package: &Package, app: &App) -> anyhow::Result<Vec<u8>> {
+    let folder = folder(package)?;
     let mut tar = tar::Builder::new(Vec::new());
     for entry in WalkDir::new(folder.path()).sort_by_file_name() {
         let entry = entry?;

@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use bytes::Bytes;
-use http::HeaderValue;
 use oci_client::{Client, Reference};
 use serde_json::{Value, json};
 
 use super::{StandaloneImage, Variant};
 use crate::archive::{INDEX_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, append, descriptor, fully_qualified};
 use crate::pack::digest;
-use crate::refused;
 use crate::session::Session;
+use crate::{PushedImage, manifest, refused};
 use spotter_cache::write_atomically;
 use spotter_progress::ProgressStep;
 
@@ -63,16 +63,17 @@ impl StandaloneImage {
         Ok(top["digest"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Pushes it, and returns the digest as [`StandaloneImage::write`] does.
+    /// Pushes it.
     ///
     /// # Errors
     /// If the registry cannot be reached, or rejects the image or the login.
-    pub async fn push(&self, reference: &Reference) -> anyhow::Result<String> {
-        let upload = async |client: &Client| self.upload(client, reference).await;
-        Session::to_push(reference)?.with_client(upload).await
+    pub async fn push(&self, reference: &Reference) -> anyhow::Result<PushedImage> {
+        let session = Session::to_push(reference)?;
+        session.with_client(async |client| self.upload(client, &session).await).await
     }
 
-    async fn upload(&self, client: &Client, reference: &Reference) -> anyhow::Result<String> {
+    async fn upload(&self, client: &Client, session: &Session<'_>) -> anyhow::Result<PushedImage> {
+        let reference = session.reference();
         let total = self.blobs.values().map(|blob| blob.len() as u64).sum();
         let step = ProgressStep::for_bytes(format!("Pushing {reference}"), total);
         let refused = |error| refused(reference, error);
@@ -82,22 +83,22 @@ impl StandaloneImage {
             }
             step.advance(blob.len() as u64);
         }
-        let push = async |to: &Reference, bytes: &Bytes, kind| {
-            let kind = HeaderValue::from_static(kind);
-            client.push_manifest_raw(to, bytes.clone(), kind).await.map_err(refused)
+        let (top, media_type) = match self.index() {
+            Some(index) => {
+                // Only the index has the tag.
+                for Variant { manifest, .. } in &self.variants {
+                    let version = digest(manifest);
+                    session.put_manifest(&version, MANIFEST_MEDIA_TYPE, manifest.clone()).await?;
+                }
+                (index, INDEX_MEDIA_TYPE)
+            }
+            None => {
+                let only = self.variants.first().context("the image has no variant")?;
+                (only.manifest.clone(), MANIFEST_MEDIA_TYPE)
+            }
         };
-        let index = self.index();
-        for Variant { manifest, .. } in &self.variants {
-            // In an index, only the index has the tag.
-            let by_digest = reference.clone_with_digest(digest(manifest));
-            let target = if index.is_some() { &by_digest } else { reference };
-            push(target, manifest, MANIFEST_MEDIA_TYPE).await?;
-        }
-        if let Some(index) = &index {
-            push(reference, index, INDEX_MEDIA_TYPE).await?;
-        }
+        session.put_manifest(manifest::version(reference), media_type, top.clone()).await?;
         step.done(format!("Pushed {reference}"));
-        let top = index.as_ref().or(self.variants.first().map(|only| &only.manifest));
-        Ok(top.map(|bytes| digest(bytes)).unwrap_or_default())
+        Ok(PushedImage::new(media_type, &top))
     }
 }
