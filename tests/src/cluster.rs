@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-/// Processor time in thousandths of a core, and memory in bytes.
+/// CPU time in thousandths of a core, and memory in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
     pub cpu: u64,
@@ -42,7 +42,7 @@ pub fn room(cores: u64) -> Resources {
     }
 }
 
-/// A quantity of processor time: `800m`, `2`.
+/// A quantity of CPU time: `800m`, `2`.
 fn millicores(text: &str) -> u64 {
     match text.strip_suffix('m') {
         Some(thousandths) => thousandths.parse().expect("a number"),

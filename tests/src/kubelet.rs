@@ -47,7 +47,7 @@ pub struct Wanted<'a> {
     pub environment: &'a [(&'a str, &'a str)],
     /// In bytes; 0 for no limit.
     pub memory: i64,
-    /// Processor time in each 100 ms, in microseconds; 0 for no limit.
+    /// CPU time in each 100 ms, in microseconds; 0 for no limit.
     pub cpu_quota: i64,
     /// 0 for root. Any other user is restricted as by the restricted Pod Security Standard.
     pub user: i64,
@@ -224,7 +224,7 @@ impl Kubelet {
         status.expect("a status").into_inner().status.expect("a status")
     }
 
-    /// Processor time in nanoseconds and memory in bytes, as `kubectl top` reads them.
+    /// CPU time in nanoseconds and memory in bytes, as `kubectl top` reads them.
     pub fn stats(&self, container: &str) -> (u64, u64) {
         let request = ContainerStatsRequest { container_id: container.to_owned() };
         let stats =

@@ -72,7 +72,7 @@ fn the_page_on_capacity_follows_from_the_measured_figures() {
 fn the_time_of_a_batch_follows_from_the_processor_time_of_a_picture() {
     let text = page("docs/capacity.md");
     let batch = section(&text, "A batch");
-    for milliseconds in row(&page("README.md"), "processor time of one detection") {
+    for milliseconds in row(&page("README.md"), "CPU time of one detection") {
         let hours = format!("{:.1}", milliseconds / 1000.0 * 1e6 / 3600.0);
         assert!(batch.contains(&hours), "{hours} hours are not in the section on batches");
     }

@@ -1,4 +1,4 @@
-//! Components whose code has no checks for their limit on processor time (`interruption = "watchdog"`).
+//! Components whose code has no checks for their limit on CPU time (`interruption = "watchdog"`).
 
 use std::process::Command;
 use std::time::{Duration, Instant};

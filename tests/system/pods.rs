@@ -52,7 +52,7 @@ fn a_pod_serves_logs_and_reports_what_it_uses() {
     assert!(log.contains("Serving http://0.0.0.0:8080") && log.contains("\"status\":200"), "{log}");
     wait_until("stats", || kubelet.stats(&container).0 > 0);
     let (cpu, memory) = kubelet.stats(&container);
-    println!("{} ms of processor time, {} MiB", cpu / 1_000_000, memory >> 20);
+    println!("{} ms of CPU time, {} MiB", cpu / 1_000_000, memory >> 20);
     assert!(cpu > 500_000_000 && memory > 1 << 20, "{cpu} ns, {memory} bytes");
     kubelet.stop(&container, 10);
     assert_eq!(kubelet.exit_status(&container), 0);

@@ -13,7 +13,7 @@ use spotter_tests::server::Server;
 use spotter_tests::{client, elf, guests, root, stderr, stdout};
 
 /// The user `user` with the password `a secret`, as htpasswd writes them.
-const LOGIN: &str = "user:$2b$04$nw3Ku4vZ2CWQEEBT0BUc7OyAiLmkMgNCP99vqR6bNCRs9Tn585lR.";
+pub(crate) const LOGIN: &str = "user:$2b$04$nw3Ku4vZ2CWQEEBT0BUc7OyAiLmkMgNCP99vqR6bNCRs9Tn585lR.";
 
 /// The architecture and operating system in the configuration of a pushed image.
 fn platform(registry: &Registry, name: &str, tag: &str) -> Value {

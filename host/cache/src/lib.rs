@@ -57,7 +57,7 @@ pub fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<(
 }
 
 /// How long a process waits to compile while another compiles. On a node, the other may be in a pod with hardly any
-/// processor time, and must not keep all others from starting.
+/// CPU time, and must not keep all others from starting.
 const MAX_TURN: Duration = Duration::from_secs(120);
 
 /// Waits for this process's turn to compile: until no other process has its turn, or the wait gets too long. Dropping

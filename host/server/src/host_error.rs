@@ -32,7 +32,7 @@ pub enum HostError {
     QueueFull { length: usize },
     /// No instance became free for as long as a request may wait.
     QueueTimeout { waited: Duration },
-    /// The guest exceeded its limit on processor time.
+    /// The guest exceeded its limit on CPU time.
     CpuLimit { limit: Duration },
     /// The reply did not begin in time after the start of its instance, or did not go on in time.
     RequestTimeout { limit: Duration },
@@ -111,7 +111,7 @@ impl HostError {
                 format!("no instance became free within {waited:?}: try again soon")
             }
             Self::CpuLimit { limit } => {
-                format!("the request exceeded its limit of {limit:?} of processor time")
+                format!("the request exceeded its limit of {limit:?} of CPU time")
             }
             Self::RequestTimeout { limit } => format!("the request made no progress for {limit:?}"),
             Self::MemoryLimit { limit } => {

@@ -109,6 +109,7 @@ impl Server {
         if app.has_state() {
             runtime.open_database(&app.state.join("key_value.redb"), limits.key_value_size)?;
         }
+        runtime.use_redis_stores(&app.redis_stores);
         if app.has_sqlite() {
             runtime.use_sqlite(&app.state.join("sqlite"))?;
         }

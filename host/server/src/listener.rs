@@ -60,7 +60,7 @@ pub struct Listener {
 pub enum ServeOutcome {
     /// It was asked to.
     Stopped,
-    /// Too many guests without checks exceeded their limit on processor time, and still run.
+    /// Too many guests without checks exceeded their limit on CPU time, and still run.
     Exhausted,
 }
 

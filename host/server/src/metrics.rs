@@ -140,7 +140,7 @@ impl Metrics {
         );
         registry.register(
             "instances_abandoned",
-            "Instances without checks that exceeded their limit on processor time and still run",
+            "Instances without checks that exceeded their limit on CPU time and still run",
             self.abandoned.clone(),
         );
         registry.register("connections", "Open connections", self.connections.clone());
@@ -150,7 +150,7 @@ impl Metrics {
         };
         seconds("queue_wait", "Time that a request waited for an instance", &self.queue);
         seconds("instantiation", "Time to create an instance", &self.instantiate);
-        seconds("guest_cpu", "Processor time of a guest", &self.guest);
+        seconds("guest_cpu", "CPU time of a guest", &self.guest);
         seconds(
             "request_duration",
             "Time from a request's header to the end of its reply",

@@ -1,4 +1,4 @@
-//! Watches guests whose code has no checks, and abandons those that exceed their limit on processor time.
+//! Watches guests whose code has no checks, and abandons those that exceed their limit on CPU time.
 //!
 //! Such a guest cannot be stopped while it computes. The client still gets its error in time, and the guest's permit is
 //! free for others. The guest itself goes on at the lowest priority, on a thread of its own, until its work is done.

@@ -8,7 +8,7 @@ use crate::measure::Figures;
 type Panel = (&'static str, fn(&Figures) -> f64);
 
 const PANELS: [Panel; 4] = [
-    ("processor time of a picture, ms", |figures| figures.processor.median()),
+    ("CPU time of a picture, ms", |figures| figures.processor.median()),
     ("pictures a second, four clients", |figures| figures.throughput.median()),
     ("from exec to the first reply, ms", |figures| figures.first_reply.median()),
     ("memory under load, MB", |figures| figures.busy_memory),

@@ -62,7 +62,7 @@ fn table(figures: &[Figures]) {
         format!("{middle:.0} ({low:.0}-{high:.0})")
     };
     println!(
-        "| | exec to first reply, ms | processor time of a picture, ms | one client, p50 / p99, ms \
+        "| | exec to first reply, ms | CPU time of a picture, ms | one client, p50 / p99, ms \
          | four clients, pictures/s | memory idle / under load, MB | shipped, gzip, MB |\n\
          |---|---|---|---|---|---|---|"
     );

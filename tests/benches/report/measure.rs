@@ -25,7 +25,7 @@ pub struct Figures {
     pub shipped: f64,
     /// Milliseconds from exec to the first reply.
     pub first_reply: Series,
-    /// Milliseconds of processor time for each request, by round.
+    /// Milliseconds of CPU time for each request, by round.
     pub processor: Series,
     /// Milliseconds that one client waits.
     pub latency: Series,

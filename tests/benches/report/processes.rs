@@ -1,9 +1,9 @@
-//! What a server's processes use: processor time and memory.
+//! What a server's processes use: CPU time and memory.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The processor time that a process and its children have used.
+/// The CPU time that a process and its children have used.
 pub fn processor_time(pid: u32) -> Duration {
     // In clock ticks, which are a hundredth of a second on every Linux.
     let ticks: u64 = family(pid)

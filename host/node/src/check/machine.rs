@@ -6,7 +6,7 @@ use crate::state::{MachineState, Watches};
 
 /// The controllers that enforce the limits of pods. A kubelet does not start without them.
 const CGROUP_V2_CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
-/// The same for version 1, where processor time is accounted separately from `cpu`.
+/// The same for version 1, where CPU time is accounted separately from `cpu`.
 const CGROUP_V1_CONTROLLERS: [&str; 5] = ["cpu", "cpuacct", "cpuset", "memory", "pids"];
 
 /// What a node with 110 pods needs: Linux's defaults, 128 instances and, on small machines, 8,192 watches, are too few.
