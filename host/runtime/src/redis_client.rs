@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo,
+    Arg, AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo,
     ProtocolVersion, RedisError, Value,
 };
-use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::limited_stream::{LimitedStream, ReplyLimit};
@@ -18,6 +18,8 @@ use super::outbound_tcp::{ConnectError, OutboundTcp};
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest reply, in bytes.
 pub(super) const MAX_REPLY_BYTES: usize = 8 << 20;
+/// The most that an instance may have waiting on a connection, in bytes: as much as one call may pass.
+const MAX_WAITING_BYTES: usize = 16 << 20;
 /// The scheme of servers in `allowed_outbound_hosts`.
 const REDIS_SCHEME: &str = "redis";
 
@@ -75,6 +77,8 @@ struct OpenRedisInner {
     /// One command at a time, so that there is one reply at a time to limit.
     connection: Mutex<MultiplexedConnection>,
     reply_limit: Arc<ReplyLimit>,
+    /// How many more bytes may wait.
+    waiting: Semaphore,
     driver: AbortHandle,
     _permits: [OwnedSemaphorePermit; 2],
 }
@@ -107,13 +111,23 @@ impl OpenRedis {
             })??;
         let driver = tokio::spawn(driver).abort_handle();
         let connection = Mutex::new(connection);
-        let opened =
-            OpenRedisInner { connection, reply_limit, driver, _permits: connected.permits };
-        Ok(Self(Arc::new(opened)))
+        Ok(Self(Arc::new(OpenRedisInner {
+            connection,
+            reply_limit,
+            waiting: Semaphore::new(MAX_WAITING_BYTES),
+            driver,
+            _permits: connected.permits,
+        })))
     }
 
     /// Runs a command whose reply is of this type.
     pub(super) async fn run<R: FromRedisValue>(&self, command: &Cmd) -> Result<R, ClientError> {
+        let bytes = u32::try_from(size(command)).unwrap_or(u32::MAX);
+        let _waiting = self.0.waiting.try_acquire_many(bytes).map_err(|_| {
+            ClientError::Other(format!(
+                "more than {MAX_WAITING_BYTES} bytes would wait for the server: await earlier calls first"
+            ))
+        })?;
         let mut connection = self.0.connection.lock().await;
         self.0.reply_limit.reset();
         Ok(command.query_async(&mut *connection).await?)
@@ -125,6 +139,15 @@ impl OpenRedis {
         flatten(self.run(command).await?, &mut items)?;
         Ok(items)
     }
+}
+
+/// The size of a command's arguments, in bytes.
+fn size(command: &Cmd) -> usize {
+    let sizes = command.args_iter().map(|argument| match argument {
+        Arg::Simple(bytes) => bytes.len(),
+        _ => 0,
+    });
+    sizes.sum()
 }
 
 fn flatten(value: Value, items: &mut Vec<Item>) -> Result<(), ClientError> {
@@ -140,4 +163,41 @@ fn flatten(value: Value, items: &mut Vec<Item>) -> Result<(), ClientError> {
         other => return Err(ClientError::Other(format!("a reply of unknown type: {other:?}"))),
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use redis::cmd;
+    use spotter_app::allowed_hosts::AllowedHosts;
+    use tokio::net::TcpListener;
+    use tokio::sync::Semaphore;
+
+    use super::{ClientError, MAX_WAITING_BYTES, OpenRedis};
+    use crate::outbound_tcp::OutboundTcp;
+
+    #[tokio::test]
+    async fn calls_that_wait_for_a_silent_server_are_bounded_together() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("redis://{}", listener.local_addr().unwrap());
+        let outbound = OutboundTcp {
+            allowed: Arc::new(AllowedHosts::parse(std::slice::from_ref(&address)).unwrap()),
+            component: "guest".to_owned(),
+            connections: Arc::new(Semaphore::new(1)),
+            own_connections: Arc::new(Semaphore::new(1)),
+        };
+        let opened = OpenRedis::open(&outbound, &address).await.unwrap();
+        let mut command = cmd("SET");
+        command.arg("key").arg(vec![0; MAX_WAITING_BYTES / 2]);
+        let waiting = tokio::spawn({
+            let (opened, command) = (opened.clone(), command.clone());
+            async move { opened.run::<()>(&command).await }
+        });
+        tokio::task::yield_now().await;
+        let refused = opened.run::<()>(&command).await.unwrap_err();
+        assert!(matches!(&refused, ClientError::Other(text) if text.contains("would wait")));
+        assert!(!waiting.is_finished());
+        waiting.abort();
+    }
 }

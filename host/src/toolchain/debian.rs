@@ -1,7 +1,9 @@
 //! Debian's packages as a toolchain for WebAssembly. They lack only a prebuilt standard library, which cargo builds
 //! from source.
 
+use std::fs::Permissions;
 use std::io::{IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,6 +18,14 @@ const DEBIAN_PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "w
 
 /// The folder in which the packages install the C library.
 const WASI_LIBC: &str = "/usr/lib/wasm32-wasi";
+
+/// The linker. Without rustc's own start files, a program lacks `_start`; rustc exports `__main_void` of programs only.
+const LINKER: &str = "#!/bin/sh
+for argument in \"$@\"; do
+    [ \"$argument\" != __main_void ] || set -- \"$@\" /usr/lib/wasm32-wasi/crt1-command.o
+done
+exec /usr/bin/wasm-ld \"$@\"
+";
 
 /// Whether this system has apt, so that the packages can be installed.
 pub(super) fn has_apt() -> bool {
@@ -96,8 +106,12 @@ fn apt(arguments: &[&str]) -> anyhow::Result<()> {
 /// # Errors
 /// If the cache directory cannot be written.
 pub(super) fn apply(command: &mut Command) -> anyhow::Result<()> {
-    let stub = cache::folder("toolchain")?.join("libc-stub.o");
+    let folder = cache::folder("toolchain")?;
+    let (stub, linker) = (folder.join("libc-stub.o"), folder.join("wasm-ld"));
     cache::write_atomically(&stub, &libc_stub::object())?;
+    cache::write_atomically(&linker, LINKER.as_bytes())?;
+    std::fs::set_permissions(&linker, Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot make {} executable", linker.display()))?;
     // /usr/bin first, so that Debian's cargo and rustc are used: rustup's have other versions than the library's
     // source. Code for this machine, such as build scripts, is still linked by `cc`.
     let rest = std::env::var_os("PATH").unwrap_or_default();
@@ -105,10 +119,11 @@ pub(super) fn apply(command: &mut Command) -> anyhow::Result<()> {
     if let Ok(path) = std::env::join_paths(path) {
         command.env("PATH", path);
     }
-    // No crt1-reactor.o: rustup's target does not link it either. So with both, the module has no `_initialize`, and
+    // No crt1-reactor.o in libraries: rustup's target does not link it either. So with both, the module has no `_initialize`, and
     // its exports run the constructors themselves.
     let flags = format!(
-        "-L native={WASI_LIBC} -C linker=wasm-ld -C link-self-contained=no -C link-arg={}",
+        "-L native={WASI_LIBC} -C linker={} -C link-self-contained=no -C link-arg={}",
+        linker.display(),
         stub.display()
     );
     command
