@@ -29,7 +29,7 @@ const UNSUPPORTED_KEYS: [(&str, &str); 6] = [
     ("blob_store", "there are no blob stores; use a key-value store"),
     (
         "client_tls",
-        "outgoing requests use the system's certificate authorities, and no client certificate",
+        "outgoing requests use Mozilla's certificate authorities, and no client certificate",
     ),
     ("llm_compute", "this host runs no language models; call a model server over HTTP"),
     ("log_dir", "what components write is in the log, on standard error"),
