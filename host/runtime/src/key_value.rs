@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
 use super::key_value_store::{KeyPage, KeyValueStores, OpenStore};
+use super::waiting_bytes::WaitingBytes;
 
 mod spin {
     wasmtime::component::bindgen!({
@@ -89,26 +90,34 @@ const MAX_CONCURRENT_OPERATIONS: usize = 8;
 pub(super) struct KeyValueGrant {
     stores: Arc<KeyValueStores>,
     labels: Arc<[String]>,
-    /// How many operations of an instance may run at once.
+    /// How many more operations of an instance may run.
     permits: Arc<Semaphore>,
+    waiting: Arc<WaitingBytes>,
 }
 
 impl KeyValueGrant {
     pub(super) fn new(stores: Arc<KeyValueStores>, labels: &[String]) -> Self {
         let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_OPERATIONS));
-        Self { stores, labels: labels.into(), permits }
+        let waiting = Arc::new(WaitingBytes::new());
+        Self { stores, labels: labels.into(), permits, waiting }
     }
 
     /// The same for a new instance, which runs no operation yet.
     pub(super) fn for_instance(&self) -> Self {
-        Self { permits: Arc::new(Semaphore::new(MAX_CONCURRENT_OPERATIONS)), ..self.clone() }
+        let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_OPERATIONS));
+        Self { permits, waiting: Arc::new(WaitingBytes::new()), ..self.clone() }
     }
 
-    /// Waits until another operation may run.
+    /// Waits until another operation, with arguments of this size in bytes, may run.
+    ///
+    /// # Errors
+    /// If too much would wait.
     pub(super) fn permit(
         &self,
-    ) -> impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + use<> {
-        Arc::clone(&self.permits).acquire_owned()
+        bytes: usize,
+    ) -> impl Future<Output = anyhow::Result<[OwnedSemaphorePermit; 2]>> + use<> {
+        let (permits, waiting) = (Arc::clone(&self.permits), Arc::clone(&self.waiting));
+        async move { Ok([waiting.add(bytes)?, permits.acquire_owned().await?]) }
     }
 }
 
@@ -304,7 +313,11 @@ impl wasi_store::HostBucket for KeyValueView<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{KeyValueGrant, KeyValueStores, KeyValueView, OpenStore, spin_store};
+    use super::{
+        KeyValueGrant, KeyValueStores, KeyValueView, MAX_CONCURRENT_OPERATIONS, OpenStore,
+        spin_store,
+    };
+    use crate::waiting_bytes::MAX_WAITING_BYTES;
     use spin_store::HostStore;
     use std::sync::Arc;
     use std::time::Duration;
@@ -328,5 +341,23 @@ mod tests {
         view.set(again(&store), "key".into(), b"value".to_vec()).await.unwrap().unwrap();
         let value = view.get(store, "key".into()).await.unwrap().unwrap();
         assert_eq!(value.as_deref(), Some(b"value".as_slice()));
+    }
+
+    #[tokio::test]
+    async fn an_instances_operations_are_bounded_in_number_and_in_what_they_hold_together() {
+        let grant = KeyValueGrant::new(Arc::default(), &[]);
+        let mut running = Vec::new();
+        for _ in 0..MAX_CONCURRENT_OPERATIONS {
+            running.push(grant.permit(1).await.unwrap());
+        }
+        let waits = tokio::spawn(grant.permit(MAX_WAITING_BYTES / 2));
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
+        let refused = grant.permit(MAX_WAITING_BYTES / 2).await.unwrap_err();
+        assert!(refused.to_string().contains("bytes would wait"), "{refused}");
+        // Another instance has its own budget.
+        drop(grant.for_instance().permit(MAX_WAITING_BYTES).await.unwrap());
+        running.clear();
+        drop(waits.await.unwrap().unwrap());
     }
 }

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{
@@ -67,14 +67,20 @@ fn opened<T>(
     accessor.with(|mut view| view.get().opened(store))
 }
 
-/// Waits until the instance may run another operation. It runs as long as the permit is held.
-async fn permitted<T>(
+/// Runs an operation on a store, with arguments of this size, once the instance may run another.
+async fn run<T, R, F: Future<Output = anyhow::Result<R>>>(
     accessor: &Accessor<T, KeyValue>,
     store: &Resource<OpenStore>,
-) -> wasmtime::Result<(OpenStore, OwnedSemaphorePermit)> {
+    bytes: usize,
+    operation: impl FnOnce(OpenStore) -> F,
+) -> wasmtime::Result<Result<R, Error>> {
     let store = opened(accessor, store)?;
-    let permit = accessor.with(|mut view| view.get().grant.permit()).await?;
-    Ok((store, permit))
+    let permit = accessor.with(|mut view| view.get().grant.permit(bytes));
+    let done = async {
+        let _permit = permit.await?;
+        operation(store).await
+    };
+    Ok(done.await.map_err(failure))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
@@ -99,8 +105,8 @@ impl<T> key_value::HostStoreWithStore<T> for KeyValue {
         store: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, Error>> {
-        let (store, _permit) = permitted(accessor, &store).await?;
-        Ok(store.get(key).await.map_err(failure))
+        let bytes = key.len();
+        run(accessor, &store, bytes, |store| async move { store.get(key).await }).await
     }
 
     async fn set(
@@ -109,8 +115,8 @@ impl<T> key_value::HostStoreWithStore<T> for KeyValue {
         key: String,
         value: Vec<u8>,
     ) -> wasmtime::Result<Result<(), Error>> {
-        let (store, _permit) = permitted(accessor, &store).await?;
-        Ok(store.set(key, value).await.map_err(failure))
+        let bytes = key.len() + value.len();
+        run(accessor, &store, bytes, |store| async move { store.set(key, value).await }).await
     }
 
     async fn delete(
@@ -118,8 +124,8 @@ impl<T> key_value::HostStoreWithStore<T> for KeyValue {
         store: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<(), Error>> {
-        let (store, _permit) = permitted(accessor, &store).await?;
-        Ok(store.delete(key).await.map_err(failure))
+        let bytes = key.len();
+        run(accessor, &store, bytes, |store| async move { store.delete(key).await }).await
     }
 
     async fn exists(
@@ -127,8 +133,8 @@ impl<T> key_value::HostStoreWithStore<T> for KeyValue {
         store: Resource<OpenStore>,
         key: String,
     ) -> wasmtime::Result<Result<bool, Error>> {
-        let (store, _permit) = permitted(accessor, &store).await?;
-        Ok(store.exists(key).await.map_err(failure))
+        let bytes = key.len();
+        run(accessor, &store, bytes, |store| async move { store.exists(key).await }).await
     }
 
     async fn get_keys(

@@ -40,6 +40,7 @@ pub mod state;
 mod unsupported;
 pub mod usage;
 mod variables;
+mod waiting_bytes;
 pub mod wrap;
 
 pub use engine::Runtime;

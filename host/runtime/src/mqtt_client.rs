@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use rumqttc::mqttbytes::v4::{Connect, Login, Publish};
 use rumqttc::mqttbytes::{QoS, valid_topic};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
 use tokio::task::AbortHandle;
 use url::{Host, Url};
 
 use super::mqtt_session::Session;
 use super::outbound_tcp::{ConnectError, OutboundTcp};
+use super::waiting_bytes::WaitingBytes;
 
-/// The most that an instance may have waiting on a connection, in bytes: as much as one call may pass.
-const MAX_WAITING_BYTES: usize = 16 << 20;
 /// The longest topic, client identifier, user name or password, in bytes, because MQTT sends its length in two.
 const MAX_STRING_BYTES: usize = u16::MAX as usize;
 /// The scheme of brokers in `allowed_outbound_hosts`.
@@ -41,7 +40,7 @@ struct OpenMqttInner {
     /// `None` if the guest does not want the connection to be kept alive.
     pings: Option<AbortHandle>,
     /// How many more bytes may wait.
-    waiting: Semaphore,
+    waiting: WaitingBytes,
     _permits: [OwnedSemaphorePermit; 2],
 }
 
@@ -89,7 +88,7 @@ impl OpenMqtt {
             let interval = Duration::from_secs(keep_alive.into()) / 2;
             tokio::spawn(ping(Arc::clone(&session), interval)).abort_handle()
         });
-        let waiting = Semaphore::new(MAX_WAITING_BYTES);
+        let waiting = WaitingBytes::new();
         let opened = OpenMqttInner { session, pings, waiting, _permits: connected.permits };
         Ok(Self(Arc::new(opened)))
     }
@@ -107,12 +106,8 @@ impl OpenMqtt {
                 "the topic {topic:?} is empty or has a wildcard: publish to one topic"
             )));
         }
-        let bytes = u32::try_from(topic.len() + payload.len()).unwrap_or(u32::MAX);
-        let _waiting = self.0.waiting.try_acquire_many(bytes).map_err(|_| {
-            ClientError::Other(format!(
-                "more than {MAX_WAITING_BYTES} bytes would wait for the broker: await earlier calls first"
-            ))
-        })?;
+        let waiting = self.0.waiting.add(topic.len() + payload.len());
+        let _waiting = waiting.map_err(|error| ClientError::Other(error.to_string()))?;
         let mut open = self.0.session.lock().await;
         let mut session = open.take().ok_or_else(|| {
             let text = "the connection was closed after an error: open another";

@@ -8,18 +8,17 @@ use redis::{
     Arg, AsyncConnectionConfig, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo,
     ProtocolVersion, RedisError, Value,
 };
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
 use tokio::task::AbortHandle;
 
 use super::limited_stream::{LimitedStream, ReplyLimit};
 use super::outbound_tcp::{ConnectError, OutboundTcp};
+use super::waiting_bytes::WaitingBytes;
 
 /// How long a server may take for a reply.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest reply, in bytes.
 pub(super) const MAX_REPLY_BYTES: usize = 8 << 20;
-/// The most that an instance may have waiting on a connection, in bytes: as much as one call may pass.
-const MAX_WAITING_BYTES: usize = 16 << 20;
 /// The scheme of servers in `allowed_outbound_hosts`.
 const REDIS_SCHEME: &str = "redis";
 
@@ -77,8 +76,7 @@ struct OpenRedisInner {
     /// One command at a time, so that there is one reply at a time to limit.
     connection: Mutex<MultiplexedConnection>,
     reply_limit: Arc<ReplyLimit>,
-    /// How many more bytes may wait.
-    waiting: Semaphore,
+    waiting: WaitingBytes,
     driver: AbortHandle,
     _permits: [OwnedSemaphorePermit; 2],
 }
@@ -114,7 +112,7 @@ impl OpenRedis {
         Ok(Self(Arc::new(OpenRedisInner {
             connection,
             reply_limit,
-            waiting: Semaphore::new(MAX_WAITING_BYTES),
+            waiting: WaitingBytes::new(),
             driver,
             _permits: connected.permits,
         })))
@@ -122,12 +120,8 @@ impl OpenRedis {
 
     /// Runs a command whose reply is of this type.
     pub(super) async fn run<R: FromRedisValue>(&self, command: &Cmd) -> Result<R, ClientError> {
-        let bytes = u32::try_from(size(command)).unwrap_or(u32::MAX);
-        let _waiting = self.0.waiting.try_acquire_many(bytes).map_err(|_| {
-            ClientError::Other(format!(
-                "more than {MAX_WAITING_BYTES} bytes would wait for the server: await earlier calls first"
-            ))
-        })?;
+        let waiting = self.0.waiting.add(size(command));
+        let _waiting = waiting.map_err(|error| ClientError::Other(error.to_string()))?;
         let mut connection = self.0.connection.lock().await;
         self.0.reply_limit.reset();
         Ok(command.query_async(&mut *connection).await?)
@@ -174,8 +168,9 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::sync::Semaphore;
 
-    use super::{ClientError, MAX_WAITING_BYTES, OpenRedis};
+    use super::{ClientError, OpenRedis};
     use crate::outbound_tcp::OutboundTcp;
+    use crate::waiting_bytes::MAX_WAITING_BYTES;
 
     #[tokio::test]
     async fn calls_that_wait_for_a_silent_server_are_bounded_together() {

@@ -21,7 +21,7 @@ use super::redis_client::{MAX_REPLY_BYTES, RESPONSE_TIMEOUT};
 
 /// How long the server may take to accept a connection and to log in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many commands may wait for their replies at once, so that their replies take a bounded amount of memory.
+/// How many commands may wait for their replies at once, which bounds the memory of both.
 const MAX_AWAITED_REPLIES: usize = 8;
 /// How long commands fail at once after the first failure to connect. Each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -42,7 +42,7 @@ struct SharedRedisInner {
     /// The store's name.
     label: String,
     server: RedisServer,
-    replies: Semaphore,
+    replies: Arc<Semaphore>,
     state: Mutex<ConnectionState>,
 }
 
@@ -66,7 +66,7 @@ impl SharedRedis {
         Self(Arc::new(SharedRedisInner {
             label,
             server,
-            replies: Semaphore::new(MAX_AWAITED_REPLIES),
+            replies: Arc::new(Semaphore::new(MAX_AWAITED_REPLIES)),
             state,
         }))
     }
@@ -76,24 +76,29 @@ impl SharedRedis {
         &self,
         request: Request,
     ) -> anyhow::Result<R> {
+        let label = &self.0.label;
+        let waits = timeout(RESPONSE_TIMEOUT, Arc::clone(&self.0.replies).acquire_owned());
+        let permit = waits.await.with_context(|| {
+            format!("the store {label:?} is busy: earlier commands take longer than {RESPONSE_TIMEOUT:?}")
+        })??;
         let shared = self.clone();
-        // A task of its own, because a guest that is stopped takes back nothing that was sent: the reply still arrives.
-        tokio::spawn(async move { shared.run_to_end(&request).await }).await?
+        // In a task of its own, because a guest that is stopped takes back nothing that was sent: the reply still
+        // arrives, and counts.
+        let running = tokio::spawn(async move {
+            let _permit = permit;
+            shared.run_to_end(&request).await
+        });
+        running.await?
     }
 
     async fn run_to_end<R: FromRedisValue>(&self, request: &Request) -> anyhow::Result<R> {
-        let label = &self.0.label;
-        let waits = timeout(RESPONSE_TIMEOUT, self.0.replies.acquire());
-        let _permit = waits.await.with_context(|| {
-            format!("the store {label:?} is busy: earlier commands take longer than {RESPONSE_TIMEOUT:?}")
-        })??;
         let connection = self.connected().await?;
         let reply = connection.run(request).await;
         reply.or_else(|error| {
             if error.is_timeout() || error.is_io_error() {
                 connection.close();
             }
-            bail!("the store {label:?}: {}", describe(&error))
+            bail!("the store {:?}: {}", self.0.label, describe(&error))
         })
     }
 

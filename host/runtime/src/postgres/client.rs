@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::address::Address;
@@ -13,11 +13,10 @@ use super::parameters::Parameter;
 use super::reply::MAX_RESULT_BYTES;
 use super::session::Session;
 use crate::outbound_tcp::{ConnectError, OutboundTcp};
+use crate::waiting_bytes::WaitingBytes;
 
 /// How long a server may take for a login, or a statement.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most that an instance may have waiting on a connection, in bytes: as much as one call may pass.
-const MAX_WAITING_BYTES: usize = 16 << 20;
 /// The scheme of servers in `allowed_outbound_hosts`.
 const POSTGRES_SCHEME: &str = "postgres";
 
@@ -29,8 +28,7 @@ pub struct OpenPostgres(Arc<OpenPostgresInner>);
 struct OpenPostgresInner {
     /// Runs one statement at a time. `None` once one has broken the connection, or the guest has abandoned it.
     session: Mutex<Option<Session>>,
-    /// How many more bytes may wait.
-    waiting: Semaphore,
+    waiting: WaitingBytes,
     /// How many more bytes the results may take that the guest has not read.
     results: Arc<Semaphore>,
     _permits: [OwnedSemaphorePermit; 2],
@@ -63,7 +61,7 @@ impl OpenPostgres {
         let session = in_time(Session::open(connected.stream, &address)).await?;
         Ok(Self(Arc::new(OpenPostgresInner {
             session: Mutex::new(Some(session)),
-            waiting: Semaphore::new(MAX_WAITING_BYTES),
+            waiting: WaitingBytes::new(),
             results: Arc::new(Semaphore::new(MAX_RESULT_BYTES)),
             _permits: connected.permits,
         })))
@@ -111,14 +109,10 @@ impl OpenPostgres {
         &self,
         statement: &str,
         parameters: &[Parameter],
-    ) -> Result<SemaphorePermit<'_>, ClientError> {
+    ) -> Result<OwnedSemaphorePermit, ClientError> {
         let bytes = statement.len() + parameters.iter().map(Parameter::size).sum::<usize>();
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.0.waiting.try_acquire_many(bytes).map_err(|_| {
-            ClientError::BadParameter(format!(
-                "more than {MAX_WAITING_BYTES} bytes would wait for the server: await earlier calls first"
-            ))
-        })
+        let waiting = self.0.waiting.add(bytes);
+        waiting.map_err(|error| ClientError::BadParameter(error.to_string()))
     }
 }
 
