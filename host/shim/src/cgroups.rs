@@ -57,7 +57,7 @@ fn joins_pid_namespace(spec: &Spec) -> bool {
 }
 
 /// Replaces the mount of version 1 cgroups with one mount per controller, if the container joins a PID namespace.
-/// Otherwise libcontainer 0.6 looks up its parent's PID among the node's processes, and fails if there is none
+/// Otherwise libcontainer looks up its parent's PID among the node's processes, and fails if there is none
 /// with this PID. This is not possible with the systemd driver, as only systemd knows the folders, and not
 /// necessary with version 2, which is a single folder.
 ///

@@ -77,6 +77,8 @@ pub fn main() {
         spotter_nn::set_built_in(Box::new(spotter_tract::Tract));
         // The zygote must fork while there is one thread.
         Zygote::init();
+        // The process that started this one waits until its standard output is closed.
+        Zygote::global().run(|()| rustix::stdio::dup2_stdout(std::io::stderr()).is_ok(), ());
         // Checking a component takes twice its size in memory, and the shim lives as long as its pod.
         spotter_nn::heap::return_large_blocks();
     }

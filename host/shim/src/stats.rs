@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use containerd_shim::cgroup::collect_metrics;
+use containerd_shim::cgroup::{collect_metrics, get_cgroup};
 use containerd_shim::protos::cgroups::metrics::{CPUStat, CPUUsage};
 use containerd_shim::protos::protobuf::well_known_types::any::Any;
 use containerd_shim::util::convert_to_any;
@@ -13,7 +13,7 @@ use containerd_shim::util::convert_to_any;
 /// # Errors
 /// If the process has ended.
 pub fn collect(pid: u32) -> anyhow::Result<Any> {
-    let mut metrics = collect_metrics(pid)?;
+    let mut metrics = collect_metrics(&get_cgroup(pid)?)?;
     let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
         .with_context(|| format!("process {pid} has ended"))?;
     // The collected metrics lack it with version 1, and have it in microseconds with version 2.
