@@ -1,7 +1,7 @@
 //! `allowed_outbound_hosts`: the hosts that a component may send requests to
 //! (<https://spinframework.dev/http-outbound#allowing-outbound-network-access>).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::{Context, bail, ensure};
 
@@ -120,7 +120,7 @@ impl HostPattern {
         if !is_scheme || !is_port {
             return None;
         }
-        let host = host.to_ascii_lowercase();
+        let host = normalize(host);
         match &self.host {
             Host::Exactly(own) => {
                 let is_itself =
@@ -161,9 +161,18 @@ fn parse_host(text: &str) -> anyhow::Result<Host> {
         Some(_) => bail!("a wildcard stands for whole labels: write *.example.com"),
         None => {
             ensure!(!text.contains('*'), "a wildcard stands for whole labels: write *.example.com");
-            Host::Exactly(text.to_ascii_lowercase())
+            Host::Exactly(normalize(text))
         }
     })
+}
+
+/// A host in lower case. An IPv6 address loses the brackets it has in URLs, and gets its canonical form (RFC 5952).
+fn normalize(host: &str) -> String {
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    match address.parse::<Ipv6Addr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => host.to_ascii_lowercase(),
+    }
 }
 
 /// Whether a host is the application itself (`self`) or one of its components (`ID.spin.internal`)
@@ -267,6 +276,9 @@ mod tests {
             ("http://10.0.0.0/8", "http", "11.1.2.3", 80, None),
             ("*://fd00::/8:5432", "https", "[fd00::1]", 5432, by_name),
             ("https://fd00::/8", "https", "[fd00::1]", 443, by_name),
+            ("http://[FD00::0:1]:8080", "http", "[fd00::1]", 8080, by_name),
+            ("redis://[::1]", "redis", "::1", 6379, by_name),
+            ("redis://[::1]", "redis", "::2", 6379, None),
             ("http://other.spin.internal", "http", "other.spin.internal", 80, by_name),
             ("http://other.spin.internal", "http", "third.spin.internal", 80, None),
             ("redis://localhost", "redis", "localhost", 6379, by_name),
