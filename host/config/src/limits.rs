@@ -63,7 +63,7 @@ limits! {
     /// Instances that may compute at once; one that waits does not count [default: the number of cores]
     instances: usize = cores(), "SPOTTER_INSTANCES", "NUMBER";
     /// Instances that may exist at once, including those that wait; further requests wait in the queue [default: 64, or
-    /// four times `instances`]
+    /// four times `instances` if that is more]
     max_instances: usize = max_instances(cores()), "SPOTTER_MAX_INSTANCES", "NUMBER";
     /// Memory of the instances that wait; if they hold more, fewer instances compute at once
     /// [default: 256MiB]
