@@ -101,7 +101,21 @@ fn a_standalone_image_has_a_variant_for_each_binary_and_no_root() {
         untar(&layout.blob(&layers[0]), &root);
         let own = if architecture == "amd64" { elf::amd64() } else { elf::arm64() };
         assert_eq!(fs::read(root.join("spotter")).expect("the binary"), own);
+        assert!(root.join("var/lib/spotter").is_dir());
     }
+}
+
+#[test]
+fn the_user_of_a_standalone_image_owns_the_folder_of_the_state() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_ran(&make(&folder, "image.tar", &[]));
+    let layout = Layout::of(&folder, "image.tar");
+    let layer = layout.blob(&layout.manifest(NATIVE)["layers"][0]);
+    let listing = Command::new("tar").args(["--numeric-owner", "-tvf"]).arg(layer).output();
+    let listing = stdout(&listing.expect("tar runs"));
+    let state = listing.lines().find(|line| line.ends_with("var/lib/spotter/"));
+    let state = state.unwrap_or_else(|| panic!("{listing}"));
+    assert!(state.starts_with("drwxr-xr-x 65532/65532 "), "{state}");
 }
 
 #[test]

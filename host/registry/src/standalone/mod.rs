@@ -28,11 +28,13 @@ use spotter_progress::ProgressStep;
 use spotter_runtime::code_cache;
 use spotter_runtime::precompile::{self, CpuLevel};
 
-/// The user and group that distributions without a shell use for "not root".
-const NONROOT_USER: &str = "65532:65532";
+/// The ID of the user and the group that distributions without a shell use for "not root".
+const NONROOT_ID: u64 = 65532;
 /// Where the image has the application, and its compiled code.
 const APPLICATION_FOLDER: &str = "app";
 const COMPILED_CODE_FOLDER: &str = "app/compiled";
+/// The folder of `SPOTTER_STATE_DIR`.
+const STATE_FOLDER: &str = "var/lib/spotter";
 const SHIM_FILE_NAME: &str = "containerd-shim-spotter-v1";
 /// The defaults of `spotter up` in the image, which the container's own environment and arguments override. The admin
 /// listener and the grace period are those of a pod under the shim.
@@ -145,7 +147,7 @@ fn config(platform: Platform, layers: &[&PackedLayer], labels: &Value) -> Value 
         "architecture": platform.architecture(),
         "os": "linux",
         "config": {
-            "User": NONROOT_USER,
+            "User": format!("{NONROOT_ID}:{NONROOT_ID}"),
             "ExposedPorts": {"3000/tcp": {}, "3001/tcp": {}},
             "Env": environment,
             "Entrypoint": ["/spotter", "up"],
@@ -202,12 +204,20 @@ fn inventory(application: Inventory, binaries: &[Binary], shims: &[Binary]) -> I
     Inventory { platforms, programs, ..application }
 }
 
-/// The binary, and an empty `/tmp`, which a runtime can mount over.
+/// The binary, an empty `/tmp`, which a runtime can mount over, and the folder of the state. Docker and Podman give a new
+/// volume the owner of the folder that it is mounted over.
 fn program(binary: &Binary) -> anyhow::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar_header(0o755, binary.bytes.len());
     tar.append_data(&mut header, "spotter", binary.bytes.as_slice())?;
     append_folder(&mut tar, Path::new("tmp"), 0o1777)?;
+    for folder in ["var", "var/lib"] {
+        append_folder(&mut tar, Path::new(folder), 0o755)?;
+    }
+    let mut header = folder_header(0o755);
+    header.set_uid(NONROOT_ID);
+    header.set_gid(NONROOT_ID);
+    tar.append_data(&mut header, STATE_FOLDER, std::io::empty())?;
     Ok(tar.into_inner()?)
 }
 
@@ -221,10 +231,14 @@ fn packed_shim(shim: &Binary) -> anyhow::Result<Vec<u8>> {
 
 /// Appends a folder, which a runtime would otherwise create with a mode of its own choice.
 fn append_folder(tar: &mut tar::Builder<Vec<u8>>, path: &Path, mode: u32) -> anyhow::Result<()> {
+    tar.append_data(&mut folder_header(mode), path, std::io::empty())?;
+    Ok(())
+}
+
+fn folder_header(mode: u32) -> tar::Header {
     let mut header = tar_header(mode, 0);
     header.set_entry_type(tar::EntryType::Directory);
-    tar.append_data(&mut header, path, std::io::empty())?;
-    Ok(())
+    header
 }
 
 /// A header without an owner or a time, so that the archive depends only on the content.
