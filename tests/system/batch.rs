@@ -23,7 +23,8 @@ fn every_picture_of_a_thousand_has_one_result_though_a_shard_is_killed() {
     let began = Instant::now();
     let mut running: Vec<_> = (0..SHARDS).map(start).collect();
     while lines(&file_of(&to, 2)).len() < 20 {
-        assert!(began.elapsed() < Duration::from_secs(120), "the shard does not begin");
+        let ended = running[2].try_wait().expect("its status");
+        assert!(ended.is_none(), "the shard ended after {:?}: {ended:?}", began.elapsed());
         std::thread::sleep(Duration::from_millis(20));
     }
     running[2].kill().expect("a process to kill");

@@ -82,7 +82,10 @@ pub fn main() {
         // Checking a component takes twice its size in memory, and the shim lives as long as its pod.
         spotter_nn::heap::return_large_blocks();
     }
-    run::<PodShim>(RUNTIME_TYPE, Some(Config::default()));
+    // `start` waits for no process. If a child ended while containerd-shim 0.11 removes its signal handlers, the handler
+    // of SIGCHLD would write to a closed socket, and that of the SIGPIPE it gets for this would do so again, for ever.
+    let config = Config { no_reaper: flags.action == "start", ..Config::default() };
+    run::<PodShim>(RUNTIME_TYPE, Some(config));
 }
 
 /// The shim of a pod.
