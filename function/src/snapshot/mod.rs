@@ -5,7 +5,7 @@
 //! each preceded by its length (8 bytes, little-endian): the live blocks that the first instance recorded, then
 //! `model.toml`, `labels.txt` and `model.onnx`. If the host runs the network, the function does not read `model.onnx`.
 //! In the first instance, the first block is empty, and the function writes the live blocks to standard output. The
-//! function uses no files, so the snapshot contains nothing of a file system (times, inodes), and the same model gives
+//! function uses no files, so the snapshot contains no file-system metadata (times, inodes), and the same model gives
 //! the same bytes everywhere.
 
 mod heaps;

@@ -1,5 +1,6 @@
-//! The files that a component may read. They are copied to a separate folder when the application is loaded, unless
-//! they are a whole folder. So a component sees only what the manifest names, and no symbolic link leads outside.
+//! The files that a component may read. They are copied to a separate folder when the application is loaded. A folder
+//! that is the only entry, has the destination `/` and contains no links is used in place. Either way, a component sees
+//! only what the manifest names, and no symbolic link leads outside.
 
 use std::path::{Component as PathPart, Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! A server of a small application, and connections to it in memory.
+//! A server for a small application, and in-memory connections to it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A component that is ready to serve: compiled, linked, and with what its instances may use.
+//! A component that is ready to serve: compiled and linked, with the resources that its instances may use.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};

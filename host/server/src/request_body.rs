@@ -1,6 +1,6 @@
-//! Receives a request's body before an instance starts, so that a slow client does not occupy one. If it takes longer
-//! and enough capacity is free, the instance starts, and the rest streams to it. All bodies share a limited amount of
-//! memory.
+//! Receives a request's body before an instance starts, so that a slow client does not occupy one. If the body takes
+//! longer than the time for that and enough capacity is free, the instance starts, and the rest streams to it. All
+//! bodies share a limited amount of memory.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

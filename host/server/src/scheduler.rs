@@ -2,9 +2,10 @@
 //! bounds how many others may wait.
 //!
 //! An instance that computes may grow to [`Limits::instance_memory`]. One that waits holds only the memory that it has
-//! taken, and all of them together should hold no more than [`Limits::waiting_memory`]. If they do, fewer instances
-//! compute at once, so that the sum stays within what [`Limits::max_memory`] says. Instances that other instances call
-//! are not in this sum, so that none waits for memory of the one that waits for it.
+//! taken, and all of them together should hold no more than [`Limits::waiting_memory`]. If they hold more, fewer
+//! instances compute at once, so that the sum stays within what [`Limits::max_memory`] says. Instances that other
+//! instances call are not in this sum: an instance must never wait for memory that its own caller holds, which would be
+//! a deadlock.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};

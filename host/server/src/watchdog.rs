@@ -2,8 +2,8 @@
 //!
 //! Such a guest cannot be stopped while it computes. The client still gets its error in time, and the guest's permit is
 //! free for others. The guest itself goes on at the lowest priority, on a thread of its own, until its work is done.
-//! When as many abandoned guests are running as may run at once, the server ends, so that its supervisor starts a fresh
-//! one: see [`Watchdog::exhausted`].
+//! When as many abandoned guests still run as instances may run at once, the server exits, so that its supervisor
+//! starts a fresh one: see [`Watchdog::exhausted`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! The containerd shim: each container runs `spotter up` in the pod's namespaces.
+//! The containerd shim: a container that holds an application runs `spotter up` in the pod's namespaces.
 //!
 //! containerd calls the [`service`], which [`plan`]s what a container runs: a function from its image's layers or
 //! root file system, [`compile`]d once per node, or, for the sandbox and sidecars, a Linux program. A process forked
@@ -82,8 +82,9 @@ pub fn main() {
         // Checking a component takes twice its size in memory, and the shim lives as long as its pod.
         spotter_nn::heap::return_large_blocks();
     }
-    // `start` waits for no process. If a child ended while containerd-shim 0.11 removes its signal handlers, the handler
-    // of SIGCHLD would write to a closed socket, and that of the SIGPIPE it gets for this would do so again, for ever.
+    // `start` waits for no process. If a child ended while containerd-shim 0.11 removes its signal handlers, the
+    // handler of SIGCHLD would write to a closed socket, and that of the SIGPIPE it gets for this would do so again,
+    // for ever.
     let config = Config { no_reaper: flags.action == "start", ..Config::default() };
     run::<PodShim>(RUNTIME_TYPE, Some(config));
 }

@@ -1,4 +1,4 @@
-//! Decides what a container runs before it is created, so that errors in an image are reported at creation.
+//! Decides, before a container is created, what it will run, so that errors in an image are reported at creation.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `spotter bench`: measures how long this machine takes for each step of a picture.
+//! `spotter bench`: measures how long this machine takes for each step of a detection.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

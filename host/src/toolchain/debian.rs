@@ -1,5 +1,5 @@
-//! Debian's packages as a toolchain for WebAssembly. They lack only a prebuilt standard library, which cargo builds
-//! from source.
+//! Debian's packages as a toolchain for WebAssembly. They lack a prebuilt standard library (cargo builds it from
+//! source), rustc's start files, and `realpath` in the C library. This module makes up for each.
 
 use std::fs::Permissions;
 use std::io::{IsTerminal, Write};
@@ -119,8 +119,8 @@ pub(super) fn apply(command: &mut Command) -> anyhow::Result<()> {
     if let Ok(path) = std::env::join_paths(path) {
         command.env("PATH", path);
     }
-    // No crt1-reactor.o in libraries: rustup's target does not link it either. So with both, the module has no `_initialize`, and
-    // its exports run the constructors themselves.
+    // No crt1-reactor.o in libraries: rustup's target does not link it either. So with both, the module has no
+    // `_initialize`, and its exports run the constructors themselves.
     let flags = format!(
         "-L native={WASI_LIBC} -C linker={} -C link-self-contained=no -C link-arg={}",
         linker.display(),

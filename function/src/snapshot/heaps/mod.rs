@@ -1,12 +1,12 @@
 //! The component's allocator. It uses two heaps, so that the snapshot contains the model in one dense region, and
 //! none of the other memory that loading it allocated.
 //!
-//! Loading a model allocates several times the memory that the model finally occupies. With one heap, the model
-//! would be scattered over all of it, and the snapshot would be three times as large, or too sparse for wasmtime
-//! to map. When a block is allocated, nothing tells whether it will be freed. But loading the same files twice
-//! allocates the same blocks in the same order. So the first load *records* which blocks are never freed. A
-//! second load, in a fresh instance, *places* those blocks in a separate dense heap, below the other one. The
-//! memory of the other heap is then zeroed and used for requests.
+//! Loading a model allocates several times the memory that the model finally occupies. With one heap, the model would
+//! be scattered over all of it, and the snapshot would be three times as large, or too sparse for wasmtime to map. When
+//! a block is allocated, there is no way to know whether it will be freed. But loading the same files twice allocates
+//! the same blocks in the same order. So the first load *records* which blocks are never freed. A second load, in a
+//! fresh instance, *places* those blocks in a separate dense heap, below the other one. The memory of the other heap is
+//! then zeroed and used for requests.
 
 #![allow(unsafe_code, reason = "an allocator needs it")]
 

@@ -1,5 +1,5 @@
-//! Checks in sysfs that the links which carry a machine's traffic have a carrier: a bond without `miimon`, or one whose
-//! driver reports nothing to it, takes a dead link for a live one.
+//! Checks in sysfs that the links which carry a machine's traffic have a carrier. A bond may not notice: without
+//! `miimon`, or with a driver that does not report the loss of the carrier, it treats a dead link as live.
 
 use super::{Finding, fail, pass};
 use crate::state::Link;

@@ -1,5 +1,5 @@
-//! Uploads manifests and small blobs. Unlike oci-client's, these requests have time-outs, and read no more of a refusal
-//! than its reason.
+//! Uploads manifests and small blobs. Unlike oci-client's, these requests time out, and only the beginning
+//! of an error reply is read.
 
 use anyhow::{Context, anyhow, ensure};
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! Converts between the newest interface's types and those of the older ones, and the client's errors to each one's.
+//! Converts types between the newest interface and the older ones, and the client's errors to those of each interface.
 
 use super::bindings::v2::fermyon::spin::rdbms_types as v2;
 use super::bindings::v3::spin::postgres::postgres as v3;

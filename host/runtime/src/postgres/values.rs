@@ -1,4 +1,5 @@
-//! The values of a result: what the server's types are in the newest interface, and how it sends them.
+//! The values of a result: which type of the newest interface each of the server's types becomes, and how the server
+//! encodes its values.
 
 use bytes::Buf;
 
