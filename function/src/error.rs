@@ -12,12 +12,8 @@ pub enum Error {
     EmptyBody,
     #[error("the body is larger than {limit} bytes: send a smaller picture")]
     BodyTooLarge { limit: usize },
-    #[error(
-        "content type {content_type:?} is not supported: send image/*, application/octet-stream, \
-         multipart/form-data with a part named \"image\", or application/json with a base64 \
-         \"image\"{hint}"
-    )]
-    UnsupportedMediaType { content_type: String, hint: &'static str },
+    #[error("content type {content_type:?} is not supported: send {expected}")]
+    UnsupportedMediaType { content_type: String, expected: String },
     #[error("this is not a picture in a supported format (JPEG, PNG, WebP, GIF, BMP): {reason}")]
     NotAPicture { reason: String },
     #[error("the picture is incomplete: {reason}; send the whole file")]

@@ -218,7 +218,10 @@ fn detect_overwrites_no_picture_and_writes_no_other_format() {
     for output in [picture.clone(), folder.path().to_owned()] {
         assert!(stderr(&detect(&output)).contains("would be overwritten"), "{}", output.display());
     }
-    assert!(stderr(&detect(&folder.path().join("a.webp"))).contains("neither .png nor .jpg"));
+    assert!(
+        stderr(&detect(&folder.path().join("a.webp")))
+            .contains("does not end in .png, .jpg or .jpeg")
+    );
     assert_eq!(std::fs::read(&picture).expect("a picture"), pictures::bytes("skimage_chelsea.png"));
 }
 

@@ -321,7 +321,7 @@ fn an_error_is_a_status_in_the_trailers() {
             "neither",
         ),
         ("ModelInfer", framed(b"\xff\xff"), "3", "cannot read the message"),
-        ("ModelInfer", b"\0\0\0\0\x09ab".to_vec(), "3", "send one message"),
+        ("ModelInfer", b"\0\0\0\0\x09ab".to_vec(), "3", "send exactly one message"),
         ("ModelInfer", b"\x01\0\0\0\x02ab".to_vec(), "12", "compressed"),
         ("ModelInfer", Vec::new(), "3", "shorter than"),
         ("ModelMetadata", framed(&name("unknown", "").encode_to_vec()), "5", "no model"),

@@ -95,11 +95,11 @@ fn a_node_is_labelled_when_it_is_ready_and_no_longer_before_it_is_not() {
     let api = Api::start("200 OK");
     let installed = api.run("install", &[]);
     assert!(installed.status.success(), "{}", stderr(&installed));
-    assert!(stdout(&installed).ends_with("labels the node node-1 spotter-runtime=installed\n"));
+    assert!(stdout(&installed).ends_with("labelling the node node-1 spotter-runtime=installed\n"));
     let uninstalled = api.run("uninstall", &[]);
     assert!(uninstalled.status.success(), "{}", stderr(&uninstalled));
     assert!(
-        stdout(&uninstalled).starts_with("removes the label spotter-runtime of the node node-1")
+        stdout(&uninstalled).starts_with("removing the label spotter-runtime of the node node-1")
     );
     for label in [json!("installed"), Value::Null] {
         let request = api.received.try_recv().expect("a request");
@@ -134,5 +134,5 @@ fn an_api_server_that_refuses_or_another_one_fails_the_installation() {
     elsewhere.args(["node", "uninstall", "--label", "node-1", "--root"]).arg(api.folder.path());
     let elsewhere = elsewhere.env_remove("KUBERNETES_SERVICE_HOST").output();
     let said = stderr(&elsewhere.expect("spotter starts"));
-    assert!(said.contains("--label works in a pod only"), "{said}");
+    assert!(said.contains("--label works only in a pod"), "{said}");
 }

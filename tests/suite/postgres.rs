@@ -119,8 +119,8 @@ fn a_hostile_login_is_an_error_and_no_hang() {
         (vec![message(b'E', b"SFATAL\0C28000\0Mno entry\0\0")], "FATAL: no entry (SQLSTATE 28000)"),
         (vec![scram.clone(), challenge], "hashed 4000000000 times"),
         (vec![scram, foreign], "invalid nonce"),
-        (vec![b"R\0\0\0\x01".to_vec()], "the connection to the server has failed"),
-        (vec![message(b'?', b"")], "the connection to the server has failed"),
+        (vec![b"R\0\0\0\x01".to_vec()], "the connection to the server failed"),
+        (vec![message(b'?', b"")], "the connection to the server failed"),
         (vec![ready()], "does not follow PostgreSQL's protocol"),
         (vec![message(b'N', &[0; 1 << 20]).repeat(9)], "more than 8388608 bytes"),
     ];
@@ -170,6 +170,6 @@ fn a_hostile_result_is_an_error_and_neither_a_hang_nor_much_memory() {
     let began = Instant::now();
     let silent = format!("host=127.0.0.1 port={} user=me", replying(&[accepted()]));
     let said = use_server(&server, "/postgres", &silent, &["SELECT 1"]).join("\n");
-    assert!(said.contains("has not replied within 10s"), "{said}");
+    assert!(said.contains("did not reply within 10s"), "{said}");
     assert!(began.elapsed() < Duration::from_secs(20));
 }

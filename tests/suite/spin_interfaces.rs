@@ -205,7 +205,7 @@ fn a_redis_server_that_is_away_or_not_allowed_is_an_error_and_no_hang() {
     server.wait_for_log("redis://127.0.0.1:1 was denied");
     let began = Instant::now();
     let waited = results(&server, "/redis", &[&format!("redis://127.0.0.1:{silent_port}/1")]);
-    assert!(waited[0].contains("has not replied within 10s"), "{waited:?}");
+    assert!(waited[0].contains("did not reply within 10s"), "{waited:?}");
     assert!(began.elapsed() < Duration::from_secs(20));
 }
 
@@ -259,7 +259,7 @@ fn an_mqtt_broker_that_is_away_not_allowed_or_hostile_is_an_error_and_no_hang() 
     let address = format!("mqtt://127.0.0.1:{port}?client_id=test");
     let waited = results(&server, "/mqtt", &[&address, "user", "word"]);
     assert_eq!(waited[0], "Ok(())");
-    assert!(waited[1].contains("has not replied within 10s"), "{waited:?}");
+    assert!(waited[1].contains("did not reply within 10s"), "{waited:?}");
     assert!(waited[2].contains("open another"), "{waited:?}");
     assert!(began.elapsed() < Duration::from_secs(20));
 }

@@ -1,4 +1,4 @@
-//! The page "a cluster from nothing": its commands run as they are written, as far as they need no control plane.
+//! The page "A cluster from scratch": its commands run as they are written, as far as they need no control plane.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -35,6 +35,7 @@ mod redis;
 mod referrers;
 mod registry;
 mod scheduler;
+mod shared_build;
 mod shim;
 mod slow_compile;
 mod smuggling;

@@ -129,5 +129,11 @@ fn unsupported(content_type: &str) -> Error {
     } else {
         ""
     };
-    Error::UnsupportedMediaType { content_type: shortened(content_type), hint }
+    Error::UnsupportedMediaType {
+        content_type: shortened(content_type),
+        expected: format!(
+            "image/*, application/octet-stream, multipart/form-data with a part named \"image\", or \
+             application/json with a base64 \"image\"{hint}"
+        ),
+    }
 }

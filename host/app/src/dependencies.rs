@@ -110,7 +110,11 @@ fn dependency(
         (Some(path), None, None, None) => (files.root.join(path), None),
         (None, Some(id), None, None) => {
             let source = files.sources.get(&id);
-            source.with_context(|| format!("there is no [component.{id}] with a file"))?.clone()
+            source
+                .with_context(|| {
+                    format!("[component.{id}] does not exist, or its source cannot be used")
+                })?
+                .clone()
         }
         (None, None, Some(url), digest) => {
             let mut keys = BTreeMap::from([("url".to_owned(), url)]);

@@ -60,7 +60,7 @@ fn parse(stores: Value) -> anyhow::Result<BTreeMap<String, KeyValueStore>> {
         };
         ensure!(
             !name.is_empty(),
-            "[key_value_store.\"\"] has no name: write one of a component's `key_value_stores`"
+            "[key_value_store.\"\"] has no name: use a name from a component's `key_value_stores`"
         );
         let store = parse_store(store).with_context(|| format!("[key_value_store.{name}]"))?;
         Ok((name, store))
@@ -76,8 +76,8 @@ fn parse_store(mut store: Table) -> anyhow::Result<KeyValueStore> {
         "spin" => {
             ensure!(
                 store.remove("path").is_none(),
-                "`path` is not supported: all stores are in one file below `state_dir`, which is not a database of \
-                 Spin; remove `path`"
+                "`path` is not supported: all stores are in one file below `state_dir`, which is not in Spin's \
+                 format; remove `path`"
             );
             finish(&store, &["type"])?;
             Ok(KeyValueStore::File)
@@ -99,7 +99,7 @@ fn text(store: &mut Table, key: &str) -> anyhow::Result<Option<String>> {
     match store.remove(key) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(other) => bail!("`{key}` is not a text but of the type {}", other.type_str()),
+        Some(other) => bail!("`{key}` must be a string, not {}", other.type_str()),
     }
 }
 
@@ -145,7 +145,7 @@ mod tests {
             ),
             ("[key_value_store.\"\"]\ntype = \"spin\"", "has no name"),
             ("[key_value_store.a]\nurl = \"redis://u:s3cr3t@h\"", "there is no `type`"),
-            ("[key_value_store.a]\ntype = 7", "`type` is not a text but of the type integer"),
+            ("[key_value_store.a]\ntype = 7", "`type` must be a string, not integer"),
             (
                 "[key_value_store.a]\ntype = \"azure_cosmos\"\nkey = \"s3cr3t\"",
                 "[key_value_store.a]: the type \"azure_cosmos\" is not supported: use \"redis\"",

@@ -58,9 +58,10 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Linear memory of one instance [default: 256MiB]
+    /// Memory of one instance: its linear memory, tables and tensors [default: 256MiB]
     instance_memory: ByteSize = 256 << 20, "SPOTTER_INSTANCE_MEMORY", "SIZE", alias "max-instance-memory";
-    /// Instances that may compute at once; one that waits does not count [default: the number of cores]
+    /// Instances that may compute at once; one that waits does not count [default: the number of
+    /// cores, or fewer if memory is limited]
     instances: usize = cores(), "SPOTTER_INSTANCES", "NUMBER";
     /// Instances that may exist at once, including those that wait; further requests wait in the queue [default: 64, or
     /// four times `instances` if that is more]
@@ -74,8 +75,8 @@ limits! {
     queue_timeout: HumanDuration = Duration::from_secs(1), "SPOTTER_QUEUE_TIMEOUT", "TIME";
     /// CPU time of one request; then 504 [default: 10s]
     request_cpu: HumanDuration = Duration::from_secs(10), "SPOTTER_REQUEST_CPU", "TIME";
-    /// How long a request's instance may take until its reply begins, and between parts of it; then 504, or
-    /// the reply is cut off [default: 60s]
+    /// How long an instance may take to begin its reply (then 504), or to continue it (then the reply is cut off)
+    /// [default: 60s]
     request_timeout: HumanDuration = Duration::from_secs(60), "SPOTTER_REQUEST_TIMEOUT", "TIME";
     /// How long a client may take to send a header; then 408 [default: 10s]
     header_timeout: HumanDuration = Duration::from_secs(10), "SPOTTER_HEADER_TIMEOUT", "TIME";
@@ -92,7 +93,8 @@ limits! {
     /// How much of a body is received before an instance starts; the rest streams to the instance
     /// [default: 10MiB]
     body_buffer: ByteSize = 10 << 20, "SPOTTER_BODY_BUFFER", "SIZE";
-    /// Memory for all buffered bodies; if it is full, those that have stalled the longest get 503
+    /// Memory for all buffered bodies, and the headers of waiting requests; if it is full, the requests that have
+    /// stalled the longest get 503
     /// [default: 256MiB]
     upload_memory: ByteSize = 256 << 20, "SPOTTER_UPLOAD_MEMORY", "SIZE";
     /// Size of a body, chunked or not; a larger one gets 413 [default: 10MiB]
@@ -107,7 +109,7 @@ limits! {
     /// Size of one SQLite database; beyond it, statements that add to it fail [default: 256MiB]
     sqlite_size: ByteSize = 256 << 20, "SPOTTER_SQLITE_SIZE", "SIZE";
     /// Connections that may be open at once; further ones wait to be accepted [default: 10000, or as
-    /// many as the limit on open files allows]
+    /// many as the limits on open files and memory allow]
     connections: usize = 10_000, "SPOTTER_CONNECTIONS", "NUMBER";
     /// How long requests in flight may take to finish after a signal to stop [default: 30s]
     grace: HumanDuration = Duration::from_secs(30), "SPOTTER_GRACE", "TIME";

@@ -51,7 +51,7 @@ impl RedisServer {
         match uri.scheme_str() {
             Some("redis" | "valkey") => {}
             Some("rediss" | "valkeys") => bail!(
-                "`url`: TLS (rediss) is not supported: use redis:// in a network that you trust"
+                "`url`: TLS (rediss) is not supported: use redis:// on a network that you trust"
             ),
             _ => bail!("`url` does not begin with redis://: write {FORM}"),
         }

@@ -48,7 +48,7 @@ pub async fn fetch(remote: &RemoteSource, file: &Path) -> anyhow::Result<()> {
     let digest = digest.with_context(|| format!("cannot download {url}"))?;
     ensure!(
         digest == remote.digest,
-        "what {url} serves has the digest {digest}, but the manifest says {}: it was changed, or is another file",
+        "the file at {url} has the digest {digest}, but the manifest says {}: it has changed, or is a different file",
         remote.digest
     );
     download.persist(file).with_context(|| format!("cannot write {}", file.display()))?;

@@ -84,7 +84,7 @@ pub fn artifact(app: &App) -> anyhow::Result<Package> {
     );
     ensure!(
         component.executor == Executor::Http,
-        "`{}` has the executor `wagi`, which an artifact cannot name; push without --artifact",
+        "`{}` has the executor `wagi`, which an artifact cannot record; push without --artifact",
         component.id
     );
     let mut layers = Layers::default();

@@ -111,9 +111,7 @@ async fn list(session: &Session<'_>, image: &PushedImage, entry: Value) -> anyho
             .into_bytes(),
     };
     let longer = with_entry(&list, entry).with_context(|| {
-        format!(
-            "what the registry has under the tag {tag} is no list of referrers; remove that tag"
-        )
+        format!("the registry's tag {tag} is not an index of referrers; remove that tag")
     })?;
     if let Some(longer) = longer {
         session.put_manifest(&tag, INDEX_MEDIA_TYPE, longer.to_string().into()).await?;

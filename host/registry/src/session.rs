@@ -268,8 +268,9 @@ pub(super) async fn read(
         anyhow::Ok(())
     };
     let in_time = tokio::time::timeout(REPLY_TIMEOUT, reading).await;
-    in_time
-        .with_context(|| format!("{url} did not arrive completely within {REPLY_TIMEOUT:?}"))??;
+    in_time.with_context(|| {
+        format!("the reply from {url} was incomplete after {REPLY_TIMEOUT:?}")
+    })??;
     Ok(body)
 }
 

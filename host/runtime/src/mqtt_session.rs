@@ -61,7 +61,7 @@ impl Session {
         self.send(&Packet::Connect(connect)).await?;
         let reply = match self.receive().await? {
             Packet::ConnAck(reply) => reply,
-            other => return Err(format!("the broker has sent {other:?} instead of ConnAck")),
+            other => return Err(format!("the broker sent {other:?} instead of ConnAck")),
         };
         let reason = match reply.code {
             ConnectReturnCode::Success => return Ok(()),
@@ -99,7 +99,7 @@ impl Session {
             }
             Ok(0) => Err(closed()),
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(failed(&error)),
-            _ => Err("the broker has sent a packet without being asked".to_owned()),
+            _ => Err("the broker sent an unexpected packet".to_owned()),
         }
     }
 
@@ -116,7 +116,7 @@ impl Session {
                 Ok(packet) => return Ok(packet),
                 Err(Error::InsufficientBytes(_)) => {}
                 Err(error) => {
-                    return Err(format!("the broker has not sent a reply of MQTT: {error}"));
+                    return Err(format!("the broker's reply is not valid MQTT: {error}"));
                 }
             }
             let read = self.stream.read_buf(&mut self.received).await;
@@ -129,7 +129,7 @@ impl Session {
     async fn expect(&mut self, expected: &Packet) -> Result<(), String> {
         let received = self.receive().await?;
         if received != *expected {
-            return Err(format!("the broker has sent {received:?} instead of {expected:?}"));
+            return Err(format!("the broker sent {received:?} instead of {expected:?}"));
         }
         Ok(())
     }
@@ -138,13 +138,13 @@ impl Session {
 async fn in_time(exchange: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     timeout(RESPONSE_TIMEOUT, exchange)
         .await
-        .unwrap_or_else(|_| Err(format!("the broker has not replied within {RESPONSE_TIMEOUT:?}")))
+        .unwrap_or_else(|_| Err(format!("the broker did not reply within {RESPONSE_TIMEOUT:?}")))
 }
 
 fn closed() -> String {
-    "the broker has closed the connection".to_owned()
+    "the broker closed the connection".to_owned()
 }
 
 fn failed(error: &io::Error) -> String {
-    format!("the connection to the broker has failed: {error}")
+    format!("the connection to the broker failed: {error}")
 }

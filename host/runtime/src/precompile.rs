@@ -19,7 +19,7 @@ pub enum CpuLevel {
     /// SSE4.2: Intel from 2008, AMD from 2011
     #[value(name = "x86-64-v2")]
     V2,
-    /// AVX2 and FMA: Intel from 2013, AMD from 2015; a few of Intel's cheapest lack it
+    /// AVX2 and FMA: Intel from 2013, AMD from 2015; a few low-end Intel processors lack them
     #[value(name = "x86-64-v3")]
     V3,
 }

@@ -43,7 +43,7 @@ impl From<RedisError> for ClientError {
             return Self::WrongType;
         }
         if error.is_timeout() {
-            return Self::Other(format!("the server has not replied within {RESPONSE_TIMEOUT:?}"));
+            return Self::Other(format!("the server did not reply within {RESPONSE_TIMEOUT:?}"));
         }
         Self::Other(error.to_string())
     }
@@ -103,9 +103,7 @@ impl OpenRedis {
         let opening = MultiplexedConnection::new_with_config(&settings, stream, config);
         let (connection, driver) =
             tokio::time::timeout(RESPONSE_TIMEOUT, opening).await.map_err(|_| {
-                ClientError::Other(format!(
-                    "the server has not replied within {RESPONSE_TIMEOUT:?}"
-                ))
+                ClientError::Other(format!("the server did not reply within {RESPONSE_TIMEOUT:?}"))
             })??;
         let driver = tokio::spawn(driver).abort_handle();
         let connection = Mutex::new(connection);

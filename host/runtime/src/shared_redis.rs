@@ -150,7 +150,7 @@ impl Failure {
 /// What went wrong, for guests and for the log.
 fn describe(error: &RedisError) -> String {
     if error.is_timeout() {
-        return format!("the server has not replied within {RESPONSE_TIMEOUT:?}");
+        return format!("the server did not reply within {RESPONSE_TIMEOUT:?}");
     }
     match error.kind() {
         // The error itself would repeat the reply.

@@ -34,7 +34,7 @@ impl Display for TooManyWaitingBytes {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "more than {MAX_WAITING_BYTES} bytes would wait: await earlier calls first"
+            "more than {MAX_WAITING_BYTES} bytes would wait: wait for earlier calls to finish"
         )
     }
 }

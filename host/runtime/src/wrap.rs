@@ -33,7 +33,7 @@ pub fn wrap(module: &[u8], adapter: Adapter) -> anyhow::Result<Vec<u8>> {
         .module(module)
         .context("the module does not describe its interfaces")?
         .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)
-        .context("the preview 1 adapter does not fit")?
+        .context("cannot apply the WASI preview 1 adapter")?
         .encode()
         .context("cannot wrap the module as a component")
 }

@@ -27,7 +27,7 @@ pub(super) struct Bench {
     /// How long to measure each picture, in seconds
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// Also show the time of each kind of operator in the network, as the host runs it
+    /// Also show the time that the host's engine takes for each kind of operator in the network
     #[arg(long)]
     operators: bool,
 }

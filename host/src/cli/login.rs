@@ -9,7 +9,7 @@ use spotter_progress::print_message;
 use spotter_registry::{self as registry, credentials};
 use spotter_up::block_on;
 
-/// Log in to an OCI registry; the password is asked for on a terminal, or read from standard input
+/// Log in to an OCI registry; prompt for the password on a terminal, or read it from standard input
 #[derive(Args)]
 pub(super) struct Login {
     /// The registry, such as ghcr.io

@@ -39,7 +39,7 @@ Exit status:
 
 With NO_COLOR set, nothing is printed in colour.";
 
-/// Builds, bakes and serves WebAssembly functions, as a spin.toml describes them.
+/// Build, bake and serve the WebAssembly functions that a spin.toml describes
 #[derive(Parser)]
 #[command(version, about, after_help = EXIT_STATUS)]
 struct Cli {

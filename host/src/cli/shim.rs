@@ -40,7 +40,7 @@ struct Install {
 /// Options of both commands.
 #[derive(Args)]
 struct Options {
-    /// containerd's configuration, version 2 or 3; created if it does not exist
+    /// containerd's configuration, version 2, 3 or 4; created if it does not exist
     #[arg(long, value_name = "FILE", default_value = "/etc/containerd/config.toml")]
     containerd_config: PathBuf,
     /// The folder for the shim, on containerd's PATH
@@ -80,7 +80,7 @@ impl Install {
             .is_ok_and(|metadata| metadata.permissions().mode() & 0o111 == 0o111);
         if !is_runnable || std::fs::read(&target).ok().as_ref() != Some(&bytes) {
             changed = true;
-            print(&format!("{} {}", options.verb("write", "writes"), target.display()));
+            print(&format!("{} {}", options.verb("write", "writing"), target.display()));
             if !options.dry_run {
                 replace(&target, &bytes, std::fs::Permissions::from_mode(0o755))?;
             }
@@ -97,7 +97,7 @@ impl Options {
         let mut changed = self.configure(RuntimeEntry::Absent)?;
         if target.exists() {
             changed = true;
-            print(&format!("{} {}", self.verb("remove", "removes"), target.display()));
+            print(&format!("{} {}", self.verb("remove", "removing"), target.display()));
             if !self.dry_run {
                 std::fs::remove_file(&target)
                     .with_context(|| format!("cannot remove {}", target.display()))?;

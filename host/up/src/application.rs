@@ -32,7 +32,8 @@ pub struct AppArguments {
     /// The folder of a model that `ai_models` grants to a component; can be repeated
     #[arg(long, value_name = "NAME=FOLDER")]
     pub model: Vec<String>,
-    /// The engine that runs these models: `tract`, or `onnxruntime=PATH` with the path of its shared library
+    /// The engine that runs the models of `ai_models`: `tract`, or `onnxruntime=PATH` with the path of its shared
+    /// library
     #[arg(long, env = "SPOTTER_NN_ENGINE", default_value = "tract", value_name = "ENGINE")]
     pub nn_engine: NnEngine,
     /// The folder of the compiled code that came with the application; as trusted as this program

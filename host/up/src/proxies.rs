@@ -20,7 +20,7 @@ pub(crate) struct ProxyArguments {
         value_name = "HEADERS"
     )]
     forwarded_headers: ForwardedHeaders,
-    /// Each connection of a trusted proxy begins with a header of the PROXY protocol, version 1 or 2
+    /// Expect a PROXY protocol header, version 1 or 2, on each connection from a trusted proxy
     #[arg(long, env = "SPOTTER_PROXY_PROTOCOL", requires = "trusted_proxy")]
     proxy_protocol: bool,
 }

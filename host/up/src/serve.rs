@@ -231,8 +231,8 @@ impl Serve {
         let end = listener::serve(server, listener, signals).await;
         ensure!(
             end == ServeOutcome::Stopped,
-            "too many instances (as many as may run at once) exceeded `request_cpu` and still run, because their code \
-             has no checks that could stop them; restart the server, and report the pictures to the component's author"
+            "as many instances as may run at once exceeded `request_cpu` and still run, because their code has no checks \
+             that could stop them; report the requests to the component's author, or remove `interruption = \"watchdog\"`"
         );
         Ok(())
     }

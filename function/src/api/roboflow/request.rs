@@ -116,7 +116,9 @@ impl ObjectDetectionInferenceRequest {
             return Err(Error::BadOption {
                 name: "class_agnostic_nms".into(),
                 value: "true".into(),
-                expected: "false: boxes of different classes never suppress each other".into(),
+                expected:
+                    "false: the model's `suppression` decides which boxes suppress each other"
+                        .into(),
             });
         }
         Ok(options)

@@ -30,7 +30,7 @@ fn certificate(kubelet: &Kubelet) -> Finding {
             code,
             subject,
             format!("there is no certificate {}", file.display()),
-            "rm /etc/kubernetes/kubelet.conf; systemctl restart kubelet, which asks for another with a new bootstrap token",
+            "put a kubeconfig with a new bootstrap token on the node; then rm /etc/kubernetes/kubelet.conf; systemctl restart kubelet",
         ),
         (Some(config), _) => {
             pass(code, subject, format!("it has joined with {}", config.path.display()))
@@ -92,7 +92,7 @@ fn bridges(kubelet: &Kubelet) -> Finding {
     warn(
         "bridge-netfilter",
         "network",
-        format!("{message}: pods do not reach a pod on the same bridge through a Service"),
+        format!("{message}: pods cannot reach a pod on the same bridge through a Service"),
         "modprobe br_netfilter (in LXC: on the host); sysctl -w net.bridge.bridge-nf-call-iptables=1",
     )
 }

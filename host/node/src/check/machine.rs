@@ -84,7 +84,7 @@ fn user_namespace(state: &MachineState) -> Finding {
         return fail(
             "user-namespace",
             "cgroups",
-            "version 1 in a user namespace: pods do not start, because their devices cannot be set",
+            "version 1 in a user namespace: pods do not start, because their device rules cannot be set",
             "use a privileged container, or a host with cgroup v2",
         );
     }

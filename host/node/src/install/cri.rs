@@ -104,7 +104,7 @@ pub(super) fn check(socket: &Path, runtime: Option<&str>) -> anyhow::Result<()> 
     if let (Some(runtime), Some(config)) = (runtime, config) {
         ensure!(
             config.containerd.runtimes.contains_key(runtime),
-            "the configuration with which containerd runs has no runtime `{runtime}`"
+            "containerd's running configuration has no runtime `{runtime}`"
         );
     }
     Ok(())

@@ -51,7 +51,10 @@ impl Journal {
             read => read.with_context(|| format!("cannot read {}", path.display()))?,
         };
         let changes = serde_json::from_str(&text).with_context(|| {
-            format!("{} is damaged: compare the files it names, and remove it", path.display())
+            format!(
+                "{} is damaged: check containerd's configuration files, then remove it",
+                path.display()
+            )
         })?;
         Ok(Some(Self { path: path.to_owned(), changes }))
     }

@@ -74,7 +74,7 @@ impl Installer {
         let changes = self.plan(RuntimeEntry::Present)?;
         self.check_before(&changes)?;
         if is_new {
-            print(&format!("writes {}", target.display()));
+            print(&format!("writing {}", target.display()));
             replace(&target, shim, 0o755)?;
         }
         if let Err(error) = self.configure(&changes, RuntimeEntry::Present) {
@@ -109,7 +109,7 @@ impl Installer {
         changes.iter().for_each(remove_made_folder);
         let is_there = target.exists();
         if is_there {
-            print(&format!("removes {}", target.display()));
+            print(&format!("removing {}", target.display()));
             fs::remove_file(&target)
                 .with_context(|| format!("cannot remove {}", target.display()))?;
         }
@@ -232,7 +232,7 @@ impl Installer {
         journal.restore_files()?;
         if let Err(second) = self.restart_and_wait(None) {
             bail!(
-                "containerd is not healthy with its old configuration either: {second:#}; first: {error:#}"
+                "containerd is not healthy with its old configuration either: {second:#}. The first error: {error:#}"
             );
         }
         journal.close()?;

@@ -17,13 +17,13 @@ const HEALTH_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// If it cannot be started, or fails.
 pub(super) fn run(command: &[String], path: Option<&str>) -> anyhow::Result<()> {
     let shown = command.join(" ");
-    print(&format!("runs {shown}"));
+    print(&format!("running {shown}"));
     let (program, arguments) = command
         .split_first()
         .context("the command that restarts containerd is empty; name one with --restart")?;
     let ran = on_path(program, path).args(arguments).output();
-    let ran =
-        ran.with_context(|| format!("cannot run `{shown}`; --restart names another command"))?;
+    let ran = ran
+        .with_context(|| format!("cannot run `{shown}`; use --restart to name another command"))?;
     ensure!(ran.status.success(), "`{shown}` failed: {}", last_lines(&ran));
     Ok(())
 }

@@ -86,8 +86,8 @@ impl Binary {
             ensure!(
                 binary.linkage == Linkage::Static,
                 "{} needs shared libraries, which the image would lack: name a static binary with \
-                 `--binary PATH`; a release of Spotter has them, and `cargo build --release --package spotter --target \
-                 x86_64-unknown-linux-musl` builds one",
+                 `--binary PATH`. Releases of Spotter are static; to build one, run `cargo build --release --package \
+                 spotter --target x86_64-unknown-linux-musl`",
                 path.display()
             );
             Ok(())

@@ -105,7 +105,7 @@ impl Settings {
                 .filter(|(name, _)| !name.contains(char::is_whitespace))
                 .ok_or("the address is neither postgres://… nor pairs such as `host=localhost`")?;
             let (value, after) = read_value(after.trim_start())
-                .ok_or_else(|| format!("the value of `{name}` does not end"))?;
+                .ok_or_else(|| format!("the value of `{name}` is incomplete"))?;
             self.set(name, value)?;
             rest = after.trim_start();
         }
@@ -117,13 +117,14 @@ impl Settings {
             "host" => self.host = Some(one_host(value)?),
             "hostaddr" => {
                 let address = value.parse().map_err(|_| {
-                    format!("hostaddr={value} is not one IP address: write a name as `host`")
+                    format!("hostaddr={value} is not a single IP address; use `host` for a name")
                 })?;
                 self.host_address = Some(address);
             }
             "port" if value.is_empty() => {}
             "port" => {
-                let port = value.parse().map_err(|_| format!("port={value} is not one port"))?;
+                let port =
+                    value.parse().map_err(|_| format!("port={value} is not a single port"))?;
                 self.port = Some(port);
             }
             "user" => self.user = Some(value),
@@ -163,7 +164,7 @@ fn one_host(host: String) -> Result<String, String> {
         return Err(format!("host={host} is a Unix socket, which is not supported: use TCP"));
     }
     if host.is_empty() || host.contains(',') {
-        return Err(format!("host={host} is not one host"));
+        return Err(format!("host={host} is not a single host"));
     }
     Ok(host)
 }
@@ -177,7 +178,7 @@ fn check_tls(mode: &str) -> Result<(), String> {
 }
 
 fn no_tls(name: &str, value: &str) -> String {
-    format!("{name}={value} needs TLS, which is not supported: connect in a network that you trust")
+    format!("{name}={value} needs TLS, which is not supported: connect on a network that you trust")
 }
 
 /// A value and what follows it: up to white space, or in single quotes. `\` takes the meaning from the next character.
@@ -256,14 +257,14 @@ mod tests {
             ("s3cr3t", "neither postgres://"),
             ("host=localhost password s3cr3t user=me", "neither postgres://"),
             ("host=localhost password=s3cr3t", "names no user"),
-            ("host=localhost user=me password='s3cr3t", "value of `password` does not end"),
-            ("host=localhost user=me password=s3cr3t\\", "value of `password` does not end"),
+            ("host=localhost user=me password='s3cr3t", "value of `password` is incomplete"),
+            ("host=localhost user=me password=s3cr3t\\", "value of `password` is incomplete"),
             ("host=one,two user=me", "not one host"),
             ("host='' user=me", "not one host"),
             ("host=/run/postgresql user=me", "Unix socket"),
             ("postgres://me:s3cr3t@%2Frun%2Fpostgresql/db", "Unix socket"),
             ("postgres://me:s3cr3t@one:1,two:2/db", "not one"),
-            ("postgres://me:s3cr3t@localhost:port/db", "port=port is not one port"),
+            ("postgres://me:s3cr3t@localhost:port/db", "port=port is not a single port"),
             ("postgres://me:%FF@localhost/db", "password is not UTF-8"),
             ("postgres://me:s3cr3t@localhost/db?sslmode=require", "sslmode=require needs TLS"),
             ("host=localhost user=me sslmode=verify-full", "sslmode=verify-full needs TLS"),

@@ -127,6 +127,6 @@ fn closed() -> ClientError {
 
 async fn in_time<T>(exchange: impl Future<Output = Result<T, Broken>>) -> Result<T, Broken> {
     timeout(RESPONSE_TIMEOUT, exchange).await.unwrap_or_else(|_| {
-        Err(Broken(format!("the server has not replied within {RESPONSE_TIMEOUT:?}")))
+        Err(Broken(format!("the server did not reply within {RESPONSE_TIMEOUT:?}")))
     })
 }

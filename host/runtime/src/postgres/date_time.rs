@@ -113,7 +113,7 @@ fn calendar_date(days: i64) -> Result<Date, ClientError> {
 }
 
 fn not_representable(what: &str) -> ClientError {
-    ClientError::ValueConversionFailed(format!("the server has sent {what}: convert it to text"))
+    ClientError::ValueConversionFailed(format!("the server sent {what}: convert it to text"))
 }
 
 fn bad_parameter(text: &str) -> ClientError {

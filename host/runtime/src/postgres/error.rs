@@ -35,7 +35,7 @@ impl From<Broken> for ClientError {
 
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
-        Self(format!("the connection to the server has failed: {error}"))
+        Self(format!("the connection to the server failed: {error}"))
     }
 }
 
@@ -53,7 +53,7 @@ impl From<Infallible> for ClientError {
 
 /// A value that is not encoded as its type demands.
 pub(super) fn malformed() -> ClientError {
-    ClientError::ValueConversionFailed("the server has sent a malformed value".to_owned())
+    ClientError::ValueConversionFailed("the server sent a malformed value".to_owned())
 }
 
 /// Reads what a server reports.

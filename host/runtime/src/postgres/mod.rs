@@ -168,7 +168,7 @@ impl v4::HostConnectionBuilder for PostgresView<'_> {
         _certificate: String,
     ) -> wasmtime::Result<Result<(), v4::Error>> {
         let text =
-            "TLS is not supported: connect without a certificate, in a network that you trust";
+            "TLS is not supported: connect without a certificate, on a network that you trust";
         Ok(Err(v4::Error::Other(text.to_owned())))
     }
 

@@ -24,8 +24,8 @@ const READ_BYTES: usize = 16 << 10;
 const TYPE_NAMES: &str = "SELECT oid::text, typname::text FROM pg_catalog.pg_type \
                           WHERE oid = ANY ($1::oid[])";
 
-/// A connection to a server. After an exchange that breaks it, or was not awaited to its end, it must not be used again:
-/// what the server sends next could belong to that exchange.
+/// A connection to a server. After an exchange that breaks it, or was not awaited to its end, it must not be used
+/// again: what the server sends next could belong to that exchange.
 pub(super) struct Session {
     stream: LimitedStream,
     reply_limit: Arc<ReplyLimit>,
@@ -144,7 +144,7 @@ impl Session {
             }
             self.received.reserve(READ_BYTES);
             if self.stream.read_buf(&mut self.received).await? == 0 {
-                return Err(Broken("the server has closed the connection".to_owned()));
+                return Err(Broken("the server closed the connection".to_owned()));
             }
         }
     }

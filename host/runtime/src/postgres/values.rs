@@ -107,8 +107,7 @@ fn binary(rest: &mut &[u8], budget: &mut Budget) -> Result<Vec<u8>, ClientError>
 fn string(rest: &mut &[u8], budget: &mut Budget) -> Result<String, ClientError> {
     String::from_utf8(binary(rest, budget)?).map_err(|_| {
         ClientError::ValueConversionFailed(
-            "the server has sent a text that is not UTF-8: do not change client_encoding"
-                .to_owned(),
+            "the server sent a text that is not UTF-8: do not change client_encoding".to_owned(),
         )
     })
 }
@@ -125,7 +124,7 @@ fn jsonb(rest: &mut &[u8], budget: &mut Budget) -> Result<Vec<u8>, ClientError> 
     match rest.try_get_u8()? {
         1 => binary(rest, budget),
         version => Err(ClientError::ValueConversionFailed(format!(
-            "the server has sent jsonb of the unknown version {version}"
+            "the server sent jsonb of the unknown version {version}"
         ))),
     }
 }

@@ -50,7 +50,7 @@ pub(in crate::cli) struct Pictures {
     /// A file that lists pictures, one path or URL per line
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
-    /// Also read the folders inside folders
+    /// Also read subfolders
     #[arg(long, short)]
     recursive: bool,
     /// How to print the results
@@ -312,7 +312,7 @@ impl Run {
             let target = self.target(output, Path::new(name))?;
             let accept = output_media_type(&target).with_context(|| {
                 format!(
-                    "{} is neither .png nor .jpg, the only formats for output",
+                    "{} does not end in .png, .jpg or .jpeg, the formats for output",
                     target.display()
                 )
             })?;

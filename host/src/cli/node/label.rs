@@ -58,7 +58,7 @@ impl LabelArguments {
     pub(super) fn read(&self) -> anyhow::Result<Option<NodeLabel>> {
         let Some(node) = &self.label else { return Ok(None) };
         let host = self.api_host.as_deref().context(
-            "--label works in a pod only, where Kubernetes sets KUBERNETES_SERVICE_HOST; \
+            "--label works only in a pod, where Kubernetes sets KUBERNETES_SERVICE_HOST; \
              elsewhere, use `kubectl label node`",
         )?;
         let read = |name: &str| {
@@ -87,7 +87,7 @@ impl NodeLabel {
     /// If the API server does not answer, or refuses.
     pub(super) fn set(&self) -> anyhow::Result<()> {
         self.patch(json!(LABEL_VALUE))?;
-        print(&format!("labels the node {} {LABEL_KEY}={LABEL_VALUE}", self.node));
+        print(&format!("labelling the node {} {LABEL_KEY}={LABEL_VALUE}", self.node));
         Ok(())
     }
 
@@ -97,7 +97,7 @@ impl NodeLabel {
     /// If the API server does not answer, or refuses.
     pub(super) fn remove(&self) -> anyhow::Result<()> {
         self.patch(Value::Null)?;
-        print(&format!("removes the label {LABEL_KEY} of the node {}", self.node));
+        print(&format!("removing the label {LABEL_KEY} of the node {}", self.node));
         Ok(())
     }
 

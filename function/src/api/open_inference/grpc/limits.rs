@@ -36,7 +36,7 @@ pub(super) fn check(message: &[u8], limits: &[FieldLimit]) -> Result<(), Error> 
             if *count > limit.max_count || *bytes > limit.max_bytes {
                 let FieldLimit { field, max_count, max_bytes, .. } = limit;
                 let reason = format!(
-                    "`{field}` is too long: send at most {max_count}, in {max_bytes} bytes"
+                    "`{field}` is too long: send at most {max_count} entries, of {max_bytes} bytes in total"
                 );
                 return Err(Error::BadMessage { reason });
             }

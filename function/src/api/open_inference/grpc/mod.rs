@@ -118,20 +118,20 @@ fn message(request: &Request) -> Result<Bytes, Error> {
         let content_type = shortened(content_type);
         return Err(Error::UnsupportedMediaType {
             content_type,
-            hint: "; gRPC's is application/grpc",
+            expected: "application/grpc".into(),
         });
     }
     let bad = |reason: &str| Error::BadMessage { reason: reason.to_owned() };
     let (prefix, message) = request
         .body
         .split_first_chunk::<PREFIX_BYTES>()
-        .ok_or_else(|| bad("it is shorter than the 5 bytes before a message"))?;
+        .ok_or_else(|| bad("it is shorter than the 5-byte prefix of a message"))?;
     let [compressed, length @ ..] = *prefix;
     if compressed != 0 {
         return Err(Error::CompressedMessage);
     }
     if usize::try_from(u32::from_be_bytes(length)).ok() != Some(message.len()) {
-        return Err(bad("its length is not the one in its prefix; send one message"));
+        return Err(bad("its length differs from the one in its prefix; send exactly one message"));
     }
     Ok(Bytes::copy_from_slice(message))
 }
