@@ -59,7 +59,7 @@ fn dependencies_that_do_not_fit_are_refused_with_the_reason() {
         (r#""example:sums" = { url = "https://a.b/c.wasm", digest = "d" }"#, "`digest` is \"d\""),
         (r#""example:sums" = { path = "dependency.wasm", digest = "d" }"#, "with its `digest`"),
         (r#""example:sums" = {}"#, "needs a `path`, a `component`, or a `url`"),
-        (r#""example:sums" = { component = "nobody" }"#, "no [component.nobody]"),
+        (r#""example:sums" = { component = "nobody" }"#, "[component.nobody] does not exist"),
         (r#""example:sums" = { paht = "dependency.wasm" }"#, "paht"),
         (
             r#""example:sums" = { path = "dependency.wasm", inherit_configuration = ["files"] }"#,

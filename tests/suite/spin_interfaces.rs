@@ -232,11 +232,11 @@ fn an_mqtt_broker_that_is_away_not_allowed_or_hostile_is_an_error_and_no_hang() 
     let cases = [
         (closed, "refused"),
         (answering(&[0x20, 2, 0, 4]), "the user name or the password is wrong"),
-        (answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "not sent a reply of MQTT"),
-        (huge, "not sent a reply of MQTT"),
+        (answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "not valid MQTT"),
+        (huge, "not valid MQTT"),
         (answering(&[0xd0, 0]), "sent PingResp instead of ConnAck"),
         // An acknowledgement before there is a message.
-        (answering(&[0x20, 2, 0, 0, 0x40, 2, 0, 1]), "without being asked"),
+        (answering(&[0x20, 2, 0, 0, 0x40, 2, 0, 1]), "an unexpected packet"),
     ];
     for path in ["/mqtt", "/5/mqtt"] {
         let publish = |address: &str| results(&server, path, &[address, "user", "word"]).join("\n");

@@ -153,7 +153,7 @@ mod tests {
             ("[key_value_store.a]\ntype = \"spin\"\npath = \"a.db\"", "`path` is not supported"),
             ("[key_value_store.a]\ntype = \"spin\"\nurl = \"u\"", "unknown key `url`: this type"),
             ("[key_value_store.a]\ntype = \"redis\"", "there is no `url`"),
-            ("[key_value_store.a]\ntype = \"redis\"\nurl = [\"s3cr3t\"]", "`url` is not a text"),
+            ("[key_value_store.a]\ntype = \"redis\"\nurl = [\"s3cr3t\"]", "`url` must be a string"),
             (
                 "key_value_store.a = { type = \"redis\", url = \"redis://s3cr3t@h\", urls = 1 }",
                 "line 1: [key_value_store.a]: unknown key `urls`; did you mean `url`?",

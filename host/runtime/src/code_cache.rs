@@ -1,4 +1,4 @@
-//! Compiled components in the cache, keyed by content and engine version, and memory-mapped.
+//! Compiled components and modules in the cache, keyed by content and engine version, and memory-mapped.
 
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
@@ -8,15 +8,27 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use spotter_cache::{ensure_private, folder, lock_entry, remove_unused, touch, write_with_mode};
 use spotter_progress::ProgressStep;
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
 
 /// Loads the component `id`, whose file is `source`, from the cache. Compiles it first if it is not cached.
 ///
 /// # Errors
 /// If the file cannot be read or is not a component.
 pub fn load(engine: &Engine, source: &Path, id: &str) -> anyhow::Result<Component> {
-    Ok(load_or_compile(engine, source, id)?.1)
+    Ok(load_or_compile_file(engine, source, id)?.1)
+}
+
+/// Loads a core module from the cache. Compiles it first if it is not cached.
+///
+/// # Errors
+/// If it is not a valid module, or the cache cannot be trusted or written.
+pub fn load_module(engine: &Engine, module: &[u8]) -> anyhow::Result<Module> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(module);
+    let path = entry(engine, hasher)?;
+    let compile = || engine.precompile_module(module).map_err(anyhow::Error::from);
+    load_or_compile(engine, &path, compile)
 }
 
 /// Compiles the component in the file `source` into the cache, unless it is already there. Returns the file of
@@ -25,7 +37,7 @@ pub fn load(engine: &Engine, source: &Path, id: &str) -> anyhow::Result<Componen
 /// # Errors
 /// As [`load`].
 pub fn compile(engine: &Engine, source: &Path, id: &str) -> anyhow::Result<PathBuf> {
-    Ok(load_or_compile(engine, source, id)?.0)
+    Ok(load_or_compile_file(engine, source, id)?.0)
 }
 
 /// Loads the component in the file `source`, if its compiled code is in the cache.
@@ -33,7 +45,7 @@ pub fn compile(engine: &Engine, source: &Path, id: &str) -> anyhow::Result<PathB
 /// # Errors
 /// If the component cannot be read, or the cache cannot be trusted.
 pub fn get(engine: &Engine, source: &Path) -> anyhow::Result<Option<Component>> {
-    cached(engine, &entry(engine, source)?)
+    cached(engine, &file_entry(engine, source)?)
 }
 
 /// The file of compiled code for the component in the file `source`, if it is in the cache.
@@ -41,8 +53,8 @@ pub fn get(engine: &Engine, source: &Path) -> anyhow::Result<Option<Component>> 
 /// # Errors
 /// If the component cannot be read, or the cache cannot be trusted.
 pub fn find(engine: &Engine, source: &Path) -> anyhow::Result<Option<PathBuf>> {
-    let path = entry(engine, source)?;
-    Ok(cached(engine, &path)?.map(|_| path))
+    let path = file_entry(engine, source)?;
+    Ok(cached::<Component>(engine, &path)?.map(|_| path))
 }
 
 /// Maps a file that [`compile`] returned, which may be mounted elsewhere by now.
@@ -77,24 +89,29 @@ pub fn ensure_trusted(folder: &Path) -> anyhow::Result<()> {
     ensure_private(folder)
 }
 
-/// The path of the cache's entry for a component, whether or not it exists.
-fn entry(engine: &Engine, source: &Path) -> anyhow::Result<PathBuf> {
+/// The path of the cache's entry for the component in a file, whether or not it exists.
+fn file_entry(engine: &Engine, source: &Path) -> anyhow::Result<PathBuf> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_mmap(source).with_context(|| format!("cannot read {}", source.display()))?;
-    hasher.update(&engine_version(engine).to_le_bytes());
-    Ok(folder("compiled")?.join(format!("{}.cwasm", hasher.finalize().to_hex())))
+    entry(engine, hasher)
 }
 
-/// The component of a cache entry; `None` if there is none, or it is damaged.
-fn cached(engine: &Engine, path: &Path) -> anyhow::Result<Option<Component>> {
+/// The path of the cache's entry for the content that was hashed, whether or not it exists.
+fn entry(engine: &Engine, mut content: blake3::Hasher) -> anyhow::Result<PathBuf> {
+    content.update(&engine_version(engine).to_le_bytes());
+    Ok(folder("compiled")?.join(format!("{}.cwasm", content.finalize().to_hex())))
+}
+
+/// The code of a cache entry; `None` if there is none, or it is damaged.
+fn cached<C: CompiledCode>(engine: &Engine, path: &Path) -> anyhow::Result<Option<C>> {
     if !path.exists() {
         return Ok(None);
     }
     ensure_private(path)?;
     match deserialize(engine, path) {
-        Ok(component) => {
+        Ok(code) => {
             touch(path);
-            Ok(Some(component))
+            Ok(Some(code))
         }
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "recompiling a damaged cache entry");
@@ -103,33 +120,47 @@ fn cached(engine: &Engine, path: &Path) -> anyhow::Result<Option<Component>> {
     }
 }
 
-fn load_or_compile(
+fn load_or_compile_file(
     engine: &Engine,
     source: &Path,
     id: &str,
 ) -> anyhow::Result<(PathBuf, Component)> {
-    let path = entry(engine, source)?;
-    if let Some(component) = cached(engine, &path)? {
-        return Ok((path, component));
+    let path = file_entry(engine, source)?;
+    let compile = || {
+        let step = ProgressStep::start(format!("Compiling `{id}`"));
+        let bytes =
+            fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
+        let code = engine.precompile_component(&bytes).map_err(anyhow::Error::from);
+        let code = code.with_context(|| {
+            format!("{} is not a component that can be served", source.display())
+        })?;
+        step.done(format!("Compiled `{id}` ({} MiB of code and data)", code.len() >> 20));
+        Ok(code)
+    };
+    let component = load_or_compile(engine, &path, compile)?;
+    Ok((path, component))
+}
+
+/// The code of a cache entry, which `compile` produces if there is none.
+fn load_or_compile<C: CompiledCode>(
+    engine: &Engine,
+    path: &Path,
+    compile: impl FnOnce() -> anyhow::Result<Vec<u8>>,
+) -> anyhow::Result<C> {
+    if let Some(code) = cached(engine, path)? {
+        return Ok(code);
     }
     // One process compiles and the others wait for it, so that all map the same file.
     let lock = File::create(path.with_extension("lock"))?;
     lock_entry(&lock)?;
-    if let Ok(component) = deserialize(engine, &path) {
-        return Ok((path, component));
+    if let Ok(code) = deserialize(engine, path) {
+        return Ok(code);
     }
-    let step = ProgressStep::start(format!("Compiling `{id}`"));
-    let bytes = fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
-    let code = engine
-        .precompile_component(&bytes)
-        .map_err(anyhow::Error::from)
-        .with_context(|| format!("{} is not a component that can be served", source.display()))?;
+    let code = compile()?;
     remove_unused(path.parent().unwrap_or(Path::new(".")));
     // Readable by everyone who can enter the folder: a pod's user is seldom root.
-    write_with_mode(&path, &code, 0o644)?;
-    step.done(format!("Compiled `{id}` ({} MiB of code and data)", code.len() >> 20));
-    let component = deserialize(engine, &path)?;
-    Ok((path, component))
+    write_with_mode(path, &code, 0o644)?;
+    deserialize(engine, path)
 }
 
 /// A hash of what compiled code depends on: wasmtime's version and settings, and the processor.
@@ -139,11 +170,38 @@ fn engine_version(engine: &Engine) -> u64 {
     hasher.finish()
 }
 
+/// What wasmtime loads from a file of compiled code.
+trait CompiledCode: Sized {
+    /// Maps the file.
+    ///
+    /// # Safety
+    /// It must have been written by the matching `precompile` of [`Engine`], and nobody may change it.
+    #[allow(unsafe_code, reason = "wasmtime maps compiled code from disk, which it cannot verify")]
+    unsafe fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self>;
+}
+
+#[allow(unsafe_code, reason = "as the trait says")]
+impl CompiledCode for Component {
+    unsafe fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
+        // SAFETY: the caller's promise is the one that wasmtime asks for.
+        unsafe { Self::deserialize_file(engine, path) }
+    }
+}
+
+#[allow(unsafe_code, reason = "as the trait says")]
+impl CompiledCode for Module {
+    unsafe fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
+        // SAFETY: the caller's promise is the one that wasmtime asks for.
+        unsafe { Self::deserialize_file(engine, path) }
+    }
+}
+
 #[allow(unsafe_code, reason = "wasmtime maps compiled code from disk, which it cannot verify")]
-fn deserialize(engine: &Engine, path: &Path) -> anyhow::Result<Component> {
-    // SAFETY: the file was written by `write_with_mode` above from `precompile_component`'s output; it and its folder
-    // belong to this user and are writable by nobody else (`ensure_private`), or it is that file under a read-only
-    // mount of the shim's (`open`); and files are replaced by renaming, never written in place.
-    let component = unsafe { Component::deserialize_file(engine, path) };
-    component.map_err(anyhow::Error::from)
+fn deserialize<C: CompiledCode>(engine: &Engine, path: &Path) -> anyhow::Result<C> {
+    // SAFETY: the file was written by `write_with_mode` above from the output of `precompile_component` or
+    // `precompile_module`; it and its folder belong to this user and are writable by nobody else (`ensure_private`), or
+    // it is that file under a read-only mount of the shim's (`open`); and files are replaced by renaming, never written
+    // in place. wasmtime refuses a component's file as a module, and a module's as a component.
+    let code = unsafe { C::map(engine, path) };
+    code.map_err(anyhow::Error::from)
 }

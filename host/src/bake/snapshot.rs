@@ -4,6 +4,7 @@
 //! places those blocks together, and its memory becomes the snapshot.
 
 use anyhow::{Context, anyhow, ensure};
+use spotter_runtime::code_cache;
 use wasmparser::ValType;
 use wasmtime::{Config, Engine, Instance, Linker, Module, Store, Val};
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -31,7 +32,8 @@ pub(super) fn take(module: &[u8], files: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> 
     let engine = Engine::new(&Config::new())?;
     let wizer = Wizer::new();
     let (context, instrumented) = wizer.instrument(module)?;
-    let compiled = Module::new(&engine, &instrumented).map_err(anyhow::Error::from)?;
+    // Other models, and other versions of this one, are baked into the same module.
+    let compiled = code_cache::load_module(&engine, &instrumented)?;
     let runs = async {
         let recording = initialise(&compiled, input(&[], files)).await?.recording;
         let mut initialised = initialise(&compiled, input(&recording, files)).await?;
