@@ -39,6 +39,33 @@ fn an_idle_connection_takes_another_request_and_ends_without_a_reset() {
     assert!(idle < KEEP_ALIVE * 3, "{idle:?}");
 }
 
+/// Sends a `GET`, closes this side of the connection, and reads the reply.
+fn ask_and_close(address: &str, path: &str) -> String {
+    let mut stream = raw::connect(address);
+    raw::send(&mut stream, format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes());
+    stream.shutdown(std::net::Shutdown::Write).expect("a half-closed connection");
+    raw::read_to_end(&mut stream)
+}
+
+#[test]
+fn a_client_that_closes_its_side_after_the_request_gets_its_reply() {
+    let server = Server::guests(&[]);
+    let admin = server.admin_url("");
+    for (path, body) in
+        [("/guest/hello", "hello"), ("/guest/wait/300/0", "waited"), ("/teapot", "short")]
+    {
+        // In one attempt, the reply may win the race against the end of the stream.
+        for _ in 0..10 {
+            let reply = ask_and_close(server.address(), path);
+            assert!(reply.contains(body), "{path}: {reply:?}");
+            let reply = ask_and_close(admin.trim_start_matches("http://"), "/healthz");
+            assert!(reply.starts_with("HTTP/1.1 200"), "{reply:?}");
+        }
+    }
+    assert_eq!(ask_and_close(server.address(), "/guest/never-reply"), "");
+    server.wait_for_metric("spotter_guest_failures_total{reason=\"client_gone\"}", 1.0);
+}
+
 #[test]
 fn a_later_header_that_is_too_slow_is_answered_with_408() {
     let server = Server::guests(&["--header-timeout", "300ms"]);

@@ -70,6 +70,8 @@ async fn serve(server: Weak<Server>, listener: TcpListener, max_pause: Duration)
             let _ = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(ADMIN_IDLE_TIMEOUT)
+                // A probe such as `nc -N` closes its side before it has its reply.
+                .half_close(true)
                 .serve_connection(stream, service)
                 .await;
             drop(permit);

@@ -1,4 +1,5 @@
-//! Closes connections that stay idle, and those whose headers arrive too slowly.
+//! Closes connections that stay idle, and those whose headers arrive too slowly. A client that closes its side of a
+//! connection gets a little time for its reply.
 
 use std::io;
 use std::pin::Pin;
@@ -17,6 +18,10 @@ use spotter_config::Limits;
 /// How long a stopping server keeps an idle connection open: a request may be in the socket's buffer already, or
 /// on its way.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// How long requests of HTTP/1.1 go on after the client has closed its side of the connection. It may be waiting for the
+/// reply (`nc -N`, some health checks), or it may be gone: TCP does not tell which.
+const HALF_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The state that a connection's stream shares with its requests.
 #[derive(Default)]
@@ -97,7 +102,8 @@ enum Awaited {
 }
 
 /// A stream whose reads end, as if the client had closed it, when the connection has been idle for too long, and
-/// fail when a header takes too long.
+/// fail when a header takes too long. While a request is active, the end of the stream is reported after
+/// [`HALF_CLOSE_TIMEOUT`], because hyper then drops the request.
 pub struct TimedStream<S> {
     stream: S,
     activity: Arc<Activity>,
@@ -112,6 +118,8 @@ pub struct TimedStream<S> {
     is_header_late: bool,
     /// Whether bytes can arrive that belong to no header, such as HTTP/2's pings.
     has_frames: bool,
+    /// The time that active requests still have; `None` while the client has not closed its side.
+    half_closed: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> TimedStream<S> {
@@ -127,6 +135,7 @@ impl<S> TimedStream<S> {
             measured: None,
             is_header_late: false,
             has_frames: false,
+            half_closed: None,
         }
     }
 
@@ -191,12 +200,29 @@ impl<S> TimedStream<S> {
     }
 }
 
+/// Reports the end of the stream once no request is active, or their time is over.
+fn poll_end(
+    activity: &Activity,
+    timer: &mut Pin<Box<Sleep>>,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    activity.reader.register(context.waker());
+    if activity.is_active() {
+        ready!(timer.as_mut().poll(context));
+    }
+    Poll::Ready(Ok(()))
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if let Some(timer) = &mut this.half_closed {
+            return poll_end(&this.activity, timer, context);
+        }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         self.catch_up();
@@ -205,6 +231,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
         }
         if buffer.filled().len() > before && !self.activity.is_active() && !self.has_frames {
             self.awaited = Awaited::RestOfHeader;
+        }
+        let has_ended = matches!(polled, Poll::Ready(Ok(()))) && buffer.filled().len() == before;
+        if has_ended && !self.has_frames {
+            let this = &mut *self;
+            let timer = Box::pin(tokio::time::sleep(HALF_CLOSE_TIMEOUT));
+            return poll_end(&this.activity, this.half_closed.insert(timer), context);
         }
         polled
     }
@@ -242,7 +274,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Activity, TimedStream};
+    use super::{Activity, HALF_CLOSE_TIMEOUT, TimedStream};
     use spotter_config::Limits;
     use std::io::ErrorKind;
     use std::sync::Arc;
@@ -283,5 +315,26 @@ mod tests {
         let late = stream.read(&mut buffer).await.unwrap_err();
         assert_eq!(late.kind(), ErrorKind::TimedOut);
         assert!(stream.is_header_late());
+    }
+    #[tokio::test]
+    async fn a_client_that_closes_its_side_has_a_second_for_its_reply() {
+        let activity = Arc::new(Activity::default());
+        let mut buffer = [0; 8];
+        for (reply_takes, is_complete) in [(HEADER, true), (HALF_CLOSE_TIMEOUT * 20, false)] {
+            let (mut client, server) = tokio::io::duplex(64);
+            let mut stream = TimedStream::new(server, &limits(), Arc::clone(&activity));
+            client.write_all(b"GET").await.unwrap();
+            assert_eq!(stream.read(&mut buffer).await.unwrap(), 3);
+            let request = activity.begin();
+            client.shutdown().await.unwrap();
+            let began = Instant::now();
+            tokio::spawn(async move {
+                tokio::time::sleep(reply_takes).await;
+                drop(request);
+            });
+            assert_eq!(stream.read(&mut buffer).await.unwrap(), 0);
+            assert_eq!(!activity.is_active(), is_complete);
+            assert!(is_complete || began.elapsed() >= HALF_CLOSE_TIMEOUT);
+        }
     }
 }
