@@ -74,7 +74,7 @@ fn trickle(server: &Server, beginning: &[u8], connections: usize, is_done: &Atom
     repeat(is_done, 1000, || {
         let byte = [*beginning.get(turn).unwrap_or(&b'a')];
         for stream in &mut streams {
-            if !stream.as_mut().is_some_and(|stream| stream.write_all(&byte).is_ok()) {
+            if stream.as_mut().is_none_or(|stream| stream.write_all(&byte).is_err()) {
                 *stream = TcpStream::connect(server.address()).ok();
                 let sent = &beginning[..turn.min(beginning.len())];
                 stream.as_mut().map(|stream| stream.write_all(sent));

@@ -34,8 +34,8 @@ impl Servers {
             command.args(arguments).current_dir(folder.path());
             Server::spawn(command)
         };
-        let plain = start(&[]);
-        let tls = start(&["--tls-cert", "cert.pem", "--tls-key", "key.pem"]);
+        let plain = start(&["--state-dir", "plain"]);
+        let tls = start(&["--state-dir", "tls", "--tls-cert", "cert.pem", "--tls-key", "key.pem"]);
         Self { plain, tls, certificate, _folder: folder }
     }
 
@@ -50,7 +50,7 @@ impl Servers {
             std::fs::read_dir(format!("/proc/{}/fd", server.pid())).map_or(0, Iterator::count)
         };
         format!(
-            "{:.0} MB | {:.0} MB | {} |",
+            "{:.0} MB | {:.0} MB | {}",
             memory(&self.plain),
             memory(&self.tls),
             files(&self.plain) + files(&self.tls)
