@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, ensure};
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use anyhow::{Context, anyhow, ensure};
+use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::key_value_store::{check_key, check_listed, check_value};
 
@@ -48,6 +48,12 @@ impl KeyValueDatabase {
                 }
             })
             .create(path)
+            .map_err(|error| match error {
+                DatabaseError::DatabaseAlreadyOpen => anyhow!(
+                    "another process uses it: stop that process, or name another folder with --state-dir"
+                ),
+                other => other.into(),
+            })
             .with_context(context)?;
         let sizes = Mutex::default();
         Ok(Self(Arc::new(DatabaseInner { database, max_store_bytes, sizes })))
@@ -268,5 +274,17 @@ mod tests {
         assert!(refusal(store.keys(None, usize::MAX)).contains("list-keys"));
         let page = store.keys(None, count).unwrap();
         assert_eq!(store.keys(page.last().map(String::as_str), count).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_database_that_is_open_elsewhere_is_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let _open = KeyValueDatabase::open(&path, 1000).unwrap();
+        let error = refusal(KeyValueDatabase::open(&path, 1000));
+        assert!(
+            error.contains("another process uses it") && error.contains("--state-dir"),
+            "{error}"
+        );
     }
 }
