@@ -20,6 +20,8 @@ pub struct Permit {
 
 /// Whether an instance holds a CPU slot.
 enum SlotState {
+    /// It computes for the first time, although its request's body has not arrived.
+    StartedEarly,
     Computing,
     /// It waits, and holds this much memory, in bytes.
     Waiting(u64),
@@ -28,15 +30,26 @@ enum SlotState {
     Ended,
 }
 
+impl SlotState {
+    fn is_computing(&self) -> bool {
+        matches!(self, Self::StartedEarly | Self::Computing)
+    }
+}
+
 impl Permit {
     /// The permit of an instance that has started.
-    fn new(scheduler: &Arc<Scheduler>, metrics: &Arc<Metrics>, key: InstanceKey) -> Self {
+    fn new(
+        scheduler: &Arc<Scheduler>,
+        metrics: &Arc<Metrics>,
+        key: InstanceKey,
+        slot: SlotState,
+    ) -> Self {
         metrics.instances.inc();
         Self {
             scheduler: Arc::clone(scheduler),
             metrics: Arc::clone(metrics),
             key,
-            slot: Mutex::new(SlotState::Computing),
+            slot: Mutex::new(slot),
         }
     }
 
@@ -46,7 +59,8 @@ impl Permit {
         metrics: &Arc<Metrics>,
         key: InstanceKey,
     ) -> Option<Self> {
-        scheduler.try_start(key).then(|| Self::new(scheduler, metrics, key))
+        let is_started = scheduler.try_start(key);
+        is_started.then(|| Self::new(scheduler, metrics, key, SlotState::Computing))
     }
 
     /// Starts an instance whose request's body has not arrived, if enough capacity is free.
@@ -55,7 +69,8 @@ impl Permit {
         metrics: &Arc<Metrics>,
         key: InstanceKey,
     ) -> Option<Self> {
-        scheduler.try_start_early(key).then(|| Self::new(scheduler, metrics, key))
+        let is_started = scheduler.try_start_early(key);
+        is_started.then(|| Self::new(scheduler, metrics, key, SlotState::StartedEarly))
     }
 
     fn slot(&self) -> MutexGuard<'_, SlotState> {
@@ -69,7 +84,7 @@ impl Permit {
             *slot = SlotState::Asking(memory, self.scheduler.resume(self.key, memory));
         }
         match &*slot {
-            SlotState::Computing => return Poll::Ready(()),
+            SlotState::StartedEarly | SlotState::Computing => return Poll::Ready(()),
             SlotState::Asking(_, waiter) => ready!(waiter.poll(context)),
             SlotState::Waiting(_) | SlotState::Ended => return Poll::Pending,
         }
@@ -81,23 +96,31 @@ impl Permit {
     /// Releases the slot until the instance computes again. The instance keeps `linear_memory` bytes meanwhile.
     pub(super) fn release_slot(&self, linear_memory: u64) {
         let mut slot = self.slot();
-        if let SlotState::Computing = *slot {
-            let memory = linear_memory + INSTANCE_OVERHEAD_BYTES;
-            *slot = SlotState::Waiting(memory);
-            self.metrics.waiting.inc();
-            self.scheduler.pause(self.key, memory);
+        if !slot.is_computing() {
+            return;
+        }
+        let memory = linear_memory + INSTANCE_OVERHEAD_BYTES;
+        let before = std::mem::replace(&mut *slot, SlotState::Waiting(memory));
+        self.metrics.waiting.inc();
+        self.scheduler.pause(self.key, memory);
+        if let SlotState::StartedEarly = before {
+            self.scheduler.settle_early(self.key);
         }
     }
 
     /// Whether the instance holds a slot.
     pub(super) fn has_slot(&self) -> bool {
-        matches!(*self.slot(), SlotState::Computing)
+        self.slot().is_computing()
     }
 
     /// Releases everything.
     pub(super) fn end(&self) {
         let ended = std::mem::replace(&mut *self.slot(), SlotState::Ended);
         match &ended {
+            SlotState::StartedEarly => {
+                self.scheduler.settle_early(self.key);
+                self.scheduler.end_computing(self.key);
+            }
             SlotState::Computing => self.scheduler.end_computing(self.key),
             SlotState::Waiting(memory) => self.scheduler.end_waiting(self.key, *memory, None),
             SlotState::Asking(memory, waiter) => {
@@ -106,7 +129,7 @@ impl Permit {
             SlotState::Ended => return,
         }
         self.metrics.instances.dec();
-        if !matches!(ended, SlotState::Computing) {
+        if !ended.is_computing() {
             self.metrics.waiting.dec();
         }
     }
@@ -145,7 +168,7 @@ impl Future for Starting<'_> {
         let Some(waiter) = &self.waiter else { return Poll::Pending };
         ready!(waiter.poll(context));
         self.waiter = None;
-        Poll::Ready(Permit::new(self.scheduler, self.metrics, self.key))
+        Poll::Ready(Permit::new(self.scheduler, self.metrics, self.key, SlotState::Computing))
     }
 }
 

@@ -65,6 +65,8 @@ struct ComponentUsage {
     waiting_memory: u64,
     /// The most that one of them has held while it waited, in bytes.
     peak_waiting_memory: u64,
+    /// Whether one that has started early computes still, so that its memory is not counted yet.
+    is_starting_early: bool,
 }
 
 /// The component of an instance, and its depth of calls.
@@ -267,16 +269,27 @@ impl Scheduler {
     }
 
     /// Starts an instance that will soon wait, for the body of its request. Leaves half of the memory for waiting
-    /// instances to others, assuming that this one will hold as much as its component's others have held.
+    /// instances to others, and half of the component's part to its requests whose bodies are complete, assuming that
+    /// this one will hold as much as its component's others have held. One of a component starts so at a time, until
+    /// [`Scheduler::settle_early`].
     pub(super) fn try_start_early(&self, key: InstanceKey) -> bool {
         let mut state = self.state();
-        let memory = state.waiting_memory + state.components[key.component].peak_waiting_memory;
-        let may = memory <= self.capacity.waiting_memory / 2
+        let own = &state.components[key.component];
+        let may = !own.is_starting_early
+            && state.waiting_memory + own.peak_waiting_memory <= self.capacity.waiting_memory / 2
+            && own.waiting_memory + own.peak_waiting_memory
+                <= self.capacity.component_waiting_memory / 2
             && state.admits(SlotRequest::Start, key, &self.capacity);
         if may {
+            state.components[key.component].is_starting_early = true;
             state.grant(SlotRequest::Start, key);
         }
         may
+    }
+
+    /// An instance that started early has paused for the first time, or has ended.
+    pub(super) fn settle_early(&self, key: InstanceKey) {
+        self.state().components[key.component].is_starting_early = false;
     }
 
     /// Starts an instance once the waiter is granted its slot, which may be at once.

@@ -30,14 +30,12 @@ pub fn start<'scope>(
     is_done: &'scope AtomicBool,
 ) {
     let plain = &servers.plain;
-    scope.spawn(move || {
-        trickle(plain, b"GET /detect HTTP/1.1\r\nhost: a\r\nx: ", SLOW_HEADERS, is_done)
-    });
+    let header = b"GET /detect HTTP/1.1\r\nhost: a\r\nx: ";
+    scope.spawn(move || trickle(plain, b"", header, SLOW_HEADERS, is_done));
     let upload = b"POST /detect HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n";
-    scope.spawn(move || trickle(plain, upload, SLOW_BODIES, is_done));
-    scope.spawn(move || {
-        trickle(&servers.tls, b"\x16\x03\x01\x02\x00\x01\x00", SLOW_HEADERS / 10, is_done)
-    });
+    scope.spawn(move || trickle(plain, upload, b"", SLOW_BODIES, is_done));
+    let hello = b"\x16\x03\x01\x02\x00\x01\x00";
+    scope.spawn(move || trickle(&servers.tls, b"", hello, SLOW_HEADERS / 10, is_done));
     scope.spawn(move || never_read(plain, is_done));
     for server in [plain, &servers.tls] {
         scope.spawn(move || repeat(is_done, 500, || reset_streams(server)));
@@ -67,17 +65,24 @@ fn repeat(is_done: &AtomicBool, milliseconds: u64, mut action: impl FnMut()) {
     }
 }
 
-/// Keeps connections open, and sends a byte a second on each. Opens those again that the server closes.
-fn trickle(server: &Server, beginning: &[u8], connections: usize, is_done: &AtomicBool) {
+/// Keeps connections open, and sends a byte a second on each: `bytes`, and then any. Opens those again that the server
+/// closes, and sends `opening` at once.
+fn trickle(
+    server: &Server,
+    opening: &[u8],
+    bytes: &[u8],
+    connections: usize,
+    is_done: &AtomicBool,
+) {
     let mut streams: Vec<Option<TcpStream>> = (0..connections).map(|_| None).collect();
     let mut turn = 0;
     repeat(is_done, 1000, || {
-        let byte = [*beginning.get(turn).unwrap_or(&b'a')];
+        let byte = [*bytes.get(turn).unwrap_or(&b'a')];
         for stream in &mut streams {
             if stream.as_mut().is_none_or(|stream| stream.write_all(&byte).is_err()) {
                 *stream = TcpStream::connect(server.address()).ok();
-                let sent = &beginning[..turn.min(beginning.len())];
-                stream.as_mut().map(|stream| stream.write_all(sent));
+                let sent = &bytes[..turn.min(bytes.len())];
+                stream.as_mut().map(|stream| stream.write_all(&[opening, sent].concat()));
             }
         }
         turn += 1;

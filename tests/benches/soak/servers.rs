@@ -30,7 +30,8 @@ impl Servers {
             .expect("a file");
         let start = |arguments: &[&str]| {
             let mut command = Command::new(spotter());
-            command.args(["up", "--listen", "127.0.0.1:0", "--request-cpu", "1s", "--quiet"]);
+            command.args(["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+            command.args(["--request-cpu", "1s", "--quiet"]);
             command.args(arguments).current_dir(folder.path());
             Server::spawn(command)
         };

@@ -101,10 +101,20 @@ fn instances_whose_bodies_have_not_arrived_leave_memory_to_others() {
     let mut early = 0;
     while scheduler.try_start_early(one) {
         early += 1;
-        scheduler.pause(one, 30 * MIB);
+        // How much the first one will hold is not known yet.
+        assert!(!scheduler.try_start_early(one));
+        scheduler.pause(one, 18 * MIB);
+        scheduler.settle_early(one);
     }
+    // Half of the component's half of 150 MiB.
     assert_eq!(early, 2);
     assert!(scheduler.could_start(one));
+    // However many bodies arrive slowly, even if each instance holds more than the component's quarter.
+    let scheduler = self::scheduler(2, 64, 150 * MIB);
+    assert!(scheduler.try_start_early(one));
+    scheduler.pause(one, 60 * MIB);
+    scheduler.settle_early(one);
+    assert!(!scheduler.try_start_early(one) && scheduler.could_start(one));
 }
 
 #[test]
