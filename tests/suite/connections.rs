@@ -44,6 +44,8 @@ fn ask_and_close(address: &str, path: &str) -> String {
     let mut stream = raw::connect(address);
     raw::send(&mut stream, format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").as_bytes());
     stream.shutdown(std::net::Shutdown::Write).expect("a half-closed connection");
+    // The end of the stream is there before the client reads.
+    std::thread::sleep(Duration::from_millis(50));
     raw::read_to_end(&mut stream)
 }
 
@@ -52,7 +54,7 @@ fn a_client_that_closes_its_side_after_the_request_gets_its_reply() {
     let server = Server::guests(&[]);
     let admin = server.admin_url("");
     for (path, body) in
-        [("/guest/hello", "hello"), ("/guest/wait/300/0", "waited"), ("/teapot", "short")]
+        [("/guest/hello", "hello"), ("/guest/wait/50/0", "waited"), ("/teapot", "short")]
     {
         // In one attempt, the reply may win the race against the end of the stream.
         for _ in 0..10 {
@@ -62,6 +64,9 @@ fn a_client_that_closes_its_side_after_the_request_gets_its_reply() {
             assert!(reply.starts_with("HTTP/1.1 200"), "{reply:?}");
         }
     }
+    // A reply that is larger than the socket's buffer.
+    let large = ask_and_close(server.address(), "/guest/large");
+    assert!(large.len() > 16 << 20 && large.ends_with("\r\n0\r\n\r\n"), "{} bytes", large.len());
     assert_eq!(ask_and_close(server.address(), "/guest/never-reply"), "");
     server.wait_for_metric("spotter_guest_failures_total{reason=\"client_gone\"}", 1.0);
 }

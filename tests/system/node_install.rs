@@ -72,7 +72,7 @@ fn a_node_is_installed_upgraded_beside_a_running_pod_and_cleared_without_a_trace
     bytes.push(0);
     fs::write(&newer, bytes).expect("a file");
     let said = sure(&node(&containerd, "install", &["--binary", newer.to_str().expect("a path")]));
-    assert!(said.contains("writes") && !said.contains("runs "), "{said}");
+    assert!(said.contains("writing") && !said.contains("running "), "{said}");
     assert_eq!(containerd.process_id(), installed, "containerd was restarted for a shim");
     assert_eq!(detect(&old), 200);
     let installed_file = fs::metadata(&shim).expect("a shim").ino();
@@ -132,7 +132,7 @@ fn an_import_that_hides_the_runtime_is_rolled_back(containerd: &Containerd, befo
     wait_until("containerd answers", || containerd.ctr(&["version"]).status.success());
     let refused = node(containerd, "install", &[]);
     let said = stderr(&refused);
-    assert!(said.contains("runs has no runtime `spotter`"), "{said}");
+    assert!(said.contains("running configuration has no runtime `spotter`"), "{said}");
     assert!(is_as_before(containerd, &importing), "{said}");
 }
 

@@ -49,7 +49,8 @@ const PROGRAM: &str = r#"(module
         (i32.store (i32.const 4) (i32.const 31))
         (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
 
-/// How long a connection may last. The client sends everything at once and closes its side, so nothing is waited for.
+/// How long a connection may last. The client sends everything at once and closes its side, so
+/// nothing but the second for a client that has closed its side is waited for.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// The folder that this process uses as the user's cache.

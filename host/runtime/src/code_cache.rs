@@ -19,11 +19,19 @@ pub fn load(engine: &Engine, source: &Path, id: &str) -> anyhow::Result<Componen
     Ok(load_or_compile_file(engine, source, id)?.1)
 }
 
-/// Loads a core module from the cache. Compiles it first if it is not cached.
+/// Loads a core module from the cache. Compiles it first if it is not cached, and goes on without the cache if that
+/// cannot be used.
 ///
 /// # Errors
-/// If it is not a valid module, or the cache cannot be trusted or written.
+/// If it is not a valid module.
 pub fn load_module(engine: &Engine, module: &[u8]) -> anyhow::Result<Module> {
+    load_cached_module(engine, module).or_else(|error| {
+        tracing::warn!(error = format!("{error:#}"), "the module's compiled code is not cached");
+        Module::new(engine, module).map_err(anyhow::Error::from)
+    })
+}
+
+fn load_cached_module(engine: &Engine, module: &[u8]) -> anyhow::Result<Module> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(module);
     let path = entry(engine, hasher)?;

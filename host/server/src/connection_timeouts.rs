@@ -120,6 +120,8 @@ pub struct TimedStream<S> {
     has_frames: bool,
     /// The time that active requests still have; `None` while the client has not closed its side.
     half_closed: Option<Pin<Box<Sleep>>>,
+    /// Whether there is a part of a reply that the socket does not take yet.
+    is_write_blocked: bool,
 }
 
 impl<S> TimedStream<S> {
@@ -136,6 +138,7 @@ impl<S> TimedStream<S> {
             is_header_late: false,
             has_frames: false,
             half_closed: None,
+            is_write_blocked: false,
         }
     }
 
@@ -177,6 +180,24 @@ impl<S> TimedStream<S> {
         }
     }
 
+    /// Reports the end of the stream once all replies are written, or their time is over.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.activity.reader.register(context.waker());
+        let timer = self
+            .half_closed
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_CLOSE_TIMEOUT)));
+        if self.activity.is_active() || self.is_write_blocked {
+            ready!(timer.as_mut().poll(context));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Notes whether the socket took what was written.
+    fn note_write<T>(&mut self, polled: Poll<T>) -> Poll<T> {
+        self.is_write_blocked |= polled.is_pending();
+        polled
+    }
+
     /// Waits until the time limit for the awaited event is over.
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.activity.reader.register(context.waker());
@@ -200,28 +221,14 @@ impl<S> TimedStream<S> {
     }
 }
 
-/// Reports the end of the stream once no request is active, or their time is over.
-fn poll_end(
-    activity: &Activity,
-    timer: &mut Pin<Box<Sleep>>,
-    context: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
-    activity.reader.register(context.waker());
-    if activity.is_active() {
-        ready!(timer.as_mut().poll(context));
-    }
-    Poll::Ready(Ok(()))
-}
-
 impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if let Some(timer) = &mut this.half_closed {
-            return poll_end(&this.activity, timer, context);
+        if self.half_closed.is_some() {
+            return self.poll_end(context);
         }
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
@@ -234,9 +241,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
         }
         let has_ended = matches!(polled, Poll::Ready(Ok(()))) && buffer.filled().len() == before;
         if has_ended && !self.has_frames {
-            let this = &mut *self;
-            let timer = Box::pin(tokio::time::sleep(HALF_CLOSE_TIMEOUT));
-            return poll_end(&this.activity, this.half_closed.insert(timer), context);
+            return self.poll_end(context);
         }
         polled
     }
@@ -248,7 +253,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note_write(polled)
     }
 
     fn poll_write_vectored(
@@ -256,7 +262,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.note_write(polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -264,7 +271,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        if matches!(polled, Poll::Ready(Ok(()))) {
+            let was_blocked = std::mem::take(&mut self.is_write_blocked);
+            if was_blocked && self.half_closed.is_some() {
+                // The connection may end now.
+                context.waker().wake_by_ref();
+            }
+        }
+        self.note_write(polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -316,6 +331,7 @@ mod tests {
         assert_eq!(late.kind(), ErrorKind::TimedOut);
         assert!(stream.is_header_late());
     }
+
     #[tokio::test]
     async fn a_client_that_closes_its_side_has_a_second_for_its_reply() {
         let activity = Arc::new(Activity::default());

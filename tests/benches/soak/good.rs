@@ -20,6 +20,8 @@ use crate::servers::Servers;
 
 /// Clients of each protocol. Together they send at the rate that is asked for.
 const CLIENTS: usize = 4;
+/// How long a client waits for a reply.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -138,7 +140,11 @@ impl Client {
         let pem = servers.certificate.as_bytes();
         let root = RootCerts::new_with_certs(&[Certificate::from_pem(pem).expect("a certificate")]);
         let tls = TlsConfig::builder().root_certs(root).build();
-        let agent = Agent::config_builder().http_status_as_error(false).tls_config(tls).build();
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(REPLY_TIMEOUT))
+            .tls_config(tls)
+            .build();
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(pem).expect("a certificate")).expect("a root");
         let mut config =
@@ -185,7 +191,7 @@ impl Client {
             .header("content-type", "application/octet-stream")
             .body(())?;
         let Self { runtime, connection, connector, address, protocol, .. } = self;
-        runtime.block_on(async {
+        let reply = async {
             if connection.is_none() {
                 let stream = TcpStream::connect(address.as_str()).await?;
                 *connection = Some(if protocol.has_tls() {
@@ -197,7 +203,8 @@ impl Client {
             }
             let ready = connection.clone().expect("a connection").ready().await?;
             exchange(ready, request, picture).await
-        })
+        };
+        runtime.block_on(async { tokio::time::timeout(REPLY_TIMEOUT, reply).await })?
     }
 }
 

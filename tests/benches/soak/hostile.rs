@@ -81,7 +81,7 @@ fn trickle(
         for stream in &mut streams {
             if stream.as_mut().is_none_or(|stream| stream.write_all(&byte).is_err()) {
                 *stream = TcpStream::connect(server.address()).ok();
-                let sent = &bytes[..turn.min(bytes.len())];
+                let sent = &bytes[..(turn + 1).min(bytes.len())];
                 stream.as_mut().map(|stream| stream.write_all(&[opening, sent].concat()));
             }
         }

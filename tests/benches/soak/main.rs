@@ -30,6 +30,7 @@ fn main() {
     let peak =
         load::post(&servers.plain_url("/detect"), &picture, 2 * cores, Duration::from_secs(20));
     let rate = LOAD * peak.goodput();
+    assert!(rate > 0.0, "the server answers nothing: {:?}", peak.refused);
     println!(
         "{minutes} minutes; good clients send {rate:.1} pictures a second, {LOAD} of what fits\n"
     );
