@@ -36,6 +36,11 @@ fn main() {
     if npm.is_ok_and(|output| output.status.success()) {
         println!("cargo::rustc-cfg=npm");
     }
+    // Changes whenever a package is installed.
+    let dpkg = Path::new("/var/lib/dpkg/status");
+    if dpkg.exists() {
+        println!("cargo::rerun-if-changed={}", dpkg.display());
+    }
     if has_apt && !Path::new("/usr/lib/wasm32-wasi").exists() {
         println!("cargo::rustc-cfg=debian_without_wasm");
     }
