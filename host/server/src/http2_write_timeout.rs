@@ -1,5 +1,5 @@
-//! Detects HTTP/2 replies whose clients have stopped reading: flow control stops
-//! such a reply without blocking the socket.
+//! Detects HTTP/2 replies whose clients have stopped reading: flow control stops such a
+//! reply without blocking the socket.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
