@@ -15,14 +15,16 @@ const LIMITS: [&str; 4] = ["--upload-memory", "1MiB", "--body-size", "64KiB"];
 const CLIENTS: usize = 40;
 const FITTING: usize = (1 << 20) / LARGE_BYTES;
 
-/// Begins a request with a large header and the beginning of a body.
+/// Begins a request with a large header and the beginning of a body. The server has read the header by then: it asks for
+/// the body.
 fn trickle(server: &Server) -> TcpStream {
     let mut stream = raw::connect(server.address());
     let large = "a".repeat(LARGE_BYTES);
-    let head = format!(
-        "POST /guest/length HTTP/1.1\r\nhost: test\r\ncontent-length: 9\r\nx-large: {large}\r\n\r\n1"
-    );
-    raw::send(&mut stream, head.as_bytes());
+    let fields =
+        format!("host: test\r\ncontent-length: 9\r\nexpect: 100-continue\r\nx-large: {large}");
+    raw::send(&mut stream, format!("POST /guest/length HTTP/1.1\r\n{fields}\r\n\r\n").as_bytes());
+    assert_eq!(raw::read_some(&mut stream), "HTTP/1.1 100 Continue\r\n\r\n");
+    raw::send(&mut stream, b"1");
     stream
 }
 

@@ -1,6 +1,7 @@
 //! Ten thousand hostile requests cause no 5xx except 503, and no growth in memory.
 
 use std::io::Write;
+use std::time::Duration;
 
 use spotter_tests::server::Server;
 use spotter_tests::{client, pictures, raw};
@@ -125,12 +126,20 @@ fn ten_thousand_hostile_requests_leave_no_trace() {
         });
         (0..20).for_each(|_| good());
     };
-    // The baseline is the memory of a server that has seen every kind of request.
-    storm(1, REQUESTS / 10);
-    let before = server.anonymous();
+    // Instances that wait for the next request hold some megabytes for a second or two.
+    let memory_at_rest = || {
+        let samples = (0..20).map(|_| {
+            std::thread::sleep(Duration::from_millis(150));
+            server.anonymous()
+        });
+        samples.min().expect("a sample")
+    };
+    // The baseline is the memory of a server that has seen every kind of request often.
+    storm(1, REQUESTS / 2);
+    let before = memory_at_rest();
     storm(11, REQUESTS);
-    let after = server.anonymous();
+    let after = memory_at_rest();
     println!("anonymous memory {} kB before, {} kB after", before >> 10, after >> 10);
-    // Between two requests it varies by some megabytes. A leak of 1 KiB for each request is larger.
+    // A leak of 1 KiB for each request is larger.
     assert!(after < before + (8 << 20), "{before} bytes before, {after} after");
 }
