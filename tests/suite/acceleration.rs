@@ -84,8 +84,46 @@ fn every_other_reply_is_the_same() {
 }
 
 #[test]
+fn several_threads_find_the_same_and_leave_the_others_their_own() {
+    let (one, several) = (start(&[]), start(&["--nn-threads", "3", "--instances", "2"]));
+    let picture = pictures::photograph();
+    let detect = |server: &Server| {
+        let reply = client::post_picture(&server.url("/detect"), &picture);
+        assert_eq!(reply.status, 200);
+        reply.json()["detections"].clone()
+    };
+    let expected = detect(&one);
+    assert_eq!(detect(&several), expected);
+    if cfg!(target_os = "linux") {
+        let names = std::fs::read_dir(format!("/proc/{}/task", several.pid())).expect("threads");
+        let names = names.map(|thread| thread.expect("a thread").path().join("comm"));
+        let names: Vec<_> = names.filter_map(|name| std::fs::read_to_string(name).ok()).collect();
+        assert_eq!(names.iter().filter(|name| name.starts_with("nn-")).count(), 3, "{names:?}");
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..5).for_each(|_| assert_eq!(detect(&several), expected)));
+        }
+    });
+    let arguments = ["up", "--nn-threads", "2", "--nn-engine", "onnxruntime=/any.so"];
+    let refused = stderr(&run(&arguments));
+    assert!(
+        refused.contains("--nn-threads 2 (SPOTTER_NN_THREADS): only the engine `tract`"),
+        "{refused}"
+    );
+    assert_eq!(run(&["up", "--nn-threads", "0"]).status.code(), Some(64));
+}
+
+#[test]
 fn a_deadline_that_passes_inside_a_computation_ends_it_and_harms_nobody() {
-    let server = clients(&["--request-cpu", "300ms", "--instances", "2"]);
+    for threads in ["1", "2"] {
+        a_deadline_ends_it(threads);
+    }
+}
+
+fn a_deadline_ends_it(threads: &str) {
+    let limits = ["--request-cpu", "1s", "--instances", "2", "--nn-threads", threads];
+    let server = clients(&limits);
     let reply = client::get(&server.url("/granted/compute-for-ever"));
     assert_eq!((reply.status, reply.error_code().as_str()), (504, "cpu_limit_exceeded"));
     assert_eq!(client::get(&server.url("/granted/compute")).status, 200);

@@ -1,4 +1,4 @@
-//! Applications in other languages, built with Spin's own SDKs and tools from PyPI and npm, run as they are.
+//! Applications in other languages, or for older SDKs, built with Spin's own SDKs and tools, run as they are.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -118,11 +118,24 @@ fn an_application_of_the_python_sdk_4_runs_as_it_is() {
 }
 
 #[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn an_application_of_the_rust_sdk_2_runs_as_it_is() {
+    let component = "target/wasm32-wasip1/release/app.wasm";
+    let application = Application::build("rust_2", component, None);
+    let server = application.serve();
+    assert_routes_and_calls(&server);
+    assert_stores_and_variables(&server);
+    let reply = client::send("POST", &server.url("/app/echo"), &[], &[7; 300_000]);
+    assert_eq!((reply.status, reply.body), (200, vec![7; 300_000]));
+}
+
+#[test]
 #[cfg_attr(not(all(root_on_debian, npm)), ignore = "needs npm, and root on Debian")]
 fn an_application_of_the_javascript_sdk_runs_as_it_is() {
     let application = Application::build("javascript", "dist/javascript.wasm", None);
     let server = application.serve();
     assert_routes_and_calls(&server);
+    assert_stores_and_variables(&server);
     let reply = client::send("POST", &server.url("/app/echo"), &[], &[7; 300_000]);
     assert_eq!((reply.status, reply.body), (200, vec![7; 300_000]));
     assert_eq!(text(&client::get(&server.url("/app/stream"))), "part 0\npart 1\npart 2\n");

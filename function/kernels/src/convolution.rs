@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::gemm::{Epilogue, PackedWeights, STEP, Windows};
 use crate::image::Image;
+use crate::parallel::Rows;
 
 /// A convolution without groups or dilation.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,24 +40,36 @@ impl Convolution {
     pub(crate) fn run(&self, input: &[f32], epilogue: Epilogue, output: &mut [f32]) {
         assert_eq!(input.len(), self.input.volume(), "input");
         assert_eq!(output.len(), self.output.volume(), "output");
+        let residual = epilogue.residual.map_or(output.len(), <[f32]>::len);
+        assert_eq!(residual, output.len(), "residual");
+        let rows = Rows { count: self.output.height, operations: self.operations() };
+        let row = self.output.width * self.output.channels;
+        let epilogue_of = |rows: Range<usize>| {
+            let residual = epilogue.residual.map(|all| &all[rows.start * row..rows.end * row]);
+            Epilogue { residual, ..epilogue }
+        };
         if self.is_pointwise() {
-            return self.run_rows(input, 0..self.output.height, epilogue, output);
+            return rows.compute(output, |rows, output| {
+                self.run_rows(input, rows.clone(), epilogue_of(rows), output);
+            });
         }
-        let (image, row) = self.padded(input);
-        let output_row = self.output.width * self.output.channels;
-        for (y, output) in output.chunks_exact_mut(output_row).enumerate() {
-            let windows = Windows {
-                start: y * self.strides.0 * row,
-                count: self.output.width,
-                stride: self.strides.1 * self.input.channels,
-                segment_stride: row,
-            };
-            let rest = |residual: &'_ [f32]| {
-                y * output_row..y * output_row + output_row.min(residual.len())
-            };
-            let residual = epilogue.residual.map(|residual| &residual[rest(residual)]);
-            self.weights.multiply(&image, windows, Epilogue { residual, ..epilogue }, output);
-        }
+        let (image, image_row) = self.padded(input);
+        rows.compute(output, |rows, output| {
+            for (y, output) in rows.zip(output.chunks_exact_mut(row)) {
+                let windows = Windows {
+                    start: y * self.strides.0 * image_row,
+                    count: self.output.width,
+                    stride: self.strides.1 * self.input.channels,
+                    segment_stride: image_row,
+                };
+                self.weights.multiply(&image, windows, epilogue_of(y..y + 1), output);
+            }
+        });
+    }
+
+    /// Multiply-accumulates.
+    pub(crate) fn operations(&self) -> usize {
+        self.output.volume() * self.kernel.0 * self.kernel.1 * self.input.channels
     }
 
     /// Computes some rows of the output of a pointwise convolution.

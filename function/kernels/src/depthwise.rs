@@ -10,6 +10,7 @@ use crate::activation::{Activation, ActivationVectors};
 use crate::image::Image;
 use crate::instructions::Instructions;
 use crate::lanes::{Lanes, Lanes4};
+use crate::parallel::Rows;
 
 /// A depthwise convolution of 3×3.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,8 +68,14 @@ impl Depthwise {
     /// If a slice does not have its image's volume.
     pub(crate) fn run(&self, input: &[f32], activation: Activation, output: &mut [f32]) {
         assert_eq!(input.len(), self.input.volume(), "input");
+        let rows = Rows { count: self.output.height, operations: self.operations() };
         let band = Band { first: 0, rows: input };
-        self.run_rows(band, 0..self.output.height, activation, output);
+        rows.compute(output, |rows, output| self.run_rows(band, rows, activation, output));
+    }
+
+    /// Multiply-accumulates.
+    pub(crate) fn operations(&self) -> usize {
+        self.output.volume() * 9
     }
 
     /// Computes some rows of the output, `[outputs.len(), width, channels]`, from the rows of the input that they
@@ -93,15 +100,15 @@ impl Depthwise {
         for instructions in Instructions::available() {
             let end = channels - (channels - first) % instructions.lanes();
             let block = Block { first, end, activation };
-            let rows = Rows { convolution: self, band, first_output: outputs.start };
+            let source = Sources { convolution: self, band, first_output: outputs.start };
             // SAFETY: the lengths were checked above, and the processor has the instructions.
             unsafe {
                 match instructions {
-                    Instructions::Lanes4 => image::<Lanes4>(rows, output, block),
+                    Instructions::Lanes4 => image::<Lanes4>(source, output, block),
                     #[cfg(target_arch = "x86_64")]
-                    Instructions::Avx2 => avx2(rows, output, block),
+                    Instructions::Avx2 => avx2(source, output, block),
                     #[cfg(target_arch = "x86_64")]
-                    Instructions::Avx512 => avx512(rows, output, block),
+                    Instructions::Avx512 => avx512(source, output, block),
                 }
             }
             first = end;
@@ -119,13 +126,13 @@ impl Depthwise {
 
 /// What a kernel reads: rows of the input, for the rows of the output from `first_output` on.
 #[derive(Clone, Copy)]
-struct Rows<'i> {
+struct Sources<'i> {
     convolution: &'i Depthwise,
     band: Band<'i>,
     first_output: usize,
 }
 
-impl<'i> Rows<'i> {
+impl<'i> Sources<'i> {
     /// The input row that the window's row `tap` covers for the output row `y`, or zeros.
     fn row(&self, y: usize, tap: usize) -> &'i [f32] {
         let Depthwise { stride, top, zeros, input, .. } = self.convolution;
@@ -142,7 +149,7 @@ impl<'i> Rows<'i> {
 /// The slices have the lengths that [`Depthwise::run_rows`] checks, the number of channels in the block is a multiple
 /// of the lanes, and the processor has the instruction set of `L`.
 #[inline(always)]
-unsafe fn image<L: Lanes>(source: Rows, output: &mut [f32], block: Block) {
+unsafe fn image<L: Lanes>(source: Sources, output: &mut [f32], block: Block) {
     let convolution = source.convolution;
     let row_length = convolution.output.width * convolution.output.channels;
     for (y, output) in output.chunks_exact_mut(row_length).enumerate() {
@@ -165,7 +172,7 @@ unsafe fn image<L: Lanes>(source: Rows, output: &mut [f32], block: Block) {
 /// As [`image`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2(source: Rows, output: &mut [f32], block: Block) {
+unsafe fn avx2(source: Sources, output: &mut [f32], block: Block) {
     // SAFETY: the caller's promise.
     unsafe { image::<crate::lanes::x86::Avx2>(source, output, block) }
 }
@@ -174,7 +181,7 @@ unsafe fn avx2(source: Rows, output: &mut [f32], block: Block) {
 /// As [`image`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-unsafe fn avx512(source: Rows, output: &mut [f32], block: Block) {
+unsafe fn avx512(source: Sources, output: &mut [f32], block: Block) {
     // SAFETY: the caller's promise.
     unsafe { image::<crate::lanes::x86::Avx512>(source, output, block) }
 }

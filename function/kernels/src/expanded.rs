@@ -4,10 +4,13 @@
 //! The image between them is the largest of the network, far larger than the processor's caches. So only as many rows
 //! of it as fit into a cache are computed at a time, and used at once. The whole image is never in memory.
 
+use std::ops::Range;
+
 use crate::activation::Activation;
 use crate::convolution::Convolution;
 use crate::depthwise::{Band, Depthwise};
 use crate::gemm::Epilogue;
+use crate::parallel::Rows;
 
 /// A pointwise convolution followed by a depthwise one of 3×3.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,9 +42,9 @@ impl Expanded {
         fits.then_some(Self { expansion, expansion_activation, depthwise })
     }
 
-    /// Multiply-accumulates of the first convolution.
-    pub(crate) fn expansion_operations(&self) -> usize {
-        self.expansion.output.volume() * self.expansion.input.channels
+    /// Multiply-accumulates.
+    pub(crate) fn operations(&self) -> usize {
+        self.expansion.operations() + self.depthwise.operations()
     }
 
     /// Computes `output`, `[height, width, channels]`, from `input`.
@@ -49,6 +52,18 @@ impl Expanded {
     /// # Panics
     /// If a slice does not have its image's volume.
     pub(crate) fn run(&self, input: &[f32], activation: Activation, output: &mut [f32]) {
+        let rows = Rows { count: self.depthwise.output.height, operations: self.operations() };
+        rows.compute(output, |rows, output| self.run_rows(input, rows, activation, output));
+    }
+
+    /// Computes some rows of the output, `[rows.len(), width, channels]`.
+    fn run_rows(
+        &self,
+        input: &[f32],
+        rows: Range<usize>,
+        activation: Activation,
+        output: &mut [f32],
+    ) {
         let Self { expansion, depthwise, .. } = self;
         let row = expansion.output.width * expansion.output.channels;
         let output_row = depthwise.output.width * depthwise.output.channels;
@@ -56,17 +71,19 @@ impl Expanded {
         let epilogue = Epilogue { residual: None, activation: self.expansion_activation };
         let most_rows = (outputs_at_once - 1) * depthwise.stride as usize + 3;
         let mut band = vec![0.0; most_rows * row];
-        // The rows that the band begins with.
-        let mut held = 0..0;
+        // The rows of the image between the convolutions that the band holds.
+        let first = depthwise.inputs(&rows).start;
+        let mut held = first..first;
         for (index, output) in output.chunks_mut(outputs_at_once * output_row).enumerate() {
-            let start = index * outputs_at_once;
+            let start = rows.start + index * outputs_at_once;
             let outputs = start..start + output.len() / output_row;
             let needed = depthwise.inputs(&outputs);
             let kept = held.end - needed.start;
             band.copy_within((needed.start - held.start) * row..held.len() * row, 0);
-            let rows = &mut band[..needed.len() * row];
-            expansion.run_rows(input, held.end..needed.end, epilogue, &mut rows[kept * row..]);
-            depthwise.run_rows(Band { first: needed.start, rows }, outputs, activation, output);
+            let band = &mut band[..needed.len() * row];
+            expansion.run_rows(input, held.end..needed.end, epilogue, &mut band[kept * row..]);
+            let band = Band { first: needed.start, rows: band };
+            depthwise.run_rows(band, outputs, activation, output);
             held = needed;
         }
     }

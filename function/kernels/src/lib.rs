@@ -17,6 +17,7 @@ mod image;
 mod instructions;
 mod lanes;
 mod operator;
+mod parallel;
 mod transform;
 
 pub use transform::optimise;

@@ -46,13 +46,9 @@ impl Kernel {
     /// Multiply-accumulates.
     fn operations(&self) -> usize {
         match self {
-            Self::Dense(Convolution { kernel: (height, width), input, output, .. }) => {
-                output.volume() * height * width * input.channels
-            }
-            Self::Depthwise(convolution) => convolution.output.volume() * 9,
-            Self::Expanded(convolution) => {
-                convolution.expansion_operations() + convolution.depthwise.output.volume() * 9
-            }
+            Self::Dense(convolution) => convolution.operations(),
+            Self::Depthwise(convolution) => convolution.operations(),
+            Self::Expanded(convolution) => convolution.operations(),
         }
     }
 }

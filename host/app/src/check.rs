@@ -22,7 +22,7 @@ pub const ISOLATED_PACKAGE: &str = "spotter:isolated";
 
 /// What the host provides to every component: packages, their versions, and interfaces. A version stands for those
 /// that are compatible with it, a release candidate only for itself.
-const GRANTED_IMPORTS: [(&str, &[&str], &[&str]); 27] = [
+const GRANTED_IMPORTS: [(&str, &[&str], &[&str]); 28] = [
     ("fermyon:spin", &["2"], &["key-value", "llm", "mqtt", "mysql", "postgres"]),
     ("fermyon:spin", &["2"], &["rdbms-types", "redis", "sqlite", "variables"]),
     ("spin:key-value", &["3"], &["key-value"]),
@@ -45,9 +45,10 @@ const GRANTED_IMPORTS: [(&str, &[&str], &[&str]); 27] = [
     ("wasi:clocks", &["0.3"], &["monotonic-clock", "system-clock", "types"]),
     ("wasi:config", &["0.2.0-draft-2024-09-27", "0.2.0-rc.1"], &["store"]),
     ("wasi:filesystem", &["0.2", "0.3"], &["preopens", "types"]),
-    ("wasi:http", &["0.2"], &["outgoing-handler", "types"]),
+    ("wasi:http", &["0.2", "0.2.0-rc-2023-10-18"], &["outgoing-handler", "types"]),
     ("wasi:http", &["0.3"], &["client", "types"]),
     ("wasi:io", &["0.2"], &["error", "poll", "streams"]),
+    ("wasi:io", &["0.2.0-rc-2023-10-18"], &["poll", "streams"]),
     ("wasi:keyvalue", &["0.2.0-draft2"], &["atomics", "batch", "store"]),
     (NN_PACKAGE, &["0.2.0-rc-2024-10-28"], &["errors", "graph", "inference", "tensor"]),
     ("wasi:random", &["0.2", "0.3"], &["insecure", "insecure-seed", "random"]),
@@ -195,6 +196,7 @@ mod tests {
             "spin:sqlite/sqlite@3.1.0",
             "spin:postgres/postgres@4.2.0",
             "wasi:config/store@0.2.0-draft-2024-09-27",
+            "wasi:http/types@0.2.0-rc-2023-10-18",
         ] {
             assert!(is_granted(import), "{import}");
         }

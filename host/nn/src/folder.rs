@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
+use bytes::Bytes;
 use serde::Deserialize;
 
 use super::tensor::{ElementType, NamedTensor, Tensor};
@@ -12,7 +13,7 @@ use super::tensor::{ElementType, NamedTensor, Tensor};
 pub struct OnnxModel {
     pub input: InputSpec,
     /// The content of `model.onnx`.
-    pub onnx: Vec<u8>,
+    pub onnx: Bytes,
 }
 
 /// The network's input.
@@ -69,7 +70,7 @@ impl OnnxModel {
         let text = std::fs::read_to_string(&config).with_context(|| missing(&config))?;
         let input = InputSpec::parse(&text).with_context(|| config.display().to_string())?;
         let onnx = std::fs::read(&network).with_context(|| missing(&network))?;
-        Ok(Self { input, onnx })
+        Ok(Self { input, onnx: onnx.into() })
     }
 }
 

@@ -5,13 +5,13 @@
 mod folder;
 pub mod heap;
 mod metrics;
-#[cfg(feature = "onnxruntime")]
-mod onnxruntime;
 pub mod operators;
 mod tensor;
 
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -25,23 +25,24 @@ pub const MODEL_FILE_NAMES: [&str; 2] = ["model.toml", "model.onnx"];
 
 /// An engine, which loads networks.
 pub trait Engine: Send + Sync {
-    /// Parses a network and prepares it to run.
+    /// Parses a network and prepares it to run, on up to so many threads while one computation runs alone.
     ///
     /// # Errors
-    /// If it is not a valid ONNX file, has an operator that the engine does not support, or lacks the input.
-    fn load(&self, model: &OnnxModel) -> anyhow::Result<Arc<dyn Graph>>;
+    /// If it is not a valid ONNX file, has an operator that the engine does not support, or lacks the input, or the
+    /// system refuses a thread.
+    fn load(&self, model: &OnnxModel, threads: NonZeroU16) -> anyhow::Result<Arc<dyn Graph>>;
 }
 
 /// A network that is loaded and ready to run. All guests share it.
 pub trait Graph: Send + Sync {
-    /// Runs the network. Checks `is_cancelled` before each operator, or every few milliseconds.
+    /// Runs the network. Checks the budget every few milliseconds, or between two operators.
     ///
     /// # Errors
-    /// If the inputs are not what the network takes, the run is cancelled, or an operator fails.
+    /// If the inputs are not what the network takes, the budget is exceeded, or an operator fails.
     fn compute(
         &self,
         inputs: Vec<NamedTensor>,
-        is_cancelled: &(dyn Fn() -> bool + Sync),
+        budget: &dyn CpuBudget,
     ) -> Result<Vec<NamedTensor>, ComputeError>;
 
     /// The most memory that the tensors of one run take at once, in bytes.
@@ -52,6 +53,15 @@ pub trait Graph: Send + Sync {
     /// # Errors
     /// If the engine does not measure operators, or one of them fails.
     fn profile(&self, runs: usize) -> anyhow::Result<Vec<OperatorTime>>;
+}
+
+/// The CPU time that a computation may take. What the calling thread takes is counted already.
+pub trait CpuBudget: Sync {
+    /// Counts the time of other threads.
+    fn spend(&self, time: Duration);
+
+    /// Whether the computation must end.
+    fn is_exceeded(&self) -> bool;
 }
 
 /// The engine that the program contains, if it contains one.
@@ -66,6 +76,26 @@ pub fn set_built_in(engine: Box<dyn Engine>) {
 fn built_in() -> anyhow::Result<&'static dyn Engine> {
     let engine = BUILT_IN.get().map(Box::as_ref);
     engine.context("this `spotter` has no engine for models; build it with `--features tract`")
+}
+
+/// Loads a network with the ONNX Runtime in a shared library.
+///
+/// # Errors
+/// If the library is not ONNX Runtime, or does not take the network.
+pub type LoadOnnxRuntime = fn(&OnnxModel, &Path) -> anyhow::Result<Arc<dyn Graph>>;
+
+/// What loads networks with ONNX Runtime, if the program contains it.
+static ONNX_RUNTIME: OnceLock<LoadOnnxRuntime> = OnceLock::new();
+
+/// Sets what the engine `onnxruntime` loads networks with. A program does this once, before it loads a network.
+pub fn set_onnx_runtime(load: LoadOnnxRuntime) {
+    let _ = ONNX_RUNTIME.set(load);
+}
+
+fn onnx_runtime() -> anyhow::Result<&'static LoadOnnxRuntime> {
+    ONNX_RUNTIME.get().context(
+        "this `spotter` has no ONNX Runtime engine; build it with `--features onnxruntime`",
+    )
 }
 
 /// Why a network did not compute.
@@ -86,15 +116,8 @@ pub enum ComputeError {
 pub fn load(folder: &Path, engine: &NnEngine) -> anyhow::Result<Arc<dyn Graph>> {
     let model = OnnxModel::read(folder)?;
     let graph: Arc<dyn Graph> = match engine {
-        NnEngine::Tract => built_in()?.load(&model)?,
-        #[cfg(feature = "onnxruntime")]
-        NnEngine::OnnxRuntime(library) => {
-            Arc::new(onnxruntime::OnnxRuntimeGraph::load(&model, library)?)
-        }
-        #[cfg(not(feature = "onnxruntime"))]
-        NnEngine::OnnxRuntime(_) => anyhow::bail!(
-            "this `spotter` has no ONNX Runtime engine; build it with `--features onnxruntime`"
-        ),
+        NnEngine::Tract { threads } => built_in()?.load(&model, *threads)?,
+        NnEngine::OnnxRuntime(library) => onnx_runtime()?(&model, library)?,
     };
     drop(model);
     // Loading takes several times the memory that the network finally needs.
@@ -116,7 +139,7 @@ pub struct OperatorTime {
 /// # Errors
 /// If the network cannot be loaded or run.
 pub fn profile(folder: &Path, runs: usize) -> anyhow::Result<Vec<OperatorTime>> {
-    built_in()?.load(&OnnxModel::read(folder)?)?.profile(runs)
+    built_in()?.load(&OnnxModel::read(folder)?, NonZeroU16::MIN)?.profile(runs)
 }
 
 #[cfg(test)]
@@ -129,7 +152,13 @@ mod tests {
     fn a_program_without_an_engine_says_how_to_get_one() {
         let folder =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../function/model/ssdlite_mobilenet_v2");
-        let error = load(&folder, &NnEngine::Tract).err().expect("an error");
-        assert!(format!("{error:#}").contains("--features tract"), "{error:#}");
+        let engines = [
+            (NnEngine::default(), "--features tract"),
+            (NnEngine::OnnxRuntime("/any.so".into()), "--features onnxruntime"),
+        ];
+        for (engine, feature) in engines {
+            let error = load(&folder, &engine).err().expect("an error");
+            assert!(format!("{error:#}").contains(feature), "{error:#}");
+        }
     }
 }

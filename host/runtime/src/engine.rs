@@ -10,8 +10,10 @@ use anyhow::Context;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
+use wasmtime_wasi_http::WasiHttpView;
 
 use super::engine_config::{Allocation, config};
+use super::http_2023;
 use super::key_value;
 use super::key_value_3;
 use super::key_value_store::KeyValueStores;
@@ -67,6 +69,7 @@ impl EngineAndLinker {
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+        http_2023::add_to_linker(&mut linker, InstanceState::http)?;
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         variables::add_to_linker(&mut linker, InstanceState::variables)?;

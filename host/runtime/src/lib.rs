@@ -11,6 +11,7 @@ pub mod engine;
 mod engine_config;
 pub mod guest_log;
 pub mod handler;
+mod http_2023;
 mod key_value;
 mod key_value_3;
 mod key_value_batch;

@@ -12,7 +12,8 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
 use super::cpu_limit::CpuLimitExceeded;
 use super::memory_limit::MemoryLimit;
-use spotter_nn::{ComputeError, ElementType, Graph, NamedTensor, NnMetrics, Tensor};
+use super::usage::Usage;
+use spotter_nn::{ComputeError, CpuBudget, ElementType, Graph, NamedTensor, NnMetrics, Tensor};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -122,6 +123,22 @@ pub(super) struct NnView<'a> {
     pub(super) request_cpu: Duration,
 }
 
+/// The CPU time of the request that a guest serves.
+struct RequestBudget<'u> {
+    usage: &'u Usage,
+    request_cpu: Duration,
+}
+
+impl CpuBudget for RequestBudget<'_> {
+    fn spend(&self, time: Duration) {
+        self.usage.add_cpu(time);
+    }
+
+    fn is_exceeded(&self) -> bool {
+        self.usage.cpu() > self.request_cpu
+    }
+}
+
 struct Nn;
 
 impl HasData for Nn {
@@ -173,7 +190,7 @@ impl NnView<'_> {
     ) -> Result<Vec<NamedTensor>, ComputeError> {
         let _measured = self.grant.metrics.start(&graph.name);
         let (usage, request_cpu) = (self.memory.usage(), self.request_cpu);
-        graph.graph.compute(inputs, &|| usage.cpu() > request_cpu)
+        graph.graph.compute(inputs, &RequestBudget { usage, request_cpu })
     }
 }
 

@@ -13,6 +13,11 @@ const RELEASE_CANDIDATES: [(&str, &str); 1] = [
     ("@0.3.0-rc-2026-03-15", "@0.3.0"),
 ];
 
+/// An export of Spin's Rust SDK 2, and its release's name. Only what the handler imports differs: see
+/// [`super::http_2023`].
+const HANDLER_2023: (&str, &str) =
+    ("wasi:http/incoming-handler@0.2.0-rc-2023-10-18", "wasi:http/incoming-handler@0.2.0");
+
 /// The bytes before the first section: magic number and version.
 const PREAMBLE_BYTES: usize = 8;
 
@@ -26,7 +31,10 @@ pub(super) fn to_release(component: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
             Some(format!("{}{release}", name.strip_suffix(candidate)?))
         })
     };
-    rename(component, released, released)
+    let (candidate, release) = HANDLER_2023;
+    let exported =
+        |name: &str| if name == candidate { Some(release.to_owned()) } else { released(name) };
+    rename(component, released, exported)
 }
 
 /// The component with other names for its imports, where `renamed` gives one; `None` if it gives none.
@@ -136,6 +144,22 @@ mod tests {
         assert!(String::from_utf8_lossy(&renamed).contains("wasi:http/types@0.3.0"));
         assert!(!String::from_utf8_lossy(&renamed).contains("rc-2026"));
         assert_eq!(to_release(&renamed).unwrap(), None);
+    }
+
+    #[test]
+    fn the_handler_of_2023_is_renamed_and_what_it_imports_is_not() {
+        let component = wat::parse_str(
+            r#"(component
+                (import "wasi:http/types@0.2.0-rc-2023-10-18" (instance))
+                (instance $handler)
+                (export "wasi:http/incoming-handler@0.2.0-rc-2023-10-18" (instance $handler))
+            )"#,
+        );
+        let renamed = to_release(&component.unwrap()).unwrap().unwrap();
+        let text = String::from_utf8_lossy(&renamed).into_owned();
+        assert!(text.contains("wasi:http/types@0.2.0-rc-2023-10-18"), "{text}");
+        assert!(!text.contains("incoming-handler@0.2.0-rc"), "{text}");
+        assert!(text.contains("wasi:http/incoming-handler@0.2.0"), "{text}");
     }
 
     #[test]

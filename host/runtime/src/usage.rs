@@ -49,6 +49,12 @@ impl Usage {
         Duration::from_nanos(self.cpu_nanos.load(Ordering::Relaxed) + running)
     }
 
+    /// Counts CPU time that other threads spend for the guest.
+    pub(super) fn add_cpu(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.cpu_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
     /// Gives the thread that the guest runs on the lowest priority. Without effect between polls.
     pub fn lower_priority(&self) {
         const LOWEST_PRIORITY_NICE: i32 = 19;

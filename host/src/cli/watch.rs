@@ -81,6 +81,7 @@ impl Watch {
         if let NnEngine::OnnxRuntime(library) = &self.app.nn_engine {
             command.arg("--nn-engine").arg(format!("onnxruntime={}", library.display()));
         }
+        command.arg("--nn-threads").arg(self.app.nn_threads.to_string());
         if let Some(profile) = &self.app.profile {
             command.arg("--profile").arg(profile);
         }

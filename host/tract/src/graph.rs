@@ -1,13 +1,14 @@
 //! A network in tract, with this repository's kernels at the full width of the processor's vectors.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use prost::Message;
 use spotter_nn::{
-    ComputeError, ElementType, Graph, InputSpec, NamedTensor, OnnxModel, OperatorTime,
+    ComputeError, CpuBudget, ElementType, Graph, InputSpec, NamedTensor, OnnxModel, OperatorTime,
     Tensor as HostTensor,
 };
 use tract_onnx::pb::ModelProto;
@@ -16,6 +17,10 @@ use tract_onnx::tract_core::ops::Cost;
 use tract_onnx::tract_core::plan;
 
 use super::half_weights;
+use super::threads::Threads;
+
+/// How often a computation's budget is checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A network that is optimised and ready to run.
 pub(super) struct TractGraph {
@@ -23,18 +28,21 @@ pub(super) struct TractGraph {
     input: InputSpec,
     outputs: Vec<String>,
     activation_bytes: u64,
+    threads: Threads,
 }
 
 impl TractGraph {
     /// Parses and optimises a network.
     ///
     /// # Errors
-    /// If it is not a valid ONNX file, has an operator that tract does not support, or lacks the input.
-    pub(super) fn load(model: &OnnxModel) -> anyhow::Result<Self> {
+    /// If it is not a valid ONNX file, has an operator that tract does not support, or lacks the input, or the system
+    /// refuses a thread.
+    pub(super) fn load(model: &OnnxModel, threads: NonZeroU16) -> anyhow::Result<Self> {
         let OnnxModel { input, onnx } = model;
         let fact = InferenceFact::dt_shape(datum_type(input.element)?, input.shape);
         let framework = tract_onnx::onnx();
-        let proto = ModelProto::decode(onnx.as_slice()).map_err(TractError::from);
+        // Of `Bytes`, prost copies each tensor once, and of a slice twice.
+        let proto = ModelProto::decode(onnx.clone()).map_err(TractError::from);
         let network = proto.and_then(|mut proto| {
             half_weights::widen(&mut proto);
             framework.model_for_proto_model(&proto)
@@ -55,7 +63,8 @@ impl TractGraph {
         let plan = kernels::optimise(network).and_then(TypedModel::into_runnable);
         let plan = plan.context("model.onnx")?;
         let activation_bytes = activation_bytes(plan.model())?;
-        Ok(Self { plan, input: input.clone(), outputs, activation_bytes })
+        let threads = Threads::start(threads)?;
+        Ok(Self { plan, input: input.clone(), outputs, activation_bytes, threads })
     }
 }
 
@@ -63,26 +72,38 @@ impl Graph for TractGraph {
     fn compute(
         &self,
         inputs: Vec<NamedTensor>,
-        is_cancelled: &(dyn Fn() -> bool + Sync),
+        budget: &dyn CpuBudget,
     ) -> Result<Vec<NamedTensor>, ComputeError> {
         let engine = |error: TractError| ComputeError::Engine(format!("{error:#}"));
         let input = self.input.take(inputs).and_then(|input| to_tract(&input));
         let input = input.map_err(|error| ComputeError::InvalidArgument(format!("{error:#}")))?;
-        let mut state = self.plan.spawn().map_err(engine)?;
-        let mut cancelled = false;
-        let outputs =
-            state.run_plan_with_eval(tvec!(input.into()), |context, state, node, inputs| {
-                if is_cancelled() {
-                    cancelled = true;
-                    bail!("cancelled");
-                }
-                plan::eval(context, state, node, inputs)
-            });
-        if cancelled {
+        if budget.is_exceeded() {
             return Err(ComputeError::Cancelled);
         }
-        let outputs = self.outputs.iter().zip(outputs.map_err(engine)?);
-        outputs.map(|(name, value)| to_named(name, &value).map_err(engine)).collect()
+        self.threads.run(|other_threads| {
+            let mut state = self.plan.spawn().map_err(engine)?;
+            let mut is_cancelled = false;
+            let mut counted = Instant::now();
+            let outputs =
+                state.run_plan_with_eval(tvec!(input.into()), |context, state, node, inputs| {
+                    let elapsed = counted.elapsed();
+                    if elapsed >= CHECK_INTERVAL {
+                        budget.spend(elapsed * other_threads);
+                        counted = Instant::now();
+                        if budget.is_exceeded() {
+                            is_cancelled = true;
+                            bail!("cancelled");
+                        }
+                    }
+                    plan::eval(context, state, node, inputs)
+                });
+            budget.spend(counted.elapsed() * other_threads);
+            if is_cancelled {
+                return Err(ComputeError::Cancelled);
+            }
+            let outputs = self.outputs.iter().zip(outputs.map_err(engine)?);
+            outputs.map(|(name, value)| to_named(name, &value).map_err(engine)).collect()
+        })
     }
 
     fn activation_bytes(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! The application that a command works on, and the flags for what its manifest leaves open.
 
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -36,6 +37,9 @@ pub struct AppArguments {
     /// library
     #[arg(long, env = "SPOTTER_NN_ENGINE", default_value = "tract", value_name = "ENGINE")]
     pub nn_engine: NnEngine,
+    /// The threads of the engine `tract` for a request, if no other request uses the same model when it begins
+    #[arg(long, env = "SPOTTER_NN_THREADS", default_value = "1", value_name = "NUMBER")]
+    pub nn_threads: NonZeroU16,
     /// The folder of the compiled code that came with the application; as trusted as this program
     #[arg(long, env = "SPOTTER_COMPILED", value_name = "FOLDER", hide = true)]
     compiled: Option<PathBuf>,
@@ -102,6 +106,18 @@ impl AppArguments {
         Ok(())
     }
 
+    fn nn_engine(&self) -> anyhow::Result<NnEngine> {
+        if let NnEngine::OnnxRuntime(_) = self.nn_engine {
+            ensure!(
+                self.nn_threads == NonZeroU16::MIN,
+                "--nn-threads {} (SPOTTER_NN_THREADS): only the engine `tract` divides a computation among threads",
+                self.nn_threads
+            );
+            return Ok(self.nn_engine.clone());
+        }
+        Ok(NnEngine::Tract { threads: self.nn_threads })
+    }
+
     /// The values from this process's command line and environment.
     fn variables(&self) -> anyhow::Result<VariableSources> {
         let flags = variables::read(&self.variable, FilePolicy::Read)?;
@@ -140,7 +156,7 @@ impl AppArguments {
             variables,
             profile: self.profile.clone(),
             models,
-            nn_engine: self.nn_engine.clone(),
+            nn_engine: self.nn_engine()?,
             components: components.to_owned(),
             downloads,
         };

@@ -40,16 +40,25 @@ fn main() {
     println!("|---|---|---|---|---|---|---|---|---|");
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _ends = EndsHostileClients(&is_done);
         hostile::start(scope, &servers, &picture, &is_done);
         for _ in 0..ROWS {
             let row = Duration::from_secs_f64(minutes * 60.0 / f64::from(ROWS));
             let outcome = good::send(&servers, &picture, rate, row);
             println!("| {outcome} | {} |", servers.resources());
         }
-        is_done.store(true, Ordering::Relaxed);
     });
     let (answered, sent) = stop_in_flight(&mut servers, &picture);
     println!("\nSIGTERM with {sent} requests in flight: {answered} complete replies");
+}
+
+/// Ends the hostile clients when it is dropped, even by a panic: their scope waits for them.
+struct EndsHostileClients<'d>(&'d AtomicBool);
+
+impl Drop for EndsHostileClients<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Sends requests, stops the servers at once, and counts the replies that were complete.

@@ -29,6 +29,10 @@ pub(crate) struct PackedWeights {
     bias: Vec<f32>,
 }
 
+/// Weights are numbers. So `Arc`s of the same weights are equal without a look at them, which tract's optimiser asks
+/// for again and again.
+impl Eq for PackedWeights {}
+
 /// The windows of an image, from which a product is computed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Windows {

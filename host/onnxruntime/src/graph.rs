@@ -1,4 +1,4 @@
-//! ONNX Runtime, from a shared library on this machine.
+//! A network in ONNX Runtime.
 
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -6,14 +6,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail, ensure};
+use bytes::Bytes;
 use ort::environment::Environment;
 use ort::session::builder::{PrepackedWeights, SessionBuilder};
 use ort::session::{NoSelectedOutputs, RunOptions, Session};
 use ort::value::{DynValue, PrimitiveTensorElementType, Tensor as OrtTensor, TensorElementType};
-
-use super::folder::{InputSpec, OnnxModel};
-use super::tensor::{ElementType, NamedTensor, Tensor};
-use super::{ComputeError, Graph, OperatorTime};
+use spotter_nn::{
+    ComputeError, CpuBudget, ElementType, Graph, InputSpec, NamedTensor, OnnxModel, OperatorTime,
+    Tensor,
+};
 
 /// How often a run's limit is checked.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
@@ -21,7 +22,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 /// A network in ONNX Runtime.
 pub(super) struct OnnxRuntimeGraph {
     environment: Environment,
-    onnx: Vec<u8>,
+    onnx: Bytes,
     input: InputSpec,
     outputs: Vec<String>,
     /// The free sessions. A session runs one computation at a time, so there are as many as have run at once.
@@ -113,7 +114,7 @@ impl Graph for OnnxRuntimeGraph {
     fn compute(
         &self,
         inputs: Vec<NamedTensor>,
-        is_cancelled: &(dyn Fn() -> bool + Sync),
+        budget: &dyn CpuBudget,
     ) -> Result<Vec<NamedTensor>, ComputeError> {
         let invalid = |error: anyhow::Error| ComputeError::InvalidArgument(format!("{error:#}"));
         let engine = |error: anyhow::Error| ComputeError::Engine(format!("{error:#}"));
@@ -124,7 +125,7 @@ impl Graph for OnnxRuntimeGraph {
             let options = &options;
             let watcher = scope.spawn(move || {
                 while running.recv_timeout(CHECK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                    if is_cancelled() {
+                    if budget.is_exceeded() {
                         // If the run has just ended, there is nothing to stop.
                         let _ = options.terminate();
                         return true;
