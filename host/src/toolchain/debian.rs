@@ -1,5 +1,5 @@
 //! Debian's packages as a toolchain for WebAssembly. They lack a prebuilt standard library (cargo builds it from
-//! source), rustc's start files, and `realpath` in the C library. This module makes up for each.
+//! source), rustc's start files, and two functions of the C library. This module makes up for each.
 
 use std::fs::Permissions;
 use std::io::{IsTerminal, Write};
@@ -20,9 +20,11 @@ const DEBIAN_PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "w
 const WASI_LIBC: &str = "/usr/lib/wasm32-wasi";
 
 /// The linker. Without rustc's own start files, a program lacks `_start`; rustc exports `__main_void` of programs only.
+/// A program exports `cabi_realloc` too: see [`libc_stub`].
 const LINKER: &str = "#!/bin/sh
 for argument in \"$@\"; do
-    [ \"$argument\" != __main_void ] || set -- \"$@\" /usr/lib/wasm32-wasi/crt1-command.o
+    [ \"$argument\" != __main_void ] || set -- \"$@\" --export=cabi_realloc \
+        /usr/lib/wasm32-wasi/crt1-command.o
 done
 exec /usr/bin/wasm-ld \"$@\"
 ";
