@@ -109,8 +109,12 @@ fn apt(arguments: &[&str]) -> anyhow::Result<()> {
 /// If the cache directory cannot be written.
 pub(super) fn apply(command: &mut Command) -> anyhow::Result<()> {
     let folder = cache::folder("toolchain")?;
-    let (stub, linker) = (folder.join("libc-stub.o"), folder.join("wasm-ld"));
-    cache::write_atomically(&stub, &libc_stub::object())?;
+    let object = libc_stub::object();
+    // cargo links again if a flag changes, but not if a file does that a flag names.
+    let digest = blake3::hash(&[&object, LINKER.as_bytes()].concat()).to_hex();
+    let stub = folder.join(format!("libc-stub-{}.o", &digest[..8]));
+    let linker = folder.join("wasm-ld");
+    cache::write_atomically(&stub, &object)?;
     cache::write_atomically(&linker, LINKER.as_bytes())?;
     std::fs::set_permissions(&linker, Permissions::from_mode(0o755))
         .with_context(|| format!("cannot make {} executable", linker.display()))?;
