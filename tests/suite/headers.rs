@@ -15,8 +15,8 @@ const LIMITS: [&str; 4] = ["--upload-memory", "1MiB", "--body-size", "64KiB"];
 const CLIENTS: usize = 40;
 const FITTING: usize = (1 << 20) / LARGE_BYTES;
 
-/// Begins a request with a large header and the beginning of a body. The server has read the header by then: it asks for
-/// the body.
+/// Begins a request with a large header and the beginning of a body. The server has read the header by then: it asks
+/// for the body.
 fn trickle(server: &Server) -> TcpStream {
     let mut stream = raw::connect(server.address());
     let large = "a".repeat(LARGE_BYTES);

@@ -1,10 +1,10 @@
 //! An object file with two functions that modules built with Debian's C library for WASI (of 2022) need.
 //!
-//! - `realpath`: Rust's standard library refers to it, but the C library lacks it. A function has no files to resolve, so
-//!   this one always fails.
-//! - `cabi_realloc`: the preview 1 adapter allocates its state with it. Without it, the adapter grows the memory instead,
-//!   and this C library takes all memory that exists at its first allocation, so it would overwrite the state. Modules
-//!   that embed WIT interfaces have a function of this name, which takes precedence.
+//! - `realpath`: Rust's standard library refers to it, but the C library lacks it. A function has no files to resolve,
+//!   so this one always fails.
+//! - `cabi_realloc`: the preview 1 adapter allocates its state with it. Without it, the adapter grows the memory
+//!   instead, and this C library takes all memory that exists at its first allocation, so it would overwrite the state.
+//!   Modules that embed WIT interfaces have a function of this name, which takes precedence.
 
 use std::borrow::Cow;
 

@@ -1,8 +1,8 @@
 //! An hour of good, slow and hostile clients at once: `cargo bench --bench soak`, `-- --minutes 5` for a quick look.
 //!
 //! Two servers, one of them with TLS, serve the detector beside a component that misbehaves. Good clients send half as
-//! many pictures as the servers can process, over HTTP/1.1 and HTTP/2, with and without TLS. All the while, slow clients,
-//! broken and interrupted requests, floods of HTTP/2 frames and the misbehaving component's own clients use the same
+//! many pictures as the servers can process, over HTTP/1.1 and HTTP/2, with and without TLS. All the while, slow
+//! clients, broken and interrupted requests, floods of HTTP/2 frames and the misbehaving component's own clients use the same
 //! servers. Each row is a tenth of the time. At the end the servers get SIGTERM while requests are in flight.
 
 mod good;
