@@ -13,7 +13,7 @@ pub(super) struct Registry {
 
 #[derive(Subcommand)]
 enum RegistryCommand {
-    Push(push::Push),
+    Push(Box<push::Push>),
     Pull(pull::Pull),
     Login(login::Login),
 }
