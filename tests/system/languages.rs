@@ -58,6 +58,8 @@ fn copy(from: &Path, to: &Path, hash: &mut Sha256) {
         .expect("a folder")
         .map(|entry| entry.expect("an entry").path())
         .collect();
+    // What cargo builds is not the application.
+    entries.retain(|entry| !entry.ends_with("target"));
     entries.sort();
     for entry in entries {
         let copied = to.join(entry.file_name().expect("a name"));
@@ -124,6 +126,9 @@ fn an_application_of_the_rust_sdk_2_runs_as_it_is() {
     let application = Application::build("rust_2", component, None);
     let server = application.serve();
     assert_routes_and_calls(&server);
+    assert_eq!(text(&client::get(&server.url("/app/without-host"))), "hello");
+    let denied = text(&client::get(&server.url("/app/denied")));
+    assert!(denied.contains("HttpRequestDenied"), "{denied}");
     assert_stores_and_variables(&server);
     let reply = client::send("POST", &server.url("/app/echo"), &[], &[7; 300_000]);
     assert_eq!((reply.status, reply.body), (200, vec![7; 300_000]));

@@ -205,6 +205,7 @@ mod tests {
             "wasi:http/types@0.2",
             "wasi:http/types@0.20.0",
             "wasi:http/types@0.2.0-rc-2023-11-10",
+            "wasi:io/error@0.2.0-rc-2023-10-18",
             "wasi:http/client@0.2.0",
             "wasi:http/client@0.3.0-rc-2026-03-15",
             "fermyon:spin/variables@3.0.0",

@@ -52,8 +52,10 @@ pub(super) fn isolate(dependency: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     let is_of_wasi_0_2 = |import: &str| import.contains("@0.2.");
     let is_known = |import: &&String| {
         let interface = import.split('@').next().unwrap_or_default();
+        let is_candidate = import.contains("-rc");
         is_of_wasi_0_2(import)
-            && (ISOLATED_IMPORTS.contains(&interface) || ALLOWED_IMPORTS.contains(&interface))
+            && (ALLOWED_IMPORTS.contains(&interface)
+                || !is_candidate && ISOLATED_IMPORTS.contains(&interface))
     };
     let imports = check::interfaces(&dependency)?.imports;
     let refused: Vec<_> = imports.iter().filter(|import| !is_known(import)).cloned().collect();

@@ -1,9 +1,7 @@
 //! Debian's packages as a toolchain for WebAssembly. They lack a prebuilt standard library (cargo builds it from
 //! source), rustc's start files, and two functions of the C library. This module makes up for each.
 
-use std::fs::Permissions;
 use std::io::{IsTerminal, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -115,9 +113,7 @@ pub(super) fn apply(command: &mut Command) -> anyhow::Result<()> {
     let stub = folder.join(format!("libc-stub-{}.o", &digest[..8]));
     let linker = folder.join("wasm-ld");
     cache::write_atomically(&stub, &object)?;
-    cache::write_atomically(&linker, LINKER.as_bytes())?;
-    std::fs::set_permissions(&linker, Permissions::from_mode(0o755))
-        .with_context(|| format!("cannot make {} executable", linker.display()))?;
+    cache::write_with_mode(&linker, LINKER.as_bytes(), 0o755)?;
     // /usr/bin first, so that Debian's cargo and rustc are used: rustup's have other versions than the library's
     // source. Code for this machine, such as build scripts, is still linked by `cc`.
     let rest = std::env::var_os("PATH").unwrap_or_default();

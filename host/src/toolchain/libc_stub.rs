@@ -4,7 +4,8 @@
 //!   so this one always fails.
 //! - `cabi_realloc`: the preview 1 adapter allocates its state with it. Without it, the adapter grows the memory
 //!   instead, and this C library takes all memory that exists at its first allocation, so it would overwrite the state.
-//!   Modules that embed WIT interfaces have a function of this name, which takes precedence.
+//!   Modules that embed WIT interfaces have a function of this name. Theirs is used: rustc passes this object after the
+//!   crates, and of two weak functions the linker takes the first.
 
 use std::borrow::Cow;
 

@@ -17,7 +17,10 @@ use super::bindings::wasi::http::types::{self, Error, Method, RequestOptions, Sc
 
 /// The candidate's fields have no errors: the guest traps.
 fn trap<T>(result: HeaderResult<T>) -> Result<T> {
-    result.map_err(|error| format_err!("invalid headers: {error:?}"))
+    result.map_err(|error| match error.downcast() {
+        Ok(reason) => format_err!("invalid headers: {reason:?}"),
+        Err(trap) => trap,
+    })
 }
 
 impl types::Host for WasiHttpCtxView<'_> {}
@@ -118,6 +121,11 @@ impl types::HostOutgoingRequest for WasiHttpCtxView<'_> {
         headers: Resource<FieldMap>,
     ) -> Result<Resource<HostOutgoingRequest>> {
         use released::HostOutgoingRequest as Released;
+        // 0.2 needs an authority. Later SDKs add this one to a URL without a host.
+        let authority = authority.unwrap_or_else(|| match &scheme {
+            Some(Scheme::Http | Scheme::Other(_)) => ":80".to_owned(),
+            Some(Scheme::Https) | None => ":443".to_owned(),
+        });
         // 0.2 takes the headers, which are only borrowed here.
         let headers = released::HostFields::clone(self, headers)?;
         let request = Released::new(self, headers)?;
@@ -128,7 +136,8 @@ impl types::HostOutgoingRequest for WasiHttpCtxView<'_> {
             .map_err(|()| invalid("path"))?;
         Released::set_scheme(self, own(), scheme.map(released::Scheme::from))?
             .map_err(|()| invalid("scheme"))?;
-        Released::set_authority(self, own(), authority)?.map_err(|()| invalid("authority"))?;
+        Released::set_authority(self, own(), Some(authority))?
+            .map_err(|()| invalid("authority"))?;
         Ok(request)
     }
 
@@ -269,7 +278,8 @@ impl types::HostOutgoingBody for WasiHttpCtxView<'_> {
         body: Resource<HostOutgoingBody>,
         trailers: Option<Resource<FieldMap>>,
     ) -> Result<()> {
-        Ok(released::HostOutgoingBody::finish(self, body, trailers)?)
+        let finished = released::HostOutgoingBody::finish(self, body, trailers);
+        finished.map_err(|error| error.downcast().map_or_else(|trap| trap, wasmtime::Error::from))
     }
 
     async fn drop(&mut self, body: Resource<HostOutgoingBody>) -> Result<()> {

@@ -35,6 +35,15 @@ async fn reply(path: &str, request: IncomingRequest) -> anyhow::Result<Vec<u8>> 
             let reply: Response = spin_sdk::http::send(request).await?;
             Ok([b"it says: ", reply.body()].concat())
         }
+        "/without-host" => {
+            let reply: Response = spin_sdk::http::send(Request::get("/app/hello").build()).await?;
+            Ok(reply.into_body())
+        }
+        "/denied" => {
+            let request = Request::get("http://example.com/").build();
+            let reply: Response = spin_sdk::http::send(request).await?;
+            Ok(reply.into_body())
+        }
         "/stored" => {
             let store = Store::open_default()?;
             if matches!(request.method(), Method::Post) {
