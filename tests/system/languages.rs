@@ -122,8 +122,18 @@ fn an_application_of_the_python_sdk_4_runs_as_it_is() {
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn an_application_of_the_rust_sdk_2_runs_as_it_is() {
+    assert_rust_application_runs("rust_2");
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn an_application_of_the_rust_sdk_3_runs_as_it_is() {
+    assert_rust_application_runs("rust_3");
+}
+
+fn assert_rust_application_runs(name: &str) {
     let component = "target/wasm32-wasip1/release/app.wasm";
-    let application = Application::build("rust_2", component, None);
+    let application = Application::build(name, component, None);
     let server = application.serve();
     assert_routes_and_calls(&server);
     assert_eq!(text(&client::get(&server.url("/app/without-host"))), "hello");
