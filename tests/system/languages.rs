@@ -119,6 +119,18 @@ fn an_application_of_the_python_sdk_4_runs_as_it_is() {
     assert_stores_and_variables(&server);
 }
 
+/// Without an SDK: it reads bodies, trailers and timeouts through the candidate's own interfaces.
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn an_application_of_the_candidate_of_november_2023_runs_as_it_is() {
+    let tools = peer::python_packages("componentize-py-0.7", &["componentize-py==0.7.1"]);
+    let application = Application::build("python_2023", "app.wasm", Some(tools));
+    let server = application.serve();
+    assert_routes_and_calls(&server);
+    let reply = client::send("POST", &server.url("/app/echo"), &[], &[7; 300_000]);
+    assert_eq!((reply.status, reply.body), (200, vec![7; 300_000]));
+}
+
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn an_application_of_the_rust_sdk_2_runs_as_it_is() {

@@ -22,7 +22,7 @@ pub const ISOLATED_PACKAGE: &str = "spotter:isolated";
 
 /// What the host provides to every component: packages, their versions, and interfaces. A version stands for those
 /// that are compatible with it, a release candidate only for itself.
-const GRANTED_IMPORTS: [(&str, &[&str], &[&str]); 28] = [
+const GRANTED_IMPORTS: [(&str, &[&str], &[&str]); 29] = [
     ("fermyon:spin", &["2"], &["key-value", "llm", "mqtt", "mysql", "postgres"]),
     ("fermyon:spin", &["2"], &["rdbms-types", "redis", "sqlite", "variables"]),
     ("spin:key-value", &["3"], &["key-value"]),
@@ -46,6 +46,7 @@ const GRANTED_IMPORTS: [(&str, &[&str], &[&str]); 28] = [
     ("wasi:config", &["0.2.0-draft-2024-09-27", "0.2.0-rc.1"], &["store"]),
     ("wasi:filesystem", &["0.2", "0.3"], &["preopens", "types"]),
     ("wasi:http", &["0.2", "0.2.0-rc-2023-10-18"], &["outgoing-handler", "types"]),
+    ("wasi:http", &["0.2.0-rc-2023-11-10"], &["types"]),
     ("wasi:http", &["0.3"], &["client", "types"]),
     ("wasi:io", &["0.2"], &["error", "poll", "streams"]),
     ("wasi:io", &["0.2.0-rc-2023-10-18"], &["poll", "streams"]),
@@ -197,6 +198,7 @@ mod tests {
             "spin:postgres/postgres@4.2.0",
             "wasi:config/store@0.2.0-draft-2024-09-27",
             "wasi:http/types@0.2.0-rc-2023-10-18",
+            "wasi:http/types@0.2.0-rc-2023-11-10",
         ] {
             assert!(is_granted(import), "{import}");
         }
@@ -204,7 +206,7 @@ mod tests {
             "wasi:http/types",
             "wasi:http/types@0.2",
             "wasi:http/types@0.20.0",
-            "wasi:http/types@0.2.0-rc-2023-11-10",
+            "wasi:http/types@0.2.0-rc-2023-12-05",
             "wasi:io/error@0.2.0-rc-2023-10-18",
             "wasi:http/client@0.2.0",
             "wasi:http/client@0.3.0-rc-2026-03-15",

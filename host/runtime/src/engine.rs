@@ -13,7 +13,8 @@ use wasmtime::component::Linker;
 use wasmtime_wasi_http::WasiHttpView;
 
 use super::engine_config::{Allocation, config};
-use super::http_2023;
+use super::http_2023_10_18;
+use super::http_2023_11_10;
 use super::key_value;
 use super::key_value_3;
 use super::key_value_store::KeyValueStores;
@@ -69,7 +70,8 @@ impl EngineAndLinker {
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-        http_2023::add_to_linker(&mut linker, InstanceState::http)?;
+        http_2023_10_18::add_to_linker(&mut linker, InstanceState::http)?;
+        http_2023_11_10::add_to_linker(&mut linker, InstanceState::http)?;
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         variables::add_to_linker(&mut linker, InstanceState::variables)?;

@@ -81,7 +81,7 @@ fn composed(component: &Component, bytes: &[u8]) -> anyhow::Result<(PathBuf, Vec
 }
 
 /// Change it whenever the same file would become different bytes.
-const CACHE_KEY_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/2");
+const CACHE_KEY_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/4");
 
 /// The result of `make` for these bytes, cached under the name `form`: its file in the cache, and its bytes.
 fn cached(

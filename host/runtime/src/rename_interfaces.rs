@@ -7,14 +7,19 @@ use anyhow::{Context, bail};
 use wasm_encoder::Encode;
 use wasmparser::{BinaryReader, Encoding, Parser, Payload};
 
-/// The release candidates, and their releases. The interfaces differ only in their names.
-const RELEASE_CANDIDATES: [(&str, &str); 1] = [
+/// The release candidates, and their releases. The interfaces differ only in their names, except for
+/// [`OTHER_TYPES`].
+const RELEASE_CANDIDATES: [(&str, &str); 2] = [
+    ("@0.2.0-rc-2023-11-10", "@0.2.0"),
     // Spin 4.0 and its Rust SDK 6.
     ("@0.3.0-rc-2026-03-15", "@0.3.0"),
 ];
 
+/// An interface that keeps its name, because its types differ from the release's: see [`super::http_2023_11_10`].
+const OTHER_TYPES: &str = "wasi:http/types@0.2.0-rc-2023-11-10";
+
 /// An export of Spin's Rust SDK 2, and its release's name. Only what the handler imports differs: see
-/// [`super::http_2023`].
+/// [`super::http_2023_10_18`].
 const HANDLER_2023: (&str, &str) =
     ("wasi:http/incoming-handler@0.2.0-rc-2023-10-18", "wasi:http/incoming-handler@0.2.0");
 
@@ -27,7 +32,8 @@ const PREAMBLE_BYTES: usize = 8;
 /// If the bytes are not a component.
 pub(super) fn to_release(component: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
     let released = |name: &str| {
-        RELEASE_CANDIDATES.iter().find_map(|(candidate, release)| {
+        let mut candidates = RELEASE_CANDIDATES.iter().filter(|_| name != OTHER_TYPES);
+        candidates.find_map(|(candidate, release)| {
             Some(format!("{}{release}", name.strip_suffix(candidate)?))
         })
     };
@@ -160,6 +166,20 @@ mod tests {
         assert!(text.contains("wasi:http/types@0.2.0-rc-2023-10-18"), "{text}");
         assert!(!text.contains("incoming-handler@0.2.0-rc"), "{text}");
         assert!(text.contains("wasi:http/incoming-handler@0.2.0"), "{text}");
+    }
+
+    #[test]
+    fn what_has_other_types_keeps_its_name() {
+        let component = wat::parse_str(
+            r#"(component
+                (import "wasi:http/types@0.2.0-rc-2023-11-10" (instance))
+                (import "wasi:http/outgoing-handler@0.2.0-rc-2023-11-10" (instance))
+            )"#,
+        );
+        let renamed = to_release(&component.unwrap()).unwrap().unwrap();
+        let text = String::from_utf8_lossy(&renamed).into_owned();
+        assert_eq!(text.matches("rc-2023-11-10").count(), 1, "{text}");
+        assert!(!text.contains("outgoing-handler@0.2.0-rc"), "{text}");
     }
 
     #[test]

@@ -1,0 +1,280 @@
+//! `wasi:http/types@0.2.0-rc-2023-11-10`, a release candidate whose other interfaces have the types of 0.2.
+//!
+//! Its resources are those of 0.2, and its functions call those. They differ in that timeouts are in milliseconds, and
+//! that no error says that trailers were taken before. Its WIT is in the crate wasmtime-wasi-http 15.0
+//! (`wit/deps/http/types.wit`).
+
+use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
+use wasmtime::{Result, bail};
+use wasmtime_wasi::p2::IoError;
+use wasmtime_wasi_http::p2::bindings::http::types::{
+    self as released, ErrorCode, HeaderError, Method, Scheme,
+};
+use wasmtime_wasi_http::p2::body::{HostFutureTrailers, HostIncomingBody, HostOutgoingBody};
+use wasmtime_wasi_http::p2::types::{
+    HostFutureIncomingResponse, HostIncomingRequest, HostIncomingResponse, HostOutgoingRequest,
+    HostOutgoingResponse, HostResponseOutparam,
+};
+use wasmtime_wasi_http::p2::{HeaderResult, HttpResult};
+use wasmtime_wasi_http::{FieldMap, RequestOptions, WasiHttpCtxView};
+
+/// The interface's name.
+const TYPES: &str = "wasi:http/types@0.2.0-rc-2023-11-10";
+
+const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
+
+/// A value or an error, for the guest.
+type Reply<T, E> = std::result::Result<T, E>;
+
+/// Finds what the interface needs in an instance's state.
+type HostGetter<T> = fn(&mut T) -> WasiHttpCtxView<'_>;
+
+/// Adds the interface to the linker.
+pub(super) fn add_to_linker<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    host: HostGetter<T>,
+) -> Result<()> {
+    let mut types = linker.instance(TYPES)?;
+    add_resources(&mut types, host)?;
+    add_fields(&mut types, host)?;
+    add_incoming(&mut types, host)?;
+    add_outgoing(&mut types, host)?;
+    add_request_options(&mut types, host)
+}
+
+/// Defines functions, each by its name, its parameters, and the expression that calls the function of 0.2.
+macro_rules! functions {
+    ($types:ident, $host:ident: $(
+        $name:literal => |$http:ident $(, $parameter:ident: $type:ty)*| $call:expr;
+    )*) => {
+        $($types.func_wrap($name, move |mut store, ($($parameter,)*): ($($type,)*)| {
+            let $http = &mut $host(store.data_mut());
+            Ok(($call?,))
+        })?;)*
+    };
+}
+
+/// Defines functions that return nothing.
+macro_rules! procedures {
+    ($types:ident, $host:ident: $(
+        $name:literal => |$http:ident $(, $parameter:ident: $type:ty)*| $call:expr;
+    )*) => {
+        $($types.func_wrap($name, move |mut store, ($($parameter,)*): ($($type,)*)| {
+            let $http = &mut $host(store.data_mut());
+            $call
+        })?;)*
+    };
+}
+
+/// Defines resources, each by its name, the host's type, and the trait of 0.2 that drops it.
+macro_rules! resources {
+    ($types:ident, $host:ident: $($name:literal => $type:ty, $trait:ident;)*) => {
+        $($types.resource($name, ResourceType::host::<$type>(), move |mut store, rep| {
+            released::$trait::drop(&mut $host(store.data_mut()), Resource::new_own(rep))
+        })?;)*
+    };
+}
+
+/// A header error is the guest's, any other one a trap.
+fn header<T>(result: HeaderResult<T>) -> Result<Reply<T, HeaderError>> {
+    result.map_or_else(|error| Ok(Err(error.downcast()?)), |value| Ok(Ok(value)))
+}
+
+/// An HTTP error is the guest's, any other one a trap.
+fn http<T>(result: HttpResult<T>) -> Result<Reply<T, ErrorCode>> {
+    result.map_or_else(|error| Ok(Err(error.downcast()?)), |value| Ok(Ok(value)))
+}
+
+/// Later candidates say by an outer error that the trailers were taken before; this one has none, so the guest traps.
+fn untaken<T>(trailers: Option<Reply<T, ()>>) -> Result<Option<T>> {
+    match trailers {
+        Some(Err(())) => bail!("the trailers were taken before"),
+        Some(Ok(trailers)) => Ok(Some(trailers)),
+        None => Ok(None),
+    }
+}
+
+/// A timeout of 0.2, which is in nanoseconds.
+fn milliseconds(timeout: Result<Option<u64>>) -> Result<Option<u64>> {
+    Ok(timeout?.map(|nanoseconds| nanoseconds / NANOSECONDS_PER_MILLISECOND))
+}
+
+fn nanoseconds(milliseconds: u64) -> u64 {
+    milliseconds.saturating_mul(NANOSECONDS_PER_MILLISECOND)
+}
+
+fn add_resources<T: Send + 'static>(
+    types: &mut LinkerInstance<'_, T>,
+    host: HostGetter<T>,
+) -> Result<()> {
+    resources!(types, host:
+        "fields" => FieldMap, HostFields;
+        "incoming-request" => HostIncomingRequest, HostIncomingRequest;
+        "outgoing-request" => HostOutgoingRequest, HostOutgoingRequest;
+        "request-options" => RequestOptions, HostRequestOptions;
+        "response-outparam" => HostResponseOutparam, HostResponseOutparam;
+        "incoming-response" => HostIncomingResponse, HostIncomingResponse;
+        "incoming-body" => HostIncomingBody, HostIncomingBody;
+        "future-trailers" => HostFutureTrailers, HostFutureTrailers;
+        "outgoing-response" => HostOutgoingResponse, HostOutgoingResponse;
+        "outgoing-body" => HostOutgoingBody, HostOutgoingBody;
+        "future-incoming-response" => HostFutureIncomingResponse, HostFutureIncomingResponse;
+    );
+    Ok(())
+}
+
+fn add_fields<T: Send + 'static>(
+    types: &mut LinkerInstance<'_, T>,
+    host: HostGetter<T>,
+) -> Result<()> {
+    use released::{Host, HostFields as Fields};
+    type Own = Resource<FieldMap>;
+    functions!(types, host:
+        "http-error-code" => |http, error: Resource<IoError>| Host::http_error_code(http, error);
+        "[constructor]fields" => |http| Fields::new(http);
+        "[static]fields.from-list" => |http, entries: Vec<(String, Vec<u8>)>|
+            header(Fields::from_list(http, entries));
+        "[method]fields.get" => |http, fields: Own, name: String| Fields::get(http, fields, name);
+        "[method]fields.set" => |http, fields: Own, name: String, values: Vec<Vec<u8>>|
+            header(Fields::set(http, fields, name, values));
+        "[method]fields.delete" => |http, fields: Own, name: String|
+            header(Fields::delete(http, fields, name));
+        "[method]fields.append" => |http, fields: Own, name: String, value: Vec<u8>|
+            header(Fields::append(http, fields, name, value));
+        "[method]fields.entries" => |http, fields: Own| Fields::entries(http, fields);
+        "[method]fields.clone" => |http, fields: Own| Fields::clone(http, fields);
+    );
+    Ok(())
+}
+
+fn add_incoming<T: Send + 'static>(
+    types: &mut LinkerInstance<'_, T>,
+    host: HostGetter<T>,
+) -> Result<()> {
+    use released::{
+        HostFutureIncomingResponse as FutureResponse, HostFutureTrailers as FutureTrailers,
+        HostIncomingBody as Body, HostIncomingRequest as Request, HostIncomingResponse as Response,
+    };
+    functions!(types, host:
+        "[method]incoming-request.method" => |http, request: Resource<HostIncomingRequest>|
+            Request::method(http, request);
+        "[method]incoming-request.path-with-query" => |http, request: Resource<HostIncomingRequest>|
+            Request::path_with_query(http, request);
+        "[method]incoming-request.scheme" => |http, request: Resource<HostIncomingRequest>|
+            Request::scheme(http, request);
+        "[method]incoming-request.authority" => |http, request: Resource<HostIncomingRequest>|
+            Request::authority(http, request);
+        "[method]incoming-request.headers" => |http, request: Resource<HostIncomingRequest>|
+            Request::headers(http, request);
+        "[method]incoming-request.consume" => |http, request: Resource<HostIncomingRequest>|
+            Request::consume(http, request);
+        "[method]incoming-response.status" => |http, response: Resource<HostIncomingResponse>|
+            Response::status(http, response);
+        "[method]incoming-response.headers" => |http, response: Resource<HostIncomingResponse>|
+            Response::headers(http, response);
+        "[method]incoming-response.consume" => |http, response: Resource<HostIncomingResponse>|
+            Response::consume(http, response);
+        "[method]future-incoming-response.subscribe" =>
+            |http, response: Resource<HostFutureIncomingResponse>|
+            FutureResponse::subscribe(http, response);
+        "[method]future-incoming-response.get" =>
+            |http, response: Resource<HostFutureIncomingResponse>|
+            FutureResponse::get(http, response);
+        "[method]incoming-body.stream" => |http, body: Resource<HostIncomingBody>|
+            Body::stream(http, body);
+        "[static]incoming-body.finish" => |http, body: Resource<HostIncomingBody>|
+            Body::finish(http, body);
+        "[method]future-trailers.subscribe" => |http, trailers: Resource<HostFutureTrailers>|
+            FutureTrailers::subscribe(http, trailers);
+        "[method]future-trailers.get" => |http, trailers: Resource<HostFutureTrailers>|
+            untaken(FutureTrailers::get(http, trailers)?);
+    );
+    Ok(())
+}
+
+fn add_outgoing<T: Send + 'static>(
+    types: &mut LinkerInstance<'_, T>,
+    host: HostGetter<T>,
+) -> Result<()> {
+    use released::{
+        HostOutgoingBody as Body, HostOutgoingRequest as Request, HostOutgoingResponse as Response,
+        HostResponseOutparam as Outparam,
+    };
+    functions!(types, host:
+        "[constructor]outgoing-request" => |http, headers: Resource<FieldMap>|
+            Request::new(http, headers);
+        "[method]outgoing-request.body" => |http, request: Resource<HostOutgoingRequest>|
+            Request::body(http, request);
+        "[method]outgoing-request.method" => |http, request: Resource<HostOutgoingRequest>|
+            Request::method(http, request);
+        "[method]outgoing-request.set-method" =>
+            |http, request: Resource<HostOutgoingRequest>, method: Method|
+            Request::set_method(http, request, method);
+        "[method]outgoing-request.path-with-query" => |http, request: Resource<HostOutgoingRequest>|
+            Request::path_with_query(http, request);
+        "[method]outgoing-request.set-path-with-query" =>
+            |http, request: Resource<HostOutgoingRequest>, path: Option<String>|
+            Request::set_path_with_query(http, request, path);
+        "[method]outgoing-request.scheme" => |http, request: Resource<HostOutgoingRequest>|
+            Request::scheme(http, request);
+        "[method]outgoing-request.set-scheme" =>
+            |http, request: Resource<HostOutgoingRequest>, scheme: Option<Scheme>|
+            Request::set_scheme(http, request, scheme);
+        "[method]outgoing-request.authority" => |http, request: Resource<HostOutgoingRequest>|
+            Request::authority(http, request);
+        "[method]outgoing-request.set-authority" =>
+            |http, request: Resource<HostOutgoingRequest>, authority: Option<String>|
+            Request::set_authority(http, request, authority);
+        "[method]outgoing-request.headers" => |http, request: Resource<HostOutgoingRequest>|
+            Request::headers(http, request);
+        "[constructor]outgoing-response" => |http, headers: Resource<FieldMap>|
+            Response::new(http, headers);
+        "[method]outgoing-response.status-code" => |http, response: Resource<HostOutgoingResponse>|
+            Response::status_code(http, response);
+        "[method]outgoing-response.set-status-code" =>
+            |http, response: Resource<HostOutgoingResponse>, status: u16|
+            Response::set_status_code(http, response, status);
+        "[method]outgoing-response.headers" => |http, response: Resource<HostOutgoingResponse>|
+            Response::headers(http, response);
+        "[method]outgoing-response.body" => |http, response: Resource<HostOutgoingResponse>|
+            Response::body(http, response);
+        "[method]outgoing-body.write" => |http, body: Resource<HostOutgoingBody>|
+            Body::write(http, body);
+        "[static]outgoing-body.finish" =>
+            |host, body: Resource<HostOutgoingBody>, trailers: Option<Resource<FieldMap>>|
+            http(Body::finish(host, body, trailers));
+    );
+    procedures!(types, host:
+        "[static]response-outparam.set" =>
+            |http, outparam: Resource<HostResponseOutparam>,
+             response: Reply<Resource<HostOutgoingResponse>, ErrorCode>|
+            Outparam::set(http, outparam, response);
+    );
+    Ok(())
+}
+
+fn add_request_options<T: Send + 'static>(
+    types: &mut LinkerInstance<'_, T>,
+    host: HostGetter<T>,
+) -> Result<()> {
+    use released::HostRequestOptions as Options;
+    type Own = Resource<RequestOptions>;
+    functions!(types, host:
+        "[constructor]request-options" => |http| Options::new(http);
+        "[method]request-options.connect-timeout-ms" => |http, options: Own|
+            milliseconds(Options::connect_timeout(http, options));
+        "[method]request-options.set-connect-timeout-ms" => |http, options: Own, time: Option<u64>|
+            Options::set_connect_timeout(http, options, time.map(nanoseconds));
+        "[method]request-options.first-byte-timeout-ms" => |http, options: Own|
+            milliseconds(Options::first_byte_timeout(http, options));
+        "[method]request-options.set-first-byte-timeout-ms" =>
+            |http, options: Own, time: Option<u64>|
+            Options::set_first_byte_timeout(http, options, time.map(nanoseconds));
+        "[method]request-options.between-bytes-timeout-ms" => |http, options: Own|
+            milliseconds(Options::between_bytes_timeout(http, options));
+        "[method]request-options.set-between-bytes-timeout-ms" =>
+            |http, options: Own, time: Option<u64>|
+            Options::set_between_bytes_timeout(http, options, time.map(nanoseconds));
+    );
+    Ok(())
+}
