@@ -8,13 +8,12 @@ use wac_graph::types::{Package, SubtypeChecker, WorldId};
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 use wasmparser::Parser;
 
-use super::dependency_isolation;
 use super::wrap::{Adapter, wrap};
-use spotter_app::check;
+use super::{dependency_isolation, rename_interfaces};
 use spotter_app::dependencies::Dependency;
 
-/// Reads a dependency: a component, wrapped if it is a core module, and isolated unless it inherits the component's
-/// configuration.
+/// Reads a dependency: a component, wrapped if it is a core module, with its release's names if it is of a release
+/// candidate, and isolated unless it inherits the component's configuration.
 ///
 /// # Errors
 /// If it cannot be read or is not a component, or needs configuration that it does not inherit.
@@ -28,7 +27,8 @@ pub(super) fn read(dependency: &Dependency) -> anyhow::Result<Vec<u8>> {
         bytes
     };
     // It is not WebAssembly at all, if this fails.
-    check::interfaces(&bytes).with_context(context)?;
+    let renamed = rename_interfaces::to_release(&bytes).with_context(context)?;
+    let bytes = renamed.unwrap_or(bytes);
     if dependency.inherits {
         Ok(bytes)
     } else {

@@ -115,3 +115,25 @@ fn give_nothing(function: &ComponentFunc, results: &mut [Val]) -> wasmtime::Resu
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::isolate;
+    use crate::rename_interfaces::to_release;
+
+    fn isolated(import: &str) -> anyhow::Result<String> {
+        let dependency = wat::parse_str(format!(r#"(component (import "{import}" (instance)))"#))?;
+        let renamed = to_release(&dependency)?.unwrap_or(dependency);
+        Ok(String::from_utf8_lossy(&isolate(renamed)?).into_owned())
+    }
+
+    #[test]
+    fn a_dependency_of_a_release_candidate_gets_no_more_than_any_other() {
+        for version in ["0.2.0", "0.2.0-rc-2023-11-10"] {
+            let environment = isolated(&format!("wasi:cli/environment@{version}")).unwrap();
+            assert!(environment.contains("spotter:isolated/environment@0.2.0"), "{environment}");
+            assert!(isolated(&format!("wasi:http/types@{version}")).is_ok());
+            assert!(isolated(&format!("wasi:http/outgoing-handler@{version}")).is_err());
+        }
+    }
+}

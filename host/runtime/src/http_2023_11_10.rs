@@ -1,7 +1,7 @@
-//! `wasi:http/types@0.2.0-rc-2023-11-10`, a release candidate whose other interfaces have the types of 0.2.
+//! `wasi:http/types@0.2.0-rc-2023-11-10`, an interface of the release candidate that differs from 0.2 in its types.
 //!
 //! Its resources are those of 0.2, and its functions call those. They differ in that timeouts are in milliseconds, and
-//! that no error says that trailers were taken before. Its WIT is in the crate wasmtime-wasi-http 15.0
+//! that trailers can be taken more than once. Its WIT is in the crate wasmtime-wasi-http 15.0
 //! (`wit/deps/http/types.wit`).
 
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
@@ -85,11 +85,20 @@ fn http<T>(result: HttpResult<T>) -> Result<Reply<T, ErrorCode>> {
     result.map_or_else(|error| Ok(Err(error.downcast()?)), |value| Ok(Ok(value)))
 }
 
-/// Later candidates say by an outer error that the trailers were taken before; this one has none, so the guest traps.
-fn untaken<T>(trailers: Option<Reply<T, ()>>) -> Result<Option<T>> {
-    match trailers {
-        Some(Err(())) => bail!("the trailers were taken before"),
-        Some(Ok(trailers)) => Ok(Some(trailers)),
+/// The trailers, which the guest can take as often as it likes, or the error that came instead of them, which it can
+/// take once.
+fn take_trailers(
+    http: &mut WasiHttpCtxView<'_>,
+    trailers: Resource<HostFutureTrailers>,
+) -> Result<Option<Reply<Option<Resource<FieldMap>>, ErrorCode>>> {
+    if let HostFutureTrailers::Done(Ok(fields)) = http.table.get(&trailers)? {
+        let Some(fields) = fields.clone() else { return Ok(Some(Ok(None))) };
+        let fields = FieldMap::new_immutable(http.hooks, fields);
+        return Ok(Some(Ok(Some(http.table.push(fields)?))));
+    }
+    match released::HostFutureTrailers::get(http, trailers)? {
+        Some(Ok(error)) => Ok(Some(error)),
+        Some(Err(())) => bail!("the error that came instead of the trailers was taken before"),
         None => Ok(None),
     }
 }
@@ -128,21 +137,21 @@ fn add_fields<T: Send + 'static>(
     host: HostGetter<T>,
 ) -> Result<()> {
     use released::{Host, HostFields as Fields};
-    type Own = Resource<FieldMap>;
+    type Handle = Resource<FieldMap>;
     functions!(types, host:
         "http-error-code" => |http, error: Resource<IoError>| Host::http_error_code(http, error);
         "[constructor]fields" => |http| Fields::new(http);
         "[static]fields.from-list" => |http, entries: Vec<(String, Vec<u8>)>|
             header(Fields::from_list(http, entries));
-        "[method]fields.get" => |http, fields: Own, name: String| Fields::get(http, fields, name);
-        "[method]fields.set" => |http, fields: Own, name: String, values: Vec<Vec<u8>>|
+        "[method]fields.get" => |http, fields: Handle, name: String| Fields::get(http, fields, name);
+        "[method]fields.set" => |http, fields: Handle, name: String, values: Vec<Vec<u8>>|
             header(Fields::set(http, fields, name, values));
-        "[method]fields.delete" => |http, fields: Own, name: String|
+        "[method]fields.delete" => |http, fields: Handle, name: String|
             header(Fields::delete(http, fields, name));
-        "[method]fields.append" => |http, fields: Own, name: String, value: Vec<u8>|
+        "[method]fields.append" => |http, fields: Handle, name: String, value: Vec<u8>|
             header(Fields::append(http, fields, name, value));
-        "[method]fields.entries" => |http, fields: Own| Fields::entries(http, fields);
-        "[method]fields.clone" => |http, fields: Own| Fields::clone(http, fields);
+        "[method]fields.entries" => |http, fields: Handle| Fields::entries(http, fields);
+        "[method]fields.clone" => |http, fields: Handle| Fields::clone(http, fields);
     );
     Ok(())
 }
@@ -187,7 +196,7 @@ fn add_incoming<T: Send + 'static>(
         "[method]future-trailers.subscribe" => |http, trailers: Resource<HostFutureTrailers>|
             FutureTrailers::subscribe(http, trailers);
         "[method]future-trailers.get" => |http, trailers: Resource<HostFutureTrailers>|
-            untaken(FutureTrailers::get(http, trailers)?);
+            take_trailers(http, trailers);
     );
     Ok(())
 }
@@ -258,23 +267,62 @@ fn add_request_options<T: Send + 'static>(
     host: HostGetter<T>,
 ) -> Result<()> {
     use released::HostRequestOptions as Options;
-    type Own = Resource<RequestOptions>;
+    type Handle = Resource<RequestOptions>;
     functions!(types, host:
         "[constructor]request-options" => |http| Options::new(http);
-        "[method]request-options.connect-timeout-ms" => |http, options: Own|
+        "[method]request-options.connect-timeout-ms" => |http, options: Handle|
             milliseconds(Options::connect_timeout(http, options));
-        "[method]request-options.set-connect-timeout-ms" => |http, options: Own, time: Option<u64>|
+        "[method]request-options.set-connect-timeout-ms" => |http, options: Handle, time: Option<u64>|
             Options::set_connect_timeout(http, options, time.map(nanoseconds));
-        "[method]request-options.first-byte-timeout-ms" => |http, options: Own|
+        "[method]request-options.first-byte-timeout-ms" => |http, options: Handle|
             milliseconds(Options::first_byte_timeout(http, options));
         "[method]request-options.set-first-byte-timeout-ms" =>
-            |http, options: Own, time: Option<u64>|
+            |http, options: Handle, time: Option<u64>|
             Options::set_first_byte_timeout(http, options, time.map(nanoseconds));
-        "[method]request-options.between-bytes-timeout-ms" => |http, options: Own|
+        "[method]request-options.between-bytes-timeout-ms" => |http, options: Handle|
             milliseconds(Options::between_bytes_timeout(http, options));
         "[method]request-options.set-between-bytes-timeout-ms" =>
-            |http, options: Own, time: Option<u64>|
+            |http, options: Handle, time: Option<u64>|
             Options::set_between_bytes_timeout(http, options, time.map(nanoseconds));
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::Engine;
+    use wasmtime::component::{Component, Linker};
+
+    use super::{add_to_linker, milliseconds, nanoseconds};
+
+    #[test]
+    fn timeouts_are_in_milliseconds() {
+        assert_eq!(nanoseconds(2000), 2_000_000_000);
+        assert_eq!(nanoseconds(u64::MAX), u64::MAX);
+        assert_eq!(milliseconds(Ok(Some(1_999_999))).unwrap(), Some(1));
+        assert_eq!(milliseconds(Ok(None)).unwrap(), None);
+    }
+
+    #[test]
+    fn functions_that_the_release_lacks_have_the_types_of_the_candidate() {
+        let component = wat::parse_str(
+            r#"(component (import "wasi:http/types@0.2.0-rc-2023-11-10" (instance
+                (export "request-options" (type $options (sub resource)))
+                (export "[method]request-options.connect-timeout-ms"
+                    (func (param "self" (borrow $options)) (result (option u64))))
+                (export "[method]request-options.set-connect-timeout-ms"
+                    (func (param "self" (borrow $options)) (param "ms" (option u64)) (result (result))))
+                (export "outgoing-request" (type $request (sub resource)))
+                (export "[method]outgoing-request.set-path-with-query"
+                    (func (param "self" (borrow $request)) (param "path-with-query" (option string))
+                        (result (result))))
+            )))"#,
+        );
+        let engine = Engine::default();
+        let component = Component::new(&engine, component.unwrap()).unwrap();
+        let mut linker = Linker::<()>::new(&engine);
+        assert!(linker.instantiate_pre(&component).is_err());
+        add_to_linker(&mut linker, |()| unreachable!("nothing is called")).unwrap();
+        linker.instantiate_pre(&component).unwrap();
+    }
 }

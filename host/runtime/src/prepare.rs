@@ -1,5 +1,5 @@
-//! Prepares components for the compiler: wraps core modules, composes components with their dependencies, renames a
-//! release candidate's interfaces, and checks everything first, because compiling takes far longer.
+//! Prepares components for the compiler: wraps core modules, renames a release candidate's interfaces, composes
+//! components with their dependencies, and checks everything first, because compiling takes far longer.
 
 use std::fs;
 use std::path::PathBuf;
@@ -49,17 +49,17 @@ fn prepare(component: &Component, bytes: Vec<u8>) -> anyhow::Result<PathBuf> {
             cached("command", &bytes, |module| wrap(module, Adapter::Command))?
         }
     };
+    let (path, bytes) = match rename_interfaces::to_release(&bytes)? {
+        None => (path, bytes),
+        Some(renamed) => cached("renamed", &bytes, |_| Ok(renamed))?,
+    };
     let (path, bytes) = if component.dependencies.is_empty() {
         (path, bytes)
     } else {
         composed(component, &bytes)?
     };
-    let Some(renamed) = rename_interfaces::to_release(&bytes)? else {
-        check::component(&bytes, executor)?;
-        return Ok(path);
-    };
-    check::component(&renamed, executor)?;
-    Ok(cached("renamed", &bytes, |_| Ok(renamed))?.0)
+    check::component(&bytes, executor)?;
+    Ok(path)
 }
 
 /// The component with its dependencies.
@@ -81,7 +81,7 @@ fn composed(component: &Component, bytes: &[u8]) -> anyhow::Result<(PathBuf, Vec
 }
 
 /// Change it whenever the same file would become different bytes.
-const CACHE_KEY_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/4");
+const CACHE_KEY_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/5");
 
 /// The result of `make` for these bytes, cached under the name `form`: its file in the cache, and its bytes.
 fn cached(

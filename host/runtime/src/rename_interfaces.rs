@@ -1,27 +1,29 @@
 //! Renames a component's imports and exports, for example from a release candidate's names to the release's if the
 //! interfaces are the same.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use anyhow::{Context, bail};
+use spotter_app::check::{self, Interfaces};
 use wasm_encoder::Encode;
 use wasmparser::{BinaryReader, Encoding, Parser, Payload};
 
-/// The release candidates, and their releases. The interfaces differ only in their names, except for
-/// [`OTHER_TYPES`].
+/// The release candidates, and the series of their releases. The interfaces differ only in their names, except for
+/// [`OTHER_TYPES`], and for `ipv6-only` and `set-ipv6-only` of `wasi:sockets`, which 0.2 lacks.
 const RELEASE_CANDIDATES: [(&str, &str); 2] = [
-    ("@0.2.0-rc-2023-11-10", "@0.2.0"),
+    ("@0.2.0-rc-2023-11-10", "@0.2"),
     // Spin 4.0 and its Rust SDK 6.
-    ("@0.3.0-rc-2026-03-15", "@0.3.0"),
+    ("@0.3.0-rc-2026-03-15", "@0.3"),
 ];
 
 /// An interface that keeps its name, because its types differ from the release's: see [`super::http_2023_11_10`].
 const OTHER_TYPES: &str = "wasi:http/types@0.2.0-rc-2023-11-10";
 
-/// An export of Spin's Rust SDK 2, and its release's name. Only what the handler imports differs: see
+/// An export of Spin's Rust SDK 2, and the series of its release. Only what the handler imports differs: see
 /// [`super::http_2023_10_18`].
-const HANDLER_2023: (&str, &str) =
-    ("wasi:http/incoming-handler@0.2.0-rc-2023-10-18", "wasi:http/incoming-handler@0.2.0");
+const HANDLER_2023_10_18: (&str, &str) =
+    ("wasi:http/incoming-handler@0.2.0-rc-2023-10-18", "wasi:http/incoming-handler@0.2");
 
 /// The bytes before the first section: magic number and version.
 const PREAMBLE_BYTES: usize = 8;
@@ -31,16 +33,34 @@ const PREAMBLE_BYTES: usize = 8;
 /// # Errors
 /// If the bytes are not a component.
 pub(super) fn to_release(component: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
-    let released = |name: &str| {
-        let mut candidates = RELEASE_CANDIDATES.iter().filter(|_| name != OTHER_TYPES);
-        candidates.find_map(|(candidate, release)| {
-            Some(format!("{}{release}", name.strip_suffix(candidate)?))
-        })
-    };
-    let (candidate, release) = HANDLER_2023;
-    let exported =
-        |name: &str| if name == candidate { Some(release.to_owned()) } else { released(name) };
-    rename(component, released, exported)
+    let Interfaces { imports, exports } = check::interfaces(component)?;
+    let names: BTreeSet<String> = imports.into_iter().chain(exports).collect();
+    let mut renamed = BTreeMap::new();
+    for name in &names {
+        if let Some(series) = release_series(name) {
+            // A component that was wrapped imports some interfaces under the release's name already.
+            let versions = (0..).map(|patch| format!("{series}.{patch}"));
+            let mut free = versions.filter(|release| !names.contains(release));
+            renamed.insert(name.as_str(), free.next().context("no version is free")?);
+        }
+    }
+    let renamed = |name: &str| renamed.get(name).cloned();
+    rename(component, renamed, renamed)
+}
+
+/// The name of a release candidate's interface in its release, without the last number of its version; `None` if it is
+/// not of a release candidate, or keeps its name.
+fn release_series(name: &str) -> Option<String> {
+    if name == OTHER_TYPES {
+        return None;
+    }
+    let (candidate, series) = HANDLER_2023_10_18;
+    if name == candidate {
+        return Some(series.to_owned());
+    }
+    RELEASE_CANDIDATES
+        .iter()
+        .find_map(|(candidate, series)| Some(format!("{}{series}", name.strip_suffix(candidate)?)))
 }
 
 /// The component with other names for its imports, where `renamed` gives one; `None` if it gives none.
@@ -180,6 +200,23 @@ mod tests {
         let text = String::from_utf8_lossy(&renamed).into_owned();
         assert_eq!(text.matches("rc-2023-11-10").count(), 1, "{text}");
         assert!(!text.contains("outgoing-handler@0.2.0-rc"), "{text}");
+    }
+
+    #[test]
+    fn an_interface_that_is_imported_under_both_names_is_imported_twice() {
+        let component = wat::parse_str(
+            r#"(component
+                (import "wasi:io/poll@0.2.0" (instance))
+                (import "wasi:io/poll@0.2.0-rc-2023-11-10" (instance))
+                (instance $handler)
+                (export "wasi:http/incoming-handler@0.2.0-rc-2023-10-18" (instance $handler))
+            )"#,
+        );
+        let renamed = to_release(&component.unwrap()).unwrap().unwrap();
+        let text = String::from_utf8_lossy(&renamed).into_owned();
+        assert!(text.contains("wasi:io/poll@0.2.1") && !text.contains("-rc-"), "{text}");
+        // Two imports with one name would be an error.
+        wasmtime::component::Component::new(&wasmtime::Engine::default(), renamed).unwrap();
     }
 
     #[test]
