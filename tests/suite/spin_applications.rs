@@ -180,7 +180,7 @@ fn check_and_up_list_all_missing_imports_and_compile_nothing_first() {
         "other:host/thing",
         "fermyon:spin/filesystem@2.0.0",
         "spin:sqlite/sqlite@2.0.0",
-        "wasi:http/types@0.2.0-rc-2023-12-05",
+        "wasi:http/types@0.2.0-rc-2024-01-16",
         "wasi:config/store@0.2.0-draft-2024-09-28",
         "wasi:clocks/calendar@0.2.0",
     ];

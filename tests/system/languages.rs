@@ -119,12 +119,24 @@ fn an_application_of_the_python_sdk_4_runs_as_it_is() {
     assert_stores_and_variables(&server);
 }
 
-/// Without an SDK: it reads bodies, trailers and timeouts through the candidate's own interfaces.
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
 fn an_application_of_the_candidate_of_november_2023_runs_as_it_is() {
-    let tools = peer::python_packages("componentize-py-0.7", &["componentize-py==0.7.1"]);
-    let application = Application::build("python_2023", "app.wasm", Some(tools));
+    assert_candidate_runs("python_2023_11", "0.7.1");
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn an_application_of_the_candidate_of_december_2023_runs_as_it_is() {
+    assert_candidate_runs("python_2023_12", "0.9.2");
+}
+
+/// Without an SDK: the application reads bodies and trailers, and sets timeouts, through the candidate's own interfaces.
+fn assert_candidate_runs(name: &str, componentize_py: &str) {
+    let tools = [format!("componentize-py=={componentize_py}")];
+    let tools = tools.each_ref().map(String::as_str);
+    let tools = peer::python_packages(&format!("componentize-py-{componentize_py}"), &tools);
+    let application = Application::build(name, "app.wasm", Some(tools));
     let server = application.serve();
     assert_routes_and_calls(&server);
     let reply = client::send("POST", &server.url("/app/echo"), &[], &[7; 300_000]);

@@ -206,7 +206,7 @@ mod tests {
             "wasi:http/types",
             "wasi:http/types@0.2",
             "wasi:http/types@0.20.0",
-            "wasi:http/types@0.2.0-rc-2023-12-05",
+            "wasi:http/types@0.2.0-rc-2024-01-16",
             "wasi:io/error@0.2.0-rc-2023-10-18",
             "wasi:http/client@0.2.0",
             "wasi:http/client@0.3.0-rc-2026-03-15",

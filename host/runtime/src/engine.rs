@@ -24,6 +24,7 @@ use super::neural_network::{self, NnGrant};
 use super::outbound_http::{MAX_OUTBOUND_CONNECTIONS, ServiceChaining};
 use super::postgres;
 use super::redis;
+use super::sockets_2023;
 use super::sqlite::{self, SqliteDatabases};
 use super::state::InstanceState;
 use super::variables;
@@ -72,6 +73,7 @@ impl EngineAndLinker {
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         http_2023_10_18::add_to_linker(&mut linker, InstanceState::http)?;
         http_2023_11_10::add_to_linker(&mut linker, InstanceState::http)?;
+        sockets_2023::add_to_linker(&mut linker)?;
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
         variables::add_to_linker(&mut linker, InstanceState::variables)?;

@@ -35,6 +35,7 @@ mod redis;
 mod redis_client;
 mod rename_interfaces;
 mod shared_redis;
+mod sockets_2023;
 mod sqlite;
 mod sqlite_database;
 mod sqlite_rules;

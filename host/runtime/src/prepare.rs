@@ -81,7 +81,7 @@ fn composed(component: &Component, bytes: &[u8]) -> anyhow::Result<(PathBuf, Vec
 }
 
 /// Change it whenever the same file would become different bytes.
-const CACHE_KEY_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/5");
+const CACHE_KEY_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/6");
 
 /// The result of `make` for these bytes, cached under the name `form`: its file in the cache, and its bytes.
 fn cached(

@@ -10,9 +10,10 @@ use wasm_encoder::Encode;
 use wasmparser::{BinaryReader, Encoding, Parser, Payload};
 
 /// The release candidates, and the series of their releases. The interfaces differ only in their names, except for
-/// [`OTHER_TYPES`], and for `ipv6-only` and `set-ipv6-only` of `wasi:sockets`, which 0.2 lacks.
-const RELEASE_CANDIDATES: [(&str, &str); 2] = [
+/// [`OTHER_TYPES`] and for functions that 0.2 lacks ([`super::sockets_2023`]).
+const RELEASE_CANDIDATES: [(&str, &str); 3] = [
     ("@0.2.0-rc-2023-11-10", "@0.2"),
+    ("@0.2.0-rc-2023-12-05", "@0.2"),
     // Spin 4.0 and its Rust SDK 6.
     ("@0.3.0-rc-2026-03-15", "@0.3"),
 ];
