@@ -1,4 +1,4 @@
-//! `spotter new`: a folder that serves a detector, outside the repository.
+//! `spotter new`: a folder that serves a detector, outside the repository, and folders from other templates.
 
 use std::process::{Command, Output};
 
@@ -24,6 +24,23 @@ fn a_new_application_serves_a_detector_outside_the_repository() {
     let cat = pictures::bytes("skimage_chelsea.png");
     let reply = client::post_picture(&server.url("/detect"), &cat);
     assert_eq!(reply.json()["detections"][0]["label"], "cat");
+}
+
+#[test]
+fn a_template_has_the_applications_name_and_another_one_is_a_usage_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |template: &str| {
+        let mut command = Command::new(spotter());
+        command.args(["new", "-t", template, "site"]).current_dir(folder.path());
+        command.output().expect("spotter starts")
+    };
+    let made = run("static-fileserver");
+    assert!(stderr(&made).contains("cd site && spotter up --build"), "{}", stderr(&made));
+    let manifest = std::fs::read_to_string(folder.path().join("site/spin.toml")).expect("a file");
+    assert!(manifest.contains("name = \"site\""), "{manifest}");
+    let refused = run("php");
+    assert_eq!(refused.status.code(), Some(64));
+    assert!(stderr(&refused).contains("detector, http-rust, static-fileserver"));
 }
 
 #[test]

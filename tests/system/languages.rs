@@ -1,4 +1,4 @@
-//! Applications in other languages, or for older SDKs, built with Spin's own SDKs and tools, run as they are.
+//! Applications in other languages, for older SDKs, or from templates, built with Spin's own SDKs and tools.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,13 +14,29 @@ struct Application {
 }
 
 impl Application {
-    /// Builds an application of `tests/applications` with its own build command. The component is kept in the cache as
-    /// long as nothing of the application changes.
+    /// Builds a copy of an application of `tests/applications`.
     fn build(name: &str, component: &str, tools: Option<PathBuf>) -> Self {
+        Self::build_copy(&root().join("tests/applications").join(name), component, tools)
+    }
+
+    /// Builds an application that `spotter new` makes from a template.
+    fn build_template(template: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let source = root().join("tests/applications").join(name);
+        let mut new = Command::new(spotter());
+        new.args(["new", "--template", template, "made"]).current_dir(folder.path());
+        let output = new.output().expect("spotter starts");
+        assert!(output.status.success(), "{}", stderr(&output));
+        let component = "target/wasm32-wasip1/release/app.wasm";
+        Self::build_copy(&folder.path().join("made"), component, None)
+    }
+
+    /// Builds a copy of an application with its own build command. The component is kept in the cache as long as nothing
+    /// of the application changes.
+    fn build_copy(source: &Path, component: &str, tools: Option<PathBuf>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
         let mut hash = Sha256::new();
-        copy(&source, folder.path(), &mut hash);
+        copy(source, folder.path(), &mut hash);
+        let name = source.file_name().expect("a name").to_string_lossy();
         let built = folder.path().join(component);
         let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         let kept = peer::cache().join(format!("application-{name}-{digest}.wasm"));
@@ -166,6 +182,34 @@ fn assert_rust_application_runs(name: &str) {
     assert_stores_and_variables(&server);
     let reply = client::send("POST", &server.url("/app/echo"), &[], &[7; 300_000]);
     assert_eq!((reply.status, reply.body), (200, vec![7; 300_000]));
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn an_application_from_the_template_for_rust_answers() {
+    let server = Application::build_template("http-rust").serve();
+    assert_eq!(text(&client::get(&server.url("/"))), "Hello, world!\n");
+    assert_eq!(text(&client::get(&server.url("/Ada"))), "Hello, Ada!\n");
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn an_application_from_the_template_for_static_files_serves_them_and_no_others() {
+    let application = Application::build_template("static-fileserver");
+    let folder = application.folder.path();
+    std::fs::create_dir(folder.join("static/a b")).expect("a folder");
+    std::fs::write(folder.join("static/a b/data.JSON"), "{}").expect("a file");
+    let server = application.serve();
+    let page = client::get(&server.url("/"));
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert!(text(&page).contains("<h1>made</h1>"), "{}", text(&page));
+    let data = client::get(&server.url("/a%20b/data.JSON"));
+    assert_eq!((data.status, data.header("content-type")), (200, "application/json"));
+    for path in ["/nothing", "/%2e%2e/spin.toml", "/a%20b", "/%ff"] {
+        assert_eq!(client::get(&server.url(path)).status, 404, "{path}");
+    }
+    let posted = client::send("POST", &server.url("/"), &[], b"");
+    assert_eq!((posted.status, posted.header("allow")), (405, "GET, HEAD"));
 }
 
 #[test]

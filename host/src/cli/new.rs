@@ -1,4 +1,6 @@
-//! `spotter new`: creates an application that serves the detector that comes with `spotter`.
+//! `spotter new`: creates an application from a template.
+
+mod template;
 
 use std::path::{Path, PathBuf};
 
@@ -7,36 +9,48 @@ use clap::Args;
 
 use super::build::ToolchainArguments;
 use spotter_progress::print_message;
+use template::{DETECTOR_COMPONENT, Template};
 
-/// Create a folder with an application that serves a detector
+/// Create a folder with an application
 #[derive(Args)]
 pub(super) struct New {
     /// The folder; its last part is the application's name
     name: PathBuf,
+    /// What the application does
+    #[arg(long, short, value_enum, default_value_t = Template::Detector)]
+    template: Template,
     #[command(flatten)]
     toolchain: ToolchainArguments,
 }
-
-const COMPONENT_FILE: &str = "detector.wasm";
 
 impl New {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let name = application_name(&self.name)?;
         ensure_vacant(&self.name)?;
-        let component = crate::detector::component(self.toolchain.options())?;
-        let write = |file: &str, content: &[u8]| {
-            let path = self.name.join(file);
-            std::fs::write(&path, content)
-                .with_context(|| format!("cannot write {}", path.display()))
+        let component = match self.template {
+            Template::Detector => Some(crate::detector::component(self.toolchain.options())?),
+            Template::HttpRust | Template::StaticFileserver => None,
         };
-        std::fs::create_dir_all(&self.name)
-            .with_context(|| format!("cannot create {}", self.name.display()))?;
-        write(COMPONENT_FILE, &component)?;
-        write("spin.toml", manifest(name).as_bytes())?;
+        for (file, content) in self.template.files(name) {
+            write(&self.name.join(file), content.as_bytes())?;
+        }
+        if let Some(component) = &component {
+            write(&self.name.join(DETECTOR_COMPONENT), component)?;
+        }
         let folder = self.name.display();
-        print_message(&format!("Created {folder}. Serve it with\n  cd {folder} && spotter up"));
+        let build = if component.is_some() { "" } else { " --build" };
+        print_message(&format!(
+            "Created {folder}. Serve it with\n  cd {folder} && spotter up{build}"
+        ));
         Ok(())
     }
+}
+
+fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let folder = path.parent().context("a file is in a folder")?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
+    std::fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The application's name: the last part of the folder's path.
@@ -55,38 +69,4 @@ fn ensure_vacant(folder: &Path) -> anyhow::Result<()> {
         std::fs::read_dir(folder).map_or(!folder.exists(), |mut it| it.next().is_none());
     ensure!(is_vacant, "{} already exists; choose another name", folder.display());
     Ok(())
-}
-
-fn manifest(name: &str) -> String {
-    format!(
-        r#"spin_manifest_version = 2
-
-[application]
-name = "{name}"
-version = "0.1.0"
-description = "Object detection: a picture in, labelled boxes out"
-
-# Whether `GET /` serves the page: on or off.
-[variables.page]
-default = "on"
-
-# The origins whose pages may read replies, such as https://example.com, or * for all.
-[variables.cross_origin]
-default = ""
-
-[[trigger.http]]
-route = "/..."
-component = "detector"
-
-[component.detector]
-source = "{COMPONENT_FILE}"
-allowed_outbound_hosts = []
-
-# Spin ignores this table. The detector is trusted, so its code has no checks for its limit on CPU time.
-[component.detector.tool.spotter]
-interruption = "watchdog"
-page = "{{{{ page }}}}"
-cross_origin = "{{{{ cross_origin }}}}"
-"#
-    )
 }
