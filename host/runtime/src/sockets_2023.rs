@@ -6,27 +6,24 @@ use wasmtime_wasi::p2::bindings::sockets::network::ErrorCode;
 use wasmtime_wasi::p2::bindings::sockets::tcp::TcpSocket;
 use wasmtime_wasi::p2::bindings::sockets::udp::UdpSocket;
 
-/// The interfaces, with the version under which wasmtime-wasi links them.
-const TCP: &str = "wasi:sockets/tcp@0.2.12";
-const UDP: &str = "wasi:sockets/udp@0.2.12";
-
-/// What the functions return.
-const NOT_SUPPORTED: ErrorCode = ErrorCode::NotSupported;
-
-/// Adds the functions to the interfaces that the linker has.
+/// Adds the functions to the interfaces that the linker has, under the names that wasmtime-wasi links them with.
 pub(super) fn add_to_linker<T: Send + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
-    let mut tcp = linker.instance(TCP)?;
-    tcp.func_wrap("[method]tcp-socket.ipv6-only", |_, _: (Resource<TcpSocket>,)| {
-        Ok((Err::<bool, _>(NOT_SUPPORTED),))
-    })?;
-    tcp.func_wrap("[method]tcp-socket.set-ipv6-only", |_, _: (Resource<TcpSocket>, bool)| {
-        Ok((Err::<(), _>(NOT_SUPPORTED),))
-    })?;
-    let mut udp = linker.instance(UDP)?;
-    udp.func_wrap("[method]udp-socket.ipv6-only", |_, _: (Resource<UdpSocket>,)| {
-        Ok((Err::<bool, _>(NOT_SUPPORTED),))
-    })?;
-    udp.func_wrap("[method]udp-socket.set-ipv6-only", |_, _: (Resource<UdpSocket>, bool)| {
-        Ok((Err::<(), _>(NOT_SUPPORTED),))
-    })
+    add_ipv6_only::<T, TcpSocket>(linker, "wasi:sockets/tcp@0.2.12", "tcp-socket")?;
+    add_ipv6_only::<T, UdpSocket>(linker, "wasi:sockets/udp@0.2.12", "udp-socket")
+}
+
+fn add_ipv6_only<T: Send + 'static, Socket: 'static>(
+    linker: &mut Linker<T>,
+    interface: &str,
+    resource: &str,
+) -> wasmtime::Result<()> {
+    let mut functions = linker.instance(interface)?;
+    functions
+        .func_wrap(&format!("[method]{resource}.ipv6-only"), |_, _: (Resource<Socket>,)| {
+            Ok((Err::<bool, _>(ErrorCode::NotSupported),))
+        })?;
+    functions.func_wrap(
+        &format!("[method]{resource}.set-ipv6-only"),
+        |_, _: (Resource<Socket>, bool)| Ok((Err::<(), _>(ErrorCode::NotSupported),)),
+    )
 }
