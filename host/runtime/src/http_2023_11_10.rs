@@ -38,7 +38,8 @@ pub(super) fn add_to_linker<T: Send + 'static>(
     add_resources(&mut types, host)?;
     add_fields(&mut types, host)?;
     add_incoming(&mut types, host)?;
-    add_outgoing(&mut types, host)?;
+    add_outgoing_requests(&mut types, host)?;
+    add_outgoing_responses(&mut types, host)?;
     add_request_options(&mut types, host)
 }
 
@@ -201,14 +202,11 @@ fn add_incoming<T: Send + 'static>(
     Ok(())
 }
 
-fn add_outgoing<T: Send + 'static>(
+fn add_outgoing_requests<T: Send + 'static>(
     types: &mut LinkerInstance<'_, T>,
     host: HostGetter<T>,
 ) -> Result<()> {
-    use released::{
-        HostOutgoingBody as Body, HostOutgoingRequest as Request, HostOutgoingResponse as Response,
-        HostResponseOutparam as Outparam,
-    };
+    use released::HostOutgoingRequest as Request;
     functions!(types, host:
         "[constructor]outgoing-request" => |http, headers: Resource<FieldMap>|
             Request::new(http, headers);
@@ -236,6 +234,19 @@ fn add_outgoing<T: Send + 'static>(
             Request::set_authority(http, request, authority);
         "[method]outgoing-request.headers" => |http, request: Resource<HostOutgoingRequest>|
             Request::headers(http, request);
+    );
+    Ok(())
+}
+
+fn add_outgoing_responses<T: Send + 'static>(
+    types: &mut LinkerInstance<'_, T>,
+    host: HostGetter<T>,
+) -> Result<()> {
+    use released::{
+        HostOutgoingBody as Body, HostOutgoingResponse as Response,
+        HostResponseOutparam as Outparam,
+    };
+    functions!(types, host:
         "[constructor]outgoing-response" => |http, headers: Resource<FieldMap>|
             Response::new(http, headers);
         "[method]outgoing-response.status-code" => |http, response: Resource<HostOutgoingResponse>|
