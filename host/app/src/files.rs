@@ -1,13 +1,11 @@
-//! The files that a component may read. They are copied to a separate folder when the application is loaded. A folder
-//! that is the only entry, has the destination `/` and contains no links is used in place. Either way, a component sees
-//! only what the manifest names, and no symbolic link leads outside.
+//! The files that a component may read: the entries of `files`, and what each of them names. No path and no symbolic
+//! link leads out of the application.
 
 use std::path::{Component as PathPart, Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
-use tempfile::TempDir;
 use walkdir::WalkDir;
 
 /// One entry of `files`: a glob whose matches keep their paths, or a folder or file with a destination.
@@ -26,88 +24,14 @@ pub struct FileMount {
     pub destination: PathBuf,
 }
 
-/// The folder of a component's files.
-pub enum Staged {
-    /// Copies, which are removed when this is dropped.
-    Copied(TempDir),
-    /// A folder of the application that holds the files and nothing else.
-    Whole(PathBuf),
-}
+/// A callback for each file, which gets its path and the path under which the component sees it.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(&Path, &Path) -> anyhow::Result<()>;
 
-impl Staged {
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::Copied(folder) => folder.path(),
-            Self::Whole(folder) => folder,
-        }
-    }
-}
-
-/// Copies the files that `entries` name, except those that `excluded` names; a folder that is named as a whole is used
-/// as it is, however large it is. Returns `None` if there are no entries.
+/// Visits the files that `entries` name, except those that `excluded` names.
 ///
 /// # Errors
 /// If a pattern is invalid, a path leads out of the application, or a file cannot be read.
-pub fn stage(
-    root: &Path,
-    entries: &[FileEntry],
-    excluded: &[String],
-) -> anyhow::Result<Option<Staged>> {
-    if entries.is_empty() {
-        return Ok(None);
-    }
-    if let Some(folder) = whole(root, entries, excluded)? {
-        return Ok(Some(Staged::Whole(folder)));
-    }
-    let staged = tempfile::tempdir().context("cannot create a temporary folder")?;
-    each(root, entries, excluded, &mut |from, below| {
-        let to = staged.path().join(below);
-        if let Some(folder) = to.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        std::fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
-        Ok(())
-    })?;
-    Ok(Some(Staged::Copied(staged)))
-}
-
-/// How many bytes [`stage`] would copy.
-///
-/// # Errors
-/// As [`stage`].
-pub fn staged_bytes(
-    root: &Path,
-    entries: &[FileEntry],
-    excluded: &[String],
-) -> anyhow::Result<u64> {
-    if whole(root, entries, excluded)?.is_some() {
-        return Ok(0);
-    }
-    let mut bytes = 0;
-    each(root, entries, excluded, &mut |from, _| {
-        bytes += from.metadata()?.len();
-        Ok(())
-    })?;
-    Ok(bytes)
-}
-
-/// The folder, if the only entry names a whole folder.
-fn whole(
-    root: &Path,
-    entries: &[FileEntry],
-    excluded: &[String],
-) -> anyhow::Result<Option<PathBuf>> {
-    let ([FileEntry::FileMount(placement)], []) = (entries, excluded) else { return Ok(None) };
-    let folder = source(root, &placement.source)?;
-    let is_root = inside(&placement.destination)?.as_os_str().is_empty();
-    Ok((is_root && holds_files_only(&folder)).then_some(folder))
-}
-
-/// A callback for each file, which gets its path and the path under which the component sees it.
-type Visit<'a> = &'a mut dyn FnMut(&Path, &Path) -> anyhow::Result<()>;
-
-/// Visits the files that `entries` name, except those that `excluded` names.
-fn each(
+pub(crate) fn each(
     root: &Path,
     entries: &[FileEntry],
     excluded: &[String],
@@ -136,7 +60,10 @@ fn each(
 }
 
 /// The file or folder that an entry names.
-fn source(root: &Path, named: &Path) -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// If it does not exist, or leads out of the application.
+pub(crate) fn source(root: &Path, named: &Path) -> anyhow::Result<PathBuf> {
     inside(named)?;
     let path = root.join(named);
     ensure!(path.exists(), "`files` names {}, which does not exist", path.display());
@@ -149,17 +76,6 @@ fn source(root: &Path, named: &Path) -> anyhow::Result<PathBuf> {
         resolved.display()
     );
     Ok(path)
-}
-
-/// Whether a copy of this folder would contain everything in it.
-fn holds_files_only(folder: &Path) -> bool {
-    folder.is_dir()
-        && WalkDir::new(folder).into_iter().all(|entry| {
-            entry.is_ok_and(|entry| {
-                let kind = entry.file_type();
-                (kind.is_file() || kind.is_dir()) && entry.file_name() != ".git"
-            })
-        })
 }
 
 /// Visits every file below `from` whose path relative to the application's root `is_wanted`.
@@ -197,8 +113,11 @@ fn globs<'p>(patterns: impl IntoIterator<Item = &'p str>) -> anyhow::Result<Glob
     Ok(set.build()?)
 }
 
-/// Makes a path relative to the application's or component's root. Rejects a path that leads out of it.
-fn inside(path: &Path) -> anyhow::Result<PathBuf> {
+/// Makes a path relative to the application's or component's root.
+///
+/// # Errors
+/// If it leads out of it.
+pub(crate) fn inside(path: &Path) -> anyhow::Result<PathBuf> {
     let mut below = PathBuf::new();
     for part in path.components() {
         match part {
@@ -210,77 +129,4 @@ fn inside(path: &Path) -> anyhow::Result<PathBuf> {
         }
     }
     Ok(below)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{FileEntry, FileMount, stage, staged_bytes};
-    use std::path::PathBuf;
-
-    fn application() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for file in ["site/index.html", "site/a/b.css", "secret.key", "data/one.txt"] {
-            let path = folder.path().join(file);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, file).unwrap();
-        }
-        folder
-    }
-
-    #[test]
-    fn what_is_named_is_there_and_nothing_else() {
-        let app = application();
-        let entries = [
-            FileEntry::Pattern("site/**/*".into()),
-            FileEntry::FileMount(FileMount { source: "data".into(), destination: "/texts".into() }),
-        ];
-        let staged = stage(app.path(), &entries, &["**/*.css".into()]).unwrap().unwrap();
-        assert_eq!(
-            std::fs::read_to_string(staged.path().join("texts/one.txt")).unwrap(),
-            "data/one.txt"
-        );
-        assert!(staged.path().join("site/index.html").exists());
-        assert!(!staged.path().join("site/a/b.css").exists());
-        assert!(!staged.path().join("secret.key").exists());
-        let bytes = staged_bytes(app.path(), &entries, &["**/*.css".into()]).unwrap();
-        assert_eq!(bytes, ("site/index.html".len() + "data/one.txt".len()) as u64);
-    }
-
-    #[test]
-    fn a_whole_folder_is_not_copied_unless_a_link_leads_out_of_it() {
-        let app = application();
-        let whole = |destination: &str| {
-            let placement = FileMount { source: "data".into(), destination: destination.into() };
-            stage(app.path(), &[FileEntry::FileMount(placement)], &[]).unwrap().unwrap()
-        };
-        assert_eq!(whole("/").path(), app.path().join("data"));
-        assert_ne!(whole("/data").path(), app.path().join("data"));
-        std::os::unix::fs::symlink("/etc", app.path().join("data/link")).unwrap();
-        let copied = whole("/");
-        assert_ne!(copied.path(), app.path().join("data"));
-        assert!(copied.path().join("one.txt").exists() && !copied.path().join("link").exists());
-    }
-
-    #[test]
-    fn no_path_leads_out() {
-        let app = application();
-        let out = |source: &str, destination: &str| {
-            FileEntry::FileMount(FileMount {
-                source: PathBuf::from(source),
-                destination: PathBuf::from(destination),
-            })
-        };
-        for entry in [out("../x", "/y"), out("data", "../y"), FileEntry::Pattern("../*".into())] {
-            let error = stage(app.path(), &[entry], &[]).err().unwrap().to_string();
-            assert!(error.contains("leads out"), "{error}");
-        }
-        assert!(stage(app.path(), &[out("nothing", "/y")], &[]).is_err());
-        std::os::unix::fs::symlink("/etc", app.path().join("link")).unwrap();
-        std::os::unix::fs::symlink("data", app.path().join("inner")).unwrap();
-        for (source, destination) in [("link", "/"), ("link", "/y"), ("link/passwd", "/y")] {
-            let error = stage(app.path(), &[out(source, destination)], &[]).err().unwrap();
-            assert!(error.to_string().contains("leads out"), "{error}");
-        }
-        assert!(stage(app.path(), &[out("inner", "/y")], &[]).is_ok());
-    }
 }

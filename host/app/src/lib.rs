@@ -9,9 +9,11 @@ pub mod dependencies;
 pub mod files;
 pub mod manifest;
 pub mod models;
+pub mod mounts;
 pub mod nn_engine;
 pub mod remote_source;
 pub mod routes;
+pub mod runtime_options;
 pub mod triggers;
 pub mod variables;
 
@@ -31,7 +33,7 @@ use models::ModelFolders;
 use nn_engine::NnEngine;
 use remote_source::{DownloadsFolder, RemoteSource};
 use routes::{Pattern, RouteTable, StaticReply, Target};
-use spotter_config::redis_server::RedisServer;
+use runtime_options::RuntimeOptions;
 use triggers::{Executor, HttpTrigger, Route};
 use variables::{MissingVariable, VariableSources};
 
@@ -60,8 +62,8 @@ pub struct App {
     pub root: PathBuf,
     /// The folder of the application's persistent state.
     pub state: PathBuf,
-    /// The key-value stores that are not in this folder, but in Redis.
-    pub redis_stores: BTreeMap<String, RedisServer>,
+    /// How its components are run.
+    pub options: RuntimeOptions,
     /// The components that requests can reach.
     pub components: BTreeMap<String, Component>,
     /// The other components. They are built and pushed, but never loaded.
@@ -199,7 +201,7 @@ impl App {
             version: manifest.application.version,
             root: root.to_owned(),
             state: root.join(".spotter"),
-            redis_stores: BTreeMap::new(),
+            options: RuntimeOptions::default(),
             components,
             idle,
             routes,
@@ -208,20 +210,30 @@ impl App {
         })
     }
 
-    /// Whether any component uses a SQLite database.
-    pub fn has_sqlite(&self) -> bool {
-        self.components.values().any(|component| !component.sqlite_databases.is_empty())
+    /// The files of the SQLite databases that its components use, by name.
+    pub fn sqlite_files(&self) -> BTreeMap<String, PathBuf> {
+        let file = |name: &str| match self.options.sqlite_files.get(name) {
+            Some(file) => file.clone(),
+            None => self.state.join("sqlite").join(format!("{name}.sqlite")),
+        };
+        self.sqlite_databases().map(|name| (name.to_owned(), file(name))).collect()
     }
 
     /// Whether any component uses a key-value store in the folder of the application's state.
     pub fn has_state(&self) -> bool {
-        self.key_value_stores().any(|store| !self.redis_stores.contains_key(store))
+        self.key_value_stores().any(|store| !self.options.redis_stores.contains_key(store))
     }
 
     /// The names of the key-value stores that its components use.
-    pub fn key_value_stores(&self) -> impl Iterator<Item = &str> {
+    pub fn key_value_stores(&self) -> impl Iterator<Item = &str> + Clone {
         let components = self.components.values();
         components.flat_map(|component| &component.key_value_stores).map(String::as_str)
+    }
+
+    /// The names of the SQLite databases that its components use.
+    pub fn sqlite_databases(&self) -> impl Iterator<Item = &str> + Clone {
+        let components = self.components.values();
+        components.flat_map(|component| &component.sqlite_databases).map(String::as_str)
     }
 }
 

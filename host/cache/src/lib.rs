@@ -9,20 +9,40 @@ use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, ensure};
 
 pub use retention::Retention;
 
+/// The folder that the user chose instead of the one in the cache directory.
+static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
+
+/// Keeps all folders in this one from now on. Call it once, before any other function.
+pub fn use_folder(folder: PathBuf) {
+    // Commands that run in other folders use it, too.
+    let folder = std::path::absolute(&folder).unwrap_or(folder);
+    // A second call would split the cache.
+    let _ = CHOSEN.set(folder);
+}
+
+/// The folder that the user chose, if any.
+pub fn chosen_folder() -> Option<&'static Path> {
+    CHOSEN.get().map(PathBuf::as_path)
+}
+
 /// One of Spotter's folders in the user's cache directory, created if necessary.
 ///
 /// # Errors
 /// If the user has no cache directory, or the folder cannot be created or trusted.
 pub fn folder(name: &str) -> anyhow::Result<PathBuf> {
-    let base = dirs::cache_dir()
-        .context("there is no cache directory; set XDG_CACHE_HOME or HOME")?
-        .join("spotter");
+    let base = match CHOSEN.get() {
+        Some(chosen) => chosen.clone(),
+        None => dirs::cache_dir()
+            .context("there is no cache directory; set --cache-dir, XDG_CACHE_HOME or HOME")?
+            .join("spotter"),
+    };
     let folder = base.join(name);
     fs::DirBuilder::new()
         .recursive(true)
@@ -139,7 +159,7 @@ pub fn ensure_private(path: &Path) -> anyhow::Result<()> {
     ensure!(
         metadata.uid() == owner && metadata.permissions().mode() & 0o022 == 0,
         "{} belongs to another user or is writable by others, so compiled code in it cannot be \
-         trusted; remove it, or set XDG_CACHE_HOME to a folder of your own",
+         trusted; remove it, or set --cache-dir or XDG_CACHE_HOME to a folder of your own",
         path.display()
     );
     Ok(())

@@ -3,10 +3,12 @@
 pub mod key_value_stores;
 pub mod limits;
 pub mod memory;
+pub mod outbound_http;
 pub mod providers;
 pub mod redis_server;
 mod resolve;
 pub mod runtime_config;
+pub mod sqlite_databases;
 pub mod suggest;
 pub mod units;
 

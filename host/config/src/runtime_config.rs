@@ -1,6 +1,7 @@
 //! The runtime configuration file (`--runtime-config-file`, as in Spin): settings of the host, as opposed to
 //! those of the application.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -8,7 +9,9 @@ use serde::Deserialize;
 
 use super::key_value_stores::KeyValueStores;
 use super::limits::LimitSettings;
+use super::outbound_http::OutboundHttp;
 use super::providers::VariablesProvider;
+use super::sqlite_databases::SqliteDatabase;
 
 /// A parsed runtime configuration file.
 #[derive(Default, Deserialize)]
@@ -22,19 +25,21 @@ pub struct RuntimeConfig {
     pub variables_provider: Vec<VariablesProvider>,
     /// Where key-value stores are kept, if not below `state_dir`.
     pub key_value_store: KeyValueStores,
+    /// The files of SQLite databases, by name, if they are not below `state_dir`.
+    pub sqlite_database: BTreeMap<String, SqliteDatabase>,
+    pub outbound_http: OutboundHttp,
+    /// The folder of the files with what components write to their standard streams.
+    pub log_dir: Option<PathBuf>,
 }
 
 /// Spin's keys that are not supported, and what to do instead.
-const UNSUPPORTED_KEYS: [(&str, &str); 6] = [
+const UNSUPPORTED_KEYS: [(&str, &str); 3] = [
     ("blob_store", "there are no blob stores; use a key-value store"),
     (
         "client_tls",
         "outgoing requests use Mozilla's certificate authorities, and no client certificate",
     ),
     ("llm_compute", "this host runs no language models; call a model server over HTTP"),
-    ("log_dir", "what components write is in the log, on standard error"),
-    ("outbound_http", "outgoing connections are not pooled, and their number is fixed"),
-    ("sqlite_database", "all databases are files below the folder that `state_dir` names"),
 ];
 
 impl RuntimeConfig {

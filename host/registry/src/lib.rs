@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod blobs;
+mod connection;
 pub mod credentials;
 pub mod downloads;
 pub mod in_use;
@@ -17,7 +18,6 @@ mod settings;
 pub mod standalone;
 pub mod unpack;
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -25,14 +25,13 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use oci_client::Client;
 pub use oci_client::Reference;
-use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::errors::OciDistributionError;
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use oci_client::secrets::RegistryAuth;
 use serde::Serialize;
 
 use archive::MANIFEST_MEDIA_TYPE;
 use blobs::{BlobSource, Pieces};
+pub use connection::Transport;
 use pack::Package;
 use session::Session;
 use spotter_progress::{ProgressStep, print_message};
@@ -86,8 +85,12 @@ impl PushedImage {
 ///
 /// # Errors
 /// If the registry cannot be reached, or rejects the package or the login.
-pub async fn push(reference: &Reference, package: Package) -> anyhow::Result<PushedImage> {
-    let session = Session::to_push(reference)?;
+pub async fn push(
+    reference: &Reference,
+    transport: Transport,
+    package: Package,
+) -> anyhow::Result<PushedImage> {
+    let session = Session::to_push(reference, transport).await?;
     let upload = async |client: &Client| upload(client, &session, package).await;
     session.with_client(upload).await
 }
@@ -103,7 +106,7 @@ async fn upload(
     let manifest = OciImageManifest::build(&layers, &config, annotations);
     let total = layers.iter().map(|layer| layer.data.len() as u64).sum();
     let step = ProgressStep::for_bytes(format!("Pushing {reference}"), total);
-    let refused = |error| refused(reference, error);
+    let refused = |error| session.refused(error);
     for (layer, descriptor) in layers.into_iter().zip(&manifest.layers) {
         let length = layer.data.len() as u64;
         if !client.blob_exists(reference, &descriptor.digest).await.unwrap_or_default() {
@@ -127,8 +130,11 @@ async fn upload(
 ///
 /// # Errors
 /// If the registry cannot be reached or rejects the request, or the image contains no application.
-pub async fn pull(reference: &Reference) -> anyhow::Result<(PathBuf, String)> {
-    let session = Session::to_pull(reference)?;
+pub async fn pull(
+    reference: &Reference,
+    transport: Transport,
+) -> anyhow::Result<(PathBuf, String)> {
+    let session = Session::to_pull(reference, transport).await?;
     let (manifest, digest) = manifest::pull(&session, reference).await?;
     let total = blobs::check(&manifest.layers)?;
     let source = RegistrySource { session: &session, reference };
@@ -164,61 +170,18 @@ impl BlobSource for RegistrySource<'_> {
 ///
 /// # Errors
 /// If the registry cannot be reached, or rejects them.
-pub async fn check_login(registry: &str, user: &str, password: &str) -> anyhow::Result<()> {
+pub async fn check_login(
+    registry: &str,
+    transport: Transport,
+    user: &str,
+    password: &str,
+) -> anyhow::Result<()> {
     let reference = Reference::with_tag(registry.to_owned(), "spotter/login".into(), "none".into());
     let auth = RegistryAuth::Basic(user.to_owned(), password.to_owned());
-    let is_welcome = Session::to_log_in(&reference, auth)?.is_welcome().await?;
+    let session = Session::to_log_in(&reference, transport, auth).await?;
+    let is_welcome = session.is_welcome().await?;
     ensure!(is_welcome, "{registry} rejects this user name and password");
     Ok(())
-}
-
-/// A client that uses plain HTTP only for registries on this machine.
-fn client(reference: &Reference) -> Client {
-    let protocol = if is_loopback(reference.resolve_registry()) {
-        ClientProtocol::Http
-    } else {
-        ClientProtocol::Https
-    };
-    Client::new(ClientConfig { protocol, ..ClientConfig::default() })
-}
-
-/// The scheme of a registry's URLs.
-fn scheme(registry: &str) -> &'static str {
-    if is_loopback(registry) { "http" } else { "https" }
-}
-
-fn is_loopback(registry: &str) -> bool {
-    let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// Turns a registry's error into one that says what to do about it.
-fn refused(reference: &Reference, error: OciDistributionError) -> anyhow::Error {
-    let registry = reference.resolve_registry();
-    let hint = connection_hint(registry, &error).unwrap_or_else(|| {
-        format!(
-            "{registry} did not serve or accept {reference}; does the image exist, and are you logged in \
-             (`spotter login {registry} --username NAME`)?"
-        )
-    });
-    anyhow::Error::new(error).context(hint)
-}
-
-/// Advice for a failed connection or a failed TLS handshake.
-fn connection_hint(registry: &str, error: &OciDistributionError) -> Option<String> {
-    let OciDistributionError::RequestError(error) = error else { return None };
-    if !error.is_connect() {
-        return None;
-    }
-    Some(if is_loopback(registry) {
-        format!("cannot connect to {registry}; is it running?")
-    } else {
-        format!(
-            "cannot connect to {registry} over HTTPS; is its name right, and does it speak HTTPS? Spotter uses plain \
-             HTTP only for registries on this machine"
-        )
-    })
 }
 
 /// Whether `--from` names an image rather than a path: it has a registry before a `/`, and is not an existing
@@ -235,18 +198,8 @@ pub fn is_reference(from: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_loopback, is_reference};
+    use super::is_reference;
     use std::path::Path;
-
-    #[test]
-    fn plain_http_is_for_this_machine_only() {
-        for registry in ["localhost", "localhost:5000", "127.0.0.1:5000", "[::1]:5000"] {
-            assert!(is_loopback(registry), "{registry}");
-        }
-        for registry in ["ghcr.io", "localhost.example.com", "10.0.0.1:5000", "127.0.0.1.nip.io"] {
-            assert!(!is_loopback(registry), "{registry}");
-        }
-    }
 
     #[test]
     fn an_image_is_told_from_a_path() {

@@ -17,8 +17,9 @@ use super::{
     WASM_LAYER_MEDIA_TYPE, WASM_MEDIA_TYPE,
 };
 use spotter_app::manifest::Manifest;
+use spotter_app::mounts::{self, MountOptions};
 use spotter_app::triggers::Executor;
-use spotter_app::{App, Component, check, files};
+use spotter_app::{App, Component, check};
 use spotter_nn as nn;
 use spotter_runtime::prepare;
 
@@ -165,15 +166,16 @@ fn normal(path: &Path) -> PathBuf {
 }
 
 fn add_files(component: &Component, layers: &mut Layers) -> anyhow::Result<Vec<LockedFile>> {
-    let staged = files::stage(&component.root, &component.files, &component.exclude_files)?;
-    let Some(staged) = staged else { return Ok(Vec::new()) };
+    let Component { root, files, exclude_files, .. } = component;
     let mut locked = Vec::new();
-    for entry in WalkDir::new(staged.path()).sort_by_file_name() {
-        let entry = entry?;
-        if entry.file_type().is_file() {
-            let content = layers.add(std::fs::read(entry.path())?, DATA_MEDIA_TYPE);
-            let path = entry.path().strip_prefix(staged.path()).unwrap_or(Path::new(""));
-            locked.push(LockedFile { content, path: format!("/{}", path.display()) });
+    for mount in mounts::mount(root, files, exclude_files, &MountOptions::default())? {
+        for entry in WalkDir::new(mount.folder()).sort_by_file_name() {
+            let entry = entry?;
+            if entry.file_type().is_file() {
+                let content = layers.add(std::fs::read(entry.path())?, DATA_MEDIA_TYPE);
+                let path = entry.path().strip_prefix(mount.folder()).unwrap_or(Path::new(""));
+                locked.push(LockedFile { content, path: format!("/{}", path.display()) });
+            }
         }
     }
     Ok(locked)

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::archive::{INDEX_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, descriptor};
 use super::manifest::{ACCEPTED_MEDIA_TYPES, MAX_MANIFEST_BYTES};
 use super::session::{self, Session};
-use super::{PushedImage, pack};
+use super::{PushedImage, Transport, pack};
 use spotter_progress::ProgressStep;
 
 /// The configuration of a manifest that needs none.
@@ -67,13 +67,18 @@ impl Referrer {
 /// If the registry cannot be reached or refuses one. The error says that the image is there.
 pub async fn attach(
     reference: &Reference,
+    transport: Transport,
     image: &PushedImage,
     referrers: &[Referrer],
 ) -> anyhow::Result<()> {
+    if referrers.is_empty() {
+        return Ok(());
+    }
+    let session = Session::to_push(reference, transport).await?;
     for referrer in referrers {
         let title = referrer.title;
         let step = ProgressStep::start(format!("Pushing the {title} of {reference}"));
-        attach_one(reference, image, referrer).await.with_context(|| {
+        attach_one(&session, image, referrer).await.with_context(|| {
             let digest = &image.digest;
             format!("the image {reference} was pushed ({digest}), but its {title} was not")
         })?;
@@ -83,11 +88,10 @@ pub async fn attach(
 }
 
 async fn attach_one(
-    reference: &Reference,
+    session: &Session<'_>,
     image: &PushedImage,
     referrer: &Referrer,
 ) -> anyhow::Result<()> {
-    let session = Session::to_push(reference)?;
     session.push_blob(Bytes::from_static(EMPTY_CONFIG)).await?;
     session.push_blob(referrer.document.clone()).await?;
     let manifest = referrer.manifest(image);
@@ -97,7 +101,7 @@ async fn attach_one(
     if reply.get(SUBJECT_HEADER).is_some_and(|subject| subject == image.digest.as_str()) {
         return Ok(());
     }
-    list(&session, image, entry).await
+    list(session, image, entry).await
 }
 
 /// Adds an entry to the list of referrers under the tag where clients look if the registry itself keeps no such lists

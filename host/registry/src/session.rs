@@ -16,7 +16,8 @@ use reqwest::{RequestBuilder, Response, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::{client, credentials, refused, scheme};
+use super::connection::{Connection, Transport};
+use super::credentials;
 
 /// How long a registry may take for a reply that is read whole, and how long it may pause in one that is streamed.
 pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,7 +31,7 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(30);
 /// A session with a registry, and what it allows us to do with one image.
 pub(super) struct Session<'a> {
     reference: &'a Reference,
-    http: reqwest::Client,
+    connection: Connection,
     /// The user's.
     auth: RegistryAuth,
     /// The actions that a token is requested for.
@@ -43,34 +44,46 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// If the user's credentials cannot be read, or the HTTP client cannot be created.
-    pub(super) fn to_pull(reference: &'a Reference) -> anyhow::Result<Self> {
-        Self::new(reference, credentials::find(reference.resolve_registry())?, "pull")
+    pub(super) async fn to_pull(
+        reference: &'a Reference,
+        transport: Transport,
+    ) -> anyhow::Result<Self> {
+        let auth = credentials::find(reference.resolve_registry())?;
+        Self::new(reference, transport, auth, "pull").await
     }
 
     /// To push an image.
     ///
     /// # Errors
     /// As [`Session::to_pull`].
-    pub(super) fn to_push(reference: &'a Reference) -> anyhow::Result<Self> {
-        Self::new(reference, credentials::find(reference.resolve_registry())?, "pull,push")
+    pub(super) async fn to_push(
+        reference: &'a Reference,
+        transport: Transport,
+    ) -> anyhow::Result<Self> {
+        let auth = credentials::find(reference.resolve_registry())?;
+        Self::new(reference, transport, auth, "pull,push").await
     }
 
     /// To check whether the registry accepts these credentials.
     ///
     /// # Errors
     /// If the HTTP client cannot be created.
-    pub(super) fn to_log_in(reference: &'a Reference, auth: RegistryAuth) -> anyhow::Result<Self> {
-        Self::new(reference, auth, "pull")
+    pub(super) async fn to_log_in(
+        reference: &'a Reference,
+        transport: Transport,
+        auth: RegistryAuth,
+    ) -> anyhow::Result<Self> {
+        Self::new(reference, transport, auth, "pull").await
     }
 
-    fn new(
+    async fn new(
         reference: &'a Reference,
+        transport: Transport,
         auth: RegistryAuth,
         actions: &'static str,
     ) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().read_timeout(REPLY_TIMEOUT).build();
-        let http = http.context("cannot start an HTTP client")?;
-        Ok(Self { reference, http, auth, actions, granted: Mutex::default() })
+        let connection = Connection::new(reference.resolve_registry(), transport).await?;
+        Ok(Self { reference, connection, auth, actions, granted: Mutex::default() })
     }
 
     /// Requests a part of the image, such as `manifests/latest`.
@@ -100,7 +113,7 @@ impl<'a> Session<'a> {
 
     async fn request(&self, path: &str, accept: &str) -> anyhow::Result<Response> {
         let auth = self.auth().await?;
-        let request = self.http.get(self.part(path)).header(ACCEPT, accept);
+        let request = self.connection.http.get(self.part(path)).header(ACCEPT, accept);
         self.send(with_credentials(request, &auth)).await
     }
 
@@ -115,7 +128,7 @@ impl<'a> Session<'a> {
                 OciDistributionError::ServerError { code, url, message }
             }
         };
-        refused(self.reference, error)
+        self.refused(error)
     }
 
     /// Runs an upload with a client that has this session's credentials. oci-client would ask for a token itself, and
@@ -127,7 +140,7 @@ impl<'a> Session<'a> {
         &self,
         upload: impl AsyncFnOnce(&Client) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let client = client(self.reference);
+        let client = self.connection.client();
         self.lend(&client).await?;
         let renewals = async {
             loop {
@@ -143,6 +156,18 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Turns the registry's error into one that says what to do about it.
+    pub(super) fn refused(&self, error: OciDistributionError) -> anyhow::Error {
+        let (reference, registry) = (self.reference, self.reference.resolve_registry());
+        let hint = self.connection.hint(registry, &error).unwrap_or_else(|| {
+            format!(
+                "{registry} did not serve or accept {reference}; does the image exist, and are you logged in \
+                 (`spotter login {registry} --username NAME`)?"
+            )
+        });
+        anyhow::Error::new(error).context(hint)
+    }
+
     /// The image.
     pub(super) fn reference(&self) -> &'a Reference {
         self.reference
@@ -155,7 +180,7 @@ impl<'a> Session<'a> {
         }
         for operation in [RegistryOperation::Pull, RegistryOperation::Push] {
             let lent = client.auth(self.reference, &auth, operation).await;
-            lent.map_err(|error| refused(self.reference, error))?;
+            lent.map_err(|error| self.refused(error))?;
         }
         Ok(())
     }
@@ -171,7 +196,7 @@ impl<'a> Session<'a> {
             Some(RegistryAuth::Bearer(_)) => return Ok(true),
             Some(auth) => auth,
         };
-        let request = self.http.get(self.url("")).timeout(REPLY_TIMEOUT);
+        let request = self.connection.http.get(self.url("")).timeout(REPLY_TIMEOUT);
         let status = self.send(with_credentials(request, &auth)).await?.status();
         Ok(![StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status))
     }
@@ -186,7 +211,7 @@ impl<'a> Session<'a> {
         }
         let auth = self.request_auth().await?.ok_or_else(|| {
             let reason = "it gives this user no token for this image".to_owned();
-            refused(self.reference, OciDistributionError::AuthenticationFailure(reason))
+            self.refused(OciDistributionError::AuthenticationFailure(reason))
         })?;
         *granted = Some((Instant::now(), auth.clone()));
         Ok(auth)
@@ -195,7 +220,7 @@ impl<'a> Session<'a> {
     /// Finds out how the registry authenticates requests, and gets a token if it requires one. `None` if it refuses
     /// one.
     async fn request_auth(&self) -> anyhow::Result<Option<RegistryAuth>> {
-        let ping = self.send(self.http.get(self.url("")).timeout(REPLY_TIMEOUT)).await?;
+        let ping = self.send(self.connection.http.get(self.url("")).timeout(REPLY_TIMEOUT)).await?;
         let Some(Challenge { realm, service }) = Challenge::find(ping.headers()) else {
             return Ok(Some(self.auth.clone()));
         };
@@ -205,7 +230,7 @@ impl<'a> Session<'a> {
         })?;
         // A password must not be sent unencrypted just because the registry says so.
         ensure!(
-            url.scheme() == "https" || url.scheme() == scheme(registry),
+            url.scheme() == "https" || url.scheme() == self.connection.scheme,
             "{registry} names {realm} as its token server; Spotter asks for tokens over HTTPS only"
         );
         let scope = format!("repository:{}:{}", self.reference.repository(), self.actions);
@@ -213,7 +238,7 @@ impl<'a> Session<'a> {
         if let Some(service) = service {
             url.query_pairs_mut().append_pair("service", &service);
         }
-        let request = self.http.get(url).timeout(REPLY_TIMEOUT);
+        let request = self.connection.http.get(url).timeout(REPLY_TIMEOUT);
         let response = self.send(with_credentials(request, &self.auth)).await?;
         if response.status() != StatusCode::OK {
             return Ok(None);
@@ -232,7 +257,7 @@ impl<'a> Session<'a> {
     }
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        request.send().await.map_err(|error| refused(self.reference, error.into()))
+        request.send().await.map_err(|error| self.refused(error.into()))
     }
 
     /// The URL of a part of the image.
@@ -242,7 +267,7 @@ impl<'a> Session<'a> {
 
     fn url(&self, path: &str) -> String {
         let registry = self.reference.resolve_registry();
-        format!("{}://{registry}/v2/{path}", scheme(registry))
+        format!("{}://{registry}/v2/{path}", self.connection.scheme)
     }
 }
 

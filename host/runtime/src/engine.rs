@@ -7,12 +7,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::WasiHttpView;
 
-use super::engine_config::{Allocation, config};
+use super::engine_config::config;
 use super::http_2023_10_18;
 use super::http_2023_11_10;
 use super::key_value;
@@ -21,7 +20,7 @@ use super::key_value_store::KeyValueStores;
 use super::loaded::{EntryPoint, LoadedComponent, ServiceChainingCell, SharedResources};
 use super::mqtt;
 use super::neural_network::{self, NnGrant};
-use super::outbound_http::{MAX_OUTBOUND_CONNECTIONS, ServiceChaining};
+use super::outbound_http::{OutboundPermits, ServiceChaining};
 use super::postgres;
 use super::redis;
 use super::sockets_2023;
@@ -30,10 +29,11 @@ use super::state::InstanceState;
 use super::variables;
 use super::{code_cache, dependency_isolation, precompile, prepare, unsupported};
 use spotter_app::component_manifest::Interruption;
+use spotter_app::mounts::MountOptions;
 use spotter_app::nn_engine::NnEngine;
+use spotter_app::runtime_options::{Allocation, RuntimeOptions};
 use spotter_app::{Component, check};
 use spotter_config::Limits;
-use spotter_config::redis_server::RedisServer;
 use spotter_nn::{self as nn, Graph, NnMetrics};
 
 /// How often a running guest is interrupted: the precision of its limit on CPU time.
@@ -42,6 +42,8 @@ pub const EPOCH_INTERVAL: Duration = Duration::from_millis(10);
 /// The loaded components, and the engines that run them.
 pub struct Runtime {
     limits: Limits,
+    allocation: Allocation,
+    mounts: MountOptions,
     /// The engines, by how their code is interrupted; each is started when the first component needs it.
     executors: BTreeMap<Interruption, EngineAndLinker>,
     components: BTreeMap<String, Arc<LoadedComponent>>,
@@ -49,7 +51,7 @@ pub struct Runtime {
     /// `None` if no component uses a SQLite database.
     sqlite: Option<SqliteDatabases>,
     siblings: ServiceChainingCell,
-    connections: Arc<Semaphore>,
+    outbound: OutboundPermits,
     /// By the folders of their models.
     graphs: BTreeMap<PathBuf, Arc<dyn Graph>>,
     nn_metrics: NnMetrics,
@@ -63,8 +65,15 @@ struct EngineAndLinker {
 
 impl EngineAndLinker {
     /// Creates an engine. Starts its epoch clock, if its code is interrupted by epochs.
-    fn new(limits: &Limits, interruption: Interruption) -> anyhow::Result<Self> {
-        let engine = engine(limits, interruption)?;
+    fn new(
+        limits: &Limits,
+        interruption: Interruption,
+        allocation: Allocation,
+    ) -> anyhow::Result<Self> {
+        let engine = match allocation {
+            Allocation::Pooled => pooling_engine(limits, interruption)?,
+            Allocation::OnDemand => on_demand_engine(limits, interruption)?,
+        };
         if interruption == Interruption::Epoch {
             start_epoch_clock(&engine)?;
         }
@@ -89,16 +98,22 @@ impl EngineAndLinker {
 }
 
 impl Runtime {
-    /// A runtime without components.
-    pub fn new(limits: &Limits) -> Self {
+    /// A runtime without components. Key-value stores that the options keep in Redis are not connected to yet.
+    pub fn new(limits: &Limits, options: &RuntimeOptions) -> Self {
+        let mut key_value_stores = KeyValueStores::default();
+        for (label, server) in &options.redis_stores {
+            key_value_stores.use_redis(label, server.clone());
+        }
         Self {
             limits: *limits,
+            allocation: options.allocation,
+            mounts: options.mounts.clone(),
             executors: BTreeMap::new(),
             components: BTreeMap::new(),
-            key_value_stores: KeyValueStores::default(),
+            key_value_stores,
             sqlite: None,
             siblings: Arc::default(),
-            connections: Arc::new(Semaphore::new(MAX_OUTBOUND_CONNECTIONS)),
+            outbound: OutboundPermits::new(options.max_outbound_requests),
             graphs: BTreeMap::new(),
             nn_metrics: NnMetrics::default(),
         }
@@ -113,13 +128,6 @@ impl Runtime {
         self.key_value_stores.open_database(path, max_store_bytes)
     }
 
-    /// Keeps these key-value stores in Redis instead, without connecting to it yet. Call it before [`Runtime::load`].
-    pub fn use_redis_stores(&mut self, servers: &BTreeMap<String, RedisServer>) {
-        for (label, server) in servers {
-            self.key_value_stores.use_redis(label, server.clone());
-        }
-    }
-
     /// Sets a value in the application's default store.
     ///
     /// # Errors
@@ -128,13 +136,13 @@ impl Runtime {
         self.key_value_stores.set_default(key, value).await
     }
 
-    /// Keeps SQLite databases in a folder. Call it before [`Runtime::load`].
+    /// Keeps SQLite databases in these files, by name. Call it before [`Runtime::load`].
     ///
     /// # Errors
-    /// If the folder cannot be created.
-    pub fn use_sqlite(&mut self, folder: &Path) -> anyhow::Result<()> {
+    /// If the folder of a file cannot be created.
+    pub fn use_sqlite(&mut self, files: BTreeMap<String, PathBuf>) -> anyhow::Result<()> {
         let Limits { sqlite_size, request_cpu, .. } = self.limits;
-        self.sqlite = Some(SqliteDatabases::new(folder, sqlite_size, request_cpu)?);
+        self.sqlite = Some(SqliteDatabases::new(files, sqlite_size, request_cpu)?);
         Ok(())
     }
 
@@ -162,7 +170,8 @@ impl Runtime {
         let executor = match self.executors.entry(component.interruption) {
             Entry::Occupied(started) => started.into_mut(),
             Entry::Vacant(vacant) => {
-                vacant.insert(EngineAndLinker::new(&self.limits, component.interruption)?)
+                let Self { limits, allocation, .. } = self;
+                vacant.insert(EngineAndLinker::new(limits, component.interruption, *allocation)?)
             }
         };
         let compiled = match &component.compiled {
@@ -193,10 +202,10 @@ impl Runtime {
             key_value_stores: Arc::new(self.key_value_stores.clone()),
             sqlite: self.sqlite.clone(),
             siblings: Arc::clone(&self.siblings),
-            connections: Arc::clone(&self.connections),
+            outbound: self.outbound.clone(),
             nn: NnGrant::new(graphs, self.nn_metrics.clone()),
         };
-        let loaded = LoadedComponent::new(component, &engine, entry, shared)
+        let loaded = LoadedComponent::new(component, &engine, entry, shared, &self.mounts)
             .with_context(|| format!("component `{id}`"))?;
         self.components.insert(id.clone(), Arc::new(loaded));
         Ok(())
@@ -243,18 +252,20 @@ impl Runtime {
 /// # Errors
 /// If wasmtime rejects the configuration.
 pub fn compiler(limits: &Limits, interruption: Interruption) -> anyhow::Result<Engine> {
+    on_demand_engine(limits, interruption)
+}
+
+fn on_demand_engine(limits: &Limits, interruption: Interruption) -> anyhow::Result<Engine> {
     let engine = Engine::new(&config(limits, interruption, Allocation::OnDemand));
     engine.map_err(anyhow::Error::from).context("cannot start wasmtime")
 }
 
-fn engine(limits: &Limits, interruption: Interruption) -> anyhow::Result<Engine> {
-    let pooled = Engine::new(&config(limits, interruption, Allocation::Pooled));
-    let engine = pooled.or_else(|error| {
+fn pooling_engine(limits: &Limits, interruption: Interruption) -> anyhow::Result<Engine> {
+    Engine::new(&config(limits, interruption, Allocation::Pooled)).or_else(|error| {
         // The pool reserves its whole address space at once, which some sandboxes do not allow.
         tracing::info!(%error, "no pool of instances here: allocating each on demand");
-        Engine::new(&config(limits, interruption, Allocation::OnDemand))
-    });
-    engine.map_err(anyhow::Error::from).context("cannot start wasmtime")
+        on_demand_engine(limits, interruption)
+    })
 }
 
 fn start_epoch_clock(engine: &Engine) -> anyhow::Result<()> {

@@ -3,14 +3,8 @@
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use spotter_app::component_manifest::Interruption;
+use spotter_app::runtime_options::Allocation;
 use spotter_config::Limits;
-
-/// How an engine allocates instances.
-#[derive(Clone, Copy)]
-pub(super) enum Allocation {
-    Pooled,
-    OnDemand,
-}
 
 pub(super) fn config(
     limits: &Limits,

@@ -18,7 +18,7 @@ use super::key_value::KeyValueGrant;
 use super::key_value_store::KeyValueStores;
 use super::memory_limit::MemoryLimit;
 use super::neural_network::NnGrant;
-use super::outbound_http::{BodyMemory, Outbound, ServiceChaining};
+use super::outbound_http::{BodyMemory, Outbound, OutboundPermits, ServiceChaining};
 use super::outbound_tcp::{self, OutboundTcp};
 use super::sqlite::{SqliteDatabases, SqliteGrant};
 use super::state::{Grants, InstanceState};
@@ -27,7 +27,7 @@ use super::variables::Variables;
 use spotter_app::Component;
 use spotter_app::allowed_hosts::AllowedHosts;
 use spotter_app::component_manifest::Interruption;
-use spotter_app::files::{self, Staged};
+use spotter_app::mounts::{self, Access, Mount, MountOptions};
 use spotter_app::triggers::Executor;
 use spotter_config::Limits;
 
@@ -46,7 +46,7 @@ pub(super) struct SharedResources {
     /// `None` if no component uses a SQLite database.
     pub(super) sqlite: Option<SqliteDatabases>,
     pub(super) siblings: ServiceChainingCell,
-    pub(super) connections: Arc<Semaphore>,
+    pub(super) outbound: OutboundPermits,
     /// The networks that this component may use.
     pub(super) nn: NnGrant,
 }
@@ -86,20 +86,22 @@ pub struct LoadedComponent {
     sqlite: SqliteGrant,
     nn: NnGrant,
     siblings: ServiceChainingCell,
-    connections: Arc<Semaphore>,
-    files: Option<Staged>,
+    outbound: OutboundPermits,
+    mounts: Vec<Mount>,
 }
 
 impl LoadedComponent {
     /// # Errors
-    /// If the component's files cannot be copied.
+    /// If the component's files cannot be mounted.
     pub(super) fn new(
         component: &Component,
         engine: &Engine,
         entry: EntryPoint,
         shared: SharedResources,
+        mounts: &MountOptions,
     ) -> anyhow::Result<Self> {
-        let files = files::stage(&component.root, &component.files, &component.exclude_files)?;
+        let Component { root, files, exclude_files, .. } = component;
+        let mounts = mounts::mount(root, files, exclude_files, mounts)?;
         Ok(Self {
             id: component.id.clone(),
             engine: engine.clone(),
@@ -112,8 +114,8 @@ impl LoadedComponent {
             sqlite: SqliteGrant::new(shared.sqlite, &component.sqlite_databases),
             nn: shared.nn,
             siblings: shared.siblings,
-            connections: shared.connections,
-            files,
+            outbound: shared.outbound,
+            mounts,
         })
     }
 
@@ -199,7 +201,7 @@ impl LoadedComponent {
             component: self.id.clone(),
             siblings: self.siblings.get().cloned(),
             hops,
-            connections: Arc::clone(&self.connections),
+            permits: self.outbound.clone(),
             bodies: BodyMemory::new(),
         }
     }
@@ -209,12 +211,12 @@ impl LoadedComponent {
         OutboundTcp {
             allowed: Arc::clone(&self.allowed_hosts),
             component: self.id.clone(),
-            connections: Arc::clone(&self.connections),
+            connections: self.outbound.connections(),
             own_connections: Arc::new(Semaphore::new(MAX_CONNECTIONS_PER_INSTANCE)),
         }
     }
 
-    /// The WASI context of an instance: its environment, its read-only files and its log.
+    /// The WASI context of an instance: its environment, its files and its log.
     fn wasi(&self) -> anyhow::Result<WasiCtxBuilder> {
         let mut wasi = WasiCtx::builder();
         wasi.max_random_size(MAX_RANDOM_BYTES);
@@ -234,8 +236,12 @@ impl LoadedComponent {
         for (name, value) in &self.environment {
             wasi.env(name, value);
         }
-        if let Some(files) = &self.files {
-            wasi.preopened_dir(files.path(), "/", FsPerms::ReadOnly)?;
+        for mount in &self.mounts {
+            let permissions = match mount.access {
+                Access::ReadOnly => FsPerms::ReadOnly,
+                Access::ReadWrite => FsPerms::ReadWrite,
+            };
+            wasi.preopened_dir(mount.folder(), &mount.guest_path, permissions)?;
         }
         Ok(wasi)
     }

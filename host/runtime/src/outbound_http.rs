@@ -7,13 +7,14 @@ use std::sync::{Arc, Weak};
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::BodyExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
 
 use spotter_app::allowed_hosts::{
     AllowedHosts, Permission, default_port, is_chained_host, is_public, sibling_id,
 };
 use spotter_config::limits::MAX_CALL_DEPTH;
+use spotter_config::outbound_http::MAX_OUTBOUND_CONNECTIONS;
 
 /// Sends the outgoing requests of one guest.
 pub(super) struct Outbound {
@@ -23,8 +24,7 @@ pub(super) struct Outbound {
     pub(super) siblings: Option<Weak<dyn ServiceChaining>>,
     /// The depth of calls between guests that led to this one.
     pub(super) hops: u32,
-    /// Permits for outgoing connections, shared by all guests.
-    pub(super) connections: Arc<Semaphore>,
+    pub(super) permits: OutboundPermits,
     /// The memory for the bodies that the guest writes.
     pub(super) bodies: BodyMemory,
 }
@@ -56,8 +56,47 @@ impl BodyMemory {
     }
 }
 
-/// How many outgoing connections all guests together may have. Each is an open file of this process.
-pub const MAX_OUTBOUND_CONNECTIONS: usize = 256;
+/// Permits for outgoing connections, shared by all guests.
+#[derive(Clone)]
+pub(super) struct OutboundPermits {
+    connections: Arc<Semaphore>,
+    /// Those for HTTP, if the user limits them; a request then needs one of each.
+    requests: Option<Arc<Semaphore>>,
+}
+
+impl OutboundPermits {
+    /// Permits for [`MAX_OUTBOUND_CONNECTIONS`] connections, of which `max_requests` may be for HTTP.
+    pub(super) fn new(max_requests: Option<usize>) -> Self {
+        let requests = max_requests.map(|requests| {
+            let permits = Arc::new(Semaphore::new(requests));
+            // Otherwise a request would wait for ever for the permit that nobody has.
+            if requests == 0 {
+                permits.close();
+            }
+            permits
+        });
+        Self { connections: Arc::new(Semaphore::new(MAX_OUTBOUND_CONNECTIONS)), requests }
+    }
+
+    /// The permits for connections of all protocols.
+    pub(super) fn connections(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.connections)
+    }
+
+    /// Waits until a request may be sent. Dropping the permits lets the next one be sent.
+    ///
+    /// # Errors
+    /// If the user allows none.
+    async fn for_request(
+        self,
+    ) -> Result<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>), AcquireError> {
+        let request = match self.requests {
+            Some(requests) => Some(requests.acquire_owned().await?),
+            None => None,
+        };
+        Ok((self.connections.acquire_owned().await?, request))
+    }
+}
 
 /// A request from a guest to its own application. It never leaves the process.
 pub struct ChainedRequest {
@@ -141,17 +180,17 @@ impl WasiHttpHooks for Outbound {
             let to = sibling_id(&host).map(str::to_owned);
             return Box::new(call_sibling(self.siblings.clone(), to, request, self.hops + 1));
         }
-        let connections = Arc::clone(&self.connections);
+        let permits = self.permits.clone();
         Box::new(async move {
             if permission == Permission::ByWildcard {
                 keep_to_public_addresses(&mut request).await?;
             }
-            let permit = connections.acquire_owned().await;
-            let permit = permit.map_err(|_| Error::ConnectionLimitReached)?;
+            let permits = permits.for_request().await;
+            let permits = permits.map_err(|_| Error::ConnectionLimitReached)?;
             let (response, transmission) = default_send_request(request, options).await?;
             let response = response.map(|body| {
                 body.map_frame(move |frame| {
-                    let _lives_as_long = &permit;
+                    let _live_as_long = &permits;
                     frame
                 })
                 .boxed_unsync()

@@ -7,9 +7,10 @@ use clap::ValueEnum;
 use wasmtime::component::Component as Compiled;
 use wasmtime::{Config, Engine};
 
-use super::engine_config::{Allocation, config};
+use super::engine_config::config;
 use super::prepare;
 use spotter_app::Component;
+use spotter_app::runtime_options::Allocation;
 use spotter_config::Limits;
 
 /// The instructions that compiled code may use on amd64: a level of

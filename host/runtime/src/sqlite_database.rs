@@ -1,6 +1,7 @@
 //! The application's SQLite databases: one file each, with limits on what a statement may use and access.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -81,7 +82,8 @@ pub(super) struct Rows {
 pub(super) struct SqliteDatabases(Arc<SqliteDatabasesInner>);
 
 struct SqliteDatabasesInner {
-    folder: PathBuf,
+    /// By the names of the databases.
+    files: BTreeMap<String, PathBuf>,
     max_bytes: u64,
     /// How long a statement may run.
     statement_time: Duration,
@@ -89,21 +91,22 @@ struct SqliteDatabasesInner {
 }
 
 impl SqliteDatabases {
-    /// The databases in a folder, which is created. Each can hold up to `max_bytes`.
+    /// The databases in these files, by name. Their folders are created. Each can hold up to `max_bytes`.
     ///
     /// # Errors
-    /// If the folder cannot be created.
+    /// If a folder cannot be created.
     pub(super) fn new(
-        folder: &Path,
+        files: BTreeMap<String, PathBuf>,
         max_bytes: u64,
         statement_time: Duration,
     ) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(folder).with_context(|| {
-            format!("cannot create the folder of SQLite databases {}", folder.display())
-        })?;
+        for folder in files.values().filter_map(|file| file.parent()) {
+            std::fs::create_dir_all(folder).with_context(|| {
+                format!("cannot create the folder of SQLite databases {}", folder.display())
+            })?;
+        }
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let folder = folder.to_owned();
-        Ok(Self(Arc::new(SqliteDatabasesInner { folder, max_bytes, statement_time, connections })))
+        Ok(Self(Arc::new(SqliteDatabasesInner { files, max_bytes, statement_time, connections })))
     }
 
     /// Runs statements on the database `default`, on behalf of whoever starts the application. Blocks.
@@ -113,19 +116,20 @@ impl SqliteDatabases {
         };
         run().map_err(|failure| match failure {
             SqliteError::Other(text) => anyhow!("SQLite: {text}"),
-            SqliteError::Full | SqliteError::NotGranted => {
-                anyhow!("the default database is full: raise `sqlite_size`")
+            SqliteError::Full => anyhow!("the default database is full: raise `sqlite_size`"),
+            SqliteError::NotGranted => {
+                anyhow!("no component has the database \"default\" in its `sqlite_databases`")
             }
         })
     }
 
     fn connect(&self, label: &str) -> Result<Connection, SqliteError> {
-        let SqliteDatabasesInner { folder, max_bytes, .. } = &*self.0;
+        let SqliteDatabasesInner { files, max_bytes, .. } = &*self.0;
+        let file = files.get(label).ok_or(SqliteError::NotGranted)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection =
-            Connection::open_with_flags(folder.join(format!("{label}.sqlite")), flags)?;
+        let connection = Connection::open_with_flags(file, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)?;
         connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, MAX_STATEMENT_BYTES)?;

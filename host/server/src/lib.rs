@@ -105,13 +105,13 @@ impl Server {
         traces: Option<Traces>,
         collectors: Vec<Box<dyn Collector>>,
     ) -> anyhow::Result<Arc<Self>> {
-        let mut runtime = Runtime::new(&limits);
+        let mut runtime = Runtime::new(&limits, &app.options);
         if app.has_state() {
             runtime.open_database(&app.state.join("key_value.redb"), limits.key_value_size)?;
         }
-        runtime.use_redis_stores(&app.redis_stores);
-        if app.has_sqlite() {
-            runtime.use_sqlite(&app.state.join("sqlite"))?;
+        let sqlite_files = app.sqlite_files();
+        if !sqlite_files.is_empty() {
+            runtime.use_sqlite(sqlite_files)?;
         }
         for component in app.components.values() {
             runtime.load(component, &app.nn_engine)?;

@@ -2,7 +2,7 @@
 
 use rlimit::Resource;
 
-use spotter_runtime::outbound_http::MAX_OUTBOUND_CONNECTIONS;
+use spotter_config::outbound_http::MAX_OUTBOUND_CONNECTIONS;
 
 /// File descriptors reserved for the log, the listeners, the database, admin connections, and outgoing
 /// connections of guests.

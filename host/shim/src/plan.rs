@@ -15,7 +15,7 @@ use super::pending_code::PendingCode;
 use super::pod_cgroup::PodCgroup;
 use super::request::ContainerRequest;
 use super::{STATE_ROOT, image};
-use spotter_app::{App, Component, files};
+use spotter_app::{App, Component, mounts};
 use spotter_up::{CompiledComponent, CompiledComponents, PodConfiguration};
 
 /// What the process that creates a container needs to know.
@@ -302,16 +302,16 @@ fn environment(spec: &Spec) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// A tmpfs at `/tmp`, where files are staged: an empty root file system has no such folder. Its content counts towards
+/// A tmpfs at `/tmp`, where files are copied to: an empty root file system has no such folder. Its content counts towards
 /// the container's memory.
 fn temporary_folder(app: &App) -> anyhow::Result<Mount> {
     const MIN_FOLDER_BYTES: u64 = 64 << 20;
-    let staged = app.components.values().map(|component| {
+    let copied = app.components.values().map(|component| {
         let Component { root, files, exclude_files, .. } = component;
         // The pod reports errors, and finds the files that are in volumes.
-        files::staged_bytes(root, files, exclude_files).unwrap_or_default()
+        mounts::copied_bytes(root, files, exclude_files).unwrap_or_default()
     });
-    let size = format!("size={}", MIN_FOLDER_BYTES.saturating_add(staged.sum()));
+    let size = format!("size={}", MIN_FOLDER_BYTES.saturating_add(copied.sum()));
     let options = ["nosuid", "nodev", "noexec", "mode=1777", &size];
     mount(Path::new("/tmp"), "tmpfs", Path::new("tmpfs"), &options)
 }

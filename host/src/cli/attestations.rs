@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::attestation::{self, AttestedImage, BuildParameters, provenance, sbom};
 use spotter_app::App;
+use spotter_registry::Transport;
 use spotter_registry::inventory::Inventory;
 use spotter_registry::{PushedImage, Reference, referrers};
 use spotter_up::block_on;
@@ -64,6 +65,7 @@ impl Attestations {
     pub(super) fn push(
         &self,
         reference: &Reference,
+        transport: Transport,
         image: &PushedImage,
         inventory: &Inventory,
     ) -> anyhow::Result<()> {
@@ -79,7 +81,7 @@ impl Attestations {
         if self.wanted.provenance {
             documents.push(provenance::referrer(&attested, &self.parameters));
         }
-        block_on(referrers::attach(reference, image, &documents))
+        block_on(referrers::attach(reference, transport, image, &documents))
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 
 use spotter_progress::print_message;
 use spotter_registry::{self as registry, credentials};
-use spotter_up::block_on;
+use spotter_up::{RegistryArguments, block_on};
 
 /// Log in to an OCI registry; prompt for the password on a terminal, or read it from standard input
 #[derive(Args)]
@@ -20,13 +20,16 @@ pub(super) struct Login {
     /// Read the password from standard input without asking for it, as Docker does
     #[arg(long)]
     password_stdin: bool,
+    #[command(flatten)]
+    connection: RegistryArguments,
 }
 
 impl Login {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let password = self.password()?;
         ensure!(!password.is_empty(), "the password is empty; pass it on standard input");
-        block_on(registry::check_login(&self.registry, &self.username, &password))?;
+        let transport = self.connection.transport();
+        block_on(registry::check_login(&self.registry, transport, &self.username, &password))?;
         let file = credentials::store(&self.registry, &self.username, &password)?;
         print_message(&format!(
             "Logged in to {}; credentials stored in {}",

@@ -23,6 +23,7 @@ mod terminal;
 mod up;
 mod watch;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -45,7 +46,13 @@ With NO_COLOR set, nothing is printed in colour.";
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// The folder for compiled code and downloads [default: spotter in the user's cache directory]
+    #[arg(long, global = true, env = CACHE_VARIABLE, value_name = "FOLDER")]
+    cache_dir: Option<PathBuf>,
 }
+
+/// The environment variable that sets `--cache-dir`.
+const CACHE_VARIABLE: &str = "SPOTTER_CACHE_DIR";
 
 #[derive(Subcommand)]
 enum Command {
@@ -83,6 +90,9 @@ pub fn run() -> ExitCode {
     };
     choose_cryptography();
     terminal::show_bars();
+    if let Some(folder) = cli.cache_dir {
+        spotter_cache::use_folder(folder);
+    }
     let result = match cli.command {
         Command::New(command) => command.run(),
         Command::Up(command) => command.run(),

@@ -8,7 +8,7 @@ use walkdir::WalkDir;
 
 use spotter_progress::print;
 use spotter_registry as registry;
-use spotter_up::block_on;
+use spotter_up::{RegistryArguments, block_on};
 
 /// Pull an application from an OCI registry into the cache, or into a folder
 #[derive(Args)]
@@ -18,12 +18,14 @@ pub(super) struct Pull {
     /// Copy the application's manifest and files to this new folder
     #[arg(short, long, value_name = "FOLDER")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryArguments,
 }
 
 impl Pull {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let reference = registry::reference(&self.reference)?;
-        let (folder, digest) = block_on(registry::pull(&reference))?;
+        let (folder, digest) = block_on(registry::pull(&reference, self.registry.transport()))?;
         if let Some(output) = &self.output {
             ensure!(!output.exists(), "{} already exists; name a new folder", output.display());
             for entry in WalkDir::new(&folder).sort_by_file_name() {

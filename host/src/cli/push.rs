@@ -38,6 +38,7 @@ pub(super) struct Push {
 impl Push {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let reference = registry::reference(&self.reference)?;
+        let transport = self.app.registry.transport();
         let (app, manifest) = self.app.load_to_ship()?;
         if self.build {
             crate::build::build(&app, self.toolchain.options())?;
@@ -51,7 +52,7 @@ impl Push {
         let attestations = self.attestations.prepare(&app, parameters)?;
         let (image, inventory) = if self.standalone.standalone {
             let image = self.standalone.build(app, manifest)?;
-            (block_on(image.push(&reference))?, image.inventory)
+            (block_on(image.push(&reference, transport))?, image.inventory)
         } else {
             let mut package = if self.artifact {
                 pack::artifact(&app)?
@@ -60,10 +61,10 @@ impl Push {
             };
             package.annotations.extend(self.annotation);
             let inventory = std::mem::take(&mut package.inventory);
-            (block_on(registry::push(&reference, package))?, inventory)
+            (block_on(registry::push(&reference, transport, package))?, inventory)
         };
         print(&image.digest);
-        attestations.push(&reference, &image, &inventory)
+        attestations.push(&reference, transport, &image, &inventory)
     }
 }
 

@@ -72,6 +72,9 @@ impl Watch {
         let this = std::env::current_exe().context("cannot find this program itself")?;
         let mut command = Command::new(this);
         command.arg("up").arg("--from").arg(self.app.source());
+        if let Some(folder) = spotter_cache::chosen_folder() {
+            command.arg("--cache-dir").arg(folder);
+        }
         for variable in &self.app.variable {
             command.arg("--variable").arg(variable);
         }

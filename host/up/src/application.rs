@@ -14,6 +14,7 @@ use spotter_config::providers::VariablesProvider;
 use spotter_registry::downloads;
 
 use crate::block_on;
+use crate::registry_arguments::RegistryArguments;
 use crate::variable_providers;
 use crate::variables::{self, FilePolicy};
 
@@ -40,6 +41,8 @@ pub struct AppArguments {
     /// The threads of the engine `tract` for a request, if no other request uses the same model when it begins
     #[arg(long, env = "SPOTTER_NN_THREADS", default_value = "1", value_name = "NUMBER")]
     pub nn_threads: NonZeroU16,
+    #[command(flatten)]
+    pub registry: RegistryArguments,
     /// The folder of the compiled code that came with the application; as trusted as this program
     #[arg(long, env = "SPOTTER_COMPILED", value_name = "FOLDER", hide = true)]
     compiled: Option<PathBuf>,
@@ -181,7 +184,7 @@ impl AppArguments {
             return Ok(source);
         }
         let reference = spotter_registry::reference(&source.to_string_lossy())?;
-        Ok(block_on(spotter_registry::pull(&reference))?.0)
+        Ok(block_on(spotter_registry::pull(&reference, self.registry.transport()))?.0)
     }
 }
 

@@ -1,10 +1,13 @@
 //! What `spotter up` does, on a laptop and in a pod: reads its flags, loads the application, and serves it.
 
 mod application;
+mod component_output;
 mod log;
 pub mod pod;
 mod pod_configuration;
 mod proxies;
+mod registry_arguments;
+mod runtime_arguments;
 mod serve;
 mod variable_providers;
 mod variables;
@@ -13,6 +16,7 @@ use anyhow::Context;
 
 pub use application::{AppArguments, nearest_manifest};
 pub use pod_configuration::{FileInContainer, PodConfiguration};
+pub use registry_arguments::RegistryArguments;
 pub use serve::{CompiledComponent, CompiledComponents, Serve};
 
 /// The exit status for wrong usage (`EX_USAGE` in sysexits.h).

@@ -1,7 +1,7 @@
 //! Logging to standard error, as text or as JSON.
 
-use std::fmt;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
@@ -9,8 +9,14 @@ use clap::ValueEnum;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
+use spotter_runtime::guest_log::LOG_TARGET;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::component_output::{OutputFiles, OutputFilter, OutputLayer};
 
 /// How many lines may wait to be written. Further ones are dropped, so that a reader of standard error that stops
 /// reading does not stop the server.
@@ -32,39 +38,47 @@ pub(crate) enum LogFormat {
 pub(crate) struct Log {
     dropped: ErrorCounter,
     writer: Option<WorkerGuard>,
+    output: OutputLayer,
 }
 
 impl LogFormat {
-    /// Starts logging all targets but `silent`. `RUST_LOG` sets the level, `info` by default.
-    pub(crate) fn start(self, silent: Option<&str>) -> anyhow::Result<Log> {
-        let mut filter =
-            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        if let Some(target) = silent {
-            filter = filter.add_directive(format!("{target}=off").parse()?);
-        }
+    /// Starts logging what the filter shows. `RUST_LOG` sets the level, `info` by default.
+    pub(crate) fn start(self, filter: OutputFilter) -> Log {
+        let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         let (writer, guard) = NonBlockingBuilder::default()
             .lossy(true)
             .buffered_lines_limit(MAX_WAITING_LINES)
             .thread_name("log")
             .finish(std::io::stderr());
         let dropped = writer.error_counter();
-        let lines = tracing_subscriber::fmt()
-            .with_env_filter(filter)
+        let lines = fmt::layer()
             .with_writer(writer)
             .with_ansi(AutoStream::choice(&std::io::stderr()) != ColorChoice::Never);
-        // If logging has already been started in this process, that stays in effect.
-        let _ = match self {
-            Self::Pretty => lines.try_init(),
-            Self::Json => lines.json().flatten_event(true).try_init(),
+        let lines = match self {
+            Self::Pretty => lines.boxed(),
+            Self::Json => lines.json().flatten_event(true).boxed(),
         };
-        Ok(Log { dropped, writer: Some(guard) })
+        let output = OutputLayer::default();
+        let is_output = Targets::new().with_target(LOG_TARGET, LevelFilter::INFO);
+        let logged = tracing_subscriber::registry()
+            .with(lines.with_filter(level.and(filter)))
+            .with(output.clone().with_filter(is_output))
+            .try_init();
+        // If logging has already been started in this process, that stays in effect.
+        drop(logged);
+        Log { dropped, writer: Some(guard), output }
     }
 }
 
 impl Log {
+    /// Also writes what components write to these files.
+    pub(crate) fn write_output_to(&self, files: OutputFiles) {
+        self.output.write_to(files);
+    }
+
     /// The metric of dropped lines.
     pub(crate) fn metric(&self) -> DroppedLines {
-        DroppedLines(self.dropped.clone())
+        DroppedLines { log: self.dropped.clone(), files: Arc::clone(&self.output.lost) }
     }
 }
 
@@ -82,12 +96,17 @@ impl Drop for Log {
 
 /// Counts the lines that were dropped.
 #[derive(Debug)]
-pub(crate) struct DroppedLines(ErrorCounter);
+pub(crate) struct DroppedLines {
+    log: ErrorCounter,
+    files: Arc<AtomicU64>,
+}
 
 impl Collector for DroppedLines {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        const HELP: &str = "Log lines dropped because standard error was not read in time";
-        let dropped = ConstCounter::new(self.0.dropped_lines() as u64);
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        const HELP: &str = "Log lines dropped because standard error was not read in time, or a \
+                            component's log file could not be written";
+        let lost = self.files.load(Ordering::Relaxed);
+        let dropped = ConstCounter::new(self.log.dropped_lines() as u64 + lost);
         let metric =
             encoder.encode_descriptor("log_lines_dropped", HELP, None, dropped.metric_type())?;
         dropped.encode(metric)

@@ -12,20 +12,18 @@ use prometheus_client::collector::Collector;
 use serde::{Deserialize, Serialize};
 
 use crate::application::{AppArguments, pair};
+use crate::component_output::OutputArguments;
 use crate::log::LogFormat;
 use crate::pod_configuration::FileInContainer;
 use crate::proxies::ProxyArguments;
+use crate::runtime_arguments::{RuntimeArguments, RuntimeTables};
 use spotter_app::App;
 use spotter_app::variables::MissingVariable;
-use spotter_config::key_value_stores::KeyValueStores;
 use spotter_config::limits::LimitSettings;
 use spotter_config::memory;
-use spotter_config::redis_server::RedisServer;
 use spotter_config::runtime_config::RuntimeConfig;
-use spotter_config::suggest;
 use spotter_node::metrics::BondCollector;
 use spotter_progress::print;
-use spotter_runtime::guest_log::LOG_TARGET as GUEST_TARGET;
 use spotter_server::connection_info::Scheme;
 use spotter_server::listener::{self, Listener, ServeOutcome};
 use spotter_server::signals::Signals;
@@ -78,13 +76,14 @@ pub struct Serve {
     /// repeated
     #[arg(long, value_name = "STATEMENT|@FILE")]
     sqlite: Vec<String>,
-    /// Do not log what components write to their standard streams
-    #[arg(long, short)]
-    quiet: bool,
+    #[command(flatten)]
+    output: OutputArguments,
+    #[command(flatten)]
+    runtime: RuntimeArguments,
     /// The folder of the application's persistent state [default: .spotter next to the manifest]
     #[arg(long, env = "SPOTTER_STATE_DIR", value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
-    /// A TOML file with settings of the host: [limits], state_dir, [[variables_provider]], [key_value_store.NAME]
+    /// A TOML file with settings of the host, such as [limits] and [[variables_provider]]
     #[arg(long, env = "RUNTIME_CONFIG_FILE", value_name = "FILE")]
     runtime_config_file: Option<PathBuf>,
     /// The format of log lines on standard error
@@ -156,10 +155,13 @@ impl Serve {
             "--find-free-port needs an address with a port, but --listen is {}",
             self.listen
         );
-        let log = self.log_format.start(self.quiet.then_some(GUEST_TARGET))?;
+        let log = self.log_format.start(self.output.filter());
         let file = RuntimeConfig::read(self.runtime_config_file.as_deref())?;
         let limits = self.limits.resolve(file.limits, memory::cgroup_limit(Path::new("/")))?;
         let mut app = self.app.load_only(&self.component_id, &file.variables_provider)?;
+        if let Some(files) = self.output.open_files(&app, file.log_dir)? {
+            log.write_output_to(files);
+        }
         app.notes.iter().for_each(|note| tracing::warn!("{note}"));
         use_compiled(&mut app, compiled)?;
         add_environment(&mut app, &self.env)?;
@@ -167,7 +169,9 @@ impl Serve {
         if let Some(folder) = self.state_dir.clone().or(named) {
             app.state = folder;
         }
-        app.redis_stores = redis_stores(&app, file.key_value_store);
+        let RuntimeConfig { key_value_store, sqlite_database, outbound_http, .. } = file;
+        let tables = RuntimeTables { key_value_store, sqlite_database, outbound_http };
+        app.options = self.runtime.options(&app, tables);
         prepare(&app)?;
         let traces =
             self.otlp_endpoint.as_deref().map(|to| Traces::to(to, &app.name)).transpose()?;
@@ -258,21 +262,6 @@ fn use_compiled(app: &mut App, compiled: &CompiledComponents) -> anyhow::Result<
         component.compiled = Some(found.code.clone());
     }
     Ok(())
-}
-
-/// The stores that the runtime configuration keeps in Redis. Warns of those that no component uses: their names may be
-/// misspelt, and the stores that are meant would be in a file.
-fn redis_stores(app: &App, stores: KeyValueStores) -> BTreeMap<String, RedisServer> {
-    let is_used = |name: &str| app.key_value_stores().any(|used| used == name);
-    for name in stores.names().filter(|name| !is_used(name)) {
-        let near = suggest::nearest(name, app.key_value_stores());
-        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        tracing::warn!(
-            "[key_value_store.{name}] in the runtime configuration has no effect: no component has {name:?} in its \
-             `key_value_stores`{hint}"
-        );
-    }
-    stores.into_redis()
 }
 
 /// The SQL statements that a flag gives, or the file that it names.

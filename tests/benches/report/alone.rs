@@ -24,7 +24,7 @@ fn instantiation() -> Row {
     let limits = Limits::default();
     let app =
         App::load(&root().join("spin.toml"), &LoadOptions::default()).expect("an application");
-    let mut runtime = Runtime::new(&limits);
+    let mut runtime = Runtime::new(&limits, &app.options);
     runtime.load(&app.components["detector"], &app.nn_engine).expect("a component");
     let loaded = runtime.component("detector").expect("a component");
     let threads =

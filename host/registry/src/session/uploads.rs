@@ -9,7 +9,7 @@ use reqwest::{RequestBuilder, Response, Url};
 use serde::Deserialize;
 
 use super::{REPLY_TIMEOUT, Session, read, with_credentials};
-use crate::{pack, scheme};
+use crate::pack;
 
 /// The largest refusal that is read, in bytes.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
@@ -25,12 +25,18 @@ impl Session<'_> {
     pub(crate) async fn push_blob(&self, blob: Bytes) -> anyhow::Result<()> {
         let auth = self.auth().await?;
         // Some registries require the header.
-        let begin = self.http.post(self.part("blobs/uploads/")).header(CONTENT_LENGTH, 0);
+        let begin =
+            self.connection.http.post(self.part("blobs/uploads/")).header(CONTENT_LENGTH, 0);
         let begun = self.upload(with_credentials(begin, &auth)).await?;
         let mut target = self.upload_target(&begun)?;
         target.query_pairs_mut().append_pair("digest", &pack::digest(&blob));
         let is_its_own = target.origin() == self.url("").parse::<Url>()?.origin();
-        let put = self.http.put(target).header(CONTENT_TYPE, "application/octet-stream").body(blob);
+        let put = self
+            .connection
+            .http
+            .put(target)
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .body(blob);
         // Another server must not see the credentials.
         let put = if is_its_own { with_credentials(put, &auth) } else { put };
         self.upload(put).await.map(drop)
@@ -47,7 +53,7 @@ impl Session<'_> {
         manifest: Bytes,
     ) -> anyhow::Result<HeaderMap> {
         let auth = self.auth().await?;
-        let put = self.http.put(self.part(&format!("manifests/{version}")));
+        let put = self.connection.http.put(self.part(&format!("manifests/{version}")));
         let put = put.header(CONTENT_TYPE, media_type).body(manifest);
         let response = self.upload(with_credentials(put, &auth)).await?;
         Ok(response.headers().clone())
@@ -81,7 +87,7 @@ impl Session<'_> {
             format!("{registry} names {location:?} as the place to upload to, which is not a URL")
         })?;
         ensure!(
-            target.scheme() == "https" || target.scheme() == scheme(registry),
+            target.scheme() == "https" || target.scheme() == self.connection.scheme,
             "{registry} names {location:?} as the place to upload to; Spotter uploads over HTTPS only"
         );
         Ok(target)

@@ -11,7 +11,7 @@ use super::{StandaloneImage, Variant};
 use crate::archive::{INDEX_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, append, descriptor, fully_qualified};
 use crate::pack::digest;
 use crate::session::Session;
-use crate::{PushedImage, manifest, refused};
+use crate::{PushedImage, Transport, manifest};
 use spotter_cache::write_atomically;
 use spotter_progress::ProgressStep;
 
@@ -67,8 +67,12 @@ impl StandaloneImage {
     ///
     /// # Errors
     /// If the registry cannot be reached, or rejects the image or the login.
-    pub async fn push(&self, reference: &Reference) -> anyhow::Result<PushedImage> {
-        let session = Session::to_push(reference)?;
+    pub async fn push(
+        &self,
+        reference: &Reference,
+        transport: Transport,
+    ) -> anyhow::Result<PushedImage> {
+        let session = Session::to_push(reference, transport).await?;
         session.with_client(async |client| self.upload(client, &session).await).await
     }
 
@@ -76,7 +80,7 @@ impl StandaloneImage {
         let reference = session.reference();
         let total = self.blobs.values().map(|blob| blob.len() as u64).sum();
         let step = ProgressStep::for_bytes(format!("Pushing {reference}"), total);
-        let refused = |error| refused(reference, error);
+        let refused = |error| session.refused(error);
         for (digest, blob) in &self.blobs {
             if !client.blob_exists(reference, digest).await.unwrap_or_default() {
                 client.push_blob(reference, blob.clone(), digest).await.map_err(refused)?;
