@@ -10,8 +10,9 @@ use std::sync::mpsc::{Receiver, channel};
 use serde_json::{Value, json};
 use spotter_tests::{elf, spotter, stderr, stdout};
 use tempfile::TempDir;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, ServerConfig, ServerConnection, StreamOwned};
+use tokio_rustls::rustls::{ServerConnection, StreamOwned};
+
+use crate::self_signed::SelfSigned;
 
 /// A request that the API server got.
 struct Received {
@@ -29,25 +30,18 @@ struct Api {
 
 impl Api {
     fn start(status: &'static str) -> Self {
-        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]);
-        let made = made.expect("a certificate");
+        let made = SelfSigned::new();
         let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("ca.crt"), made.cert.pem()).expect("a file");
+        fs::write(folder.path().join("ca.crt"), made.pem).expect("a file");
         fs::write(folder.path().join("token"), "a.b.c\n").expect("a file");
         fs::write(folder.path().join("shim"), elf::amd64()).expect("a file");
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
-        let certificate = CertificateDer::from(made.cert.der().to_vec());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls =
-            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let tls = tls.expect("versions").with_no_client_auth();
-        let tls = Arc::new(tls.with_single_cert(vec![certificate], key).expect("a certificate"));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (sender, received) = channel();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let connection = ServerConnection::new(Arc::clone(&tls)).expect("a connection");
+                let connection =
+                    ServerConnection::new(Arc::clone(&made.server)).expect("a connection");
                 let mut stream = BufReader::new(StreamOwned::new(connection, stream));
                 let Ok(request) = receive(&mut stream) else { continue };
                 let reply = format!(

@@ -144,11 +144,34 @@ fn the_folder_of_state_can_be_in_the_file() {
 }
 
 #[test]
+fn a_database_can_be_a_file_of_the_users_choice() {
+    let manifest = r#"
+[[trigger.http]]
+route = "/..."
+component = "conformance"
+[component.conformance]
+source = "conformance.wasm"
+sqlite_databases = ["default"]
+"#;
+    let config = "[sqlite_database.default]\ntype = \"spin\"\npath = \"data/my.db\"\n\
+                  [sqlite_database.defualt]\ntype = \"spin\"\npath = \"other.db\"\n";
+    let application = Application::new(manifest).with("config.toml", config);
+    let create = "CREATE TABLE of_a_flag (a)";
+    let server = application.up(&["--runtime-config-file", "config.toml", "--sqlite", create]);
+    let reply = client::get(&server.url("/sqlite"));
+    assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    let folder = application.folder();
+    assert!(folder.join("data/my.db").metadata().expect("a file").len() > 0);
+    assert!(!folder.join(".spotter/sqlite").exists() && !folder.join("other.db").exists());
+    server.wait_for_log("[sqlite_database.defualt] in the runtime configuration has no effect");
+    assert!(server.log().contains("did you mean `default`?"), "{}", server.log());
+}
+
+#[test]
 fn keys_that_are_not_supported_are_refused_by_name() {
     for (config, reason) in [
-        ("log_dir = \"logs\"", "`log_dir` is not supported"),
-        ("[outbound_http]\nconnection_pooling = false", "`outbound_http` is not supported"),
-        ("[sqlite_database.default]\ntype = \"libsql\"", "`sqlite_database` is not supported"),
+        ("[outbound_http]\nconnection_pooling = true", "a connection of its own"),
+        ("[sqlite_database.default]\ntype = \"libsql\"", "the type \"libsql\" is not supported"),
         ("[llm_compute]\ntype = \"spin\"", "`llm_compute` is not supported"),
         ("[[client_tls]]\nhosts = []", "`client_tls` is not supported"),
         (

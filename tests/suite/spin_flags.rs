@@ -59,6 +59,46 @@ fn only_the_components_that_are_chosen_are_served() {
 }
 
 #[test]
+fn the_cache_can_be_in_a_folder_of_the_users_choice() {
+    let application = Application::new(TWO);
+    let served = |flags: &[&str], variable: Option<&str>| {
+        let mut command = application.command(&["up", "--listen", "127.0.0.1:0"]);
+        command.args(flags).env("XDG_CACHE_HOME", "/proc/none");
+        command.envs(variable.map(|folder| ("SPOTTER_CACHE_DIR", folder)));
+        assert_eq!(text(&Server::spawn(command), "/hello"), "hello");
+    };
+    let compiled = |folder: &str| {
+        let folder = application.folder().join(folder).join("compiled");
+        std::fs::read_dir(folder).map_or(0, Iterator::count)
+    };
+    served(&["--cache-dir", "flag"], Some("variable"));
+    assert!(compiled("flag") > 0 && compiled("variable") == 0);
+    served(&[], Some("variable"));
+    assert!(compiled("variable") > 0);
+}
+
+#[test]
+fn without_a_pool_instances_take_no_address_space_in_advance() {
+    let application = Application::new(TWO);
+    let address_space = |flags: &[&str]| {
+        let server = application.up(flags);
+        assert_eq!(text(&server, "/hello"), "hello");
+        let status = format!("/proc/{}/status", server.pid());
+        let status = std::fs::read_to_string(status).expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()).expect("a size");
+        (kib.parse::<u64>().expect("a number"), server.log())
+    };
+    let (pooled, log) = address_space(&[]);
+    let (on_demand, _) = address_space(&["--disable-pooling"]);
+    // In some sandboxes, there is never a pool.
+    assert!(
+        on_demand < pooled / 4 || log.contains("no pool of instances here"),
+        "{on_demand} KiB, {pooled} KiB"
+    );
+}
+
+#[test]
 fn commands_for_registries_have_spins_spelling_too() {
     let help = |words: &[&str]| {
         let help = stdout(&run(&[words, &["--help"]].concat()));
@@ -70,7 +110,7 @@ fn commands_for_registries_have_spins_spelling_too() {
     }
     for (flags, reason) in [
         (&["push", "localhost:5000/a:1", "--annotation", "novalue"] as &[&str], "KEY=VALUE"),
-        (&["push", "localhost:5000/a:1", "--insecure"], "--insecure"),
+        (&["push", "localhost:5000/a:1", "--compose=false"], "--compose"),
         (&["login", "localhost:5000"], "--username"),
     ] {
         let output = run(&[&["registry"], flags].concat());

@@ -61,7 +61,7 @@ impl OutputArguments {
         app: &App,
         configured: Option<PathBuf>,
     ) -> anyhow::Result<Option<OutputFiles>> {
-        for id in self.follow.iter().filter(|id| !app.components.contains_key(*id)) {
+        if let Some(id) = self.follow.iter().find(|id| !app.components.contains_key(*id)) {
             let ids = || app.components.keys().map(String::as_str);
             match suggest::nearest(id, ids()) {
                 Some(near) => bail!("--follow {id}: no such component; did you mean `{near}`?"),

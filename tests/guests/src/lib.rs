@@ -50,6 +50,17 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
         "/variable" => reply(out, &variables::get("greeting").unwrap_or_default()).await,
         "/invalid-variable" => reply(out, &format!("{:?}", variables::get("invalid-name"))).await,
         "/file" => reply(out, &std::fs::read_to_string("/texts/one.txt").unwrap_or_default()).await,
+        "/read" => {
+            let path = String::from_utf8_lossy(&body_of(request).await).into_owned();
+            let text = std::fs::read_to_string(path);
+            reply(out, &text.unwrap_or_else(|error| format!("failed: {error}"))).await;
+        }
+        "/say" => {
+            let text = String::from_utf8_lossy(&body_of(request).await).into_owned();
+            println!("out: {text}");
+            eprintln!("err: {text}");
+            reply(out, "said").await;
+        }
         "/store" => reply(out, &stored()).await,
         "/store-limits" => reply(out, &store_limits()).await,
         "/other-store" => {
