@@ -35,6 +35,8 @@ fn output_is_in_files_by_component_and_stream() {
     let up = |flags: &[&str], text: &str| {
         let server = application.up(&[&["--log-dir", "logs"], flags].concat());
         say(&server, text);
+        // The log has a request's line after those of its component.
+        server.wait_for_log("path=\"/b/say\"");
         server.log()
     };
     let log = up(&[], "first");
@@ -79,7 +81,10 @@ fn the_log_follows_the_components_that_are_named() {
     assert_eq!(lines.len(), 2, "{log}");
     assert!(lines.iter().all(|line| line.contains("component=\"b\"")), "{log}");
     let said = stderr(&application.run(&["up", "--follow", "c"]));
-    assert!(said.contains("--follow c: no such component; the application has a, b"), "{said}");
+    assert!(
+        said.contains("--follow c: no such component; those that are served are a, b"),
+        "{said}"
+    );
     let both = application.run(&["up", "--follow", "a", "--quiet"]);
     assert_eq!(both.status.code(), Some(64));
 }

@@ -64,7 +64,9 @@ fn folders_that_are_mounted_directly_show_changes_and_cannot_be_changed() {
         let found = read(&server, path);
         assert!(found.starts_with("failed: "), "{path}: {found}");
     }
-    assert!(canary(&server).ends_with("file false written false"));
+    let write = client::send("POST", &server.url("/write"), &[], b"/texts/one.txt").body;
+    assert!(String::from_utf8_lossy(&write).starts_with("failed: "), "{write:?}");
+    assert_eq!(read(&server, "/texts/one.txt"), "changed");
 }
 
 #[test]
@@ -83,12 +85,15 @@ fn what_a_component_writes_is_seen_by_its_next_instance_and_gone_at_the_end() {
     let (head, _) = MANIFEST.split_once("files").expect("files");
     let files = r#"files = [{ source = "texts", destination = "/" }]"#;
     let application = Application::new(&format!("{head}{files}")).with("texts/one.txt", "one");
-    let up = || application.up(&["--allow-transient-write"]);
-    let server = up();
+    let up = || application.up(&["--allow-transient-write", "--temp", "temporary"]);
+    let mut server = up();
     assert!(canary(&server).ends_with("file false written true"));
     assert!(canary(&server).ends_with("file true written true"));
     assert!(!application.folder().join("texts/canary").exists());
-    drop(server);
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let left = read_dir(application.folder().join("temporary")).expect("a folder").count();
+    assert_eq!(left, 0);
     assert!(canary(&up()).ends_with("file false written true"));
     assert_eq!(read_to_string(application.folder().join("texts/one.txt")).expect("a file"), "one");
 }

@@ -68,7 +68,7 @@ fn the_cache_can_be_in_a_folder_of_the_users_choice() {
         assert_eq!(text(&Server::spawn(command), "/hello"), "hello");
     };
     let compiled = |folder: &str| {
-        let folder = application.folder().join(folder).join("compiled");
+        let folder = application.folder().join(folder).join("spotter/compiled");
         std::fs::read_dir(folder).map_or(0, Iterator::count)
     };
     served(&["--cache-dir", "flag"], Some("variable"));

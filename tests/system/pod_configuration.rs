@@ -116,14 +116,22 @@ fn what_is_wrong_with_a_pods_configuration_is_said_before_it_runs() {
 fn a_pod_gets_files_of_its_image_however_large_they_are() {
     let containerd = Containerd::start();
     let kubelet = Kubelet::of(&containerd);
-    let manifest = MANIFEST
-        .replace("source = \"usual.wasm\"", "source = \"usual.wasm\"\nfiles = [\"large*\"]");
     let large = "x".repeat(100 << 20);
-    import(&containerd, IMAGE, &["/spin.toml"], &[("spin.toml", &manifest), ("large.txt", &large)]);
-    let (pod, _) =
-        kubelet.serve("large", &Wanted { name: "detect", image: IMAGE, ..Wanted::default() });
-    assert_eq!(client::get(&pod.url("/")).body, b"usual", "{}", kubelet.log(&pod));
-    kubelet.remove_pod(&pod);
+    // A folder that is used in place takes no space, unless the component may change its files.
+    let folder = r#"{ source = "folder", destination = "/" }"#;
+    for (name, files, path, args) in [
+        ("large", "\"large*\"", "large.txt", &["/spin.toml"] as &[&str]),
+        ("changed", folder, "folder/large.txt", &["/spin.toml", "--allow-transient-write"]),
+    ] {
+        let source = "source = \"usual.wasm\"";
+        let manifest = MANIFEST.replace(source, &format!("{source}\nfiles = [{files}]"));
+        let image = format!("docker.io/library/{name}:1");
+        import(&containerd, &image, args, &[("spin.toml", &manifest), (path, &large)]);
+        let wanted = Wanted { name: "detect", image: &image, ..Wanted::default() };
+        let (pod, _) = kubelet.serve(name, &wanted);
+        assert_eq!(client::get(&pod.url("/")).body, b"usual", "{}", kubelet.log(&pod));
+        kubelet.remove_pod(&pod);
+    }
     containerd.assert_nothing_left();
 }
 

@@ -24,6 +24,9 @@ pub struct FileMount {
     pub destination: PathBuf,
 }
 
+/// The name of git's own folder, which no component sees.
+pub(crate) const REPOSITORY: &str = ".git";
+
 /// A callback for each file, which gets its path and the path under which the component sees it.
 pub(crate) type Visit<'a> = &'a mut dyn FnMut(&Path, &Path) -> anyhow::Result<()>;
 
@@ -59,7 +62,7 @@ pub(crate) fn each(
     Ok(())
 }
 
-/// The file or folder that an entry names.
+/// The file or folder that an entry names, without symbolic links.
 ///
 /// # Errors
 /// If it does not exist, or leads out of the application.
@@ -75,7 +78,7 @@ pub(crate) fn source(root: &Path, named: &Path) -> anyhow::Result<PathBuf> {
         path.display(),
         resolved.display()
     );
-    Ok(path)
+    Ok(resolved)
 }
 
 /// Visits every file below `from` whose path relative to the application's root `is_wanted`.
@@ -86,7 +89,9 @@ fn each_match(
     is_wanted: &dyn Fn(&Path) -> bool,
     visit: Visit<'_>,
 ) -> anyhow::Result<()> {
-    for entry in WalkDir::new(from).into_iter().filter_entry(|entry| entry.file_name() != ".git") {
+    for entry in
+        WalkDir::new(from).into_iter().filter_entry(|entry| entry.file_name() != REPOSITORY)
+    {
         let entry = entry.with_context(|| format!("cannot read {}", from.display()))?;
         let below = entry.path().strip_prefix(from).unwrap_or(Path::new(""));
         if !entry.file_type().is_file() || !is_wanted(&prefix.join(below)) {

@@ -1,13 +1,15 @@
 //! How a component gets its files: as copies in a temporary folder, or as folders of the application itself. Either
 //! way, it sees only what the manifest names.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
-use crate::files::{FileEntry, each, inside, source};
+use crate::files::{FileEntry, REPOSITORY, each, inside, source};
 
 /// How the files of all components are mounted.
 #[derive(Clone, Debug, Default)]
@@ -96,12 +98,16 @@ pub fn mount(
             std::fs::create_dir_all(folder)?;
         }
         std::fs::copy(from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+        if access == Access::ReadWrite {
+            let mode = to.metadata()?.permissions().mode();
+            std::fs::set_permissions(&to, Permissions::from_mode(mode | OWNER_MAY_WRITE))?;
+        }
         Ok(())
     })?;
     Ok(vec![Mount::at_root(Folder::Copies(copies), access)])
 }
 
-/// How many bytes [`mount`] would copy by default.
+/// How many bytes [`mount`] would copy.
 ///
 /// # Errors
 /// As [`mount`].
@@ -109,9 +115,12 @@ pub fn copied_bytes(
     root: &Path,
     entries: &[FileEntry],
     excluded: &[String],
+    options: &MountOptions,
 ) -> anyhow::Result<u64> {
-    if whole(root, entries, excluded)?.is_some() {
-        return Ok(0);
+    match options.strategy {
+        MountStrategy::InPlace => return Ok(0),
+        MountStrategy::ReadOnlyCopies if whole(root, entries, excluded)?.is_some() => return Ok(0),
+        MountStrategy::ReadOnlyCopies | MountStrategy::WritableCopies => {}
     }
     let mut bytes = 0;
     each(root, entries, excluded, &mut |from, _| {
@@ -120,6 +129,9 @@ pub fn copied_bytes(
     })?;
     Ok(bytes)
 }
+
+/// The bit of a file's mode that lets its owner write to it.
+const OWNER_MAY_WRITE: u32 = 0o200;
 
 fn temporary_folder(parent: Option<&Path>) -> anyhow::Result<TempDir> {
     const FAILED: &str = "cannot create a temporary folder for a component's files";
@@ -136,20 +148,28 @@ fn in_place(root: &Path, entries: &[FileEntry], excluded: &[String]) -> anyhow::
     );
     let mut mounts: Vec<Mount> = Vec::new();
     for entry in entries {
-        let entry = match entry {
-            FileEntry::FileMount(entry) => entry,
+        let (named, destination) = match entry {
+            FileEntry::FileMount(entry) => (entry.source.as_path(), entry.destination.as_path()),
+            FileEntry::Pattern(path) if root.join(path).is_dir() => (path.as_ref(), path.as_ref()),
             FileEntry::Pattern(pattern) => bail!(
-                "--direct-mounts: `files` has the pattern {pattern:?}; name a folder instead, as in {{ source = \
-                 \"FOLDER\", destination = \"/FOLDER\" }}"
+                "--direct-mounts: `files` has the pattern {pattern:?}, which is not a folder; name the folder that its \
+                 files are in"
             ),
         };
-        let folder = source(root, &entry.source)?;
+        let folder = source(root, named)?;
         ensure!(
             folder.is_dir(),
             "--direct-mounts: `files` names {}, which is not a folder; name the folder that it is in",
             folder.display()
         );
-        let guest_path = Path::new("/").join(inside(&entry.destination)?);
+        if let Some(repository) = find_repository(&folder) {
+            bail!(
+                "--direct-mounts: the component would see {}, which may hold secrets; name a folder without it, or run \
+                 without --direct-mounts, which leaves it out",
+                repository.display()
+            );
+        }
+        let guest_path = Path::new("/").join(inside(destination)?);
         let guest_path = guest_path.to_string_lossy().into_owned();
         ensure!(
             mounts.iter().all(|other| other.guest_path != guest_path),
@@ -163,6 +183,12 @@ fn in_place(root: &Path, entries: &[FileEntry], excluded: &[String]) -> anyhow::
         });
     }
     Ok(mounts)
+}
+
+/// The first git repository in a folder.
+fn find_repository(folder: &Path) -> Option<PathBuf> {
+    let entries = WalkDir::new(folder).into_iter().filter_map(Result::ok);
+    entries.map(walkdir::DirEntry::into_path).find(|path| path.ends_with(REPOSITORY))
 }
 
 /// The folder, if the only entry names a whole folder.
@@ -183,13 +209,15 @@ fn holds_files_only(folder: &Path) -> bool {
         && WalkDir::new(folder).into_iter().all(|entry| {
             entry.is_ok_and(|entry| {
                 let kind = entry.file_type();
-                (kind.is_file() || kind.is_dir()) && entry.file_name() != ".git"
+                (kind.is_file() || kind.is_dir()) && entry.file_name() != REPOSITORY
             })
         })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
     use std::path::{Path, PathBuf};
 
     use super::{Access, Mount, MountOptions, MountStrategy, copied_bytes, mount};
@@ -232,7 +260,9 @@ mod tests {
         assert!(copies.folder().join("site/index.html").exists());
         assert!(!copies.folder().join("site/a/b.css").exists());
         assert!(!copies.folder().join("secret.key").exists());
-        let bytes = copied_bytes(app.path(), &entries, &["**/*.css".into()]).unwrap();
+        let bytes =
+            copied_bytes(app.path(), &entries, &["**/*.css".into()], &MountOptions::default())
+                .unwrap();
         assert_eq!(bytes, ("site/index.html".len() + "data/one.txt".len()) as u64);
     }
 
@@ -275,13 +305,17 @@ mod tests {
         let mounts = |entries: &[FileEntry], excluded: &[String]| {
             mount(app.path(), entries, excluded, &options)
         };
-        let found = mounts(&[folder("site", "/"), folder("data", "texts")], &[]).unwrap();
+        std::fs::create_dir_all(app.path().join("checkout/a/.git")).unwrap();
+        let entries = [folder("site", "/"), FileEntry::Pattern("data".into())];
+        let found = mounts(&entries, &[]).unwrap();
+        assert!(found.iter().all(|mount| mount.access == Access::ReadOnly));
         let found: Vec<_> =
             found.iter().map(|mount| (mount.folder(), mount.guest_path.as_str())).collect();
-        let expected = [(app.path().join("site"), "/"), (app.path().join("data"), "/texts")];
+        let expected = [(app.path().join("site"), "/"), (app.path().join("data"), "/data")];
         assert_eq!(found, expected.each_ref().map(|(folder, path)| (folder.as_path(), *path)));
         for (entries, excluded, reason) in [
             (vec![FileEntry::Pattern("site/*".into())], vec![], "the pattern \"site/*\""),
+            (vec![folder("checkout", "/")], vec![], "checkout/a/.git, which may hold secrets"),
             (vec![folder("secret.key", "/")], vec![], "which is not a folder"),
             (vec![folder("site", "/")], vec!["**/*.css".to_owned()], "`exclude_files`"),
             (vec![folder("site", "/a"), folder("data", "a")], vec![], "the destination /a"),
@@ -300,14 +334,18 @@ mod tests {
             strategy: MountStrategy::WritableCopies,
             temporary_folder: Some(temporary.clone()),
         };
-        let mounts = mount(app.path(), &[folder("data", "/")], &[], &options).unwrap();
+        let entries = [folder("data", "/")];
+        let file = app.path().join("data/one.txt");
+        std::fs::set_permissions(&file, Permissions::from_mode(0o444)).unwrap();
+        let bytes = copied_bytes(app.path(), &entries, &[], &options).unwrap();
+        assert_eq!(bytes, "data/one.txt".len() as u64);
+        let mounts = mount(app.path(), &entries, &[], &options).unwrap();
+        let mode = mounts[0].folder().join("one.txt").metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
         assert!(mounts[0].folder().starts_with(&temporary));
         assert_eq!(mounts[0].access, Access::ReadWrite);
         std::fs::write(mounts[0].folder().join("one.txt"), "changed").unwrap();
-        assert_eq!(
-            std::fs::read_to_string(app.path().join("data/one.txt")).unwrap(),
-            "data/one.txt"
-        );
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "data/one.txt");
         drop(mounts);
         assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
     }

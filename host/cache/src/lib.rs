@@ -16,11 +16,11 @@ use anyhow::{Context, ensure};
 
 pub use retention::Retention;
 
-/// The folder that the user chose instead of the one in the cache directory.
+/// The folder that the user chose instead of the cache directory.
 static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
 
-/// Keeps all folders in this one from now on. Call it once, before any other function.
-pub fn use_folder(folder: PathBuf) {
+/// Uses this folder instead of the user's cache directory from now on. Call it once, before any other function.
+pub fn use_instead(folder: PathBuf) {
     // Commands that run in other folders use it, too.
     let folder = std::path::absolute(&folder).unwrap_or(folder);
     // A second call would split the cache.
@@ -37,12 +37,11 @@ pub fn chosen_folder() -> Option<&'static Path> {
 /// # Errors
 /// If the user has no cache directory, or the folder cannot be created or trusted.
 pub fn folder(name: &str) -> anyhow::Result<PathBuf> {
-    let base = match CHOSEN.get() {
-        Some(chosen) => chosen.clone(),
-        None => dirs::cache_dir()
-            .context("there is no cache directory; set --cache-dir, XDG_CACHE_HOME or HOME")?
-            .join("spotter"),
-    };
+    let base = CHOSEN.get().cloned().or_else(dirs::cache_dir);
+    let base =
+        base.context("there is no cache directory; set --cache-dir, XDG_CACHE_HOME or HOME")?;
+    // The chosen folder may have files of the user's, which must not be removed as unused.
+    let base = base.join("spotter");
     let folder = base.join(name);
     fs::DirBuilder::new()
         .recursive(true)

@@ -33,21 +33,22 @@ impl TryFrom<RawOutboundHttp> for OutboundHttp {
             raw.connection_pooling != Some(true),
             "`connection_pooling = true` is not supported: each outgoing request has a connection of its own; remove it"
         );
-        let max_connections = match (raw.max_connections, raw.max_concurrent_requests) {
+        // In Spin, the old name allows one request more than it says.
+        let (key, value, extra) = match (raw.max_connections, raw.max_concurrent_requests) {
             (Some(_), Some(_)) => bail!(
                 "`max_connections` and `max_concurrent_requests` are two names of one setting: remove the latter"
             ),
-            (Some(connections), None) => Some(connections),
-            // In Spin, the old name allows one request more than it says.
-            (None, Some(requests)) => Some(requests.saturating_add(1)),
-            (None, None) => None,
+            (Some(connections), None) => ("max_connections", connections, 0),
+            (None, Some(requests)) => ("max_concurrent_requests", requests, 1),
+            (None, None) => return Ok(Self::default()),
         };
+        let max = MAX_OUTBOUND_CONNECTIONS - extra;
         ensure!(
-            max_connections.is_none_or(|connections| connections <= MAX_OUTBOUND_CONNECTIONS),
-            "`max_connections` is more than {MAX_OUTBOUND_CONNECTIONS}, which is the limit on all outgoing connections \
-             together; write {MAX_OUTBOUND_CONNECTIONS} or less"
+            value <= max,
+            "`{key}` is {value}: all components together can have {MAX_OUTBOUND_CONNECTIONS} outgoing connections; write \
+             {max} or less"
         );
-        Ok(Self { max_connections })
+        Ok(Self { max_connections: Some(value + extra) })
     }
 }
 
@@ -79,8 +80,8 @@ mod tests {
         for (table, reason) in [
             ("connection_pooling = true", "a connection of its own"),
             ("max_connections = 1\nmax_concurrent_requests = 1", "two names of one setting"),
-            ("max_connections = 257", "more than 256"),
-            ("max_concurrent_requests = 256", "more than 256"),
+            ("max_connections = 257", "write 256 or less"),
+            ("max_concurrent_requests = 256", "write 255 or less"),
             ("max_connection = 1", "did you mean `max_connections`?"),
         ] {
             let said = format!("{:#}", parse(table).err().unwrap());

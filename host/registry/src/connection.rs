@@ -19,7 +19,7 @@ pub enum Transport {
     /// Over HTTPS, with a certificate of a known authority. Over plain HTTP only to registries on this machine.
     #[default]
     Secure,
-    /// Over HTTPS with any certificate, or over plain HTTP if the registry does not speak HTTPS, as Docker treats
+    /// Over HTTPS with any certificate, or over plain HTTP if no connection over HTTPS can be made, as Docker treats
     /// insecure registries (<https://docs.docker.com/reference/cli/dockerd/#insecure-registries>).
     Insecure,
 }
@@ -51,7 +51,7 @@ impl Connection {
             Transport::Secure => "https",
             Transport::Insecure => {
                 let ping = http.get(format!("https://{registry}/v2/")).timeout(REPLY_TIMEOUT);
-                let is_https = !ping.send().await.is_err_and(|error| error.is_connect());
+                let is_https = !ping.send().await.is_err_and(|error| is_connect(registry, &error));
                 if is_https { "https" } else { "http" }
             }
         };
@@ -76,20 +76,28 @@ impl Connection {
             return None;
         }
         Some(match self.transport {
-            Transport::Insecure => format!(
+            Transport::Insecure if self.scheme == "http" => format!(
                 "cannot connect to {registry}, neither over HTTPS nor over plain HTTP; is its name right, and is it \
                  running?"
             ),
+            Transport::Insecure => format!("cannot connect to a server that {registry} names"),
             Transport::Secure if self.scheme == "http" => {
                 format!("cannot connect to {registry}; is it running?")
             }
             Transport::Secure => format!(
                 "cannot connect to {registry} over HTTPS; is its name right, and does it speak HTTPS with a certificate \
                  that this machine trusts? With --insecure (-k), Spotter accepts any certificate, and uses plain HTTP \
-                 if the registry does not speak HTTPS"
+                 if no connection over HTTPS can be made"
             ),
         })
     }
+}
+
+/// Whether no connection to this registry could be made. A redirect may have led to another server.
+fn is_connect(registry: &str, error: &reqwest::Error) -> bool {
+    let is_registry =
+        |url: &reqwest::Url| url.as_str().starts_with(&format!("https://{registry}/"));
+    error.is_connect() && error.url().is_none_or(is_registry)
 }
 
 fn is_loopback(registry: &str) -> bool {

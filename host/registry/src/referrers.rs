@@ -74,7 +74,10 @@ pub async fn attach(
     if referrers.is_empty() {
         return Ok(());
     }
-    let session = Session::to_push(reference, transport).await?;
+    let session = Session::to_push(reference, transport).await.with_context(|| {
+        let digest = &image.digest;
+        format!("the image {reference} was pushed ({digest}), but no documents about it")
+    })?;
     for referrer in referrers {
         let title = referrer.title;
         let step = ProgressStep::start(format!("Pushing the {title} of {reference}"));

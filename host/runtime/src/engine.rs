@@ -247,15 +247,11 @@ impl Runtime {
     }
 }
 
-/// An engine that compiles code for a [`Runtime`]'s engines, and runs none.
+/// An engine that reserves nothing for instances. What it compiles, other engines with this interruption can run.
 ///
 /// # Errors
 /// If wasmtime rejects the configuration.
-pub fn compiler(limits: &Limits, interruption: Interruption) -> anyhow::Result<Engine> {
-    on_demand_engine(limits, interruption)
-}
-
-fn on_demand_engine(limits: &Limits, interruption: Interruption) -> anyhow::Result<Engine> {
+pub fn on_demand_engine(limits: &Limits, interruption: Interruption) -> anyhow::Result<Engine> {
     let engine = Engine::new(&config(limits, interruption, Allocation::OnDemand));
     engine.map_err(anyhow::Error::from).context("cannot start wasmtime")
 }

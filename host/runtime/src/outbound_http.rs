@@ -8,6 +8,7 @@ use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::BodyExt;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
 
 use spotter_app::allowed_hosts::{
@@ -56,6 +57,9 @@ impl BodyMemory {
     }
 }
 
+/// A permit for a connection and, if the user limits them, one for a request.
+type RequestPermits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+
 /// Permits for outgoing connections, shared by all guests.
 #[derive(Clone)]
 pub(super) struct OutboundPermits {
@@ -83,13 +87,23 @@ impl OutboundPermits {
         Arc::clone(&self.connections)
     }
 
-    /// Waits until a request may be sent. Dropping the permits lets the next one be sent.
+    /// Waits until a request may be sent, but not longer than the guest wants to wait for a connection or a response.
+    /// Dropping the permits lets the next request be sent.
     ///
     /// # Errors
-    /// If the user allows none.
-    async fn for_request(
-        self,
-    ) -> Result<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>), AcquireError> {
+    /// If the user allows no requests, or the wait is too long.
+    async fn for_request(self, options: Option<RequestOptions>) -> Result<RequestPermits, Error> {
+        let times = options.map(|options| [options.connect_timeout, options.first_byte_timeout]);
+        let acquired = match times.into_iter().flatten().flatten().min() {
+            Some(time) => {
+                timeout(time, self.acquire()).await.map_err(|_| Error::ConnectionTimeout)?
+            }
+            None => self.acquire().await,
+        };
+        acquired.map_err(|_| Error::ConnectionLimitReached)
+    }
+
+    async fn acquire(self) -> Result<RequestPermits, AcquireError> {
         let request = match self.requests {
             Some(requests) => Some(requests.acquire_owned().await?),
             None => None,
@@ -185,8 +199,7 @@ impl WasiHttpHooks for Outbound {
             if permission == Permission::ByWildcard {
                 keep_to_public_addresses(&mut request).await?;
             }
-            let permits = permits.for_request().await;
-            let permits = permits.map_err(|_| Error::ConnectionLimitReached)?;
+            let permits = permits.for_request(options).await?;
             let (response, transmission) = default_send_request(request, options).await?;
             let response = response.map(|body| {
                 body.map_frame(move |frame| {

@@ -71,7 +71,7 @@ pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals
     let (stop, stopping) = watch::channel(false);
     let tasks = TaskTracker::new();
     let limits = server.limits();
-    let connections = open_files::max_connections(limits.connections, limits.max_instances);
+    let connections = open_files::max_connections(limits, server.app());
     let permits = Arc::new(Semaphore::new(connections));
     let Listener { socket, certificate, proxies } = listener;
     if let Some(certificate) = &certificate {

@@ -2,6 +2,9 @@
 
 use rlimit::Resource;
 
+use spotter_app::App;
+use spotter_app::mounts::MountStrategy;
+use spotter_config::Limits;
 use spotter_config::outbound_http::MAX_OUTBOUND_CONNECTIONS;
 
 /// File descriptors reserved for the log, the listeners, the database, admin connections, and outgoing
@@ -9,8 +12,9 @@ use spotter_config::outbound_http::MAX_OUTBOUND_CONNECTIONS;
 const RESERVED_DESCRIPTORS: u64 = 64 + MAX_OUTBOUND_CONNECTIONS as u64;
 
 /// Raises this process's limit on open files as far as possible, and returns how many of the wanted
-/// connections it allows.
-pub(super) fn max_connections(wanted: usize, max_instances: usize) -> usize {
+/// connections it allows, beside what the application's instances may need.
+pub(super) fn max_connections(limits: &Limits, app: &App) -> usize {
+    let wanted = limits.connections;
     let allowed = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(allowed) => allowed,
         Err(error) => {
@@ -18,8 +22,13 @@ pub(super) fn max_connections(wanted: usize, max_instances: usize) -> usize {
             rlimit::getrlimit(Resource::NOFILE).map_or(1024, |(soft, _)| soft)
         }
     };
-    // Each instance may have a file open.
-    let kept = RESERVED_DESCRIPTORS + max_instances as u64;
+    let mounts = match app.options.mounts.strategy {
+        MountStrategy::InPlace => app.components.values().map(|it| it.files.len()).max(),
+        MountStrategy::ReadOnlyCopies | MountStrategy::WritableCopies => None,
+    };
+    // Each instance has its folders open, or may have a file open; each component, the files of its output.
+    let of_instances = limits.max_instances * mounts.unwrap_or_default().max(1);
+    let kept = RESERVED_DESCRIPTORS + (of_instances + 2 * app.components.len()) as u64;
     // At a very low limit, clients get half of it, so that both clients and guests can work.
     let room = allowed.saturating_sub(kept).max(allowed / 2);
     let room = usize::try_from(room).unwrap_or(usize::MAX);

@@ -61,7 +61,7 @@ impl Code {
     /// If the component is invalid, or the cache cannot be read.
     pub(super) fn find(component: &Component, pod: &PodResources) -> anyhow::Result<Self> {
         let (source, interruption) = (prepare::component(component)?, component.interruption);
-        let compiler = engine::compiler(&Limits::default(), interruption)?;
+        let compiler = engine::on_demand_engine(&Limits::default(), interruption)?;
         if let Some(code) = code_cache::find(&compiler, &source)? {
             return Ok(Self::Cached(code));
         }
@@ -177,7 +177,7 @@ fn compile(job: Compilation) -> Result<PathBuf, String> {
             // Refused only if it is lower than what the shim has.
             let _ = std::fs::write("/proc/self/oom_score_adj", score.to_string());
         }
-        let compiler = engine::compiler(&Limits::default(), job.interruption)?;
+        let compiler = engine::on_demand_engine(&Limits::default(), job.interruption)?;
         code_cache::compile(&compiler, &job.source, &job.id)
     };
     compile().map_err(|error| format!("{error:#}"))

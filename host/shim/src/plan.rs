@@ -302,14 +302,15 @@ fn environment(spec: &Spec) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// A tmpfs at `/tmp`, where files are copied to: an empty root file system has no such folder. Its content counts towards
-/// the container's memory.
+/// A tmpfs at `/tmp`, where files are copied to: an empty root file system has no such folder. Its content counts
+/// towards the container's memory.
 fn temporary_folder(app: &App) -> anyhow::Result<Mount> {
     const MIN_FOLDER_BYTES: u64 = 64 << 20;
     let copied = app.components.values().map(|component| {
         let Component { root, files, exclude_files, .. } = component;
+        let bytes = mounts::copied_bytes(root, files, exclude_files, &app.options.mounts);
         // The pod reports errors, and finds the files that are in volumes.
-        mounts::copied_bytes(root, files, exclude_files).unwrap_or_default()
+        bytes.unwrap_or_default()
     });
     let size = format!("size={}", MIN_FOLDER_BYTES.saturating_add(copied.sum()));
     let options = ["nosuid", "nodev", "noexec", "mode=1777", &size];

@@ -46,7 +46,7 @@ With NO_COLOR set, nothing is printed in colour.";
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// The folder for compiled code and downloads [default: spotter in the user's cache directory]
+    /// Keep compiled code and downloads in the folder `spotter` in this one [default: the user's cache directory]
     #[arg(long, global = true, env = CACHE_VARIABLE, value_name = "FOLDER")]
     cache_dir: Option<PathBuf>,
 }
@@ -91,7 +91,7 @@ pub fn run() -> ExitCode {
     choose_cryptography();
     terminal::show_bars();
     if let Some(folder) = cli.cache_dir {
-        spotter_cache::use_folder(folder);
+        spotter_cache::use_instead(folder);
     }
     let result = match cli.command {
         Command::New(command) => command.run(),

@@ -12,6 +12,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use notify_debouncer_mini::notify::{RecommendedWatcher, RecursiveMode};
 use notify_debouncer_mini::{DebounceEventResult, Debouncer, new_debouncer};
 
+use super::CACHE_VARIABLE;
 use super::build::ToolchainArguments;
 use spotter_app::App;
 use spotter_app::nn_engine::NnEngine;
@@ -72,9 +73,7 @@ impl Watch {
         let this = std::env::current_exe().context("cannot find this program itself")?;
         let mut command = Command::new(this);
         command.arg("up").arg("--from").arg(self.app.source());
-        if let Some(folder) = spotter_cache::chosen_folder() {
-            command.arg("--cache-dir").arg(folder);
-        }
+        command.envs(spotter_cache::chosen_folder().map(|folder| (CACHE_VARIABLE, folder)));
         for variable in &self.app.variable {
             command.arg("--variable").arg(variable);
         }

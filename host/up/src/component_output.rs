@@ -17,6 +17,7 @@ use spotter_config::suggest;
 use spotter_runtime::guest_log::LOG_TARGET;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Filter, Layer};
 
 /// The flags for what components write.
@@ -28,7 +29,8 @@ pub(crate) struct OutputArguments {
     /// Of what components write to their standard streams, log only what this component does; can be repeated
     #[arg(long, value_name = "ID", conflicts_with = "quiet")]
     follow: Vec<String>,
-    /// Also write it to files in this folder: ID_stdout.txt and ID_stderr.txt; an empty name turns this off
+    /// Write what components write to their standard streams to files in this folder, too: ID_stdout.txt and
+    /// ID_stderr.txt; an empty name turns this off
     #[arg(
         long,
         short = 'L',
@@ -37,7 +39,7 @@ pub(crate) struct OutputArguments {
         value_parser = OsStringValueParser::new().map(PathBuf::from)
     )]
     log_dir: Option<PathBuf>,
-    /// Empty these files first
+    /// Empty the files of --log-dir first
     #[arg(long)]
     truncate_logs: bool,
 }
@@ -52,25 +54,33 @@ impl OutputArguments {
         }
     }
 
+    /// Checks the components to follow.
+    ///
+    /// # Errors
+    /// If the application does not serve one of them.
+    pub(crate) fn check(&self, app: &App) -> anyhow::Result<()> {
+        let ids = || app.components.keys().map(String::as_str);
+        let Some(id) = self.follow.iter().find(|id| !app.components.contains_key(*id)) else {
+            return Ok(());
+        };
+        match suggest::nearest(id, ids()) {
+            Some(near) => bail!("--follow {id}: no such component; did you mean `{near}`?"),
+            None => bail!(
+                "--follow {id}: no such component; those that are served are {}",
+                ids().collect::<Vec<_>>().join(", ")
+            ),
+        }
+    }
+
     /// Opens the files, if there is a folder for them: that of the flag, or else that of the runtime configuration.
     ///
     /// # Errors
-    /// If a component to follow does not exist, or a file cannot be opened.
+    /// If a file cannot be opened.
     pub(crate) fn open_files(
         &self,
         app: &App,
         configured: Option<PathBuf>,
     ) -> anyhow::Result<Option<OutputFiles>> {
-        if let Some(id) = self.follow.iter().find(|id| !app.components.contains_key(*id)) {
-            let ids = || app.components.keys().map(String::as_str);
-            match suggest::nearest(id, ids()) {
-                Some(near) => bail!("--follow {id}: no such component; did you mean `{near}`?"),
-                None => bail!(
-                    "--follow {id}: no such component; the application has {}",
-                    ids().collect::<Vec<_>>().join(", ")
-                ),
-            }
-        }
         let folder = self.log_dir.clone().or(configured);
         let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty()) else {
             return Ok(None);
@@ -95,6 +105,11 @@ pub(crate) enum OutputFilter {
 impl<S: Subscriber> Filter<S> for OutputFilter {
     fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         true
+    }
+
+    /// Without it, the hint of the filter that this one is combined with would be lost.
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::TRACE)
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
@@ -159,7 +174,11 @@ impl OutputFiles {
     }
 
     fn truncate(&self) -> std::io::Result<()> {
-        self.0.values().try_for_each(|file| file.set_len(0))
+        let files = self.0.values();
+        // A link may lead to a device, which has no length.
+        files
+            .filter(|file| file.metadata().is_ok_and(|it| it.is_file()))
+            .try_for_each(|file| file.set_len(0))
     }
 
     fn write(&self, line: Line) -> std::io::Result<()> {

@@ -6,7 +6,7 @@ use spotter_registry::Transport;
 /// The flag for how registries are reached.
 #[derive(Args)]
 pub struct RegistryArguments {
-    /// Accept any certificate of a registry, and use plain HTTP if it does not speak HTTPS
+    /// Accept any certificate of a registry, and use plain HTTP if no connection over HTTPS can be made
     #[arg(long, short = 'k')]
     insecure: bool,
 }

@@ -38,6 +38,16 @@ pub(crate) struct RuntimeTables {
 }
 
 impl RuntimeArguments {
+    /// How to mount components' files.
+    pub(crate) fn mounts(&self) -> MountOptions {
+        let strategy = match (self.direct_mounts, self.allow_transient_write) {
+            (true, _) => MountStrategy::InPlace,
+            (false, true) => MountStrategy::WritableCopies,
+            (false, false) => MountStrategy::ReadOnlyCopies,
+        };
+        MountOptions { strategy, temporary_folder: self.temp.clone() }
+    }
+
     /// How to run an application. Warns of stores and databases that no component uses: their names may be misspelt,
     /// and those that are meant would be below the folder of the application's state.
     pub(crate) fn options(&self, app: &App, tables: RuntimeTables) -> RuntimeOptions {
@@ -48,17 +58,12 @@ impl RuntimeArguments {
         for name in sqlite_database.keys() {
             warn_if_unused("sqlite_database", name, "sqlite_databases", app.sqlite_databases());
         }
-        let strategy = match (self.direct_mounts, self.allow_transient_write) {
-            (true, _) => MountStrategy::InPlace,
-            (false, true) => MountStrategy::WritableCopies,
-            (false, false) => MountStrategy::ReadOnlyCopies,
-        };
         let sqlite_files = sqlite_database.into_iter();
         RuntimeOptions {
             redis_stores: key_value_store.into_redis(),
             sqlite_files: sqlite_files.map(|(name, database)| (name, database.path)).collect(),
             max_outbound_requests: outbound_http.max_connections,
-            mounts: MountOptions { strategy, temporary_folder: self.temp.clone() },
+            mounts: self.mounts(),
             allocation: match self.disable_pooling {
                 true => Allocation::OnDemand,
                 false => Allocation::Pooled,

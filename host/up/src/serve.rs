@@ -135,7 +135,10 @@ impl Serve {
         // A provider may have the values of variables, but it is asked when the pod runs.
         let missing =
             if has_providers { MissingVariable::Placeholder } else { MissingVariable::Error };
-        self.app.load_for(environment, &self.component_id, missing)
+        let mut app = self.app.load_for(environment, &self.component_id, missing)?;
+        self.output.check(&app)?;
+        app.options.mounts = self.runtime.mounts();
+        Ok(app)
     }
 
     /// Loads the application, prepares it, and serves it until a signal to stop.
@@ -159,6 +162,7 @@ impl Serve {
         let file = RuntimeConfig::read(self.runtime_config_file.as_deref())?;
         let limits = self.limits.resolve(file.limits, memory::cgroup_limit(Path::new("/")))?;
         let mut app = self.app.load_only(&self.component_id, &file.variables_provider)?;
+        self.output.check(&app)?;
         if let Some(files) = self.output.open_files(&app, file.log_dir)? {
             log.write_output_to(files);
         }

@@ -55,6 +55,12 @@ async fn handle(request: IncomingRequest, out: ResponseOutparam) {
             let text = std::fs::read_to_string(path);
             reply(out, &text.unwrap_or_else(|error| format!("failed: {error}"))).await;
         }
+        "/write" => {
+            let path = String::from_utf8_lossy(&body_of(request).await).into_owned();
+            let written = std::fs::write(path, "written");
+            let text = written.map_or_else(|error| format!("failed: {error}"), |()| "done".into());
+            reply(out, &text).await;
+        }
         "/say" => {
             let text = String::from_utf8_lossy(&body_of(request).await).into_owned();
             println!("out: {text}");
