@@ -115,9 +115,10 @@ fn a_vault_that_refuses_or_is_away_is_an_error_without_the_token() {
         ("200 OK", r#"{"data": {"value": "of version 1"}}"#, "data.data.value"),
         ("307 Temporary Redirect", "", "307"),
     ] {
-        let said = refusal(&with_vault(&vault(status, body).0));
+        let url = vault(status, body).0.replace("://", "://user:passw0rd@");
+        let said = refusal(&with_vault(&url));
         assert!(said.contains("`name`") && said.contains(reason), "{said} lacks {reason}");
-        assert!(!said.contains("s3cr3t"), "{said}");
+        assert!(!said.contains("s3cr3t") && !said.contains("passw0rd"), "{said}");
     }
     let said = refusal(&with_vault(&format!("http://127.0.0.1:{}", ports::reserve())));
     assert!(said.contains("cannot reach Vault for the variable `name`"), "{said}");
@@ -173,6 +174,7 @@ fn keys_that_are_not_supported_are_refused_by_name() {
         ("[outbound_http]\nconnection_pooling = true", "a connection of its own"),
         ("[sqlite_database.default]\ntype = \"libsql\"", "the type \"libsql\" is not supported"),
         ("[llm_compute]\ntype = \"spin\"", "`llm_compute` is not supported"),
+        ("[blob_store.default]\ntype = \"file_system\"", "`blob_store` is not supported"),
         ("[[client_tls]]\nhosts = []", "`client_tls` is not supported"),
         (
             "[[variables_provider]]\ntype = \"azure_key_vault\"\nvault_url = \"u\"",

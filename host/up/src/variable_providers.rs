@@ -66,12 +66,13 @@ async fn provider_values(
             let (server, mount) = (url.trim_end_matches('/'), mount.trim_matches('/'));
             let mut values = BTreeMap::new();
             for name in names {
-                let secret = format!("{server}/v1/{mount}/data/{folder}{name}");
-                let sent = client.get(&secret).header("x-vault-token", token).send().await;
+                let path = format!("v1/{mount}/data/{folder}{name}");
+                let url = format!("{server}/{path}");
+                let sent = client.get(url).header("x-vault-token", token).send().await;
                 let response =
                     sent.with_context(|| format!("cannot reach Vault for the variable `{name}`"))?;
                 let value = secret_value(response).await.with_context(|| {
-                    format!("Vault has no usable value for the variable `{name}` at {secret}")
+                    format!("Vault has no usable value for the variable `{name}` at {path}")
                 })?;
                 values.extend(value.map(|value| ((*name).to_owned(), value)));
             }
