@@ -18,6 +18,8 @@ use wasmtime_wasi_http::p2::types::{
 use wasmtime_wasi_http::p2::{HeaderResult, HttpResult};
 use wasmtime_wasi_http::{FieldMap, RequestOptions, WasiHttpCtxView};
 
+use super::linker_functions::{functions, procedures, resources};
+
 /// The interface's name.
 const TYPES: &str = "wasi:http/types@0.2.0-rc-2023-11-10";
 
@@ -41,39 +43,6 @@ pub(super) fn add_to_linker<T: Send + 'static>(
     add_outgoing_requests(&mut types, host)?;
     add_outgoing_responses(&mut types, host)?;
     add_request_options(&mut types, host)
-}
-
-/// Defines functions, each by its name, its parameters, and the expression that calls the function of 0.2.
-macro_rules! functions {
-    ($types:ident, $host:ident: $(
-        $name:literal => |$http:ident $(, $parameter:ident: $type:ty)*| $call:expr;
-    )*) => {
-        $($types.func_wrap($name, move |mut store, ($($parameter,)*): ($($type,)*)| {
-            let $http = &mut $host(store.data_mut());
-            Ok(($call?,))
-        })?;)*
-    };
-}
-
-/// Defines functions that return nothing.
-macro_rules! procedures {
-    ($types:ident, $host:ident: $(
-        $name:literal => |$http:ident $(, $parameter:ident: $type:ty)*| $call:expr;
-    )*) => {
-        $($types.func_wrap($name, move |mut store, ($($parameter,)*): ($($type,)*)| {
-            let $http = &mut $host(store.data_mut());
-            $call
-        })?;)*
-    };
-}
-
-/// Defines resources, each by its name, the host's type, and the trait of 0.2 that drops it.
-macro_rules! resources {
-    ($types:ident, $host:ident: $($name:literal => $type:ty, $trait:ident;)*) => {
-        $($types.resource($name, ResourceType::host::<$type>(), move |mut store, rep| {
-            released::$trait::drop(&mut $host(store.data_mut()), Resource::new_own(rep))
-        })?;)*
-    };
 }
 
 /// A header error is the guest's, any other one a trap.
@@ -118,17 +87,25 @@ fn add_resources<T: Send + 'static>(
     host: HostGetter<T>,
 ) -> Result<()> {
     resources!(types, host:
-        "fields" => FieldMap, HostFields;
-        "incoming-request" => HostIncomingRequest, HostIncomingRequest;
-        "outgoing-request" => HostOutgoingRequest, HostOutgoingRequest;
-        "request-options" => RequestOptions, HostRequestOptions;
-        "response-outparam" => HostResponseOutparam, HostResponseOutparam;
-        "incoming-response" => HostIncomingResponse, HostIncomingResponse;
-        "incoming-body" => HostIncomingBody, HostIncomingBody;
-        "future-trailers" => HostFutureTrailers, HostFutureTrailers;
-        "outgoing-response" => HostOutgoingResponse, HostOutgoingResponse;
-        "outgoing-body" => HostOutgoingBody, HostOutgoingBody;
-        "future-incoming-response" => HostFutureIncomingResponse, HostFutureIncomingResponse;
+        "fields" => FieldMap, |http, it| released::HostFields::drop(http, it);
+        "incoming-request" => HostIncomingRequest,
+            |http, it| released::HostIncomingRequest::drop(http, it);
+        "outgoing-request" => HostOutgoingRequest,
+            |http, it| released::HostOutgoingRequest::drop(http, it);
+        "request-options" => RequestOptions,
+            |http, it| released::HostRequestOptions::drop(http, it);
+        "response-outparam" => HostResponseOutparam,
+            |http, it| released::HostResponseOutparam::drop(http, it);
+        "incoming-response" => HostIncomingResponse,
+            |http, it| released::HostIncomingResponse::drop(http, it);
+        "incoming-body" => HostIncomingBody, |http, it| released::HostIncomingBody::drop(http, it);
+        "future-trailers" => HostFutureTrailers,
+            |http, it| released::HostFutureTrailers::drop(http, it);
+        "outgoing-response" => HostOutgoingResponse,
+            |http, it| released::HostOutgoingResponse::drop(http, it);
+        "outgoing-body" => HostOutgoingBody, |http, it| released::HostOutgoingBody::drop(http, it);
+        "future-incoming-response" => HostFutureIncomingResponse,
+            |http, it| released::HostFutureIncomingResponse::drop(http, it);
     );
     Ok(())
 }

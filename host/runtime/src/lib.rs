@@ -20,6 +20,7 @@ mod key_value_database;
 mod key_value_redis;
 mod key_value_store;
 mod limited_stream;
+mod linker_functions;
 pub mod loaded;
 mod memory_limit;
 mod mqtt;

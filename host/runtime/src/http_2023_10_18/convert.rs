@@ -1,24 +1,48 @@
-//! Converts methods, schemes and errors between the release candidate and 0.2.
+//! Errors and timeouts of the release candidate, and their equivalents in 0.2.
 
 use std::time::Duration;
 
+use wasmtime::component::{ComponentType, Lift, Lower};
 use wasmtime_wasi_http::RequestOptions as ReleasedOptions;
-use wasmtime_wasi_http::p2::bindings::http::types as released;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 
-use super::bindings::wasi::http::types::{Error, Method, RequestOptions, Scheme};
-use released::ErrorCode;
+/// `request-options`.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(super) struct RequestOptions {
+    #[component(name = "connect-timeout-ms")]
+    connect_timeout_ms: Option<u32>,
+    #[component(name = "first-byte-timeout-ms")]
+    first_byte_timeout_ms: Option<u32>,
+    #[component(name = "between-bytes-timeout-ms")]
+    between_bytes_timeout_ms: Option<u32>,
+}
 
-impl RequestOptions {
-    pub(super) fn into_released(self) -> ReleasedOptions {
+impl From<RequestOptions> for ReleasedOptions {
+    fn from(options: RequestOptions) -> Self {
         let time = |milliseconds: Option<u32>| {
             milliseconds.map(|milliseconds| Duration::from_millis(milliseconds.into()))
         };
-        ReleasedOptions {
-            connect_timeout: time(self.connect_timeout_ms),
-            first_byte_timeout: time(self.first_byte_timeout_ms),
-            between_bytes_timeout: time(self.between_bytes_timeout_ms),
+        Self {
+            connect_timeout: time(options.connect_timeout_ms),
+            first_byte_timeout: time(options.first_byte_timeout_ms),
+            between_bytes_timeout: time(options.between_bytes_timeout_ms),
         }
     }
+}
+
+/// `error`.
+#[derive(ComponentType, Lift, Lower)]
+#[component(variant)]
+pub(super) enum Error {
+    #[component(name = "invalid-url")]
+    InvalidUrl(String),
+    #[component(name = "timeout-error")]
+    TimeoutError(String),
+    #[component(name = "protocol-error")]
+    ProtocolError(String),
+    #[component(name = "unexpected-error")]
+    UnexpectedError(String),
 }
 
 impl From<Error> for ErrorCode {
@@ -45,60 +69,6 @@ impl From<ErrorCode> for Error {
             | ErrorCode::HttpResponseTimeout => Self::TimeoutError(text),
             ErrorCode::HttpProtocolError => Self::ProtocolError(text),
             _ => Self::UnexpectedError(text),
-        }
-    }
-}
-
-impl From<released::Method> for Method {
-    fn from(method: released::Method) -> Self {
-        match method {
-            released::Method::Get => Self::Get,
-            released::Method::Head => Self::Head,
-            released::Method::Post => Self::Post,
-            released::Method::Put => Self::Put,
-            released::Method::Delete => Self::Delete,
-            released::Method::Connect => Self::Connect,
-            released::Method::Options => Self::Options,
-            released::Method::Trace => Self::Trace,
-            released::Method::Patch => Self::Patch,
-            released::Method::Other(other) => Self::Other(other),
-        }
-    }
-}
-
-impl From<Method> for released::Method {
-    fn from(method: Method) -> Self {
-        match method {
-            Method::Get => Self::Get,
-            Method::Head => Self::Head,
-            Method::Post => Self::Post,
-            Method::Put => Self::Put,
-            Method::Delete => Self::Delete,
-            Method::Connect => Self::Connect,
-            Method::Options => Self::Options,
-            Method::Trace => Self::Trace,
-            Method::Patch => Self::Patch,
-            Method::Other(other) => Self::Other(other),
-        }
-    }
-}
-
-impl From<released::Scheme> for Scheme {
-    fn from(scheme: released::Scheme) -> Self {
-        match scheme {
-            released::Scheme::Http => Self::Http,
-            released::Scheme::Https => Self::Https,
-            released::Scheme::Other(other) => Self::Other(other),
-        }
-    }
-}
-
-impl From<Scheme> for released::Scheme {
-    fn from(scheme: Scheme) -> Self {
-        match scheme {
-            Scheme::Http => Self::Http,
-            Scheme::Https => Self::Https,
-            Scheme::Other(other) => Self::Other(other),
         }
     }
 }
