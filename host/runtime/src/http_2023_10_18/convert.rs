@@ -38,19 +38,19 @@ pub(super) enum Error {
     #[component(name = "invalid-url")]
     InvalidUrl(String),
     #[component(name = "timeout-error")]
-    TimeoutError(String),
+    Timeout(String),
     #[component(name = "protocol-error")]
-    ProtocolError(String),
+    Protocol(String),
     #[component(name = "unexpected-error")]
-    UnexpectedError(String),
+    Unexpected(String),
 }
 
 impl From<Error> for ErrorCode {
     fn from(error: Error) -> Self {
         let (Error::InvalidUrl(text)
-        | Error::TimeoutError(text)
-        | Error::ProtocolError(text)
-        | Error::UnexpectedError(text)) = error;
+        | Error::Timeout(text)
+        | Error::Protocol(text)
+        | Error::Unexpected(text)) = error;
         Self::InternalError(Some(text))
     }
 }
@@ -66,9 +66,9 @@ impl From<ErrorCode> for Error {
             | ErrorCode::ConnectionTimeout
             | ErrorCode::ConnectionReadTimeout
             | ErrorCode::ConnectionWriteTimeout
-            | ErrorCode::HttpResponseTimeout => Self::TimeoutError(text),
-            ErrorCode::HttpProtocolError => Self::ProtocolError(text),
-            _ => Self::UnexpectedError(text),
+            | ErrorCode::HttpResponseTimeout => Self::Timeout(text),
+            ErrorCode::HttpProtocolError => Self::Protocol(text),
+            _ => Self::Unexpected(text),
         }
     }
 }
