@@ -156,19 +156,7 @@ fn in_place(root: &Path, entries: &[FileEntry], excluded: &[String]) -> anyhow::
                  files are in"
             ),
         };
-        let folder = source(root, named)?;
-        ensure!(
-            folder.is_dir(),
-            "--direct-mounts: `files` names {}, which is not a folder; name the folder that it is in",
-            folder.display()
-        );
-        if let Some(repository) = find_repository(&folder) {
-            bail!(
-                "--direct-mounts: the component would see {}, which may hold secrets; name a folder without it, or run \
-                 without --direct-mounts, which leaves it out",
-                repository.display()
-            );
-        }
+        let folder = source_folder(root, named)?;
         let guest_path = Path::new("/").join(inside(destination)?);
         let guest_path = guest_path.to_string_lossy().into_owned();
         ensure!(
@@ -185,10 +173,24 @@ fn in_place(root: &Path, entries: &[FileEntry], excluded: &[String]) -> anyhow::
     Ok(mounts)
 }
 
-/// The first git repository in a folder.
-fn find_repository(folder: &Path) -> Option<PathBuf> {
-    let entries = WalkDir::new(folder).into_iter().filter_map(Result::ok);
-    entries.map(walkdir::DirEntry::into_path).find(|path| path.ends_with(REPOSITORY))
+/// A folder of the application that a component may see as it is.
+fn source_folder(root: &Path, named: &Path) -> anyhow::Result<PathBuf> {
+    let folder = source(root, named)?;
+    ensure!(
+        folder.is_dir(),
+        "--direct-mounts: `files` names {}, which is not a folder; name the folder that it is in",
+        folder.display()
+    );
+    let paths = WalkDir::new(&folder).into_iter().filter_map(Result::ok);
+    let mut repositories = paths.filter(|entry| entry.file_name() == REPOSITORY);
+    if let Some(repository) = repositories.next() {
+        bail!(
+            "--direct-mounts: the component would see {}, which may hold secrets; name a folder without it, or run \
+             without --direct-mounts, which leaves it out",
+            repository.path().display()
+        );
+    }
+    Ok(folder)
 }
 
 /// The folder, if the only entry names a whole folder.

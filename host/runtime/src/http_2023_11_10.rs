@@ -18,6 +18,7 @@ use wasmtime_wasi_http::p2::types::{
 use wasmtime_wasi_http::p2::{HeaderResult, HttpResult};
 use wasmtime_wasi_http::{FieldMap, RequestOptions, WasiHttpCtxView};
 
+use super::http_resources::{self, HostGetter};
 use super::linker_functions::{functions, procedures, resources};
 
 /// The interface's name.
@@ -28,16 +29,13 @@ const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
 /// A value or an error, for the guest.
 type Reply<T, E> = std::result::Result<T, E>;
 
-/// Finds what the interface needs in an instance's state.
-type HostGetter<T> = fn(&mut T) -> WasiHttpCtxView<'_>;
-
 /// Adds the interface to the linker.
 pub(super) fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     host: HostGetter<T>,
 ) -> Result<()> {
     let mut types = linker.instance(TYPES)?;
-    add_resources(&mut types, host)?;
+    http_resources::add(&mut types, host)?;
     add_fields(&mut types, host)?;
     add_incoming(&mut types, host)?;
     add_outgoing_requests(&mut types, host)?;
@@ -80,34 +78,6 @@ fn milliseconds(timeout: Result<Option<u64>>) -> Result<Option<u64>> {
 
 fn nanoseconds(milliseconds: u64) -> u64 {
     milliseconds.saturating_mul(NANOSECONDS_PER_MILLISECOND)
-}
-
-fn add_resources<T: Send + 'static>(
-    types: &mut LinkerInstance<'_, T>,
-    host: HostGetter<T>,
-) -> Result<()> {
-    resources!(types, host:
-        "fields" => FieldMap, |http, it| released::HostFields::drop(http, it);
-        "incoming-request" => HostIncomingRequest,
-            |http, it| released::HostIncomingRequest::drop(http, it);
-        "outgoing-request" => HostOutgoingRequest,
-            |http, it| released::HostOutgoingRequest::drop(http, it);
-        "request-options" => RequestOptions,
-            |http, it| released::HostRequestOptions::drop(http, it);
-        "response-outparam" => HostResponseOutparam,
-            |http, it| released::HostResponseOutparam::drop(http, it);
-        "incoming-response" => HostIncomingResponse,
-            |http, it| released::HostIncomingResponse::drop(http, it);
-        "incoming-body" => HostIncomingBody, |http, it| released::HostIncomingBody::drop(http, it);
-        "future-trailers" => HostFutureTrailers,
-            |http, it| released::HostFutureTrailers::drop(http, it);
-        "outgoing-response" => HostOutgoingResponse,
-            |http, it| released::HostOutgoingResponse::drop(http, it);
-        "outgoing-body" => HostOutgoingBody, |http, it| released::HostOutgoingBody::drop(http, it);
-        "future-incoming-response" => HostFutureIncomingResponse,
-            |http, it| released::HostFutureIncomingResponse::drop(http, it);
-    );
-    Ok(())
 }
 
 fn add_fields<T: Send + 'static>(
@@ -256,6 +226,9 @@ fn add_request_options<T: Send + 'static>(
 ) -> Result<()> {
     use released::HostRequestOptions as Options;
     type Handle = Resource<RequestOptions>;
+    resources!(types, host:
+        "request-options" => RequestOptions, |http, it| Options::drop(http, it);
+    );
     functions!(types, host:
         "[constructor]request-options" => |http| Options::new(http);
         "[method]request-options.connect-timeout-ms" => |http, options: Handle|

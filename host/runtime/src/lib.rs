@@ -13,6 +13,7 @@ pub mod guest_log;
 pub mod handler;
 mod http_2023_10_18;
 mod http_2023_11_10;
+mod http_resources;
 mod key_value;
 mod key_value_3;
 mod key_value_batch;

@@ -4,17 +4,18 @@ use wasmtime::component::{LinkerInstance, Resource};
 use wasmtime::{Result, format_err};
 use wasmtime_wasi_http::p2::HeaderResult;
 use wasmtime_wasi_http::p2::bindings::http::outgoing_handler::Host as Handler;
+use wasmtime_wasi_http::p2::bindings::http::types::{
+    HostFields as Fields, HostIncomingRequest as Incoming, HostOutgoingRequest as Outgoing, Method,
+    Scheme,
+};
 use wasmtime_wasi_http::p2::types::{
     HostFutureIncomingResponse, HostIncomingRequest, HostOutgoingRequest,
 };
 use wasmtime_wasi_http::{FieldMap, RequestOptions as ReleasedOptions, WasiHttpCtxView};
 
+use super::Reply;
 use super::convert::{Error, RequestOptions};
-use super::released::{
-    HostFields as Fields, HostIncomingRequest as Incoming, HostOutgoingRequest as Outgoing, Method,
-    Scheme,
-};
-use super::{HostGetter, Reply};
+use crate::http_resources::HostGetter;
 use crate::linker_functions::{functions, procedures};
 
 /// The candidate's fields have no errors: the guest traps.

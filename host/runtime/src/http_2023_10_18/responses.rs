@@ -2,20 +2,21 @@
 
 use wasmtime::component::{LinkerInstance, Resource};
 use wasmtime::{Result, bail, format_err};
+use wasmtime_wasi_http::p2::bindings::http::types::{
+    ErrorCode, HostFields as Fields, HostFutureIncomingResponse as FutureResponse,
+    HostFutureTrailers as FutureTrailers, HostIncomingBody as IncomingBody,
+    HostIncomingResponse as Incoming, HostOutgoingBody as OutgoingBody,
+    HostOutgoingResponse as Outgoing, HostResponseOutparam as Outparam,
+};
 use wasmtime_wasi_http::p2::body::{HostFutureTrailers, HostIncomingBody, HostOutgoingBody};
 use wasmtime_wasi_http::p2::types::{
     HostFutureIncomingResponse, HostIncomingResponse, HostOutgoingResponse, HostResponseOutparam,
 };
 use wasmtime_wasi_http::{FieldMap, WasiHttpCtxView};
 
+use super::Reply;
 use super::convert::Error;
-use super::released::{
-    ErrorCode, HostFields as Fields, HostFutureIncomingResponse as FutureResponse,
-    HostFutureTrailers as FutureTrailers, HostIncomingBody as IncomingBody,
-    HostIncomingResponse as Incoming, HostOutgoingBody as OutgoingBody,
-    HostOutgoingResponse as Outgoing, HostResponseOutparam as Outparam,
-};
-use super::{HostGetter, Reply};
+use crate::http_resources::HostGetter;
 use crate::linker_functions::{functions, procedures};
 
 pub(super) fn add_responses<T: Send + 'static>(

@@ -8,7 +8,8 @@ use wasmtime_wasi::p2::bindings::io::{
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, IoError, StreamResult};
 use wasmtime_wasi_http::WasiHttpCtxView;
 
-use super::{HostGetter, Reply};
+use super::Reply;
+use crate::http_resources::HostGetter;
 use crate::linker_functions::{async_functions, functions, resources};
 use released::{Host, HostInputStream as Input, HostOutputStream as Output, StreamError};
 
