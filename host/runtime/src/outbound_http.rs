@@ -257,7 +257,30 @@ async fn keep_to_public_addresses(request: &mut Request<WasiBody>) -> Result<(),
 
 #[cfg(test)]
 mod tests {
-    use super::{BodyMemory, CHUNKS_PER_BODY, MAX_BODY_CHUNK_BYTES, MIN_BODY_CHUNK_BYTES};
+    use std::time::Duration;
+
+    use wasmtime_wasi_http::{Error, RequestOptions};
+
+    use super::{
+        BodyMemory, CHUNKS_PER_BODY, MAX_BODY_CHUNK_BYTES, MIN_BODY_CHUNK_BYTES, OutboundPermits,
+    };
+
+    #[tokio::test]
+    async fn a_request_waits_for_a_permit_no_longer_than_its_timeouts() {
+        let permits = OutboundPermits::new(Some(1));
+        let first = permits.clone().for_request(None).await.unwrap();
+        for (connect, first_byte) in [(Some(10), Some(60_000)), (None, Some(10))] {
+            let options = RequestOptions {
+                connect_timeout: connect.map(Duration::from_millis),
+                first_byte_timeout: first_byte.map(Duration::from_millis),
+                between_bytes_timeout: None,
+            };
+            let refused = permits.clone().for_request(Some(options)).await;
+            assert!(matches!(refused, Err(Error::ConnectionTimeout)));
+        }
+        drop(first);
+        assert!(permits.for_request(None).await.is_ok());
+    }
 
     #[test]
     fn many_bodies_take_little_memory_and_each_can_be_written() {
