@@ -16,7 +16,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::component_output::{OutputFiles, OutputFilter, OutputLayer};
+use crate::component_output::{OutputFilter, OutputLayer};
 
 /// How many lines may wait to be written. Further ones are dropped, so that a reader of standard error that stops
 /// reading does not stop the server.
@@ -38,7 +38,8 @@ pub(crate) enum LogFormat {
 pub(crate) struct Log {
     dropped: ErrorCounter,
     writer: Option<WorkerGuard>,
-    output: OutputLayer,
+    /// Also writes what components write to files, once it has some.
+    pub(crate) output: OutputLayer,
 }
 
 impl LogFormat {
@@ -71,11 +72,6 @@ impl LogFormat {
 }
 
 impl Log {
-    /// Also writes what components write to these files.
-    pub(crate) fn write_output_to(&self, files: OutputFiles) {
-        self.output.write_to(files);
-    }
-
     /// The metric of dropped lines.
     pub(crate) fn metric(&self) -> DroppedLines {
         DroppedLines { log: self.dropped.clone(), files: Arc::clone(&self.output.lost) }

@@ -164,15 +164,12 @@ impl Serve {
         let mut app = self.app.load_only(&self.component_id, &file.variables_provider)?;
         self.output.check(&app)?;
         if let Some(files) = self.output.open_files(&app, file.log_dir)? {
-            log.write_output_to(files);
+            log.output.write_to(files);
         }
         app.notes.iter().for_each(|note| tracing::warn!("{note}"));
         use_compiled(&mut app, compiled)?;
         add_environment(&mut app, &self.env)?;
-        let named = file.state_dir.filter(|folder| !folder.as_os_str().is_empty());
-        if let Some(folder) = self.state_dir.clone().or(named) {
-            app.state = folder;
-        }
+        self.set_state_folder(&mut app, file.state_dir);
         let RuntimeConfig { key_value_store, sqlite_database, outbound_http, .. } = file;
         let tables = RuntimeTables { key_value_store, sqlite_database, outbound_http };
         app.options = self.runtime.options(&app, tables);
@@ -197,6 +194,14 @@ impl Serve {
         // here: it removes its temporary files and closes its database.
         threads.shutdown_timeout(Duration::from_secs(1));
         served
+    }
+
+    /// Sets the folder of the application's state: the flag's, or else that of the runtime configuration.
+    fn set_state_folder(&self, app: &mut App, configured: Option<PathBuf>) {
+        let configured = configured.filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = self.state_dir.clone().or(configured) {
+            app.state = folder;
+        }
     }
 
     async fn set_key_values(&self, server: &Server) -> anyhow::Result<()> {
