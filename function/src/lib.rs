@@ -30,6 +30,7 @@ mod heaps;
 
 use std::time::Instant;
 
+use picture::Purpose;
 use serde::Serialize;
 
 pub use detections::{BoundingBox, Detection};
@@ -72,8 +73,12 @@ pub fn detect<'m>(
     bytes: &[u8],
     options: &Options,
 ) -> Result<(Report<'m>, Picture), Error> {
-    let keeps_upright_copy = matches!(options.annotate, Some(options::Annotation::As(_)));
-    detect_in(model, options, || picture::decode(bytes, keeps_upright_copy))
+    let input_size = |picture| preprocess::size_in_input(picture, &model.config().input);
+    let purpose = match options.annotate {
+        Some(options::Annotation::As(_)) => Purpose::Drawing,
+        _ => Purpose::Resizing(&input_size),
+    };
+    detect_in(model, options, || picture::decode(bytes, purpose))
 }
 
 /// Detects objects in pixels that were never encoded, and are upright.

@@ -44,7 +44,7 @@ impl InputTransform {
 
 /// Resizes a picture to the network's input and lays it out as the network's tensor.
 ///
-/// It resizes the pixels as they are stored, and turns only the small result upright, so that a rotated
+/// It resizes the pixels in the order of the file, and turns only the small result upright, so that a rotated
 /// photograph needs no second copy.
 ///
 /// # Errors
@@ -56,12 +56,17 @@ pub fn to_tensor(
     let upright = picture.upright_size();
     let (transform, inner) = input_transform(upright, input);
     let ImageSize { width, height } = picture.turned(inner);
-    let resized = picture.upright(resize(picture.stored(), (width, height), input)?);
+    let resized = picture.upright(resize(picture, (width, height), input)?);
     let canvas = match input.fit {
         Fit::Stretch => resized,
         Fit::Letterbox => letterbox(&resized, input),
     };
     Ok((input.to_tensor(canvas), transform))
+}
+
+/// The size in the input of a picture whose upright size is this, in pixels.
+pub fn size_in_input(picture: ImageSize, input: &InputConfig) -> ImageSize {
+    input_transform(picture, input).1
 }
 
 /// Where a picture lies in the input, and its size there.
@@ -104,18 +109,20 @@ fn margins(inner: ImageSize, input: &InputConfig) -> (u32, u32) {
 }
 
 fn resize(
-    picture: &RgbImage,
+    picture: &Picture,
     (width, height): (u32, u32),
     input: &InputConfig,
 ) -> Result<RgbImage, Error> {
+    let pixels = picture.pixels();
+    let (across, down) = picture.extent();
     let mut resized = RgbImage::new(width, height);
     let internal = |error: &dyn std::fmt::Display| Error::Internal(format!("resize: {error}"));
-    let source =
-        ImageRef::new(picture.width(), picture.height(), picture.as_raw(), PixelType::U8x3)
-            .map_err(|error| internal(&error))?;
+    let source = ImageRef::new(pixels.width(), pixels.height(), pixels.as_raw(), PixelType::U8x3)
+        .map_err(|error| internal(&error))?;
     let mut target = Image::from_slice_u8(width, height, &mut resized, PixelType::U8x3)
         .map_err(|error| internal(&error))?;
-    let options = ResizeOptions::new().resize_alg(resize_algorithm(input));
+    let options =
+        ResizeOptions::new().resize_alg(resize_algorithm(input)).crop(0.0, 0.0, across, down);
     Resizer::new().resize(&source, &mut target, &options).map_err(|error| internal(&error))?;
     Ok(resized)
 }

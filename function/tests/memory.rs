@@ -8,7 +8,7 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use detector::picture;
+use detector::picture::{self, ImageSize, Purpose};
 use image::{DynamicImage, ImageFormat, RgbaImage};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
@@ -135,21 +135,37 @@ fn pictures() -> Vec<(String, Vec<u8>)> {
 fn decoding_takes_the_memory_that_the_header_announces() {
     for (name, bytes) in pictures() {
         let header = picture::header(&bytes).expect("a header");
-        for keeps_upright_copy in [false, true] {
-            let announced = header.peak_bytes(keeps_upright_copy);
+        let used = |purpose: Purpose| {
+            let announced = header.peak_bytes(purpose);
             let used = ALLOCATOR.peak_during(|| {
-                let picture = picture::decode(&bytes, keeps_upright_copy).expect("a picture");
-                if keeps_upright_copy {
+                let picture = picture::decode(&bytes, purpose).expect("a picture");
+                if matches!(purpose, Purpose::Drawing) {
                     picture.into_upright();
                 }
             });
-            println!("{name}, upright {keeps_upright_copy}: {used} bytes, {announced} announced");
+            println!("{name}: {used} bytes, {announced} announced");
             let copy = bytes.len() as u64;
             assert!(used <= announced + copy + SLACK_BYTES, "{name}: {used} > {announced}");
-            // Only a picture that is turned by a quarter needs an upright copy, but so much is counted for all, for the
-            // annotated picture's file.
-            if !keeps_upright_copy {
-                assert!(used + SLACK_BYTES >= announced / 4 * 3, "{name}: {used} < {announced}");
+            used
+        };
+        // Only a picture that is turned by a quarter needs an upright copy, but so much is counted for all, for the
+        // annotated picture's file.
+        used(Purpose::Drawing);
+        let whole = Purpose::Resizing(&|size| size);
+        let announced = header.peak_bytes(whole);
+        let used_by_whole = used(whole);
+        assert!(
+            used_by_whole + SLACK_BYTES >= announced / 4 * 3,
+            "{name}: {used_by_whole} < {announced}"
+        );
+        for divisor in [2, 4, 8] {
+            let smaller = |size: ImageSize| ImageSize {
+                width: size.width / divisor,
+                height: size.height / divisor,
+            };
+            let used = used(Purpose::Resizing(&smaller));
+            if name == "baseline JPEG" {
+                assert!(used < used_by_whole * 2 / 3, "{name}, reduced: {used}");
             }
         }
     }

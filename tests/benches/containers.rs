@@ -127,7 +127,10 @@ fn python_root() -> PathBuf {
             assert!(copied.is_ok_and(|status| status.success()), "cannot copy {}", from.display());
         };
         copy(&peer::flask_packages(), "opt/packages");
-        copy(&root().join("tests/benches/peers/flask_onnxruntime.py"), "srv/flask_onnxruntime.py");
+        for script in ["flask_onnxruntime.py", "suppression.py"] {
+            let peers = root().join("tests/benches/peers");
+            copy(&peers.join(script), &format!("srv/{script}"));
+        }
         let model = root().join("function/model/ssdlite_mobilenet_v2");
         copy(&model.join("model.onnx"), "srv/model.onnx");
         copy(&model.join("labels.txt"), "srv/labels.txt");

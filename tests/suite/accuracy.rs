@@ -1,13 +1,17 @@
 //! COCO mean average precision, by COCO's own rules, compared with that of the reference pipeline.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
 
+use detector::options::{self, Options, PictureFormat};
+use image::ImageFormat;
+use image::imageops::FilterType;
 use serde::Deserialize;
 use serde_json::Value;
 use spotter_tests::reference::{self, Detection};
 use spotter_tests::server::Server;
-use spotter_tests::{client, pictures, yolox};
+use spotter_tests::{client, native, pictures, yolox};
 
 /// Ground truth in COCO's format.
 #[derive(Deserialize)]
@@ -39,6 +43,68 @@ struct Annotation {
     iscrowd: u8,
 }
 
+/// Pictures with their ground truth.
+struct Coco {
+    truth: GroundTruth,
+    /// Their folder.
+    pictures: PathBuf,
+}
+
+impl Coco {
+    fn read(folder: &Path) -> Self {
+        let file = std::fs::read(folder.join("instances.json")).expect("ground truth");
+        let truth = serde_json::from_slice(&file).expect("ground truth");
+        Self { truth, pictures: folder.join("images") }
+    }
+
+    fn keep_every_third_picture(&mut self) {
+        let mut index = 0;
+        self.truth.images.retain(|_| {
+            index += 1;
+            index % 3 == 0
+        });
+        let kept: BTreeSet<u64> = self.truth.images.iter().map(|image| image.id).collect();
+        self.truth.annotations.retain(|annotation| kept.contains(&annotation.image_id));
+    }
+
+    /// That of a detector whose labels are COCO's names.
+    fn mean_average_precision(&self, detect: impl Fn(&[u8]) -> Vec<Detection>) -> f64 {
+        let truth = &self.truth;
+        let mut classes: BTreeMap<u32, BTreeMap<u64, Pair>> = BTreeMap::new();
+        for annotation in &truth.annotations {
+            let [left, top, width, height] = annotation.bbox;
+            let pair = classes.entry(annotation.category_id).or_default();
+            pair.entry(annotation.image_id).or_default().truths.push(Truth {
+                corners: [left, top, left + width, top + height],
+                is_crowd: annotation.iscrowd == 1,
+            });
+        }
+        let ids: BTreeMap<&str, u32> =
+            truth.categories.iter().map(|category| (category.name.as_str(), category.id)).collect();
+        for image in &truth.images {
+            let path = self.pictures.join(&image.file_name);
+            let picture =
+                std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            for detection in detect(&picture) {
+                let class = classes.entry(ids[detection.label.as_str()]).or_default();
+                class.entry(image.id).or_default().detections.push(detection);
+            }
+        }
+        let thresholds: Vec<f64> = (0..10).map(|step| 0.5 + 0.05 * f64::from(step)).collect();
+        // Classes without any annotation do not count.
+        let precisions: Vec<f64> = classes
+            .values()
+            .filter(|class| {
+                class.values().any(|pair| pair.truths.iter().any(|truth| !truth.is_crowd))
+            })
+            .flat_map(|class| {
+                thresholds.iter().map(|threshold| average_precision(class, *threshold))
+            })
+            .collect();
+        100.0 * precisions.iter().sum::<f64>() / precisions.len() as f64
+    }
+}
+
 /// One annotation, prepared for matching.
 struct Truth {
     corners: [f64; 4],
@@ -59,7 +125,8 @@ fn mean_average_precision_is_the_references() {
     // COCO's settings: a very low threshold, and up to a hundred detections.
     let url =
         Server::shared().url("/detect?min_confidence=0.01&iou_threshold=0.6&max_detections=100");
-    let map = mean_average_precision(&shared.join("coco"), &url);
+    let coco = Coco::read(&shared.join("coco"));
+    let map = coco.mean_average_precision(served_by(&url));
     let file = std::fs::read(shared.join("model/reference/coco_map.json")).expect("COCO figures");
     let reference: Value = serde_json::from_slice(&file).expect("COCO figures");
     let expected = reference["AP"].as_f64().expect("a figure");
@@ -75,43 +142,57 @@ fn yolox_nanos_mean_average_precision_is_that_of_onnx_runtimes_pipeline() {
     let shared = pictures::shared().expect("SPOTTER_SHARED");
     let (server, _folder) = yolox::serve(&shared);
     let url = server.url("/detect?min_confidence=0.01&iou_threshold=0.65&max_detections=100");
-    let map = mean_average_precision(&shared.join("coco"), &url);
+    let coco = Coco::read(&shared.join("coco"));
+    let map = coco.mean_average_precision(served_by(&url));
     println!("mean average precision {map:.2}, reference {REFERENCE}");
     assert!((map - REFERENCE).abs() <= 0.5, "mean average precision {map:.2}");
 }
 
-/// That of the server at `url`, whose labels are COCO's names.
-fn mean_average_precision(coco: &Path, url: &str) -> f64 {
-    let file = std::fs::read(coco.join("instances.json")).expect("ground truth");
-    let truth: GroundTruth = serde_json::from_slice(&file).expect("ground truth");
-    let mut classes: BTreeMap<u32, BTreeMap<u64, Pair>> = BTreeMap::new();
-    for annotation in &truth.annotations {
-        let [left, top, width, height] = annotation.bbox;
-        let pair = classes.entry(annotation.category_id).or_default();
-        pair.entry(annotation.image_id).or_default().truths.push(Truth {
-            corners: [left, top, left + width, top + height],
-            is_crowd: annotation.iscrowd == 1,
+#[test]
+#[cfg_attr(not(shared_pictures), ignore = "COCO's pictures are not in a clone: set SPOTTER_SHARED")]
+fn mean_average_precision_is_no_lower_when_large_jpegs_are_decoded_at_a_fraction_of_their_size() {
+    /// From 640x480, which is then decoded as 480x360. Of all pictures, the figures are in BENCHMARKS.md.
+    const ENLARGEMENT: f64 = 3.0;
+    let model = native::model();
+    let mut coco = Coco::read(&pictures::shared().expect("SPOTTER_SHARED").join("coco"));
+    coco.keep_every_third_picture();
+    let mut defaults = Options::new(model.thresholds());
+    (defaults.min_confidence, defaults.iou_threshold, defaults.max_detections) = (0.01, 0.6, 100);
+    let [reduced, whole] =
+        [None, Some(options::Annotation::As(PictureFormat::Jpeg))].map(|annotate| {
+            let options = Options { annotate, ..defaults.clone() };
+            coco.mean_average_precision(|picture| {
+                let picture = enlarged(picture, ENLARGEMENT);
+                let (report, _) = detector::detect(&model, &picture, &options).expect("a report");
+                let mut detections =
+                    reference::of_reply(&serde_json::to_value(report).expect("JSON"));
+                for detection in &mut detections {
+                    detection.corners = detection.corners.map(|corner| corner / ENLARGEMENT);
+                }
+                detections
+            })
         });
-    }
-    let ids: BTreeMap<&str, u32> =
-        truth.categories.iter().map(|category| (category.name.as_str(), category.id)).collect();
-    for image in &truth.images {
-        let path = coco.join("images").join(&image.file_name);
-        let picture =
-            std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        for detection in reference::of_reply(&client::post_picture(url, &picture).json()) {
-            let class = classes.entry(ids[detection.label.as_str()]).or_default();
-            class.entry(image.id).or_default().detections.push(detection);
-        }
-    }
-    let thresholds: Vec<f64> = (0..10).map(|step| 0.5 + 0.05 * f64::from(step)).collect();
-    // Classes without any annotation do not count.
-    let precisions: Vec<f64> = classes
-        .values()
-        .filter(|class| class.values().any(|pair| pair.truths.iter().any(|truth| !truth.is_crowd)))
-        .flat_map(|class| thresholds.iter().map(|threshold| average_precision(class, *threshold)))
-        .collect();
-    100.0 * precisions.iter().sum::<f64>() / precisions.len() as f64
+    println!("mean average precision {reduced:.2}, decoded whole {whole:.2}");
+    assert!(
+        reduced >= whole - 0.5,
+        "mean average precision {reduced:.2}, decoded whole {whole:.2}"
+    );
+}
+
+/// A JPEG of the same picture with more pixels.
+fn enlarged(picture: &[u8], factor: f64) -> Vec<u8> {
+    let picture = image::load_from_memory(picture).expect("a picture");
+    let [width, height] =
+        [picture.width(), picture.height()].map(|side| (f64::from(side) * factor) as u32);
+    let mut file = Cursor::new(Vec::new());
+    let enlarged = picture.resize_exact(width, height, FilterType::CatmullRom).to_rgb8();
+    enlarged.write_to(&mut file, ImageFormat::Jpeg).expect("a JPEG");
+    file.into_inner()
+}
+
+/// Detects with the server at `url`.
+fn served_by(url: &str) -> impl Fn(&[u8]) -> Vec<Detection> {
+    move |picture| reference::of_reply(&client::post_picture(url, picture).json())
 }
 
 /// Precision averaged over 101 points of recall, for one class at one overlap.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use detector::model::Model;
 use detector::options::Options;
+use detector::picture::Purpose;
 use detector::preprocess;
 use spotter_tests::reference::{self, Comparison, Detection, Reference, Tolerance};
 use spotter_tests::server::Server;
@@ -86,7 +87,7 @@ fn fed_the_same_pixels_the_network_gives_the_same_detections() {
 }
 
 fn detect_in_pixels(model: &Model, pixels: &[u8], reference: &Reference) -> Vec<Detection> {
-    let picture = detector::picture::decode(pixels, false).expect("a picture");
+    let picture = detector::picture::decode(pixels, Purpose::Drawing).expect("a picture");
     let (tensor, transform) =
         preprocess::to_tensor(&picture, &model.config().input).expect("a tensor");
     let outputs = model.run(tensor).expect("the network runs");

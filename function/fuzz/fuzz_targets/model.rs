@@ -5,12 +5,12 @@
 
 use detector::model::{Labels, MAX_DETECTIONS, ModelConfig};
 use detector::options::Options;
-use detector::picture::Picture;
+use detector::picture::{Picture, Purpose};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
 static PICTURE: LazyLock<Picture> = LazyLock::new(|| {
-    detector::picture::decode(include_bytes!("../seeds/decode/png"), true).expect("a picture")
+    detector::picture::decode(include_bytes!("../seeds/decode/png"), Purpose::Drawing).expect("a picture")
 });
 
 /// The largest side of an input whose tensor is made each time, in pixels.

@@ -6,25 +6,37 @@ use image::error::ImageError;
 use image::{ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
 use super::header::{FormatDetails, Header};
-use super::{ImageSize, Picture, limits, pixels};
+use super::{ImageSize, Picture, limits, pixels, reduced_jpeg};
 use crate::error::Error;
 
 /// The formats that a client may send.
 const ACCEPTED_FORMATS: [ImageFormat; 5] =
     [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Bmp];
 
+/// What a picture is decoded for.
+#[derive(Clone, Copy)]
+pub enum Purpose<'a> {
+    /// Resizing it, to the size that the function returns for the size of the upright picture. A smaller copy is
+    /// enough, if it is not smaller than that.
+    Resizing(&'a dyn Fn(ImageSize) -> ImageSize),
+    /// Drawing on [`Picture::into_upright`], which counts against the memory limit.
+    Drawing,
+}
+
 /// Decodes a picture of any format, colour type and depth. Of an animation, it decodes the first frame.
 /// Transparent pixels are blended with white, as in a viewer.
-///
-/// `keeps_upright_copy` states that the caller will use [`Picture::into_upright`], which counts against the
-/// memory limit.
 ///
 /// # Errors
 /// [`Error::EmptyBody`], [`Error::NotAPicture`], [`Error::TruncatedPicture`],
 /// [`Error::PictureTooLarge`], [`Error::PictureNeedsTooMuchMemory`], [`Error::MetadataTooLarge`].
-pub fn decode(bytes: &[u8], keeps_upright_copy: bool) -> Result<Picture, Error> {
+pub fn decode(bytes: &[u8], purpose: Purpose) -> Result<Picture, Error> {
     let (header, decoder) = open(bytes)?;
-    header.check(keeps_upright_copy)?;
+    header.check(purpose)?;
+    if let Purpose::Resizing(target) = purpose
+        && let Some(picture) = reduced_jpeg::decode(bytes, &header, target)
+    {
+        return Ok(picture);
+    }
     let ImageSize { width, height } = header.size;
     let area = width as usize * height as usize;
     let mut buffer = vec![0; area * pixels::bytes_per_pixel(header.colour)];
@@ -32,9 +44,9 @@ pub fn decode(bytes: &[u8], keeps_upright_copy: bool) -> Result<Picture, Error> 
     decoder
         .read_image(&mut buffer[..decoded])
         .map_err(|error| classify(error, bytes, header.format))?;
-    let stored = RgbImage::from_raw(width, height, pixels::to_rgb(buffer, header.colour))
+    let pixels = RgbImage::from_raw(width, height, pixels::to_rgb(buffer, header.colour))
         .ok_or_else(|| Error::Internal("the decoder returned too few pixels".to_owned()))?;
-    Ok(Picture { stored, orientation: header.orientation })
+    Ok(Picture { size: header.size, pixels, divisor: 1, orientation: header.orientation })
 }
 
 /// Reads the header, and returns it with a decoder that is ready to read the pixels.

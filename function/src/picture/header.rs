@@ -10,9 +10,9 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 pub struct Header {
     pub format: ImageFormat,
-    /// Size of the stored pixels. Of an animation, the size of its canvas.
+    /// Size of the pixels in the file. Of an animation, the size of its canvas.
     pub size: ImageSize,
-    /// What makes the stored pixels upright (EXIF, tag 0x0112).
+    /// What makes the pixels upright (EXIF, tag 0x0112).
     pub orientation: Orientation,
     /// The pixels that the decoder writes.
     pub colour: ColorType,

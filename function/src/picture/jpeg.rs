@@ -21,12 +21,19 @@ pub struct Frame {
     /// Whether the first scan lacks a component. If so, or if the picture is progressive, a decoder must keep all
     /// coefficients until the last scan.
     pub is_in_several_scans: bool,
+    /// How many scans the file has at most: what follows the picture, such as a second picture, counts too.
+    pub max_scans: usize,
+    /// How the colours are stored, from Adobe's segment: 0 for RGB or CMYK, 1 for YCbCr, 2 for YCCK.
+    pub adobe_transform: Option<u8>,
     pub orientation: Orientation,
 }
 
 const START_OF_SCAN: u8 = 0xda;
 const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
 const EXIF_SEGMENT: u8 = 0xe1;
+const ADOBE_SEGMENT: u8 = 0xee;
+/// Stands for a byte 0xff in a scan; between segments, decoders skip it.
+const STUFFING: u8 = 0x00;
 /// SOF0 to SOF3, and the corresponding markers of the other processes, without DHT, JPG and DAC in between.
 const SOF_MARKERS: [u8; 13] =
     [0xc0, 0xc1, 0xc2, 0xc3, 0xc5, 0xc6, 0xc7, 0xc9, 0xca, 0xcb, 0xcd, 0xce, 0xcf];
@@ -49,6 +56,8 @@ impl Frame {
             sampling: Vec::new(),
             is_progressive: false,
             is_in_several_scans: false,
+            max_scans: 0,
+            adobe_transform: None,
             orientation: Orientation::NoTransforms,
         };
         let mut rest = bytes;
@@ -61,11 +70,17 @@ impl Frame {
                 rest = tail;
                 continue;
             }
+            if *marker == STUFFING {
+                break;
+            }
             let [high, low, content @ ..] = tail else { break };
             let length = usize::from(u16::from_be_bytes([*high, *low]));
             if *marker == START_OF_SCAN {
                 let in_scan = content.first().copied().map_or(0, usize::from);
                 frame.is_in_several_scans = in_scan < frame.sampling.len();
+                // In a scan, every byte 0xff is followed by 0x00 or a marker.
+                let is_scan = |pair: &&[u8]| **pair == [0xff, START_OF_SCAN];
+                frame.max_scans = 1 + tail.windows(2).filter(is_scan).count();
                 let is_complete = tail.windows(2).any(|pair| pair == END_OF_IMAGE);
                 return if is_complete {
                     Ok(frame)
@@ -84,6 +99,10 @@ impl Frame {
     fn segment(&mut self, marker: u8, content: &[u8]) {
         if marker == EXIF_SEGMENT && content.starts_with(b"Exif\0\0") {
             self.orientation = orientation::from_exif(content);
+        }
+        // A version, two times two bytes of flags, and the transform.
+        if marker == ADOBE_SEGMENT && content.starts_with(b"Adobe") {
+            self.adobe_transform = content.get(11).copied();
         }
         if !SOF_MARKERS.contains(&marker) {
             return;
@@ -156,6 +175,18 @@ mod tests {
         assert_eq!(read(0xc2, 4).coefficient_bytes(), 14 * 128);
         // Baseline, but the first scan has one of the three components.
         assert_eq!(read(0xc0, 3).coefficient_bytes(), 12 * 128);
+    }
+
+    #[test]
+    fn scans_are_counted_and_stuffing_between_segments_is_refused() {
+        let scan = [0xff, 0xda, 0, 2];
+        assert_eq!(read(0xc0, 3).max_scans, 1);
+        let end = [scan.as_slice(), &scan, &[0xff, 0xd9]].concat();
+        assert_eq!(Frame::read(&jpeg(0xc0, 3, &end)).expect("a frame").max_scans, 3);
+        // The decoders would skip these two bytes, and read the frame that follows.
+        let mut stuffed = jpeg(0xc0, 3, &[0xff, 0xd9]);
+        stuffed.splice(2..2, [0xff, 0x00]);
+        assert!(Frame::read(&stuffed).is_err());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use image::ImageFormat;
 
 use super::header::{FormatDetails, Header};
-use super::{ImageSize, pixels};
+use super::{ImageSize, Purpose, pixels};
 use crate::error::Error;
 
 /// The largest width or height, in pixels.
@@ -54,12 +54,12 @@ impl Header {
     ///
     /// # Errors
     /// [`Error::PictureTooLarge`], [`Error::PictureNeedsTooMuchMemory`].
-    pub(super) fn check(&self, keeps_upright_copy: bool) -> Result<(), Error> {
+    pub(super) fn check(&self, purpose: Purpose) -> Result<(), Error> {
         check_size(self.size)?;
         if let FormatDetails::Gif { frame } = self.details {
             check_size(frame)?;
         }
-        let needed = self.peak_bytes(keeps_upright_copy);
+        let needed = self.peak_bytes(purpose);
         if needed > MAX_DECODING_BYTES {
             return Err(Error::PictureNeedsTooMuchMemory {
                 width: self.size.width,
@@ -71,8 +71,8 @@ impl Header {
         Ok(())
     }
 
-    /// Peak memory in bytes: of the pixels with the decoder's buffers, or of the RGB picture with its upright copy.
-    pub fn peak_bytes(&self, keeps_upright_copy: bool) -> u64 {
+    /// Peak memory in bytes: of all pixels with the decoder's buffers, or of the RGB picture with its upright copy.
+    pub fn peak_bytes(&self, purpose: Purpose) -> u64 {
         let pixels = pixel_count(self.size);
         let decoded = pixels * pixels::bytes_per_pixel(self.colour) as u64;
         let buffers = match &self.details {
@@ -93,8 +93,10 @@ impl Header {
             FormatDetails::Gif { frame } => 5 * pixel_count(*frame),
             FormatDetails::Png | FormatDetails::Bmp => 0,
         };
-        let upright =
-            if keeps_upright_copy { 2 * pixels * pixels::RGB_BYTES_PER_PIXEL as u64 } else { 0 };
+        let upright = match purpose {
+            Purpose::Resizing(_) => 0,
+            Purpose::Drawing => 2 * pixels * pixels::RGB_BYTES_PER_PIXEL as u64,
+        };
         (decoded + buffers).max(upright)
     }
 }
@@ -109,7 +111,7 @@ mod tests {
     use image::{ColorType, ImageFormat};
 
     use super::super::{jpeg, webp};
-    use super::{FormatDetails, Header, ImageSize, MAX_DECODING_BYTES};
+    use super::{FormatDetails, Header, ImageSize, MAX_DECODING_BYTES, Purpose};
 
     /// A side that is a multiple of every block size.
     const SIDE: u32 = 1024;
@@ -121,6 +123,8 @@ mod tests {
             sampling: sampling.to_vec(),
             is_progressive,
             is_in_several_scans: false,
+            max_scans: 1,
+            adobe_transform: None,
             orientation: Orientation::NoTransforms,
         })
     }
@@ -138,8 +142,8 @@ mod tests {
             let tenths = (MAX_DECODING_BYTES / bytes_per_pixel / 100_000).min(500);
             format!("{}.{}", tenths / 10, tenths % 10).trim_end_matches(".0").to_owned()
         };
-        let [plain, annotated] =
-            [false, true].map(|annotated| header.peak_bytes(annotated).div_ceil(1 << 20));
+        let [plain, annotated] = [Purpose::Resizing(&|size| size), Purpose::Drawing]
+            .map(|purpose| header.peak_bytes(purpose).div_ceil(1 << 20));
         format!("| {name} | {plain} | {} | {} |", megapixels(plain), megapixels(annotated))
     }
 

@@ -7,13 +7,14 @@ mod limits;
 mod orientation;
 mod pixels;
 mod png;
+mod reduced_jpeg;
 mod webp;
 
 use image::RgbImage;
 use image::metadata::Orientation;
 use serde::Serialize;
 
-pub use decode::{decode, header, megapixels};
+pub use decode::{Purpose, decode, header, megapixels};
 pub use header::{FormatDetails, Header};
 pub use limits::{MAX_DECODING_BYTES, MAX_MEGAPIXELS, MAX_SIDE_PIXELS};
 
@@ -34,11 +35,15 @@ impl ImageSize {
     }
 }
 
-/// A decoded picture: 8-bit RGB pixels as they are stored in the file, and the orientation that makes them
-/// upright.
+/// A decoded picture: 8-bit RGB pixels in the order of the file, and the orientation that makes them upright.
 #[derive(Debug)]
 pub struct Picture {
-    stored: RgbImage,
+    /// The size in the file.
+    size: ImageSize,
+    /// All pixels, or those of a smaller copy.
+    pixels: RgbImage,
+    /// How many times smaller the copy is on each side; 1 for all pixels.
+    divisor: u32,
     orientation: Orientation,
 }
 
@@ -48,33 +53,40 @@ impl Picture {
     /// # Errors
     /// [`Error::PictureTooLarge`].
     pub fn from_pixels(pixels: RgbImage) -> Result<Self, Error> {
-        limits::check_size(ImageSize { width: pixels.width(), height: pixels.height() })?;
-        Ok(Self { stored: pixels, orientation: Orientation::NoTransforms })
+        let size = ImageSize { width: pixels.width(), height: pixels.height() };
+        limits::check_size(size)?;
+        Ok(Self { size, pixels, divisor: 1, orientation: Orientation::NoTransforms })
     }
 
-    /// The pixels as the file stores them.
-    pub fn stored(&self) -> &RgbImage {
-        &self.stored
+    /// The pixels in the order of the file.
+    pub fn pixels(&self) -> &RgbImage {
+        &self.pixels
     }
 
-    /// Converts between the size of the stored pixels and the size of the upright ones.
+    /// The width and height of the picture in [`Self::pixels`]. In a smaller copy, the last pixels to the right and at
+    /// the bottom may lie partly outside of the picture.
+    pub fn extent(&self) -> (f64, f64) {
+        let divisor = f64::from(self.divisor);
+        (f64::from(self.size.width) / divisor, f64::from(self.size.height) / divisor)
+    }
+
+    /// Converts between the size of the pixels in the file and the size of the upright ones.
     pub fn turned(&self, size: ImageSize) -> ImageSize {
         orientation::turned(self.orientation, size)
     }
 
     /// Size of the upright picture.
     pub fn upright_size(&self) -> ImageSize {
-        let (width, height) = self.stored.dimensions();
-        self.turned(ImageSize { width, height })
+        self.turned(self.size)
     }
 
-    /// Turns pixels upright that have the stored orientation, such as a smaller copy of the picture.
+    /// Turns pixels upright that are in the order of the file, such as a smaller copy of the picture.
     pub fn upright(&self, pixels: RgbImage) -> RgbImage {
         orientation::apply(self.orientation, pixels)
     }
 
-    /// The upright pixels.
+    /// The upright pixels: all of them, if the picture was decoded for [`Purpose::Drawing`].
     pub fn into_upright(self) -> RgbImage {
-        orientation::apply(self.orientation, self.stored)
+        orientation::apply(self.orientation, self.pixels)
     }
 }

@@ -11,7 +11,7 @@ pub(super) fn from_exif(exif: &[u8]) -> Orientation {
     Orientation::from_exif_chunk(tiff).unwrap_or(Orientation::NoTransforms)
 }
 
-/// Converts between the size of stored pixels and the size of upright ones.
+/// Converts between the size of the pixels in the file and the size of the upright ones.
 pub(super) fn turned(orientation: Orientation, size: ImageSize) -> ImageSize {
     let ImageSize { width, height } = size;
     match orientation {

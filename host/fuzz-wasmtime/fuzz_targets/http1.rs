@@ -25,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let window = usize::from(*window) * 32 + 1;
     let received =
-        HARNESS.with(|harness| harness.get_or_init(Harness::start).converse(sent, window));
+        HARNESS.with(|harness| harness.get_or_init(Harness::start).exchange(sent, window));
     // The connection may end within a reply.
     let begun = &received[..received.len().min(BEGINNING.len())];
     assert!(BEGINNING.starts_with(begun), "{received:?}");

@@ -25,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((window, described)) = bytes.split_first() else { return };
     let (sent, window) = (frames(described), usize::from(*window) * 32 + 1);
     let received =
-        HARNESS.with(|harness| harness.get_or_init(Harness::start).converse(&sent, window));
+        HARNESS.with(|harness| harness.get_or_init(Harness::start).exchange(&sent, window));
     let mut rest = received.as_slice();
     while let [a, b, c, kind, _, _, _, _, _, after @ ..] = rest {
         let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;

@@ -87,7 +87,7 @@ impl Harness {
 
     /// Everything that the server sends to a client until it closes the connection. `window` is how many bytes are on
     /// their way at once.
-    pub fn converse(&self, sent: &[u8], window: usize) -> Vec<u8> {
+    pub fn exchange(&self, sent: &[u8], window: usize) -> Vec<u8> {
         let talk = async {
             let (near, far) = tokio::io::duplex(window);
             let address = SocketAddr::from(([127, 0, 0, 1], 1)).into();

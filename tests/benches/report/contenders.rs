@@ -8,6 +8,8 @@ use spotter_tests::peer::{self, WasmtimeServe};
 use spotter_tests::server::Server;
 use spotter_tests::{component, root, run, stderr};
 
+use crate::tensorflow;
+
 /// A server to measure.
 pub struct Contender {
     pub name: &'static str,
@@ -44,6 +46,12 @@ pub fn spotter() -> Vec<Contender> {
 
 /// What else serves the same network. Installs it in the cache if necessary.
 pub fn peers() -> Vec<Contender> {
+    let mut peers = onnx_peers();
+    peers.extend(tensorflow::peers());
+    peers
+}
+
+fn onnx_peers() -> Vec<Contender> {
     vec![
         Contender {
             name: "wasmtime serve, same component",
@@ -56,12 +64,19 @@ pub fn peers() -> Vec<Contender> {
         Contender {
             name: "Flask + gunicorn + ONNX Runtime",
             files: vec![peer::flask_packages(), network()],
-            start: flask,
+            start: || {
+                Running::flask(
+                    "flask_onnxruntime:app",
+                    &peer::flask_packages(),
+                    &["--workers", "2"],
+                    &network(),
+                )
+            },
         },
         Contender {
             name: "Node + onnxruntime-web",
-            files: vec![node_packages(), network()],
-            start: node,
+            files: vec![onnxruntime_web(), network()],
+            start: || Running::node("node_onnxruntime_web.mjs", &onnxruntime_web(), &network()),
         },
     ]
 }
@@ -72,10 +87,35 @@ impl Running {
         Self { url: server.url("/detect"), pid: server.pid(), _server: Box::new(server) }
     }
 
-    /// Starts a server that takes a free port as `PORT`, and waits until it listens.
+    /// Starts gunicorn with an application of `tests/benches/peers`, which loads this network.
+    pub fn flask(application: &str, packages: &Path, workers: &[&str], network: &Path) -> Self {
+        let port = free_port();
+        let mut command = Command::new("python3");
+        command
+            .args(["-m", "gunicorn", "--bind", &format!("127.0.0.1:{port}")])
+            .args(workers)
+            .args(["--log-level", "error", "--chdir", "tests/benches/peers", application])
+            .env("MODEL", network)
+            .env("PYTHONPATH", format!("{}:function/convert", packages.display()));
+        Self::listening(command, port)
+    }
+
+    /// Starts a script of `tests/benches/peers`, which loads this network.
+    pub fn node(script: &str, packages: &Path, network: &Path) -> Self {
+        let port = free_port();
+        // Modules are looked up from the script's folder, so it is beside the packages.
+        for file in [script, "node_server.mjs"] {
+            std::fs::copy(root().join("tests/benches/peers").join(file), packages.join(file))
+                .expect("the server's script");
+        }
+        let mut command = Command::new("node");
+        command.arg(packages.join(script)).env("MODEL", network).env("PORT", port.to_string());
+        Self::listening(command, port)
+    }
+
+    /// Waits until a server listens on its port.
     fn listening(mut command: Command, port: u16) -> Self {
         let process = command
-            .env("MODEL", network())
             .env("LABELS", model_folder().join("labels.txt"))
             .current_dir(root())
             .stderr(Stdio::null())
@@ -93,41 +133,21 @@ impl Running {
     }
 }
 
-/// Two workers with one thread each.
-fn flask() -> Running {
-    let port = free_port();
-    let mut command = Command::new("python3");
-    command
-        .args(["-m", "gunicorn", "--workers", "2", "--bind", &format!("127.0.0.1:{port}")])
-        .args(["--log-level", "error", "--chdir"])
-        .args(["tests/benches/peers", "flask_onnxruntime:app"])
-        .env("PYTHONPATH", peer::flask_packages());
-    Running::listening(command, port)
+fn onnxruntime_web() -> PathBuf {
+    node_packages("node-onnxruntime-web", &["onnxruntime-web@1.30.0", "sharp@0.35.5"])
 }
 
-/// A cluster of two workers with one thread each.
-fn node() -> Running {
-    let port = free_port();
-    let mut command = Command::new("node");
-    // Modules are looked up from the script's folder, so it is beside the packages.
-    let script = node_packages().join("server.mjs");
-    std::fs::copy(root().join("tests/benches/peers/node_onnxruntime_web.mjs"), &script)
-        .expect("the server's script");
-    command.arg(script).env("PORT", port.to_string());
-    Running::listening(command, port)
-}
-
-fn node_packages() -> PathBuf {
-    const PACKAGES: [&str; 2] = ["onnxruntime-web@1.30.0", "sharp@0.35.5"];
-    let folder = peer::cache().join("node-onnxruntime-web");
+/// Installs packages from npm into a folder of this name in the cache, and returns the folder.
+pub fn node_packages(name: &str, packages: &[&str]) -> PathBuf {
+    let folder = peer::cache().join(name);
     if !folder.join("node_modules/sharp").exists() {
         std::fs::create_dir_all(&folder).expect("a folder");
         let installed = Command::new("npm")
             .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
             .arg(&folder)
-            .args(PACKAGES)
+            .args(packages)
             .status();
-        assert!(installed.is_ok_and(|status| status.success()), "npm cannot install {PACKAGES:?}");
+        assert!(installed.is_ok_and(|status| status.success()), "npm cannot install {packages:?}");
     }
     folder
 }

@@ -7,6 +7,7 @@ mod chart;
 mod contenders;
 mod measure;
 mod processes;
+mod tensorflow;
 
 use std::process::Command;
 

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use serde_json::Value;
 use spotter_tests::client;
 
 use crate::contenders::{Contender, Running, gzipped};
@@ -61,18 +62,22 @@ impl Series {
 /// Measures all contenders with the same picture.
 pub fn all(contenders: &[Contender], picture: &[u8], rounds: Rounds) -> Vec<Figures> {
     let mut figures: Vec<Figures> = contenders.iter().map(of).collect();
+    let mut found = None;
     for _ in 0..rounds.starts {
         for (contender, figures) in contenders.iter().zip(&mut figures) {
             let began = Instant::now();
             let running = (contender.start)();
-            detect(&running, picture);
+            let labels = detect(&running, picture);
             figures.first_reply.add(milliseconds(began));
+            // The same network finds the same objects.
+            let expected = found.get_or_insert_with(|| labels.clone());
+            assert_eq!(&labels, expected, "{}", contender.name);
         }
     }
     let servers: Vec<Running> = contenders.iter().map(|contender| (contender.start)()).collect();
     for (server, figures) in servers.iter().zip(&mut figures) {
         // Every worker answers before memory is read.
-        (0..10).for_each(|_| detect(server, picture));
+        (0..10).for_each(|_| drop(detect(server, picture)));
         figures.idle_memory = megabytes(processes::memory(server.pid));
     }
     for _ in 0..rounds.rounds {
@@ -116,15 +121,22 @@ fn four_clients(server: &Running, picture: &[u8], each: usize) -> f64 {
     let began = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| (0..each).for_each(|_| detect(server, picture)));
+            scope.spawn(|| (0..each).for_each(|_| drop(detect(server, picture))));
         }
     });
     (4 * each) as f64 / began.elapsed().as_secs_f64()
 }
 
-fn detect(server: &Running, picture: &[u8]) {
+/// The labels in the picture, sorted.
+fn detect(server: &Running, picture: &[u8]) -> Vec<String> {
     let reply = client::post_picture(&server.url, picture);
     assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    let reply = reply.json();
+    let detections = reply["detections"].as_array().expect("detections");
+    let label = |detection: &Value| detection["label"].as_str().expect("a label").to_owned();
+    let mut labels: Vec<String> = detections.iter().map(label).collect();
+    labels.sort();
+    labels
 }
 
 pub fn milliseconds(since: Instant) -> f64 {
