@@ -73,10 +73,10 @@ pub fn detect<'m>(
     bytes: &[u8],
     options: &Options,
 ) -> Result<(Report<'m>, Picture), Error> {
-    let input_size = |picture| preprocess::size_in_input(picture, &model.config().input);
+    let min_size = |picture| preprocess::min_decoded_size(picture, &model.config().input);
     let purpose = match options.annotate {
         Some(options::Annotation::As(_)) => Purpose::Drawing,
-        _ => Purpose::Resizing(&input_size),
+        _ => Purpose::Resizing(&min_size),
     };
     detect_in(model, options, || picture::decode(bytes, purpose))
 }

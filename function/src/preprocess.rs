@@ -64,9 +64,17 @@ pub fn to_tensor(
     Ok((input.to_tensor(canvas), transform))
 }
 
-/// The size in the input of a picture whose upright size is this, in pixels.
-pub fn size_in_input(picture: ImageSize, input: &InputConfig) -> ImageSize {
-    input_transform(picture, input).1
+/// How many times larger than in the input a picture is decoded at least, on each side. Models are trained with pictures
+/// that are about so much larger (COCO's have 640x480 pixels, and an input 300 or more), and see less if the picture was
+/// averaged down to the size of the input before the resize. Pillow's `reducing_gap` is the same idea.
+const REDUCING_GAP: f64 = 1.5;
+
+/// The smallest size, in pixels, at which a picture may be decoded, if its upright size is this.
+pub fn min_decoded_size(picture: ImageSize, input: &InputConfig) -> ImageSize {
+    let (_, inner) = input_transform(picture, input);
+    let [width, height] =
+        [inner.width, inner.height].map(|side| (f64::from(side) * REDUCING_GAP).ceil() as u32);
+    ImageSize { width, height }
 }
 
 /// Where a picture lies in the input, and its size there.

@@ -151,7 +151,7 @@ fn yolox_nanos_mean_average_precision_is_that_of_onnx_runtimes_pipeline() {
 #[test]
 #[cfg_attr(not(shared_pictures), ignore = "COCO's pictures are not in a clone: set SPOTTER_SHARED")]
 fn mean_average_precision_is_no_lower_when_large_jpegs_are_decoded_at_a_fraction_of_their_size() {
-    /// From 640x480, which is then decoded as 480x360. Of all pictures, the figures are in BENCHMARKS.md.
+    /// To about 1920x1440, which is decoded at a half. Of all pictures, the figures are in BENCHMARKS.md.
     const ENLARGEMENT: f64 = 3.0;
     let model = native::model();
     let mut coco = Coco::read(&pictures::shared().expect("SPOTTER_SHARED").join("coco"));

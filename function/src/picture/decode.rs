@@ -16,8 +16,8 @@ const ACCEPTED_FORMATS: [ImageFormat; 5] =
 /// What a picture is decoded for.
 #[derive(Clone, Copy)]
 pub enum Purpose<'a> {
-    /// Resizing it, to the size that the function returns for the size of the upright picture. A smaller copy is
-    /// enough, if it is not smaller than that.
+    /// Resizing it. A smaller copy is enough, if it is not smaller than the size that the function returns for the size
+    /// of the upright picture.
     Resizing(&'a dyn Fn(ImageSize) -> ImageSize),
     /// Drawing on [`Picture::into_upright`], which counts against the memory limit.
     Drawing,
