@@ -65,9 +65,9 @@ pub fn to_tensor(
 }
 
 /// How many times larger than in the input a picture is decoded at least, on each side. Models are trained with pictures
-/// that are about so much larger (COCO's have 640x480 pixels, and an input 300 or more), and see less if the picture was
-/// averaged down to the size of the input before the resize. Pillow's `reducing_gap` is the same idea.
-const REDUCING_GAP: f64 = 1.5;
+/// that are up to about twice as large as their input (COCO's have 640x480 pixels), and see less if the picture was
+/// averaged before the resize. Pillow's `thumbnail` has the same `reducing_gap`.
+const REDUCING_GAP: f64 = 2.0;
 
 /// The smallest size, in pixels, at which a picture may be decoded, if its upright size is this.
 pub fn min_decoded_size(picture: ImageSize, input: &InputConfig) -> ImageSize {
