@@ -1,7 +1,7 @@
 //! Decodes a JPEG at a half, a quarter or an eighth of its width and height, from the low frequencies of its blocks.
 //!
-//! The other frequencies are read, but not transformed, and most pixels are never made. zune-jpeg, which decodes all other
-//! JPEGs, cannot do this (zune-image, issue 434).
+//! The other frequencies are read, but not transformed, and most pixels are never made. zune-jpeg, which decodes all
+//! other JPEGs, cannot do this (zune-image, issue 434).
 
 use image::RgbImage;
 use jpeg_decoder::PixelFormat;
@@ -9,8 +9,8 @@ use jpeg_decoder::PixelFormat;
 use super::header::{FormatDetails, Header};
 use super::{ImageSize, Picture, orientation, pixels};
 
-/// The largest number of scans that a reduced copy is made of. Encoders write up to ten or so; but each one, however few
-/// its bytes, can cost a pass over all blocks.
+/// The largest number of scans that a reduced copy is made of. Encoders write up to ten or so; but each one, however
+/// few its bytes, can cost a pass over all blocks.
 const MAX_SCANS: usize = 32;
 
 /// A copy of the picture that is at least as large as `target` demands for the upright picture. `None` if the copy
