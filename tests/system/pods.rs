@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use image::RgbImage;
+use image::{ImageFormat, RgbImage};
 use spotter_tests::containerd::{Containerd, KUBERNETES, PAUSE, SCRATCH, wait_until};
 use spotter_tests::kubelet::{Kubelet, Pod, Processes, Wanted};
 use spotter_tests::oci::{self, LINUX_CONFIG};
@@ -178,8 +178,8 @@ fn a_pod_without_memory_enough_is_said_to_have_been_killed_for_it() {
     let kubelet = Kubelet::of(&containerd);
     let pod = kubelet.run_pod("small");
     let container = kubelet.run(&pod, &Wanted { memory: 16 << 20, ..FUNCTION });
-    // Its pixels alone take 36 MB.
-    let picture = pictures::jpeg(&RgbImage::new(4000, 3000));
+    // Its pixels alone take 36 MB: a PNG is decoded whole, unlike a large JPEG.
+    let picture = pictures::encode(&RgbImage::new(4000, 3000).into(), ImageFormat::Png);
     wait_until("its end", || {
         let _ = client::try_send("POST", &pod.url("/detect"), &[], &picture);
         kubelet.exit_status(&container) == 137
