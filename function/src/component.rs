@@ -61,7 +61,8 @@ async fn read_body(request: IncomingRequest) -> Result<Vec<u8>, Error> {
     let mut stream = request.into_body_stream();
     let mut body = Vec::new();
     while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|error| Error::BadForm { reason: format!("{error:?}") })?;
+        let chunk =
+            chunk.map_err(|error| Error::IncompleteBody { reason: format!("{error:?}") })?;
         if body.len() + chunk.len() > MAX_BODY_BYTES {
             return Err(Error::BodyTooLarge { limit: MAX_BODY_BYTES });
         }

@@ -38,6 +38,10 @@ pub enum Error {
          another request"
     )]
     TooManyPixels { limit: u32 },
+    #[error(
+        "the annotated picture takes more than {limit} MiB as a PNG: ask for a JPEG, or send a smaller picture"
+    )]
+    AnnotatedPictureTooLarge { limit: usize },
     #[error("the request has {count} pictures; the limit is {limit}: send fewer at once")]
     TooManyPictures { count: usize, limit: usize },
     #[error("option `{name}` is {value:?}; it must be {expected}")]
@@ -49,6 +53,8 @@ pub enum Error {
         did_you_mean(suggestion)
     )]
     UnknownClass { name: String, suggestion: Option<String> },
+    #[error("the body is incomplete: {reason}; send the request again")]
+    IncompleteBody { reason: String },
     #[error("cannot read the form: {reason}")]
     BadForm { reason: String },
     #[error("cannot read the JSON: {reason}")]
@@ -73,13 +79,19 @@ pub enum Error {
     UnknownModel { name: String, served: String },
     #[error("the model has no version {version:?}; leave the version out, or send 1")]
     UnknownVersion { version: String },
-    #[error("this component contains no model: run `spotter bake` on it first")]
+    #[error("this component contains no model: bake one into its core module with `spotter bake`")]
     NotBaked,
     #[error("the detector failed: {0}")]
     Internal(String),
 }
 
 impl Error {
+    /// An error in a JSON body, with what to send instead. serde's message may repeat long texts of the client's.
+    pub fn bad_json(error: &serde_json::Error, hint: &str) -> Self {
+        const MAX_MESSAGE_CHARS: usize = 300;
+        Self::BadJson { reason: truncated(&error.to_string(), MAX_MESSAGE_CHARS) + hint }
+    }
+
     /// The stable code of this error.
     pub fn code(&self) -> &'static str {
         match self {
@@ -91,11 +103,14 @@ impl Error {
             Self::PictureTooLarge { .. }
             | Self::PictureNeedsTooMuchMemory { .. }
             | Self::MetadataTooLarge { .. }
-            | Self::TooManyPixels { .. } => "picture_too_large",
+            | Self::TooManyPixels { .. }
+            | Self::AnnotatedPictureTooLarge { .. } => "picture_too_large",
             Self::TooManyPictures { .. } => "too_many_pictures",
             Self::BadOption { .. } => "bad_option",
             Self::UnknownOption { .. } => "unknown_option",
             Self::UnknownClass { .. } => "unknown_class",
+            // The host's code for a body that it receives itself.
+            Self::IncompleteBody { .. } => "bad_request",
             Self::BadForm { .. } => "bad_form",
             Self::BadJson { .. } => "bad_json",
             Self::BadBase64 { .. } => "bad_base64",
@@ -119,6 +134,7 @@ impl Error {
             | Self::BadOption { .. }
             | Self::UnknownOption { .. }
             | Self::UnknownClass { .. }
+            | Self::IncompleteBody { .. }
             | Self::BadForm { .. }
             | Self::BadJson { .. }
             | Self::BadBase64 { .. }
@@ -131,7 +147,8 @@ impl Error {
             | Self::PictureTooLarge { .. }
             | Self::PictureNeedsTooMuchMemory { .. }
             | Self::MetadataTooLarge { .. }
-            | Self::TooManyPixels { .. } => 413,
+            | Self::TooManyPixels { .. }
+            | Self::AnnotatedPictureTooLarge { .. } => 413,
             Self::UnsupportedMediaType { .. } | Self::CompressedMessage => 415,
             Self::NotAPicture { .. } | Self::TruncatedPicture { .. } => 422,
             Self::NotBaked | Self::Internal(_) => 500,
@@ -174,7 +191,11 @@ pub fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Opt
 /// A client's text for use in a message, truncated if it is long.
 pub fn shortened(text: &str) -> String {
     const MAX_QUOTED_CHARS: usize = 80;
-    match text.char_indices().nth(MAX_QUOTED_CHARS) {
+    truncated(text, MAX_QUOTED_CHARS)
+}
+
+fn truncated(text: &str, max_chars: usize) -> String {
+    match text.char_indices().nth(max_chars) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }

@@ -10,6 +10,9 @@ pub const MAX_PICTURES: usize = 16;
 /// The maximum number of pixels of all pictures in one request, in millions, which limits its time.
 pub const MAX_REQUEST_MEGAPIXELS: u32 = 100;
 
+/// The same if all of them are annotated: the reply holds their files.
+pub const MAX_ANNOTATED_MEGAPIXELS: u32 = 25;
+
 /// All names in a request, for suggestions.
 const OPTION_NAMES: [&str; 7] =
     ["min_confidence", "iou_threshold", "max_detections", "classes", "model", "annotate", "image"];
@@ -46,6 +49,16 @@ pub enum Annotation {
 pub enum PictureFormat {
     Jpeg,
     Png,
+}
+
+impl PictureFormat {
+    /// The media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Jpeg => "image/jpeg",
+            Self::Png => "image/png",
+        }
+    }
 }
 
 impl Options {
@@ -153,7 +166,7 @@ fn classes(value: &str, labels: &Labels) -> Result<Vec<usize>, Error> {
     if columns.is_empty() {
         return Err(Error::BadOption {
             name: "classes".to_owned(),
-            value: value.to_owned(),
+            value: shortened(value),
             expected: "one or more names separated by commas, such as person,dog".to_owned(),
         });
     }

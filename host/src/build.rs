@@ -76,7 +76,8 @@ fn bake_to(bake: &Bake, target: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot read {}", bake.module.display()))?;
     let component = match &bake.model {
         Some(folder) => {
-            let cached = baked(&module, &ModelFolder::read(folder)?)?;
+            let cached = baked(&module, &ModelFolder::read(folder)?)
+                .with_context(|| format!("cannot bake {}", bake.module.display()))?;
             std::fs::read(&cached).with_context(|| format!("cannot read {}", cached.display()))?
         }
         None => wrap(&module, Adapter::Reactor)?,

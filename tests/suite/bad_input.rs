@@ -52,6 +52,7 @@ fn pictures_that_are_none_are_refused() {
         ("half a BMP", half(&pictures::encode(&cat, ImageFormat::Bmp)), 422, "truncated_picture"),
         ("half a WebP", half(&pictures::encode(&cat, ImageFormat::WebP)), 422, "truncated_picture"),
         ("a damaged PNG", damaged, 422, "not_a_picture"),
+        ("a GIF without pixels", gif_of((0, 0), (1, 1)), 422, "not_a_picture"),
     ];
     for (name, body, status, code) in cases {
         assert_refused(name, &post("image/jpeg", &body), status, code);
@@ -94,6 +95,38 @@ fn fifty_megapixels_are_detected_in_and_a_heavier_encoding_of_them_is_refused() 
     assert_refused("progressive", &reply, 413, "picture_too_large");
 }
 
+/// A JPEG whose first marker follows a byte that only fills (ITU-T T.81, B.1.1.2).
+fn with_fill_byte(jpeg: &[u8]) -> Vec<u8> {
+    [&jpeg[..2], &[0xff], &jpeg[2..]].concat()
+}
+
+/// A picture whose bytes are as good as random.
+fn noise(width: u32, height: u32) -> RgbImage {
+    let mut state = 1_u32;
+    RgbImage::from_fn(width, height, |_, _| {
+        image::Rgb([(); 3].map(|()| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        }))
+    })
+}
+
+#[test]
+fn an_annotated_png_that_would_take_too_much_memory_is_refused_and_a_jpeg_is_not() {
+    let noise = noise(6100, 4500);
+    let mut picture = Vec::new();
+    let encoder = jpeg_encoder::Encoder::new(&mut picture, 25);
+    encoder.encode(noise.as_raw(), 6100, 4500, jpeg_encoder::ColorType::Rgb).expect("a JPEG");
+    assert!(picture.len() < 10 << 20, "{} bytes", picture.len());
+    let ask = |format: &str| {
+        let url = url(&format!("/detect?annotate={format}"));
+        client::send("POST", &url, &[("content-type", "image/jpeg")], &picture)
+    };
+    let message = assert_refused("noise", &ask("png"), 413, "picture_too_large");
+    assert!(message.contains("72 MiB as a PNG: ask for a JPEG"), "{message}");
+    assert_eq!(ask("jpeg").status, 200);
+}
+
 #[test]
 fn what_would_need_too_much_memory_or_time_is_refused() {
     // 240 MB of pixels before they are converted.
@@ -101,7 +134,7 @@ fn what_would_need_too_much_memory_or_time_is_refused() {
     let reply = post("image/png", &pictures::encode(&deep, ImageFormat::Png));
     assert_refused("16-bit RGBA", &reply, 413, "picture_too_large");
     // Eight pictures of 25 megapixels each: the first four are answered.
-    let large = pictures::jpeg(&RgbImage::new(5000, 5000));
+    let large = with_fill_byte(&pictures::jpeg(&RgbImage::new(5000, 5000)));
     let part: (&str, Option<&str>, &[u8]) = ("image", Some("a.jpg"), &large);
     let reply = client::post_form(&url("/detect"), &[part; 8]).json();
     let replies = reply.as_array().expect("a list");
@@ -109,13 +142,13 @@ fn what_would_need_too_much_memory_or_time_is_refused() {
     assert_eq!(replies.iter().filter(|reply| refused(reply)).count(), 4, "{reply}");
 }
 
-/// A GIF with a screen of 1x1 and one frame of 10,000x10,000, and no pixels.
-fn gif_of_a_large_frame() -> Vec<u8> {
-    let screen = [1_u8, 0, 1, 0, 0x80, 0, 0];
-    let palette = [0_u8; 6];
-    let frame = [0x2c_u8, 0, 0, 0, 0, 0x10, 0x27, 0x10, 0x27, 0];
-    let pixels = [2_u8, 2, 0x4c, 0x01, 0, 0x3b];
-    [b"GIF89a", screen.as_slice(), &palette, &frame, &pixels].concat()
+/// A GIF with a screen and one frame of these sizes, and the data of a single pixel.
+fn gif_of(screen: (u16, u16), frame: (u16, u16)) -> Vec<u8> {
+    let size = |(width, height): (u16, u16)| [width.to_le_bytes(), height.to_le_bytes()].concat();
+    let palette = [0x80_u8, 0, 0, 0, 0, 0, 0, 0, 0];
+    let pixels = [0_u8, 2, 2, 0x4c, 0x01, 0, 0x3b];
+    let screen = [size(screen), palette.to_vec()].concat();
+    [b"GIF89a".to_vec(), screen, vec![0x2c, 0, 0, 0, 0], size(frame), pixels.to_vec()].concat()
 }
 
 /// A PNG whose colour profile inflates to 300 MB.
@@ -174,7 +207,7 @@ fn jpegs_of_uneven_sampling() -> Vec<Vec<u8>> {
 
 #[test]
 fn small_files_that_would_take_much_memory_are_refused() {
-    let gif = gif_of_a_large_frame();
+    let gif = gif_of((1, 1), (10_000, 10_000));
     assert!(gif.len() <= 40, "{}", gif.len());
     assert_refused("a GIF's frame", &post("image/gif", &gif), 413, "picture_too_large");
     let png = png_with_a_large_profile();

@@ -40,7 +40,7 @@ fn check_finds_no_fault_in_a_good_application() {
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(
         check(MANIFEST, &component_bytes()).1,
-        "an-application: 1 component(s), no errors\n"
+        "an-application: no errors (components: 1)\n"
     );
 }
 

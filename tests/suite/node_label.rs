@@ -89,11 +89,11 @@ fn a_node_is_labelled_when_it_is_ready_and_no_longer_before_it_is_not() {
     let api = Api::start("200 OK");
     let installed = api.run("install", &[]);
     assert!(installed.status.success(), "{}", stderr(&installed));
-    assert!(stdout(&installed).ends_with("labelling the node node-1 spotter-runtime=installed\n"));
+    assert!(stdout(&installed).ends_with("labelled the node node-1 spotter-runtime=installed\n"));
     let uninstalled = api.run("uninstall", &[]);
     assert!(uninstalled.status.success(), "{}", stderr(&uninstalled));
     assert!(
-        stdout(&uninstalled).starts_with("removing the label spotter-runtime of the node node-1")
+        stdout(&uninstalled).starts_with("removed the label spotter-runtime of the node node-1")
     );
     for label in [json!("installed"), Value::Null] {
         let request = api.received.try_recv().expect("a request");

@@ -41,19 +41,33 @@ fn the_page_has_no_script_or_style_of_its_own_and_names_no_other_host() {
     }
 }
 
-#[test]
-fn three_lines_of_the_manifest_turn_the_page_off() {
+/// Starts the detector with a changed manifest.
+fn start_changed(change: impl Fn(String) -> String, arguments: &[&str]) -> Server {
     let folder = tempfile::tempdir().expect("a folder");
     let manifest =
         std::fs::read_to_string(spotter_tests::root().join("spin.toml")).expect("a manifest");
     let source = spotter_tests::component().canonicalize().expect("a component");
-    let off = "\n[[trigger.http]]\nroute = \"/\"\nstatic_response = { status_code = 404 }\n";
-    let manifest =
-        manifest.replace("\"target/spotter/detector.wasm\"", &format!("{source:?}")) + off;
-    std::fs::write(folder.path().join("spin.toml"), manifest).expect("a manifest");
+    let manifest = manifest.replace("\"target/spotter/detector.wasm\"", &format!("{source:?}"));
+    std::fs::write(folder.path().join("spin.toml"), change(manifest)).expect("a manifest");
     let mut command = std::process::Command::new(spotter_tests::spotter());
-    command.args(["up", "--listen", "127.0.0.1:0"]).current_dir(folder.path());
-    let server = Server::spawn(command);
+    command.args(["up", "--listen", "127.0.0.1:0"]).args(arguments).current_dir(folder.path());
+    Server::spawn(command)
+}
+
+#[test]
+fn the_page_is_off_on_an_exact_route_too() {
+    let exact = |manifest: String| manifest.replace("route = \"/...\"", "route = \"/\"");
+    let server = start_changed(exact, &["--variable", "page=off"]);
+    let refused = client::get(&server.url("/"));
+    assert_eq!((refused.status, refused.error_code().as_str()), (404, "no_route"));
+    let cat = pictures::bytes("skimage_chelsea.png");
+    assert_eq!(client::post_picture(&server.url("/"), &cat).status, 200);
+}
+
+#[test]
+fn three_lines_of_the_manifest_turn_the_page_off() {
+    let off = "\n[[trigger.http]]\nroute = \"/\"\nstatic_response = { status_code = 404 }\n";
+    let server = start_changed(|manifest| manifest + off, &[]);
     assert_eq!(client::get(&server.url("/")).status, 404);
     let cat = pictures::bytes("skimage_chelsea.png");
     assert_eq!(client::post_picture(&server.url("/detect"), &cat).status, 200);

@@ -61,8 +61,12 @@ fn one_picture_and_a_list_get_what_detect_finds_as_centres_and_sizes() {
     for (picture, report) in [&coffee, &cat].into_iter().zip(list.as_array().unwrap()) {
         found::assert_same(&found::by_detect(&url(""), QUERY, picture), &of(report));
     }
-    let ids: Vec<&Value> = [&one, &list[0], &list[1]].map(|it| &it["inference_id"]).to_vec();
-    assert!(ids[0] != ids[1] && ids[1] != ids[2], "{ids:?}");
+    // Each request has a fresh instance, whose state is that of the snapshot.
+    let again = infer(json!({"image": image(&cat)})).json();
+    let ids = [&one, &again, &list[0], &list[1]].map(|it| it["inference_id"].as_str().unwrap());
+    let different: std::collections::BTreeSet<&str> = ids.into_iter().collect();
+    assert_eq!(different.len(), ids.len(), "{ids:?}");
+    assert_eq!(ids[0].len(), 36, "{ids:?}");
 }
 
 #[test]
@@ -77,6 +81,20 @@ fn options_have_roboflows_names() {
     let picture = base64::engine::general_purpose::STANDARD.decode(picture).expect("base64");
     let picture = image::load_from_memory(&picture).expect("a picture");
     assert_eq!((picture.width(), picture.height()), (600, 400));
+}
+
+#[test]
+fn a_list_has_a_limit_on_pixels_which_is_lower_for_annotated_pictures() {
+    // Each has 9 megapixels: ten are within the limit of 100, two within that of 25.
+    let large = image(&pictures::jpeg(&image::RgbImage::new(3000, 3000)));
+    for (count, visualize, first_refused) in [(12, false, 12), (4, true, 3)] {
+        let images = vec![&large; count];
+        let reply = infer(json!({"image": images, "visualize_predictions": visualize}));
+        assert_eq!(reply.status, 413);
+        let message = reply.json()["message"].as_str().unwrap().to_owned();
+        let expected = format!("picture {first_refused} of {count}: with this picture");
+        assert!(message.starts_with(&expected), "{message}");
+    }
 }
 
 #[test]

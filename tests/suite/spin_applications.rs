@@ -102,7 +102,7 @@ fn a_component_can_be_written_in_its_trigger() {
     assert_eq!(text(&server, "/guest/environment"), "good day");
     assert_eq!(text(&server, "/hello"), "hello");
     let said = stderr(&application.run(&["check"]));
-    assert_eq!(said, "of-a-test: 2 component(s), no errors\n");
+    assert_eq!(said, "of-a-test: no errors (components: 2)\n");
     let misspelt = r#"
         [[trigger.http]]
         route = "/hello"
@@ -149,7 +149,7 @@ fn what_no_request_can_reach_keeps_nothing_from_starting() {
     for warning in ["redis", "`stored`"] {
         server.wait_for_log(warning);
         let said = stderr(&application.run(&["check"]));
-        assert!(said.contains(warning) && said.contains("1 component(s)"), "{said}");
+        assert!(said.contains(warning) && said.contains("(components: 1)"), "{said}");
     }
     // A component that another one calls is not left out: its error is reported.
     let called = format!("{idle}[component.caller]\nsource = \"hello.wasm\"\n");
@@ -223,7 +223,7 @@ fn a_core_module_is_wrapped_when_it_is_loaded_once() {
     assert_eq!(first.len(), 1);
     assert_eq!(up(), first);
     let said = stderr(&application.run(&["check"]));
-    assert_eq!(said, "a: 1 component(s), no errors\n");
+    assert_eq!(said, "a: no errors (components: 1)\n");
     let alone = application.up(&["-f", "module.wasm"]);
     assert_eq!(text(&alone, "/any"), "hello");
     // A module that describes no interfaces answers no requests.

@@ -48,7 +48,7 @@ fn a_component_for_a_release_candidate_of_wasi_runs_as_it_is() {
         "#,
     );
     let said = stderr(&application.run(&["check"]));
-    assert_eq!(said, "of-a-test: 1 component(s), no errors\n");
+    assert_eq!(said, "of-a-test: no errors (components: 1)\n");
     assert_eq!(results(&application.up(&[]), "/", &["candidate"]), ["hello, candidate"]);
 }
 
@@ -175,7 +175,7 @@ fn a_statement_that_cannot_run_keeps_the_server_from_starting() {
     for (application, statement, reason) in [
         (&application, "CREATE nonsense", "syntax error"),
         (&application, "@nothing.sql", "cannot read nothing.sql"),
-        (&none, "SELECT 1", "no component has `sqlite_databases`"),
+        (&none, "SELECT 1", "no component has the database \"default\" in its `sqlite_databases`"),
     ] {
         let output = application.run(&["up", "--listen", "127.0.0.1:0", "--sqlite", statement]);
         let said = stderr(&output);

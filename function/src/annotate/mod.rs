@@ -9,15 +9,15 @@
 
 mod palette;
 mod placement;
+mod png_file;
 
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
 use image::codecs::jpeg::JpegEncoder;
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ImageEncoder, Rgb, RgbImage};
 
 use placement::Area;
 
-use crate::detections::Detection;
+use crate::detections::{BoundingBox, Detection};
 use crate::error::Error;
 use crate::options::PictureFormat;
 
@@ -67,25 +67,24 @@ pub fn draw(picture: &mut RgbImage, detections: &[Detection]) -> Result<(), Erro
 /// Encodes a picture.
 ///
 /// # Errors
-/// [`Error::Internal`] if the encoder fails, which does not depend on the client's input.
+/// [`Error::AnnotatedPictureTooLarge`]; [`Error::Internal`] if the encoder fails, which does not depend on the client's
+/// input.
 pub fn encode(picture: &RgbImage, format: PictureFormat) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    let (width, height, colour) =
-        (picture.width(), picture.height(), image::ExtendedColorType::Rgb8);
     match format {
-        PictureFormat::Jpeg => JpegEncoder::new_with_quality(&mut bytes, 90)
-            .write_image(picture, width, height, colour),
-        PictureFormat::Png => {
-            PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive)
-                .write_image(picture, width, height, colour)
+        PictureFormat::Jpeg => {
+            let mut bytes = Vec::new();
+            let colour = image::ExtendedColorType::Rgb8;
+            JpegEncoder::new_with_quality(&mut bytes, 90)
+                .write_image(picture, picture.width(), picture.height(), colour)
+                .map_err(|error| Error::Internal(format!("encode: {error}")))?;
+            Ok(bytes)
         }
+        PictureFormat::Png => png_file::encode(picture),
     }
-    .map_err(|error| Error::Internal(format!("encode: {error}")))?;
-    Ok(bytes)
 }
 
 fn outline(picture: &mut RgbImage, detection: &Detection, style: &Style) {
-    let Area { left, top, right, bottom } = frame(detection);
+    let Area { left, top, right, bottom } = area(detection);
     let colour = palette::class_colour(detection.class_id);
     let line = style.line;
     fill(picture, Area { left, top, right, bottom: top + line }, colour);
@@ -100,7 +99,7 @@ fn label(picture: &mut RgbImage, detection: &Detection, style: &Style, placed: &
     let width = style.text_width(&text).ceil() as i64 + 2 * style.padding;
     let height = style.text_height.ceil() as i64 + 2 * style.padding;
     let size = (i64::from(picture.width()), i64::from(picture.height()));
-    let area = placement::place((width, height), frame(detection), size, placed);
+    let area = placement::place((width, height), area(detection), size, placed);
     let colour = palette::class_colour(detection.class_id);
     fill(picture, area, colour);
     let origin = (area.left + style.padding, area.top + style.padding);
@@ -108,14 +107,11 @@ fn label(picture: &mut RgbImage, detection: &Detection, style: &Style, placed: &
     area
 }
 
-fn frame(detection: &Detection) -> Area {
-    let frame = &detection.bounding_box;
-    Area {
-        left: frame.x_min.round() as i64,
-        top: frame.y_min.round() as i64,
-        right: frame.x_max.round() as i64,
-        bottom: frame.y_max.round() as i64,
-    }
+/// A detection's box in whole pixels.
+fn area(detection: &Detection) -> Area {
+    let BoundingBox { x_min, y_min, x_max, y_max } = detection.bounding_box;
+    let [left, top, right, bottom] = [x_min, y_min, x_max, y_max].map(|side| side.round() as i64);
+    Area { left, top, right, bottom }
 }
 
 /// Fills an area, clipped to the picture.

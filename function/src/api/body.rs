@@ -61,10 +61,8 @@ impl<'r> Body<'r> {
     }
 
     fn from_json(body: &[u8]) -> Result<Self, Error> {
-        let JsonBody { images, total, count, options } =
-            serde_json::from_slice(body).map_err(|error| Error::BadJson {
-                reason: format!("{error}; send {{\"image\": \"<base64>\"}}"),
-            })?;
+        let JsonBody { images, total, count, options } = serde_json::from_slice(body)
+            .map_err(|error| Error::bad_json(&error, "; send {\"image\": \"<base64>\"}"))?;
         check_count(total)?;
         let pictures = images
             .iter()

@@ -6,7 +6,7 @@ use image::RgbImage;
 
 use crate::error::Error;
 use crate::model::Model;
-use crate::options::{Annotation, MAX_REQUEST_MEGAPIXELS, Options, PictureFormat};
+use crate::options::{Annotation, MAX_ANNOTATED_MEGAPIXELS, MAX_REQUEST_MEGAPIXELS, Options};
 use crate::{BoundingBox, Report, annotate, picture};
 
 /// A picture as a client sent it.
@@ -18,26 +18,72 @@ pub(super) enum PictureSource<'r> {
     Pixels(RgbImage),
 }
 
+/// What is found in one picture.
+#[derive(Debug)]
+pub(super) struct Detected<'m> {
+    pub(super) report: Report<'m>,
+    /// The annotated picture's file, if [`Options::annotate`] asks for one.
+    pub(super) annotated: Option<Vec<u8>>,
+}
+
+/// Detects objects in one picture.
+///
+/// # Errors
+/// If the picture is refused.
+pub(super) fn detect<'m>(
+    model: &'m Model,
+    source: PictureSource,
+    options: &Options,
+) -> Result<Detected<'m>, Error> {
+    let (report, picture) = match source {
+        PictureSource::File(file) => crate::detect(model, &file, options)?,
+        PictureSource::Pixels(pixels) => crate::detect_in_pixels(model, pixels, options)?,
+    };
+    let annotated = match options.annotate {
+        Some(Annotation::As(format)) => {
+            let mut picture = picture.into_upright();
+            annotate::draw(&mut picture, &report.detections)?;
+            Some(annotate::encode(&picture, format)?)
+        }
+        Some(Annotation::Off) | None => None,
+    };
+    Ok(Detected { report, annotated })
+}
+
 /// Detects objects in each picture. If one fails, the others are processed all the same.
 pub(super) fn detect_each<'m, 'r>(
     model: &'m Model,
     sources: impl IntoIterator<Item = PictureSource<'r>>,
     options: &Options,
-) -> impl Iterator<Item = Result<Report<'m>, Error>> {
-    let mut megapixels = 0.0;
-    sources.into_iter().map(move |source| {
-        let result = match source {
-            PictureSource::File(file) => {
-                megapixels += picture::megapixels(&file);
-                if megapixels > f64::from(MAX_REQUEST_MEGAPIXELS) {
-                    return Err(Error::TooManyPixels { limit: MAX_REQUEST_MEGAPIXELS });
-                }
-                crate::detect(model, &file, options)
-            }
-            PictureSource::Pixels(pixels) => crate::detect_in_pixels(model, pixels, options),
-        };
-        result.map(|(report, _)| report)
+) -> impl Iterator<Item = Result<Detected<'m>, Error>> {
+    let limit = match options.annotate {
+        Some(Annotation::As(_)) => MAX_ANNOTATED_MEGAPIXELS,
+        Some(Annotation::Off) | None => MAX_REQUEST_MEGAPIXELS,
+    };
+    let mut pixels = 0;
+    sources.into_iter().enumerate().map(move |(index, source)| {
+        if let PictureSource::File(file) = &source {
+            pixels += picture::header(file)?.decoded_pixels();
+        }
+        // A single picture has limits of its own.
+        if index > 0 && pixels > u64::from(limit) * 1_000_000 {
+            return Err(Error::TooManyPixels { limit });
+        }
+        detect(model, source, options)
     })
+}
+
+/// Detects objects in all pictures, and annotates none.
+///
+/// # Errors
+/// See [`detect_all`].
+pub(super) fn report_all<'m, 'r>(
+    model: &'m Model,
+    sources: Vec<PictureSource<'r>>,
+    options: &Options,
+) -> Result<Vec<Report<'m>>, Error> {
+    let detected = detect_all(model, sources, options)?;
+    Ok(detected.into_iter().map(|detected| detected.report).collect())
 }
 
 /// Detects objects in all pictures.
@@ -48,7 +94,7 @@ pub(super) fn detect_all<'m, 'r>(
     model: &'m Model,
     sources: Vec<PictureSource<'r>>,
     options: &Options,
-) -> Result<Vec<Report<'m>>, Error> {
+) -> Result<Vec<Detected<'m>>, Error> {
     let count = sources.len();
     detect_each(model, sources, options)
         .enumerate()
@@ -61,30 +107,13 @@ pub(super) fn detect_all<'m, 'r>(
         .collect()
 }
 
-/// Detects objects in one picture, and draws them. Returns the picture's file with the report.
-///
-/// # Errors
-/// If the picture is refused.
-pub(super) fn annotated<'m>(
-    model: &'m Model,
-    file: &[u8],
-    options: &Options,
-    format: PictureFormat,
-) -> Result<(Report<'m>, Vec<u8>), Error> {
-    let options = Options { annotate: Some(Annotation::As(format)), ..options.clone() };
-    let (report, picture) = crate::detect(model, file, &options)?;
-    let mut picture = picture.into_upright();
-    annotate::draw(&mut picture, &report.detections)?;
-    let file = annotate::encode(&picture, format)?;
-    Ok((report, file))
-}
-
 /// A box's corners in whole pixels: `x_min, y_min, x_max, y_max`.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a box lies within its picture"
 )]
-pub(super) fn whole_pixels(frame: &BoundingBox) -> [u32; 4] {
-    [frame.x_min, frame.y_min, frame.x_max, frame.y_max].map(|corner| corner.round() as u32)
+pub(super) fn whole_pixels(bounding_box: &BoundingBox) -> [u32; 4] {
+    let BoundingBox { x_min, y_min, x_max, y_max } = *bounding_box;
+    [x_min, y_min, x_max, y_max].map(|corner| corner.round() as u32)
 }

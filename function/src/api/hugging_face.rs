@@ -60,12 +60,10 @@ struct ObjectDetectionBoundingBox {
 pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
     let mut options =
         Options { min_confidence: DEFAULT_THRESHOLD, ..Options::new(model.thresholds()) };
-    let picture = if request.content_type.is_some_and(|given| given.starts_with("application/json"))
-    {
-        let body: ObjectDetectionInput =
-            serde_json::from_slice(request.body).map_err(|error| Error::BadJson {
-                reason: format!("{error}; send {{\"inputs\": \"<base64>\"}}, or the picture alone"),
-            })?;
+    let picture = if request.has_media_type("application/json") {
+        let body: ObjectDetectionInput = serde_json::from_slice(request.body).map_err(|error| {
+            Error::bad_json(&error, "; send {\"inputs\": \"<base64>\"}, or the picture alone")
+        })?;
         if let Some(threshold) = body.parameters.and_then(|parameters| parameters.threshold) {
             options.min_confidence = check_fraction("threshold", threshold)?;
         }

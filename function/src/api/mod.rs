@@ -45,6 +45,15 @@ pub struct Request<'r> {
     pub body: &'r [u8],
 }
 
+impl Request<'_> {
+    /// Whether the content type is this one, with or without parameters. The case of letters does not matter
+    /// (RFC 9110, 8.3.1).
+    fn has_media_type(&self, media_type: &str) -> bool {
+        let given = self.content_type.unwrap_or_default().get(..media_type.len());
+        given.is_some_and(|given| given.eq_ignore_ascii_case(media_type))
+    }
+}
+
 /// The APIs, each with its own shape of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Api {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::accept::preferred_picture;
-use super::detection::{self, PictureSource};
+use super::detection::{self, Detected, PictureSource};
 use super::{DetectRequest, PictureCount, Reply, Request};
 use crate::Report;
 use crate::error::{Error, ErrorBody};
@@ -43,19 +43,22 @@ pub(super) struct Health<'m> {
 
 /// `POST /detect`.
 pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
-    let DetectRequest { mut pictures, count, options } =
+    let DetectRequest { mut pictures, count, mut options } =
         DetectRequest::read(request, model.labels(), Options::new(model.thresholds()))?;
     if let Some(name) = &options.model {
         super::check_model(name, model)?;
     }
     let ReplyFormat { format, by_option } = ReplyFormat::new(&options, request.accept);
+    options.annotate = format.map(Annotation::As);
     match (count, format) {
-        (PictureCount::One, Some(format)) => {
-            detect_annotated(model, &pictures.swap_remove(0), &options, format)
-        }
-        (PictureCount::One, None) => {
-            let (report, _) = crate::detect(model, &pictures.swap_remove(0), &options)?;
-            Ok(Reply::json(200, &report).with_detection_counts(model, [&report]))
+        (PictureCount::One, format) => {
+            let source = PictureSource::File(pictures.swap_remove(0));
+            let Detected { report, annotated } = detection::detect(model, source, &options)?;
+            let reply = match format.zip(annotated) {
+                Some((format, file)) => Reply::new(200, format.content_type(), file),
+                None => Reply::json(200, &report),
+            };
+            Ok(reply.with_detection_counts(model, [&report]))
         }
         (PictureCount::Many, Some(_)) if by_option => Err(Error::BadOption {
             name: "annotate".into(),
@@ -64,6 +67,7 @@ pub(super) fn detect(model: &Model, request: &Request) -> Result<Reply, Error> {
         }),
         // The reply to a list is always JSON.
         (PictureCount::Many, _) => {
+            options.annotate = None;
             let sources = pictures.into_iter().map(PictureSource::File);
             Ok(detect_many(model, sources, &options))
         }
@@ -94,7 +98,7 @@ fn detect_many<'r>(
 ) -> Reply {
     let results: Vec<_> = detection::detect_each(model, sources, options)
         .map(|result| match result {
-            Ok(report) => PictureResult::Report(report),
+            Ok(Detected { report, .. }) => PictureResult::Report(report),
             Err(error) => PictureResult::Error(error.body()),
         })
         .collect();
@@ -103,20 +107,6 @@ fn detect_many<'r>(
         PictureResult::Error(_) => None,
     });
     Reply::json(200, &results).with_detection_counts(model, reports)
-}
-
-fn detect_annotated(
-    model: &Model,
-    bytes: &[u8],
-    options: &Options,
-    format: PictureFormat,
-) -> Result<Reply, Error> {
-    let (report, picture) = detection::annotated(model, bytes, options, format)?;
-    let content_type = match format {
-        PictureFormat::Jpeg => "image/jpeg",
-        PictureFormat::Png => "image/png",
-    };
-    Ok(Reply::new(200, content_type, picture).with_detection_counts(model, [&report]))
 }
 
 /// `GET /labels`: the model's name, and its classes in order.

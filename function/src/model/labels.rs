@@ -18,13 +18,20 @@ impl Labels {
     /// Parses `labels.txt`: one name per line, `-` for an unused column.
     ///
     /// # Errors
-    /// If there is no name, or there are more than there can be ids.
+    /// If there is no name, one contains a comma, or there are more than there can be ids.
     pub fn parse(text: &str, config: &ModelConfig) -> anyhow::Result<Self> {
         let lines: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
         ensure!(
             lines.iter().any(|line| line != UNUSED_COLUMN),
             "there is no label; write one class name per line"
         );
+        for (index, line) in lines.iter().enumerate() {
+            ensure!(
+                !line.contains(','),
+                "line {}: the label {line:?} contains a comma, which separates labels in the option `classes`",
+                index + 1
+            );
+        }
         let first_class_id = config.output.first_class_id;
         let last = u32::try_from(lines.len()).ok().and_then(|n| first_class_id.checked_add(n));
         ensure!(
@@ -84,5 +91,7 @@ mod tests {
         assert_eq!(ids, [(u32::MAX - 3, "a"), (u32::MAX - 1, "b")]);
         let refused = Labels::parse("a\n-\nb", &manifest(u32::MAX - 2)).expect_err("refused");
         assert!(refused.to_string().contains("first_class_id is 4294967293"), "{refused}");
+        let refused = Labels::parse("a\nb, c", &manifest(0)).expect_err("refused");
+        assert!(refused.to_string().contains("line 2: the label \"b, c\""), "{refused}");
     }
 }

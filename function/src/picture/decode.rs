@@ -76,13 +76,6 @@ pub fn header(bytes: &[u8]) -> Result<Header, Error> {
     open(bytes).map(|(header, _)| header)
 }
 
-/// The picture's millions of pixels, from its header; 0 if the header has no size.
-#[allow(clippy::cast_precision_loss, reason = "a size of this many pixels is rejected anyway")]
-pub fn megapixels(bytes: &[u8]) -> f64 {
-    imagesize::blob_size(bytes)
-        .map_or(0.0, |size| size.width as f64 * size.height as f64 / 1_000_000.0)
-}
-
 fn sniff(bytes: &[u8]) -> Result<ImageFormat, Error> {
     let unknown = |reason: String| Error::NotAPicture { reason };
     let format = image::guess_format(bytes)

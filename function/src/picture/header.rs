@@ -48,17 +48,6 @@ impl FormatDetails {
             _ => Ok(Self::Bmp),
         }
     }
-
-    /// Whether the file holds several frames, of which only the first is decoded. A GIF's other frames are not
-    /// looked for, because its decoder treats one frame like several.
-    pub fn is_animated(&self) -> bool {
-        matches!(self, Self::WebP(frames) if frames.is_animated)
-    }
-
-    /// Whether the picture is stored as a sequence of scans, each of which refines the whole of it.
-    pub fn is_progressive(&self) -> bool {
-        matches!(self, Self::Jpeg(frame) if frame.is_progressive)
-    }
 }
 
 impl Header {

@@ -29,12 +29,15 @@ pub(super) fn decoder_limits(format: ImageFormat) -> image::Limits {
     limits
 }
 
-/// Rejects a picture, or a frame of one, with too many pixels.
+/// Rejects a picture, or a frame of one, with too many pixels or none.
 ///
 /// # Errors
-/// [`Error::PictureTooLarge`].
+/// [`Error::PictureTooLarge`], or [`Error::NotAPicture`] if there are no pixels.
 pub(super) fn check_size(size: ImageSize) -> Result<(), Error> {
     let ImageSize { width, height } = size;
+    if width == 0 || height == 0 {
+        return Err(Error::NotAPicture { reason: format!("it has {width}x{height} pixels") });
+    }
     if width > MAX_SIDE_PIXELS
         || height > MAX_SIDE_PIXELS
         || pixel_count(size) > MAX_MEGAPIXELS * 1_000_000
@@ -50,10 +53,10 @@ pub(super) fn check_size(size: ImageSize) -> Result<(), Error> {
 }
 
 impl Header {
-    /// Rejects a picture that has too many pixels, or whose decoding would need too much memory.
+    /// Rejects a picture that has too many pixels or none, or whose decoding would need too much memory.
     ///
     /// # Errors
-    /// [`Error::PictureTooLarge`], [`Error::PictureNeedsTooMuchMemory`].
+    /// [`Error::NotAPicture`], [`Error::PictureTooLarge`], [`Error::PictureNeedsTooMuchMemory`].
     pub(super) fn check(&self, purpose: Purpose) -> Result<(), Error> {
         check_size(self.size)?;
         if let FormatDetails::Gif { frame } = self.details {
@@ -69,6 +72,15 @@ impl Header {
             });
         }
         Ok(())
+    }
+
+    /// How many pixels are decoded: also those of a GIF's frame that lie outside of its canvas.
+    pub fn decoded_pixels(&self) -> u64 {
+        let pixels = pixel_count(self.size);
+        match self.details {
+            FormatDetails::Gif { frame } => pixels.max(pixel_count(frame)),
+            _ => pixels,
+        }
     }
 
     /// Peak memory in bytes: of all pixels with the decoder's buffers, or of the RGB picture with its upright copy.

@@ -14,7 +14,7 @@ use image::RgbImage;
 use image::metadata::Orientation;
 use serde::Serialize;
 
-pub use decode::{Purpose, decode, header, megapixels};
+pub use decode::{Purpose, decode, header};
 pub use header::{FormatDetails, Header};
 pub use limits::{MAX_DECODING_BYTES, MAX_MEGAPIXELS, MAX_SIDE_PIXELS};
 
@@ -51,7 +51,7 @@ impl Picture {
     /// A picture of upright pixels.
     ///
     /// # Errors
-    /// [`Error::PictureTooLarge`].
+    /// [`Error::PictureTooLarge`], [`Error::NotAPicture`].
     pub fn from_pixels(pixels: RgbImage) -> Result<Self, Error> {
         let size = ImageSize { width: pixels.width(), height: pixels.height() };
         limits::check_size(size)?;

@@ -61,7 +61,10 @@ pub struct Profile {
 
 /// A component's source: a local path, or a table that names a URL or a package.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "`source` must be a path, or a table { url = \"…\", digest = \"sha256:…\" }"
+)]
 pub enum ComponentSource {
     Local(PathBuf),
     Remote(BTreeMap<String, String>),
@@ -82,7 +85,11 @@ impl ComponentSource {
             Self::Remote(keys) => {
                 let remote = RemoteSource::parse(keys)?;
                 let folder = downloads.with_context(|| {
-                    format!("{} is a URL; here, only a local file can be used", remote.url)
+                    format!(
+                        "{} is a URL, from which a pod downloads nothing; `spotter push` and `spotter image` put the \
+                         component into the image",
+                        remote.url
+                    )
                 })?;
                 Ok((folder()?.join(remote.file_name()), Some(remote)))
             }
@@ -103,7 +110,7 @@ pub struct BuildManifest {
 
 /// One shell command, or several.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`command` must be a shell command, or a list of shell commands")]
 pub enum Commands {
     One(String),
     Several(Vec<String>),

@@ -10,7 +10,10 @@ use walkdir::WalkDir;
 
 /// One entry of `files`: a glob whose matches keep their paths, or a folder or file with a destination.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "each entry of `files` must be a pattern, or a table { source = \"…\", destination = \"…\" }"
+)]
 pub enum FileEntry {
     Pattern(String),
     FileMount(FileMount),
@@ -40,12 +43,12 @@ pub(crate) fn each(
     excluded: &[String],
     visit: Visit<'_>,
 ) -> anyhow::Result<()> {
-    let excluded = globs(excluded.iter().map(String::as_str))?;
+    let excluded = globs("exclude_files", excluded.iter().map(String::as_str))?;
     for entry in entries {
         match entry {
             FileEntry::Pattern(pattern) => {
                 inside(Path::new(pattern))?;
-                let matching = globs([pattern.as_str()])?;
+                let matching = globs("files", [pattern.as_str()])?;
                 let is_wanted = |path: &Path| {
                     (matching.is_match(path) || path.starts_with(pattern))
                         && !excluded.is_match(path)
@@ -105,14 +108,15 @@ fn each_match(
     Ok(())
 }
 
-fn globs<'p>(patterns: impl IntoIterator<Item = &'p str>) -> anyhow::Result<GlobSet> {
+/// The patterns of a key.
+fn globs<'p>(key: &str, patterns: impl IntoIterator<Item = &'p str>) -> anyhow::Result<GlobSet> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
         set.add(
             GlobBuilder::new(pattern)
                 .literal_separator(true)
                 .build()
-                .with_context(|| format!("`files` has the invalid pattern {pattern:?}"))?,
+                .with_context(|| format!("`{key}` has the invalid pattern {pattern:?}"))?,
         );
     }
     Ok(set.build()?)

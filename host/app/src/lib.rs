@@ -255,7 +255,7 @@ fn read(path: &Path) -> anyhow::Result<(String, PathBuf)> {
     }
     let path = if path.is_dir() { path.join("spin.toml") } else { path.to_owned() };
     let text = std::fs::read_to_string(&path).with_context(|| {
-        format!("cannot read the manifest {}; name one with -f", path.display())
+        format!("cannot read the manifest {}; name one with --from, or make an application with `spotter new`", path.display())
     })?;
     Ok((text, folder_of(&path)))
 }
@@ -308,7 +308,10 @@ fn route(
             Target::Component(id)
         }
         (None, Some(reply)) => Target::Static(StaticReply::new(reply)?),
-        _ => bail!("a trigger must have either a `component` or a `static_response`"),
+        _ => bail!(
+            "the trigger of {} must have either a `component` or a `static_response`",
+            trigger.route
+        ),
     };
     Ok(match trigger.route {
         Route::Path(path) => Some((Pattern::parse(&path)?, target)),

@@ -50,14 +50,15 @@ impl StaticReply {
             .iter()
             .map(|(name, value)| {
                 let context =
-                    || format!("static_response has the invalid header {name:?}: {value:?}");
+                    || format!("`static_response` has the invalid header {name:?}: {value:?}");
                 let name = HeaderName::try_from(name).with_context(context)?;
                 Ok((name, HeaderValue::try_from(value).with_context(context)?))
             })
             .collect::<anyhow::Result<_>>()?;
         Ok(Self {
-            status: StatusCode::from_u16(status)
-                .with_context(|| format!("static_response has the invalid status {status}"))?,
+            status: StatusCode::from_u16(status).with_context(|| {
+                format!("`static_response` has the status {status}; write one from 100 to 999")
+            })?,
             headers,
             body: raw.body,
         })
@@ -207,7 +208,10 @@ impl RouteTable {
         if let Some((other, owner)) =
             self.entries.iter().find(|(other, _)| other.key() == pattern.key())
         {
-            bail!("the routes `{other}` (of {owner}) and `{pattern}` (of {target}) conflict");
+            bail!(
+                "the routes `{other}` (of {owner}) and `{pattern}` (of {target}) conflict, because they match the same \
+                 paths; remove or change one"
+            );
         }
         self.entries.push((pattern, target));
         self.entries.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.precedence()));

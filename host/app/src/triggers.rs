@@ -125,7 +125,7 @@ pub struct StaticResponse {
 
 /// A path pattern, or `{ private = true }` for a component that only other components call.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`route` must be a path such as \"/...\", or { private = true }")]
 pub enum Route {
     Path(String),
     Private { private: bool },

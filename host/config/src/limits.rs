@@ -58,7 +58,8 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Memory of one instance: its linear memory, tables and tensors [default: 256MiB]
+    /// Memory of one instance: its linear memory, tables and tensors; a request that fails for lack of it gets 500
+    /// [default: 256MiB]
     instance_memory: ByteSize = 256 << 20, "SPOTTER_INSTANCE_MEMORY", "SIZE", alias "max-instance-memory";
     /// Instances that may compute at once; one that waits does not count [default: the number of
     /// cores, or fewer if memory is limited]
@@ -69,7 +70,7 @@ limits! {
     /// Memory of the instances that wait; if they hold more, fewer instances compute at once
     /// [default: 256MiB]
     waiting_memory: ByteSize = 256 << 20, "SPOTTER_WAITING_MEMORY", "SIZE";
-    /// Requests that may wait for an instance of one component [default: 64]
+    /// Requests that may wait for an instance of one component; further ones get 503 [default: 64]
     queue_length: usize = 64, "SPOTTER_QUEUE_LENGTH", "NUMBER";
     /// How long a request may wait for an instance; then 503 [default: 1s]
     queue_timeout: HumanDuration = Duration::from_secs(1), "SPOTTER_QUEUE_TIMEOUT", "TIME";
@@ -82,8 +83,8 @@ limits! {
     header_timeout: HumanDuration = Duration::from_secs(10), "SPOTTER_HEADER_TIMEOUT", "TIME";
     /// How long a connection may stay idle between requests; then it is closed [default: 75s]
     keep_alive_timeout: HumanDuration = Duration::from_secs(75), "SPOTTER_KEEP_ALIVE_TIMEOUT", "TIME";
-    /// How long a client may pause while it sends a body; then 408. How long it may take to read 64 KiB
-    /// of a reply; then it is disconnected [default: 10s]
+    /// How long a client may pause while it sends a body (then 408), or take to read 64 KiB of a reply (then it is
+    /// disconnected) [default: 10s]
     body_idle_timeout: HumanDuration = Duration::from_secs(10), "SPOTTER_BODY_IDLE_TIMEOUT", "TIME";
     /// How long a client may take to send a body; then 408 [default: 2m]
     body_timeout: HumanDuration = Duration::from_secs(120), "SPOTTER_BODY_TIMEOUT", "TIME";

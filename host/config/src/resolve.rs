@@ -44,10 +44,15 @@ impl LimitSettings {
             ensure!(!value.is_zero(), "`{name}` is 0: nothing could be served; set a longer time");
             ensure!(value <= MAX_TIMEOUT, "`{name}` is {value:?}; the maximum is {MAX_TIMEOUT:?}");
         }
+        let keep_alive = limits.keep_alive_timeout;
+        ensure!(
+            keep_alive <= MAX_TIMEOUT,
+            "`keep_alive_timeout` is {keep_alive:?}; the maximum is {MAX_TIMEOUT:?}"
+        );
         let max_buffered = limits.body_size.min(limits.body_buffer);
         ensure!(
             limits.upload_memory >= max_buffered,
-            "`upload_memory` is {}, but one body may need {max_buffered} bytes: raise it, or lower \
+            "`upload_memory` is {} bytes, but one body may need {max_buffered} bytes: raise it, or lower \
              `body_size` or `body_buffer`",
             limits.upload_memory
         );
@@ -59,7 +64,7 @@ impl LimitSettings {
         ] {
             ensure!(
                 value <= MAX_MEMORY_BYTES,
-                "`{name}` is {value}; the maximum is {MAX_MEMORY_BYTES} (1 TiB)"
+                "`{name}` is {value} bytes; the maximum is {MAX_MEMORY_BYTES} bytes (1 TiB)"
             );
         }
         for (name, value) in

@@ -95,7 +95,10 @@ where
     T: FromStr<Err: fmt::Display>,
 {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(
+        untagged,
+        expecting = "it must be a whole number, or a text such as \"256MiB\" or \"10s\""
+    )]
     enum RawValue {
         Number(u64),
         Text(String),

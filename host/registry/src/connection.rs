@@ -45,7 +45,7 @@ impl Connection {
                 http.tls_danger_accept_invalid_certs(true).connect_timeout(INSECURE_CONNECT_TIMEOUT)
             }
         };
-        let http = http.build().context("cannot start an HTTP client")?;
+        let http = http.build().context("cannot start the HTTP client")?;
         let scheme = match transport {
             Transport::Secure if is_loopback(registry) => "http",
             Transport::Secure => "https",
@@ -73,7 +73,7 @@ impl Connection {
     pub(super) fn hint(&self, registry: &str, error: &OciDistributionError) -> Option<String> {
         let OciDistributionError::RequestError(error) = error else { return None };
         if !error.is_connect() {
-            return None;
+            return Some(format!("{registry} did not send a whole reply; try again"));
         }
         Some(match self.transport {
             Transport::Insecure if self.scheme == "http" => format!(

@@ -36,19 +36,21 @@ pub async fn fetch(remote: &RemoteSource, file: &Path) -> anyhow::Result<()> {
     Retention::default().sweep(folder, |unused| fs::remove_file(unused).is_ok());
     let url = &remote.url;
     let client = reqwest::Client::builder().read_timeout(REPLY_TIMEOUT).build();
-    let sent = client.context("cannot start an HTTP client")?.get(url).send().await;
+    let sent = client.context("cannot start the HTTP client")?.get(url).send().await;
     let response = sent.with_context(|| format!("cannot reach {url}"))?;
-    ensure!(response.status().is_success(), "{url} answered {}", response.status());
+    ensure!(response.status().is_success(), "{url} replied {}", response.status());
     let step = ProgressStep::for_bytes(
         format!("Downloading {url}"),
         response.content_length().unwrap_or_default(),
     );
-    let mut download = tempfile::NamedTempFile::new_in(folder).context("cannot download")?;
+    let mut download = tempfile::NamedTempFile::new_in(folder)
+        .with_context(|| format!("cannot create a file in {}", folder.display()))?;
     let digest = write(response, download.as_file_mut(), |bytes| step.advance(bytes)).await;
     let digest = digest.with_context(|| format!("cannot download {url}"))?;
     ensure!(
         digest == remote.digest,
-        "the file at {url} has the digest {digest}, but the manifest says {}: it has changed, or is a different file",
+        "the file at {url} has the digest {digest}, but the manifest says {}: it has changed, or is a different file; \
+         if you trust it, correct `digest`",
         remote.digest
     );
     download.persist(file).with_context(|| format!("cannot write {}", file.display()))?;

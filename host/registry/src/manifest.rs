@@ -27,7 +27,10 @@ pub(super) async fn pull(
         (OciManifest::ImageIndex(index), _) => index,
     };
     let entry = platform::choose(&index.manifests).with_context(|| {
-        format!("{reference} has no variant for WebAssembly, or for Linux on this architecture")
+        format!(
+            "{reference} has no variant for WebAssembly, and none for linux/{}",
+            pack::architecture()
+        )
     })?;
     match fetch(session, &reference.clone_with_digest(entry.digest.clone())).await? {
         (OciManifest::Image(manifest), digest) => Ok((manifest, digest)),
@@ -55,7 +58,8 @@ async fn fetch(
     let digest = pack::digest(&body);
     ensure!(
         reference.digest().is_none_or(|wanted| wanted == digest),
-        "the manifest of {reference} does not match its digest: it is damaged or has been changed"
+        "the manifest of {reference} does not match its digest: it is damaged or has been changed; pull the \
+         image again"
     );
     let manifest = serde_json::from_slice(&body).with_context(|| {
         format!(

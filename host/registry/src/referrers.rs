@@ -76,7 +76,7 @@ pub async fn attach(
     }
     let session = Session::to_push(reference, transport).await.with_context(|| {
         let digest = &image.digest;
-        format!("the image {reference} was pushed ({digest}), but no documents about it")
+        format!("the image {reference} was pushed ({digest}), but the documents about it were not")
     })?;
     for referrer in referrers {
         let title = referrer.title;

@@ -25,6 +25,7 @@ use super::postgres;
 use super::redis;
 use super::sockets_2023;
 use super::sqlite::{self, SqliteDatabases};
+use super::sqlite_database::NO_DEFAULT_DATABASE;
 use super::state::InstanceState;
 use super::variables;
 use super::{code_cache, dependency_isolation, precompile, prepare, unsupported};
@@ -152,7 +153,7 @@ impl Runtime {
     /// If no component uses a database, or a statement fails.
     pub fn run_sql(&self, statements: &str) -> anyhow::Result<()> {
         let databases = self.sqlite.as_ref();
-        databases.context("no component has `sqlite_databases`")?.run_at_start(statements)
+        databases.context(NO_DEFAULT_DATABASE)?.run_at_start(statements)
     }
 
     /// The metrics of networks that the host runs for guests.

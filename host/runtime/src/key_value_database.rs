@@ -50,7 +50,8 @@ impl KeyValueDatabase {
             .create(path)
             .map_err(|error| match error {
                 DatabaseError::DatabaseAlreadyOpen => anyhow!(
-                    "another process uses it: stop that process, or name another folder with --state-dir"
+                    "another process uses it: stop that process, or name another folder with `spotter up --state-dir`; `spotter \
+                     detect --server URL` can use a server that runs"
                 ),
                 other => other.into(),
             })

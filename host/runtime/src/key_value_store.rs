@@ -71,7 +71,9 @@ impl KeyValueStores {
 
     /// Sets a value in the store `default`.
     pub(super) async fn set_default(&self, key: &str, value: &str) -> anyhow::Result<()> {
-        let store = self.store("default").context("no component has `key_value_stores`")?;
+        let store = self.store("default").context(
+            "--key-value: no component has the store \"default\" in its `key_value_stores`",
+        )?;
         let set = store.set(key.to_owned(), value.as_bytes().to_vec()).await;
         set.with_context(|| format!("cannot set {key:?} in the default store"))
     }

@@ -37,7 +37,7 @@ impl MemoryLimit {
         &self.usage
     }
 
-    /// Subtracts `bytes` that [`MemoryLimit::grow`] added.
+    /// Subtracts `bytes` that [`MemoryLimit::try_grow`] added.
     pub(super) fn shrink(&mut self, bytes: u64) {
         self.total = self.total.saturating_sub(bytes);
     }
@@ -55,24 +55,30 @@ impl MemoryLimit {
     }
 }
 
+/// Whether the module's own maximum allows this size. wasmtime asks before it checks that.
+fn is_possible(desired: usize, maximum: Option<usize>) -> bool {
+    maximum.is_none_or(|maximum| desired <= maximum)
+}
+
 impl ResourceLimiter for MemoryLimit {
     fn memory_growing(
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(self.try_grow(desired.saturating_sub(current) as u64))
+        Ok(is_possible(desired, maximum) && self.try_grow(desired.saturating_sub(current) as u64))
     }
 
     fn table_growing(
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let elements = desired.saturating_sub(current) as u64;
-        Ok(self.try_grow(elements.saturating_mul(TABLE_ELEMENT_BYTES)))
+        Ok(is_possible(desired, maximum)
+            && self.try_grow(elements.saturating_mul(TABLE_ELEMENT_BYTES)))
     }
 
     fn instances(&self) -> usize {
@@ -104,6 +110,8 @@ mod tests {
         assert!(!limit.memory_growing(512 << 10, 576 << 10, None).unwrap());
         assert!(limit.exceeded);
         limit.shrink(64 << 10);
+        // What the module itself does not allow counts nothing.
+        assert!(!limit.memory_growing(512 << 10, 576 << 10, Some(512 << 10)).unwrap());
         assert!(limit.try_grow(64 << 10));
         assert!(!limit.try_grow(1));
     }

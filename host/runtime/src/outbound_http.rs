@@ -185,7 +185,7 @@ impl WasiHttpHooks for Outbound {
             tracing::warn!(
                 component = self.component,
                 uri = %request.uri(),
-                "an outgoing request was denied: `allowed_outbound_hosts` does not allow it"
+                "an outgoing request was denied: add its host to `allowed_outbound_hosts`"
             );
             return Box::new(async { Err(Error::HttpRequestDenied) });
         };

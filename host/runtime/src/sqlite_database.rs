@@ -18,6 +18,10 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use super::sqlite_rules::authorize;
 
+/// Why statements cannot run at the start.
+pub(super) const NO_DEFAULT_DATABASE: &str =
+    "--sqlite: no component has the database \"default\" in its `sqlite_databases`";
+
 /// How many connections all instances together may have. Each is up to three open files.
 const MAX_CONNECTIONS: usize = 32;
 /// How many of them one instance may have.
@@ -117,9 +121,7 @@ impl SqliteDatabases {
         run().map_err(|failure| match failure {
             SqliteError::Other(text) => anyhow!("SQLite: {text}"),
             SqliteError::Full => anyhow!("the default database is full: raise `sqlite_size`"),
-            SqliteError::NotGranted => {
-                anyhow!("no component has the database \"default\" in its `sqlite_databases`")
-            }
+            SqliteError::NotGranted => anyhow!(NO_DEFAULT_DATABASE),
         })
     }
 

@@ -42,11 +42,13 @@ impl Usage {
 
     /// The CPU time so far. If the guest runs on another thread, up to a tick of the scheduler may be missing.
     pub fn cpu(&self) -> Duration {
-        let running = match self.running_since.load(Ordering::Relaxed) {
+        // Read first: a poll that ends meanwhile adds its time there, which must not count twice.
+        let ended = self.cpu_nanos.load(Ordering::Acquire);
+        let running = match self.running_since.load(Ordering::Acquire) {
             0 => 0,
             since => self.nanos_of_running_thread().saturating_sub(since),
         };
-        Duration::from_nanos(self.cpu_nanos.load(Ordering::Relaxed) + running)
+        Duration::from_nanos(ended + running)
     }
 
     /// Counts CPU time that other threads spend for the guest.

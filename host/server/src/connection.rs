@@ -19,9 +19,9 @@ use super::connection_info::{ConnectionInfo, Scheme};
 use super::connection_timeouts::{ActiveRequest, Activity, DRAIN_TIMEOUT, TimedStream};
 use super::drain;
 use super::host_error::HostError;
-use super::http2_write_timeout::StallDetectingBody;
 use super::protocol::{self, Protocol, Rewind};
 use super::proxies::Proxies;
+use super::reply_in_flight::ReplyBody;
 use super::socket::{self, Stream};
 use super::write_timeout::MinRateStream;
 use super::{Server, forwarded, proxy_protocol};
@@ -249,7 +249,7 @@ fn log_early_end(connection: ConnectionInfo, error: Option<hyper::Error>) {
     }
 }
 
-/// Handles a request, which is active until its body and its reply have ended. In a stopping server it is the
+/// Handles a request, which is active until its body has ended and its reply is written. In a stopping server it is the
 /// connection's last.
 async fn answer(
     server: &Server,
@@ -270,17 +270,9 @@ async fn answer(
     if server.is_shutting_down() && version < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| {
-        let activity = Arc::clone(active.activity());
-        let body = StallDetectingBody::new(body.inspect_frame(move |_| {
-            let _lives_as_long = &active;
-        }));
-        // In HTTP/1.1, a client that does not read blocks the socket, which `MinRateStream` notices.
-        if version == Version::HTTP_2 {
-            body.watch(server.limits().body_idle_timeout, move || activity.report_stall());
-        }
-        body
-    })
+    // In HTTP/1.1, a client that does not read blocks the socket, which `MinRateStream` notices.
+    let stall_limit = (version == Version::HTTP_2).then_some(server.limits().body_idle_timeout);
+    response.map(|body| ReplyBody::new(body, active, stall_limit))
 }
 
 /// Reads and discards input for a while before closing. Otherwise a client that is still sending a rejected

@@ -60,7 +60,7 @@ impl Activity {
         self.stalled.notified().await;
     }
 
-    fn is_active(&self) -> bool {
+    pub fn is_active(&self) -> bool {
         self.active.load(Ordering::Acquire) > 0
     }
 }
@@ -201,7 +201,8 @@ impl<S> TimedStream<S> {
     /// Waits until the time limit for the awaited event is over.
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.activity.reader.register(context.waker());
-        if self.activity.is_active() {
+        // hyper drops what it has not written when a read ends.
+        if self.activity.is_active() || self.is_write_blocked {
             self.measured = None;
             return Poll::Pending;
         }
@@ -272,12 +273,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_flush(context);
-        if matches!(polled, Poll::Ready(Ok(()))) {
-            let was_blocked = std::mem::take(&mut self.is_write_blocked);
-            if was_blocked && self.half_closed.is_some() {
-                // The connection may end now.
-                context.waker().wake_by_ref();
-            }
+        if matches!(polled, Poll::Ready(Ok(()))) && std::mem::take(&mut self.is_write_blocked) {
+            // The connection may end now, or becomes idle.
+            context.waker().wake_by_ref();
         }
         self.note_write(polled)
     }
@@ -352,5 +350,25 @@ mod tests {
             assert_eq!(!activity.is_active(), is_complete);
             assert!(is_complete || began.elapsed() >= HALF_CLOSE_TIMEOUT);
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_not_idle_while_a_reply_waits_to_be_written() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let activity = Arc::new(Activity::default());
+        activity.drain();
+        let (mut reader, mut writer) =
+            tokio::io::split(TimedStream::new(server, &limits(), Arc::clone(&activity)));
+        let reply = tokio::spawn(async move {
+            writer.write_all(&[7; 100]).await.unwrap();
+            writer.flush().await.unwrap();
+            writer
+        });
+        tokio::task::yield_now().await;
+        let mut buffer = [0; 100];
+        assert!(tokio::time::timeout(KEEP_ALIVE, reader.read(&mut buffer)).await.is_err());
+        client.read_exact(&mut buffer).await.unwrap();
+        let _writer = reply.await.unwrap();
+        assert_eq!(reader.read(&mut buffer).await.unwrap(), 0);
     }
 }

@@ -35,8 +35,11 @@ impl Sharing {
         let origin = request.headers().get(ORIGIN);
         match origins {
             Origins::Any => {
-                let any = HeaderValue::from_static("*");
-                Some(Self { allowed: origin.map(|_| any), depends_on_origin: false })
+                // Without an origin too: a cache may keep the reply for a page that has one.
+                Some(Self {
+                    allowed: Some(HeaderValue::from_static("*")),
+                    depends_on_origin: false,
+                })
             }
             Origins::Listed(_) if origins.is_own_only() => None,
             Origins::Listed(listed) => {

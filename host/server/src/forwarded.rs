@@ -1,5 +1,6 @@
 //! Finds out who a request's client is, from the headers of trusted proxies: `Forwarded` (RFC 7239) or `X-Forwarded-*`.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use http::uri::Authority;
@@ -64,8 +65,8 @@ fn remove(headers: &mut HeaderMap, is_removed: impl Fn(&HeaderName) -> bool) {
 
 /// The last value of `X-Forwarded-Proto` and `-Host` is that of the proxy nearest to this server.
 fn by_x_forwarded(headers: &HeaderMap, proxies: &Proxies) -> Hop {
-    let last = |name: &str| list(headers, name).last().map(str::to_owned);
-    let nodes: Vec<_> = list(headers, "x-forwarded-for").map(address).collect();
+    let last = |name: &str| list(headers, name).pop();
+    let nodes: Vec<_> = list(headers, "x-forwarded-for").iter().map(|node| address(node)).collect();
     Hop {
         client: client(&nodes, proxies).and_then(|index| nodes[index]),
         scheme: last("x-forwarded-proto").as_deref().and_then(scheme),
@@ -75,12 +76,11 @@ fn by_x_forwarded(headers: &HeaderMap, proxies: &Proxies) -> Hop {
 
 /// The element that names the client was written by the first trusted proxy, to which the client connected.
 fn by_forwarded(headers: &HeaderMap, proxies: &Proxies) -> Hop {
-    let lines = headers.get_all(header::FORWARDED).iter();
-    let elements: Vec<Vec<(String, String)>> = lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| split(line, ','))
-        .map(|element| split(element, ';').into_iter().filter_map(pair).collect())
-        .collect();
+    let elements = |line: &str| -> Vec<Vec<(String, String)>> {
+        let pairs = |element| split(element, ';').into_iter().filter_map(pair).collect();
+        split(line, ',').into_iter().map(pairs).collect()
+    };
+    let elements: Vec<_> = lines(headers, "forwarded").flat_map(|line| elements(&line)).collect();
     let find = |index: usize, name: &str| -> Option<&str> {
         let found = elements[index].iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
@@ -114,10 +114,16 @@ fn client(nodes: &[Option<Address>], proxies: &Proxies) -> Option<usize> {
 }
 
 /// The values of a header that is a list, in one line or several.
-fn list<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
-    // A line that is not text counts as a value that is not an address.
-    let lines = headers.get_all(name).into_iter().map(|line| line.to_str().unwrap_or_default());
-    lines.flat_map(|line| line.split(',')).map(str::trim)
+fn list(headers: &HeaderMap, name: &str) -> Vec<String> {
+    let values = |line: Cow<str>| -> Vec<String> {
+        line.split(',').map(|value| value.trim().to_owned()).collect()
+    };
+    lines(headers, name).flat_map(values).collect()
+}
+
+/// A header's lines. A proxy appends to what its client sent, so a byte that is not text must spoil only its own value.
+fn lines<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = Cow<'a, str>> + use<'a> {
+    headers.get_all(name).into_iter().map(|line| String::from_utf8_lossy(line.as_bytes()))
 }
 
 /// Splits where the separator is not in quotes.
@@ -190,7 +196,7 @@ mod tests {
     use crate::address::Address;
     use crate::connection_info::{ConnectionInfo, Scheme};
     use crate::proxies::{ForwardedHeaders, Proxies};
-    use http::{Request, header};
+    use http::{HeaderValue, Request, header};
 
     fn proxies(headers: ForwardedHeaders) -> Proxies {
         let trusted = ["10.0.0.0/8", "fd00::/8"].map(|text| text.parse().unwrap());
@@ -261,6 +267,22 @@ mod tests {
                 "{value}"
             );
             assert_eq!(request.headers()[header::HOST], host, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_byte_that_is_not_text_hides_no_client() {
+        for (headers, name, lines) in [
+            (ForwardedHeaders::XForwarded, "x-forwarded-for", [b"\xff, 192.0.2.1".as_slice(), b""]),
+            (ForwardedHeaders::Forwarded, "forwarded", [b"for=\xff, for=192.0.2.1", b""]),
+            (ForwardedHeaders::Forwarded, "forwarded", [b"for=6.6.6.6", b"\xff, for=192.0.2.1"]),
+        ] {
+            let mut request = request(&[]);
+            for line in lines.into_iter().filter(|line| !line.is_empty()) {
+                request.headers_mut().append(name, HeaderValue::from_bytes(line).unwrap());
+            }
+            let found = resolve_client(&mut request, connection("10.0.0.9:5"), &proxies(headers));
+            assert_eq!(found.client.to_string(), "192.0.2.1:0", "{name}");
         }
     }
 

@@ -14,7 +14,7 @@ use super::deadline::Deadline;
 use super::host_error::HostError;
 use super::metrics::{Metrics, seconds};
 use super::permit::Permit;
-use super::relay::{self, RelayEnd, ReplyMemory};
+use super::relay::{self, RelayEnd, ReplyBudget, ReplyMemory};
 use super::scheduled::ScheduledGuest;
 use super::watchdog::Watchdog;
 use spotter_app::component_manifest::Interruption;
@@ -41,6 +41,8 @@ pub struct Invocation<'a> {
     pub permit: Permit,
     /// The depth of calls between guests that led to this one.
     pub hops: u32,
+    /// When the guest must have replied; each part of the reply extends it.
+    pub deadline: Arc<Deadline>,
 }
 
 /// The error that ended a guest early, if any. It is set before the reply's body ends.
@@ -74,7 +76,8 @@ impl InstanceRunner {
         invocation: Invocation<'_>,
         request: Request<WasiBody>,
     ) -> Result<Response<WasiBody>, HostError> {
-        let Invocation { component, permit, hops } = invocation;
+        let Invocation { component, permit, hops, deadline } = invocation;
+        deadline.extend();
         let (limits, component) = (self.limits, Arc::clone(component));
         let interruption = component.interruption();
         let usage = Usage::start();
@@ -107,9 +110,9 @@ impl InstanceRunner {
         let guest = ScheduledGuest::new(guest, Arc::clone(&permit), Arc::clone(&usage));
         let guest = self.until_end(interruption, guest, usage, permit, Arc::clone(&failure));
         let (response_tx, response_rx) = oneshot::channel();
-        let deadline = Arc::new(Deadline::new(limits.request_timeout));
+        let budget = if hops == 0 { ReplyBudget::Shared } else { ReplyBudget::AtLeastMinimum };
         let relay = Arc::clone(self).relay(
-            method,
+            (method, budget),
             reply_rx,
             response_tx,
             Arc::clone(&failure),
@@ -172,7 +175,7 @@ impl InstanceRunner {
     /// Relays the guest's reply: the header through `response_tx`, then the body.
     async fn relay(
         self: Arc<Self>,
-        method: Method,
+        (method, budget): (Method, ReplyBudget),
         reply_rx: oneshot::Receiver<GuestReply>,
         response_tx: oneshot::Sender<GuestReply>,
         failure: GuestFailure,
@@ -186,8 +189,9 @@ impl InstanceRunner {
             }
             Err(_) => return RelayEnd::Complete,
         };
-        let (response, relay) = relay::split(response, &method, &self.replies);
         deadline.extend();
+        let reservation = self.replies.reserve(relay::content_length(&response), budget).await;
+        let (response, relay) = relay::split(response, &method, reservation);
         match response_tx.send(Ok(response)) {
             Ok(()) => relay.run(&deadline, || failure.get().is_some()).await,
             Err(_) => RelayEnd::ClientGone,

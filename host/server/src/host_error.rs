@@ -94,7 +94,7 @@ impl HostError {
             Self::BadRequest { reason } => reason.clone(),
             Self::HeaderTimeout { limit } => format!("the header was incomplete after {limit:?}"),
             Self::BodyTooLarge { limit } => {
-                format!("the body is larger than the limit of {limit} bytes")
+                format!("the body is larger than {limit} bytes: send a smaller one")
             }
             Self::BodyIdleTimeout { waited } => format!("the body stalled for {waited:?}"),
             Self::BodyTimeout { limit } => {
@@ -115,7 +115,7 @@ impl HostError {
             }
             Self::RequestTimeout { limit } => format!("the request made no progress for {limit:?}"),
             Self::MemoryLimit { limit } => {
-                format!("the request exceeded its memory limit of {} MiB", limit >> 20)
+                format!("the request exceeded its memory limit of {limit} bytes")
             }
             Self::HandleLimit { limit } => format!(
                 "the function had more than {limit} handles (requests, bodies, streams, …) at once"

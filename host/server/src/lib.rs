@@ -17,7 +17,6 @@ pub mod forwarded;
 pub mod guest;
 pub mod host_error;
 pub mod host_header;
-pub mod http2_write_timeout;
 pub mod inspected_body;
 pub mod label;
 pub mod listener;
@@ -29,6 +28,7 @@ pub mod proxies;
 pub mod proxy_protocol;
 pub mod relay;
 mod replies;
+pub mod reply_in_flight;
 pub mod request_body;
 pub mod request_log;
 mod scheduled;
@@ -58,6 +58,7 @@ use admission::Admission;
 use body_limits::{ExceededLimit, LimitedBody};
 use connection_info::{ConnectionInfo, Scheme};
 use cross_origin::Sharing;
+use deadline::Deadline;
 use guest::{InstanceRunner, Invocation};
 use host_error::HostError;
 use metrics::Metrics;
@@ -246,7 +247,7 @@ impl Server {
         match target {
             Target::Static(reply) => Ok(replies::fixed(reply)),
             Target::Component(id) => {
-                self.check_page(id, request.method(), &found)?;
+                self.check_page(id, &request, &found)?;
                 if let Some(reply) = sharing.and_then(|sharing| sharing.preflight(&request)) {
                     return Ok(reply);
                 }
@@ -256,11 +257,19 @@ impl Server {
     }
 
     /// Refuses a request for a component's page, if it is turned off.
-    fn check_page(&self, id: &str, method: &Method, found: &Match<'_>) -> Result<(), HostError> {
+    fn check_page<B>(
+        &self,
+        id: &str,
+        request: &Request<B>,
+        found: &Match<'_>,
+    ) -> Result<(), HostError> {
         let page = self.app.components.get(id).map(|component| component.browsers.page);
-        let asks_for_page = found.path_info == "/" && [Method::GET, Method::HEAD].contains(method);
+        let path = request.uri().path();
+        // Below an exact route there is no path: the component then looks at the whole one.
+        let asked = if found.path_info.is_empty() { path } else { &found.path_info };
+        let asks_for_page = asked == "/" && [Method::GET, Method::HEAD].contains(request.method());
         if page == Some(Page::Off) && asks_for_page {
-            return Err(HostError::NoRoute { path: found.path_info.clone() });
+            return Err(HostError::NoRoute { path: path.to_owned() });
         }
         Ok(())
     }
@@ -285,13 +294,15 @@ impl Server {
         let start_early = || if whole { None } else { self.admission.acquire_early(id, hops) };
         let body_buffer = if whole { self.limits.body_size } else { self.limits.body_buffer };
         let limits = Limits { body_buffer, ..self.limits };
-        let received = request_body::receive(body, &limits, &memory, start_early).await?;
+        let deadline = Arc::new(Deadline::new(limits.request_timeout));
+        let received =
+            request_body::receive(body, &limits, &memory, &deadline, start_early).await?;
         let request = Request::from_parts(parts, received.body);
         let permit = match received.permit {
             Some(permit) => permit,
             None => self.admission.acquire(id, hops).await?,
         };
-        let invocation = Invocation { component, permit, hops };
+        let invocation = Invocation { component, permit, hops, deadline };
         let mut reply = self.instances.run(invocation, request).await;
         if let Ok(reply) = &mut reply {
             self.metrics.count_detections(id, reply.headers_mut());

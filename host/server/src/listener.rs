@@ -17,16 +17,18 @@ use super::socket::Socket;
 use super::tls::Certificate;
 use super::{Server, drain, dual_stack, open_files};
 
-/// Binds an address. Port 0 selects any free port.
+/// Binds an address that a flag gives. Port 0 selects any free port.
 ///
 /// # Errors
 /// If the address is in use, or does not belong to this machine.
-pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    dual_stack::bind(address).await.with_context(|| {
-        format!(
-            "cannot listen on {address}; choose another address with --listen (port 0 selects any free port)"
-        )
-    })
+pub async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    dual_stack::bind(address).await.with_context(|| cannot_listen(flag, address))
+}
+
+fn cannot_listen(flag: &str, address: SocketAddr) -> String {
+    format!(
+        "cannot listen on {address}; choose another address with {flag} (port 0 selects any free port)"
+    )
 }
 
 /// How many ports [`bind_free`] tries.
@@ -41,7 +43,7 @@ pub async fn bind_free(first: SocketAddr) -> anyhow::Result<TcpListener> {
         let address = SocketAddr::new(first.ip(), port);
         match dual_stack::bind(address).await {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
-            bound => return bound.with_context(|| format!("cannot listen on {address}")),
+            bound => return bound.with_context(|| cannot_listen("--listen", address)),
         }
     }
     bail!("{first} and the next ports are in use; choose another address with --listen")

@@ -195,7 +195,7 @@ impl Metrics {
     /// Removes the detections header from a component's reply and counts its detections.
     pub fn count_detections(&self, component: &str, headers: &mut HeaderMap) {
         let Some(value) = headers.remove(DETECTIONS_HEADER) else { return };
-        let Ok(text) = value.to_str() else { return };
+        let Ok(text) = std::str::from_utf8(value.as_bytes()) else { return };
         let Some((model, counts)) = text.split_once(';') else { return };
         for entry in counts.split(',') {
             let Some((label, count)) = entry.rsplit_once('=') else { continue };
@@ -220,6 +220,10 @@ impl Metrics {
             return Some(counter.clone());
         }
         let mut series = self.detection_series.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another request may have made it meanwhile.
+        if let Some(counter) = self.detections.get(labels) {
+            return Some(counter.clone());
+        }
         let own = series.entry(labels.component.0.clone()).or_default();
         if *own >= MAX_DETECTION_SERIES {
             return None;

@@ -37,7 +37,8 @@ pub(super) fn max_connections(limits: &Limits, app: &App) -> usize {
             connections = room,
             wanted,
             open_files = allowed,
-            "fewer connections than wanted: the limit on open files (`ulimit -n`) allows no more"
+            "fewer connections than wanted: the limit on open files (`ulimit -n`) allows no more; raise \
+             it, or lower `connections`"
         );
     }
     wanted.min(room)

@@ -24,8 +24,18 @@ pub struct ReplyMemory {
     max_reply_kib: u32,
 }
 
-/// What every reply may buffer even if the shared budget is used up, in KiB.
+/// The least that a reply may buffer, in KiB.
 const MIN_REPLY_KIB: u32 = 64;
+
+/// What a reply does if the shared budget is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyBudget {
+    /// It waits for [`MIN_REPLY_KIB`] of it.
+    Shared,
+    /// It takes [`MIN_REPLY_KIB`] outside of it. A reply to another guest must not wait for memory that this guest's own
+    /// reply may hold; and there are no more of them than instances.
+    AtLeastMinimum,
+}
 
 /// The largest chunk that is passed on, in bytes.
 const MAX_CHUNK_BYTES: usize = 64 << 10;
@@ -38,29 +48,43 @@ impl ReplyMemory {
         let all = usize::try_from(limits.reply_memory >> 10).unwrap_or(usize::MAX);
         let max_reply_kib = u32::try_from(limits.reply_buffer >> 10).unwrap_or(u32::MAX);
         Self {
-            kib: Arc::new(Semaphore::new(all.min(Semaphore::MAX_PERMITS))),
+            kib: Arc::new(Semaphore::new(
+                all.clamp(MIN_REPLY_KIB as usize, Semaphore::MAX_PERMITS),
+            )),
             max_reply_kib: max_reply_kib.max(MIN_REPLY_KIB),
         }
     }
 
-    /// Reserves memory for one reply: its maximum, or its length if that is known and smaller. Falls back to
-    /// [`MIN_REPLY_KIB`] if the shared budget is used up.
-    fn reserve(&self, length: Option<u64>) -> Reservation {
+    /// Reserves memory for one reply: its maximum, or its length if that is known and smaller. If the shared budget has
+    /// less, it becomes [`MIN_REPLY_KIB`].
+    pub async fn reserve(&self, length: Option<u64>, budget: ReplyBudget) -> ReplyReservation {
         let of_use = length.map_or(u64::MAX, |length| length.div_ceil(1 << 10));
         let wanted = u32::try_from(of_use).unwrap_or(u32::MAX);
         let wanted = wanted.clamp(MIN_REPLY_KIB, self.max_reply_kib);
-        let reserved = Arc::clone(&self.kib).try_acquire_many_owned(wanted).ok();
-        let kib = if reserved.is_some() { wanted } else { MIN_REPLY_KIB };
+        let at_once = Arc::clone(&self.kib).try_acquire_many_owned(wanted).ok();
+        let kib = if at_once.is_some() { wanted } else { MIN_REPLY_KIB };
+        let reserved = match budget {
+            ReplyBudget::Shared if at_once.is_none() => {
+                Arc::clone(&self.kib).acquire_many_owned(MIN_REPLY_KIB).await.ok()
+            }
+            _ => at_once,
+        };
         let size = u32::try_from(u64::from(kib) << 10).unwrap_or(u32::MAX);
-        Reservation { bytes: Arc::new(Semaphore::new(size as usize)), size, reserved }
+        let bytes = Arc::new(Semaphore::new(size as usize));
+        ReplyReservation { bytes, size, reserved: reserved.map(Arc::new) }
     }
 }
 
-/// The memory that one reply may use.
-struct Reservation {
+/// The reply's `Content-Length`.
+pub fn content_length(reply: &Response<WasiBody>) -> Option<u64> {
+    reply.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The memory that one reply may use, until its last chunk is written.
+pub struct ReplyReservation {
     bytes: Arc<Semaphore>,
     size: u32,
-    reserved: Option<OwnedSemaphorePermit>,
+    reserved: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// Whether a reply's body is sent to the client.
@@ -105,30 +129,42 @@ enum NextFrame {
     ClientGone,
 }
 
-/// A frame of the body (`None` at its end), with the memory it occupies until the client's side takes it.
+/// A frame of the body (`None` at its end), with the memory that it occupies.
 struct BufferedFrame {
     frame: Option<Result<Frame<Bytes>, Error>>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A chunk with the memory that it occupies until it is written.
+struct Chunk {
+    data: Bytes,
     _permit: Option<OwnedSemaphorePermit>,
+    _reserved: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
 }
 
 /// Splits a guest's reply into a response for the client and a relay that must be [run](Relay::run).
 pub fn split(
     reply: Response<WasiBody>,
     method: &Method,
-    memory: &ReplyMemory,
+    reservation: ReplyReservation,
 ) -> (Response<WasiBody>, Relay) {
     let policy = BodyPolicy::for_reply(method, reply.status());
-    let length = reply.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    let length = length.and_then(|length| length.parse().ok());
+    let length = content_length(&reply);
     let (parts, body) = reply.into_parts();
-    let Reservation { bytes: budget, size, reserved } = memory.reserve(length);
+    let ReplyReservation { bytes: budget, size, reserved } = reservation;
     let (to, from) = unbounded_channel();
     let buffered = BufferedBody {
         from,
         hint: body.size_hint(),
         remaining: length,
         is_ended: policy == BodyPolicy::Discard || length == Some(0) || body.is_end_stream(),
-        _reserved: reserved,
+        reserved,
     };
     let relay = Relay { body, policy, length, sent: 0, budget, size, to };
     (Response::from_parts(parts, buffered.boxed_unsync()), relay)
@@ -143,7 +179,7 @@ impl Relay {
             let end = match self.next().await {
                 NextFrame::Frame(Ok(frame)) => self.pass(frame, deadline).await,
                 NextFrame::Frame(Err(error)) => {
-                    let _ = self.to.send(BufferedFrame { frame: Some(Err(error)), _permit: None });
+                    let _ = self.to.send(BufferedFrame { frame: Some(Err(error)), permit: None });
                     return RelayEnd::Complete;
                 }
                 NextFrame::ClientGone => return RelayEnd::ClientGone,
@@ -155,7 +191,7 @@ impl Relay {
         }
         let end = is_truncated().then_some(Err(Error::HttpResponseIncomplete));
         // A client that has already got the whole `Content-Length` does not wait for this.
-        let _ = self.to.send(BufferedFrame { frame: end, _permit: None });
+        let _ = self.to.send(BufferedFrame { frame: end, permit: None });
         RelayEnd::Complete
     }
 
@@ -199,7 +235,7 @@ impl Relay {
             () = self.to.closed() => return RelayEnd::ClientGone,
         };
         self.sent += length as u64;
-        match self.to.send(BufferedFrame { frame: Some(Ok(frame)), _permit: permit }) {
+        match self.to.send(BufferedFrame { frame: Some(Ok(frame)), permit }) {
             Ok(()) => RelayEnd::Complete,
             Err(_) => RelayEnd::ClientGone,
         }
@@ -213,7 +249,7 @@ struct BufferedBody {
     /// The bytes still to come, if the reply has a `Content-Length`.
     remaining: Option<u64>,
     is_ended: bool,
-    _reserved: Option<OwnedSemaphorePermit>,
+    reserved: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Body for BufferedBody {
@@ -224,7 +260,7 @@ impl Body for BufferedBody {
         if self.is_ended {
             return Poll::Ready(None);
         }
-        let Some(BufferedFrame { frame, .. }) = ready!(self.from.poll_recv(context)) else {
+        let Some(BufferedFrame { frame, permit }) = ready!(self.from.poll_recv(context)) else {
             // The guest was stopped in the middle of the body.
             self.is_ended = true;
             return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
@@ -240,7 +276,9 @@ impl Body for BufferedBody {
             *remaining = remaining.saturating_sub(bytes);
             self.is_ended = *remaining == 0;
         }
-        Poll::Ready(frame)
+        let reserved = self.reserved.clone();
+        let chunk = |data| Bytes::from_owner(Chunk { data, _permit: permit, _reserved: reserved });
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(chunk))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -17,6 +17,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::admission::EarlyPermit;
 use super::body_limits::LimitedBody;
+use super::deadline::Deadline;
 use super::host_error::HostError;
 use super::inspected_body::PolledFrame;
 use super::permit::Permit;
@@ -31,7 +32,8 @@ pub struct Received {
 }
 
 /// Receives a body up to [`Limits::body_buffer`], or until `start_early` starts the guest, which is tried every
-/// [`Limits::body_wait`]. The rest streams to the guest as it arrives.
+/// [`Limits::body_wait`]. The rest streams to the guest as it arrives, and extends the request's deadline until
+/// [`Limits::body_timeout`] is over.
 ///
 /// # Errors
 /// If the body exceeds a limit, or its client disconnects.
@@ -39,16 +41,19 @@ pub async fn receive(
     body: LimitedBody,
     limits: &Limits,
     memory: &Arc<UploadMemory>,
+    deadline: &Arc<Deadline>,
     start_early: impl Fn() -> Option<EarlyPermit>,
 ) -> Result<Received, HostError> {
     if body.is_end_stream() {
         let body = ReceivedBody::empty(memory.hold_header()?);
         return Ok(Received { body: body.boxed_unsync(), permit: None });
     }
+    let end = Instant::now() + limits.body_timeout;
     let received = collect(body, limits, memory, start_early);
-    let received = tokio::time::timeout(limits.body_timeout, received).await;
-    let (body, permit) =
+    let received = tokio::time::timeout_at(end, received).await;
+    let (mut body, permit) =
         received.map_err(|_| HostError::BodyTimeout { limit: limits.body_timeout })??;
+    body.deadline = Some((Arc::clone(deadline), end));
     Ok(Received { body: body.boxed_unsync(), permit })
 }
 
@@ -69,7 +74,7 @@ async fn collect(
             frame = body.frame() => frame,
             _ = wait.tick() => match start_early() {
                 Some(EarlyPermit { permit, until_body_end }) => {
-                    let mut body = ReceivedBody::new(blocks, None, Some(body), upload);
+                    let mut body = ReceivedBody::new(blocks, None, Some(body), upload)?;
                     body.until_body_end = Some(until_body_end);
                     return Ok((body, Some(permit)));
                 }
@@ -77,7 +82,7 @@ async fn collect(
             },
         };
         let frame = match frame {
-            None => return Ok((ReceivedBody::new(blocks, trailers, None, upload), None)),
+            None => return Ok((ReceivedBody::new(blocks, trailers, None, upload)?, None)),
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 let aborted =
@@ -90,7 +95,7 @@ async fn collect(
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
     }
-    Ok((ReceivedBody::new(blocks, None, Some(body), upload), None))
+    Ok((ReceivedBody::new(blocks, None, Some(body), upload)?, None))
 }
 
 /// A body whose beginning, or all of it, is in memory.
@@ -101,13 +106,15 @@ struct ReceivedBody {
     memory: UploadPermit,
     /// Held until the end, if the guest started before it.
     until_body_end: Option<OwnedSemaphorePermit>,
+    /// The request's deadline, which the rest extends up to this time.
+    deadline: Option<(Arc<Deadline>, Instant)>,
 }
 
 impl ReceivedBody {
     /// No body, and the memory of its request's header.
     fn empty(memory: UploadPermit) -> Self {
         let beginning = VecDeque::new();
-        Self { beginning, rest: None, trailers: None, memory, until_body_end: None }
+        Self { beginning, rest: None, trailers: None, memory, until_body_end: None, deadline: None }
     }
 
     fn new(
@@ -115,9 +122,9 @@ impl ReceivedBody {
         trailers: Option<HeaderMap>,
         rest: Option<LimitedBody>,
         upload: Upload,
-    ) -> Self {
-        let (beginning, memory) = (blocks.into_queue(), upload.complete());
-        Self { beginning, rest, trailers, memory, until_body_end: None }
+    ) -> Result<Self, HostError> {
+        let (beginning, memory) = (blocks.into_queue(), upload.complete()?);
+        Ok(Self { beginning, rest, trailers, memory, until_body_end: None, deadline: None })
     }
 }
 
@@ -133,10 +140,16 @@ impl Body for ReceivedBody {
             }
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
-        if let Some(rest) = &mut self.rest {
+        let Self { rest, until_body_end, deadline, .. } = &mut *self;
+        if let Some(rest) = rest {
             let polled = Pin::new(&mut *rest).poll_frame(context);
             if matches!(polled, Poll::Ready(None)) || rest.is_end_stream() {
-                self.until_body_end = None;
+                *until_body_end = None;
+            }
+            if let (Poll::Ready(Some(Ok(_))), Some((deadline, end))) = (&polled, deadline)
+                && Instant::now() < *end
+            {
+                deadline.extend();
             }
             return polled;
         }
@@ -159,12 +172,13 @@ impl Body for ReceivedBody {
 
 #[cfg(test)]
 mod tests {
-    use super::{Arc, UploadMemory, WasiBody, receive};
+    use super::{Arc, Deadline, Frame, UploadMemory, WasiBody, receive};
     use crate::body_limits::{ExceededLimit, LimitedBody};
     use crate::host_error::HostError;
     use crate::replies::full;
     use http_body_util::BodyExt;
     use spotter_config::Limits;
+    use std::time::Duration;
 
     const UPLOAD_MEMORY_BYTES: u64 = 100 << 10;
 
@@ -180,7 +194,8 @@ mod tests {
         body: LimitedBody,
         memory: &Arc<UploadMemory>,
     ) -> Result<WasiBody, HostError> {
-        Ok(receive(body, &limits(), memory, || None).await?.body)
+        let deadline = Arc::new(Deadline::new(limits().request_timeout));
+        Ok(receive(body, &limits(), memory, &deadline, || None).await?.body)
     }
 
     #[tokio::test]
@@ -199,7 +214,37 @@ mod tests {
         let limits = Limits { body_buffer: 0, ..Limits::default() };
         let memory = UploadMemory::new(&limits);
         let body = LimitedBody::new(full("a body"), &limits, ExceededLimit::default());
-        let received = receive(body, &limits, &memory, || None).await.unwrap();
+        let deadline = Arc::new(Deadline::new(limits.request_timeout));
+        let received = receive(body, &limits, &memory, &deadline, || None).await.unwrap();
         assert_eq!(received.body.collect().await.unwrap().to_bytes(), "a body");
+    }
+
+    #[tokio::test]
+    async fn what_streams_extends_the_deadline_until_the_time_for_the_body_is_over() {
+        const REQUEST: Duration = Duration::from_millis(300);
+        for (body_timeout, is_extended) in [(REQUEST * 10, true), (REQUEST / 2, false)] {
+            let limits = Limits {
+                body_buffer: 0,
+                request_timeout: REQUEST,
+                body_timeout,
+                ..Limits::default()
+            };
+            let memory = UploadMemory::new(&limits);
+            let chunks = futures_util::stream::unfold(0, |sent| async move {
+                tokio::time::sleep(REQUEST / 4).await;
+                (sent < 8).then(|| (Ok(Frame::data("a chunk".into())), sent + 1))
+            });
+            let body = http_body_util::StreamBody::new(chunks).boxed_unsync();
+            let body = LimitedBody::new(body, &limits, ExceededLimit::default());
+            let deadline = Arc::new(Deadline::new(REQUEST));
+            let received = receive(body, &limits, &memory, &deadline, || None).await.unwrap();
+            tokio::select! {
+                body = received.body.collect() => {
+                    assert_eq!(body.unwrap().to_bytes(), "a chunk".repeat(8));
+                    assert!(is_extended, "{body_timeout:?}");
+                }
+                () = deadline.passed() => assert!(!is_extended, "{body_timeout:?}"),
+            }
+        }
     }
 }

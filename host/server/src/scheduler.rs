@@ -142,7 +142,10 @@ impl State {
                     && held.waiting_memory <= capacity.component_waiting_memory
                     && (key.depth > 0 || self.fits_in_memory(0, capacity))
             }
-            SlotRequest::Resume(own) => key.depth > 0 || self.fits_in_memory(own, capacity),
+            // One always computes, so that those that wait end sometime and free their memory.
+            SlotRequest::Resume(own) => {
+                key.depth > 0 || self.computing == 0 || self.fits_in_memory(own, capacity)
+            }
         }
     }
 

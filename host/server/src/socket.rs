@@ -38,9 +38,9 @@ impl FromStr for ListenAddress {
         match text.strip_prefix("unix:") {
             Some("") => Err("the path after unix: is missing"),
             Some(path) => Ok(Self::Unix(path.into())),
-            None => {
-                text.parse().map(Self::Inet).map_err(|_| "write ADDRESS:PORT, unix:PATH or fd://")
-            }
+            None => text.parse().map(Self::Inet).map_err(
+                |_| "write IP:PORT, such as 127.0.0.1:3000 or [::]:3000, unix:PATH or fd://",
+            ),
         }
     }
 }

@@ -60,6 +60,8 @@ impl Certificate {
     /// Reads the files again, for new connections, and says so in the log. After an error, what was read before stays
     /// in use.
     pub fn reload_and_say(&self) {
+        // Before they are read: a file that changes meanwhile is then read again.
+        let state = self.files.state();
         match LoadedCertificate::read(&self.files) {
             Ok(current) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
@@ -67,10 +69,12 @@ impl Certificate {
             }
             Err(error) => {
                 // Do not try again until the files change.
-                self.current.write().unwrap_or_else(PoisonError::into_inner).state =
-                    self.files.state();
+                self.current.write().unwrap_or_else(PoisonError::into_inner).state = state;
                 let error = format!("{error:#}");
-                tracing::error!(error, "the previous certificate stays in use");
+                tracing::error!(
+                    error,
+                    "cannot reload the certificate; the previous one stays in use"
+                );
             }
         }
     }

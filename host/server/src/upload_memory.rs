@@ -162,6 +162,10 @@ impl Upload {
     pub fn reserve(&self, bytes: u64) -> Result<(), HostError> {
         let full = || HostError::UploadMemory { limit: self.memory.capacity };
         let mut ledger = self.memory.ledger();
+        // A body that is evicted already must not evict others.
+        if !ledger.in_progress.contains_key(&self.id) {
+            return Err(full());
+        }
         let ledger = self.memory.make_room(&mut ledger, self.id, bytes)?;
         let body = ledger.in_progress.get_mut(&self.id).ok_or_else(full)?;
         body.bytes += bytes;
@@ -177,9 +181,14 @@ impl Upload {
     }
 
     /// Marks the body as complete. It can no longer be evicted.
-    pub fn complete(self) -> UploadPermit {
+    ///
+    /// # Errors
+    /// [`HostError::UploadMemory`] if it has been evicted.
+    pub fn complete(self) -> Result<UploadPermit, HostError> {
         let body = self.memory.ledger().in_progress.remove(&self.id);
-        UploadPermit { memory: Arc::clone(&self.memory), bytes: body.map_or(0, |body| body.bytes) }
+        let InProgress { bytes, .. } =
+            body.ok_or(HostError::UploadMemory { limit: self.memory.capacity })?;
+        Ok(UploadPermit { memory: Arc::clone(&self.memory), bytes })
     }
 }
 

@@ -63,9 +63,11 @@ impl<'a> ContainerFiles<'a> {
             },
         };
         let metadata = file.metadata()?;
+        ensure!(metadata.is_file(), "{shown} is not a file");
+        let length = metadata.len();
         ensure!(
-            metadata.is_file() && metadata.len() <= MAX_CONFIGURATION_BYTES,
-            "{shown} is not a file of at most {MAX_CONFIGURATION_BYTES} bytes"
+            length <= MAX_CONFIGURATION_BYTES,
+            "{shown} has {length} bytes; the maximum is {MAX_CONFIGURATION_BYTES}"
         );
         let mut text = String::new();
         let read = file.take(MAX_CONFIGURATION_BYTES).read_to_string(&mut text);

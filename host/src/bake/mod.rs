@@ -89,8 +89,8 @@ pub fn key(module: &[u8], model: &ModelFolder) -> String {
 pub fn bake(module: &[u8], model: &ModelFolder) -> anyhow::Result<Baked> {
     ensure!(
         wasmparser::Parser::is_core_wasm(module),
-        "this is not a core WebAssembly module; `bake` takes the one that the build command produces \
-         (target/{WASM_TARGET_TRIPLE}/…/detector.wasm)"
+        "this is not a core WebAssembly module; name the one that the build command produces, below \
+         target/{WASM_TARGET_TRIPLE}"
     );
     let snapshot = snapshot::take(module, &model.contents)?;
     let density = Density::from_module(&snapshot)?;

@@ -28,7 +28,7 @@ pub(super) fn take(module: &[u8], files: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("cannot start the baker")?;
+        .context("cannot start the async runtime")?;
     let engine = Engine::new(&Config::new())?;
     let wizer = Wizer::new();
     let (context, instrumented) = wizer.instrument(module)?;
@@ -109,7 +109,10 @@ async fn initialise(module: &Module, input: Vec<u8>) -> anyhow::Result<Initialis
         let function = function.typed::<(), ()>(&store)?;
         function.call_async(&mut store, ()).await.map_err(|error| {
             match error.downcast_ref::<I32Exit>() {
-                Some(exit) => anyhow!("its initialiser ended with status {}: see above", exit.0),
+                Some(exit) => anyhow!(
+                    "the function's initialiser ended with status {}; the reason is above",
+                    exit.0
+                ),
                 None => anyhow::Error::from(error).context("the function's initialiser failed"),
             }
         })?;

@@ -24,7 +24,7 @@ pub(super) struct Bench {
     pictures: Vec<PathBuf>,
     #[command(flatten)]
     app: AppArguments,
-    /// How long to measure each picture, in seconds
+    /// How long each of a picture's two measurements takes, in seconds: one at a time, then one for each core
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// Also show the time that the host's engine takes for each kind of operator in the network
@@ -67,6 +67,10 @@ impl Bench {
         let mut out = std::io::stdout();
         let app = self.app.load()?;
         let folders = model_folders(&app);
+        ensure!(
+            !self.operators || !folders.is_empty(),
+            "--operators: no component names the folder of a model"
+        );
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let detector = Arc::new(Detector::local(app, cores)?);
         let threads = tokio::runtime::Builder::new_multi_thread()
@@ -87,7 +91,6 @@ impl Bench {
             writeln!(out, "  {cores} at a time: {rate:.1} pictures a second")?;
         }
         if self.operators {
-            ensure!(!folders.is_empty(), "no component of the application has a model's folder");
             for folder in folders {
                 print_operators(&mut out, &folder)?;
             }

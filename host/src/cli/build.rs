@@ -20,7 +20,8 @@ pub(super) struct ToolchainArguments {
     /// The Rust toolchain that compiles components
     #[arg(long, env = "SPOTTER_TOOLCHAIN", value_enum, default_value_t = Preference::Auto)]
     toolchain: Preference,
-    /// Install Debian's packages if no toolchain can compile for WebAssembly
+    /// Install Debian's packages without asking if no toolchain can compile for WebAssembly [default: ask, if on a
+    /// terminal]
     #[arg(long, env = "SPOTTER_INSTALL_TOOLCHAIN")]
     install_toolchain: bool,
 }

@@ -18,7 +18,7 @@ impl Check {
         let app = self.app.load()?;
         app.notes.iter().for_each(|note| print_message(&format!("warning: {note}")));
         prepare::application(&app)?;
-        print_message(&format!("{}: {} component(s), no errors", app.name, app.components.len()));
+        print_message(&format!("{}: no errors (components: {})", app.name, app.components.len()));
         Ok(())
     }
 }

@@ -30,7 +30,9 @@ impl Health {
         block_on(async {
             let asked = client.get(format!("http://{address}/readyz")).send().await;
             let status = asked
-                .with_context(|| format!("the admin listener on {address} does not answer"))?
+                .with_context(|| format!(
+                        "the admin listener on {address} does not answer; does `spotter up` run with --admin {address}?"
+                    ))?
                 .status();
             ensure!(status.is_success(), "the server is not ready: /readyz replied {status}");
             print("ready");

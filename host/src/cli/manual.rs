@@ -12,7 +12,7 @@ use spotter_progress::print_message;
 #[derive(Args)]
 pub(super) struct Man {
     /// The folder, such as /usr/local/share/man/man1
-    #[arg(long, short, value_name = "DIR")]
+    #[arg(long, short, value_name = "FOLDER")]
     output: PathBuf,
 }
 

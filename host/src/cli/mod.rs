@@ -46,7 +46,8 @@ With NO_COLOR set, nothing is printed in colour.";
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Keep compiled code and downloads in the folder `spotter` in this one [default: the user's cache directory]
+    /// Keep compiled code and downloads in the subfolder `spotter` of this folder [default: XDG_CACHE_HOME, or
+    /// ~/.cache]
     #[arg(long, global = true, env = CACHE_VARIABLE, value_name = "FOLDER")]
     cache_dir: Option<PathBuf>,
 }

@@ -34,7 +34,8 @@ enum ModelCommand {
 /// Describe an ONNX file, and print a draft of its model.toml
 #[derive(Args)]
 struct Inspect {
-    /// The network
+    /// The ONNX file
+    #[arg(value_name = "FILE.onnx")]
     network: PathBuf,
 }
 

@@ -34,7 +34,8 @@ enum NodeCommand {
     /// Restarts containerd only if its configuration changed, waits until it is healthy, and restores the old
     /// configuration if it is not. Running pods keep the shim that they were started with.
     Install(Box<install::Install>),
-    /// Remove the shim and its runtime from this node; refused while pods use them
+    /// Remove the shim and its runtime from this node; refused while pods use them,
+    /// unless containerd is not restarted
     Uninstall(Box<install::Uninstall>),
     /// Do nothing until SIGTERM: the main container of a DaemonSet whose init container installs the shim
     Idle,

@@ -73,7 +73,7 @@ impl Install {
                 source.display()
             )
         })?;
-        ensure!(bytes.starts_with(b"\x7fELF"), "{} is not a program", source.display());
+        ensure!(bytes.starts_with(b"\x7fELF"), "{} is not a program for Linux", source.display());
         let target = options.shim_path();
         let mut changed = false;
         let is_runnable = std::fs::metadata(&target)
@@ -151,7 +151,9 @@ impl Options {
         match (changed, self.dry_run) {
             (false, _) => print_message("nothing to do"),
             (true, true) => print_message("dry run: nothing was changed"),
-            (true, false) => print_message("restart containerd: systemctl restart containerd"),
+            (true, false) => print_message(
+                "to apply the change, restart containerd: systemctl restart containerd",
+            ),
         }
     }
 }

@@ -139,7 +139,9 @@ impl Sources {
                 let path = base.join(pattern);
                 let path = path.to_string_lossy();
                 let glob = GlobBuilder::new(&path).literal_separator(true).build();
-                patterns.add(glob.with_context(|| format!("`watch` has {pattern:?}"))?);
+                patterns.add(
+                    glob.with_context(|| format!("`watch` has the invalid pattern {pattern:?}"))?,
+                );
                 folders.insert(literal_part(&path));
             }
         }

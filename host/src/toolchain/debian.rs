@@ -84,7 +84,11 @@ pub(super) fn install() -> anyhow::Result<()> {
     let mut arguments = vec!["install", "-y", "--no-install-recommends"];
     arguments.extend(DEBIAN_PACKAGES);
     apt(&arguments).with_context(|| format!("run `{}` yourself", install_command()))?;
-    ensure!(is_installed(), "Debian's packages are installed, but lack the library's source");
+    let packages = DEBIAN_PACKAGES.join(" ");
+    ensure!(
+        is_installed(),
+        "apt-get succeeded, but a part of {packages} is still missing; run `sudo apt-get install --reinstall {packages}`"
+    );
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::WASM_TARGET_TRIPLE;
 use spotter_cache as cache;
-use spotter_progress::ProgressStep;
+use spotter_progress::{ProgressStep, print_message};
 
 /// How long to wait after rustup has failed before trying it again.
 const RETRY_INTERVAL: Duration = Duration::from_hours(1);
@@ -35,12 +35,14 @@ pub(super) fn add_target() -> bool {
         }
         Ok(output) => {
             let errors = String::from_utf8_lossy(&output.stderr);
-            step.done(format!("rustup failed ({})", errors.lines().last().unwrap_or_default()));
+            drop(step);
+            print_message(&format!("rustup failed: {}", errors.lines().last().unwrap_or_default()));
             remember_failure();
             false
         }
         Err(_) => {
-            step.done("Looked for rustup (not installed)");
+            drop(step);
+            print_message("rustup is not installed");
             false
         }
     }

@@ -23,7 +23,7 @@ use crate::variables::{self, FilePolicy};
 pub struct AppArguments {
     /// The manifest, its folder, a component, or an image in a registry [default: the spin.toml in this folder or the
     /// nearest one above]
-    #[arg(short, long = "from", alias = "file", value_name = "SPIN_TOML")]
+    #[arg(short, long = "from", alias = "file", value_name = "APPLICATION")]
     pub from: Option<PathBuf>,
     /// Set one of the application's [variables], or several from a file; can be repeated
     #[arg(long, value_name = "NAME=VALUE | NAME=@FILE | @FILE.json | @FILE.toml")]
@@ -38,7 +38,7 @@ pub struct AppArguments {
     /// library
     #[arg(long, env = "SPOTTER_NN_ENGINE", default_value = "tract", value_name = "ENGINE")]
     pub nn_engine: NnEngine,
-    /// The threads of the engine `tract` for a request, if no other request uses the same model when it begins
+    /// How many threads the engine `tract` uses for a request; one that begins while another uses the same model gets one
     #[arg(long, env = "SPOTTER_NN_THREADS", default_value = "1", value_name = "NUMBER")]
     pub nn_threads: NonZeroU16,
     #[command(flatten)]
@@ -113,7 +113,8 @@ impl AppArguments {
         if let NnEngine::OnnxRuntime(_) = self.nn_engine {
             ensure!(
                 self.nn_threads == NonZeroU16::MIN,
-                "--nn-threads {} (SPOTTER_NN_THREADS): only the engine `tract` divides a computation among threads",
+                "--nn-threads {} (SPOTTER_NN_THREADS): only the engine `tract` divides a computation among \
+                 threads; leave it out, or use --nn-engine tract",
                 self.nn_threads
             );
             return Ok(self.nn_engine.clone());
@@ -215,7 +216,8 @@ pub fn nearest_manifest() -> PathBuf {
 
 /// Splits a flag's `NAME=VALUE`.
 pub(crate) fn pair<'a>(flag: &str, text: &'a str) -> anyhow::Result<(&'a str, &'a str)> {
-    text.split_once('=').with_context(|| format!("{flag} {text:?} is not of the form NAME=VALUE"))
+    text.split_once('=')
+        .with_context(|| format!("{flag} {text:?} has no `=` between the name and the value"))
 }
 
 /// This process's environment, without variables that are not valid UTF-8.

@@ -26,11 +26,11 @@ pub(crate) struct OutputArguments {
     /// Do not log what components write to their standard streams
     #[arg(long, short)]
     quiet: bool,
-    /// Of what components write to their standard streams, log only what this component does; can be repeated
+    /// Log only what this component writes to its standard streams, not what others write; can be repeated
     #[arg(long, value_name = "ID", conflicts_with = "quiet")]
     follow: Vec<String>,
-    /// Write what components write to their standard streams to files in this folder, too: ID_stdout.txt and
-    /// ID_stderr.txt; an empty name turns this off
+    /// Also write components' standard streams to ID_stdout.txt and ID_stderr.txt in this folder; an empty name turns
+    /// this off
     #[arg(
         long,
         short = 'L',

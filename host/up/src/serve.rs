@@ -86,7 +86,7 @@ pub struct Serve {
     /// A TOML file with settings of the host, such as [limits] and [[variables_provider]]
     #[arg(long, env = "RUNTIME_CONFIG_FILE", value_name = "FILE")]
     runtime_config_file: Option<PathBuf>,
-    /// The format of log lines on standard error
+    /// The format of log lines on standard error; RUST_LOG sets their level, `info` by default
     #[arg(long, env = "SPOTTER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty)]
     log_format: LogFormat,
     /// Send traces to this OpenTelemetry collector, such as http://127.0.0.1:4318
@@ -227,14 +227,16 @@ impl Serve {
             ListenAddress::Inet(address) if self.find_free_port => {
                 Socket::Tcp(listener::bind_free(*address).await?)
             }
-            ListenAddress::Inet(address) => Socket::Tcp(listener::bind(*address).await?),
+            ListenAddress::Inet(address) => {
+                Socket::Tcp(listener::bind("--listen", *address).await?)
+            }
             ListenAddress::Unix(path) => Socket::at(path).await?,
             ListenAddress::Inherited => {
                 Socket::from_inherited(inherited.context("--listen fd:// has no socket")?)?
             }
         };
         if let Some(address) = self.admin {
-            let socket = listener::bind(address).await?;
+            let socket = listener::bind("--admin", address).await?;
             announce_admin(socket.local_addr()?);
             admin::start(&server, socket.into_std()?)?;
         }
@@ -244,8 +246,9 @@ impl Serve {
         let end = listener::serve(server, listener, signals).await;
         ensure!(
             end == ServeOutcome::Stopped,
-            "as many instances as may run at once exceeded `request_cpu` and still run, because their code has no checks \
-             that could stop them; report the requests to the component's author, or remove `interruption = \"watchdog\"`"
+            "all instances that may run at once exceeded `request_cpu` and cannot be stopped, because \
+             `interruption = \"watchdog\"` leaves checks out of their code; remove it, or report the requests to the \
+             component's author"
         );
         Ok(())
     }

@@ -58,7 +58,7 @@ async fn provider_values(
                 // The token is for this server only.
                 .redirect(redirect::Policy::none())
                 .build()
-                .context("cannot start an HTTP client")?;
+                .context("cannot start the HTTP client")?;
             let folder = match prefix.as_deref() {
                 Some(prefix) => format!("{}/", prefix.trim_matches('/')),
                 None => String::new(),
@@ -72,7 +72,7 @@ async fn provider_values(
                 let response =
                     sent.with_context(|| format!("cannot reach Vault for the variable `{name}`"))?;
                 let value = secret_value(response).await.with_context(|| {
-                    format!("Vault has no usable value for the variable `{name}` at {path}")
+                    format!("cannot read the variable `{name}` from Vault at {path}")
                 })?;
                 values.extend(value.map(|value| ((*name).to_owned(), value)));
             }
@@ -86,7 +86,11 @@ async fn secret_value(mut response: Response) -> anyhow::Result<Option<String>> 
     if response.status() == StatusCode::NOT_FOUND {
         return Ok(None);
     }
-    ensure!(response.status() == StatusCode::OK, "it answered {}", response.status());
+    ensure!(
+        response.status() == StatusCode::OK,
+        "it replied {}; check the provider's `token`, `mount` and `prefix`",
+        response.status()
+    );
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         body.extend_from_slice(&chunk);

@@ -117,7 +117,7 @@ pub(super) fn metadata(model: &Model, _: &Request) -> Result<Reply, Error> {
 pub(super) fn infer(model: &Model, request: &Request) -> Result<Reply, Error> {
     let InferenceRequest { id, pictures, options, outputs } =
         InferenceRequest::read(model, request)?;
-    let reports = detection::detect_all(model, pictures, &options)?;
+    let reports = detection::report_all(model, pictures, &options)?;
     tensors::reply(model, id, &outputs, &reports)
         .map(|reply| reply.with_detection_counts(model, &reports))
 }

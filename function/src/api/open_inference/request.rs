@@ -99,8 +99,8 @@ impl<'r> InferenceRequest<'r> {
     /// If the JSON or the tensor is malformed, or an option is invalid.
     pub(super) fn read(model: &Model, request: &Request<'r>) -> Result<Self, Error> {
         let (json, binary) = split(request)?;
-        let body: InferenceRequestBody = serde_json::from_slice(json)
-            .map_err(|error| Error::BadJson { reason: error.to_string() })?;
+        let body: InferenceRequestBody =
+            serde_json::from_slice(json).map_err(|error| Error::bad_json(&error, ""))?;
         let Parameters { min_confidence, iou_threshold, max_detections, classes, .. } =
             body.parameters;
         let mut options = Options::new(model.thresholds());

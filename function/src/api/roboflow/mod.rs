@@ -6,18 +6,16 @@
 
 pub(super) mod request;
 
-use std::hash::{BuildHasher, RandomState};
-
 use serde::{Deserialize, Serialize};
 
-use super::detection::{self, PictureSource};
+use super::detection::{self, Detected, PictureSource};
 use super::{PictureCount, Reply, Request, base64, check_model};
-use crate::Report;
 use crate::detections::{Detection, to_2_decimals, to_4_decimals};
 use crate::error::Error;
 use crate::model::Model;
-use crate::options::PictureFormat;
+use crate::options::{Annotation, MAX_PICTURES, PictureFormat};
 use crate::picture::ImageSize;
+use crate::{BoundingBox, Report};
 use request::{AddModelRequest, Image, Images, ObjectDetectionInferenceRequest};
 
 /// The result for one picture.
@@ -83,7 +81,9 @@ pub(super) fn infer(model: &Model, request: &Request) -> Result<Reply, Error> {
     if let Some(name) = &body.model_id {
         check_model(name, model)?;
     }
-    let options = body.options(model)?;
+    let mut options = body.options(model)?;
+    let visualize = body.visualize_predictions == Some(true);
+    options.annotate = visualize.then_some(Annotation::As(PictureFormat::Jpeg));
     let (images, count) = match body.image {
         Images::One(image) => (vec![image], PictureCount::One),
         Images::Many(images) => (images, PictureCount::Many),
@@ -92,35 +92,26 @@ pub(super) fn infer(model: &Model, request: &Request) -> Result<Reply, Error> {
         return Err(Error::BadOption {
             name: "image".into(),
             value: "[]".into(),
-            expected: "a picture, or a list of 1 to 16".into(),
+            expected: format!("a picture, or a list of 1 to {MAX_PICTURES}"),
         });
     }
-    let files = images.iter().map(Image::file).collect::<Result<Vec<_>, _>>()?;
-    let reports = if body.visualize_predictions == Some(true) {
-        files
-            .iter()
-            .map(|file| {
-                let jpeg = PictureFormat::Jpeg;
-                let (report, picture) = detection::annotated(model, file, &options, jpeg)?;
-                Ok((report, Some(base64::encode(&picture))))
-            })
-            .collect::<Result<Vec<_>, Error>>()?
-    } else {
-        let sources = files.into_iter().map(|file| PictureSource::File(file.into())).collect();
-        let reports = detection::detect_all(model, sources, &options)?;
-        reports.into_iter().map(|report| (report, None)).collect()
-    };
-    let found: Vec<_> = reports
-        .iter()
-        .map(|(report, picture)| {
-            ObjectDetectionInferenceResponse::from_report(report, picture.clone())
-        })
-        .collect();
+    let file = |image: &Image| image.file().map(|file| PictureSource::File(file.into()));
+    let sources = images.iter().map(file).collect::<Result<_, _>>()?;
+    let detected = detection::detect_all(model, sources, &options)?;
+    let (reports, found): (Vec<_>, Vec<_>) = detected.into_iter().map(response).unzip();
     let reply = match (count, found.as_slice()) {
         (PictureCount::One, [found]) => Reply::json(200, found),
         _ => Reply::json(200, &found),
     };
-    Ok(reply.with_detection_counts(model, reports.iter().map(|(report, _)| report)))
+    Ok(reply.with_detection_counts(model, &reports))
+}
+
+/// The report on one picture, and the reply's part about it.
+fn response(detected: Detected) -> (Report, ObjectDetectionInferenceResponse) {
+    let Detected { report, annotated } = detected;
+    let visualization = annotated.map(|file| base64::encode(&file));
+    let response = ObjectDetectionInferenceResponse::from_report(&report, visualization);
+    (report, response)
 }
 
 /// `GET /model/registry`.
@@ -149,8 +140,7 @@ pub(super) fn error(error: &Error) -> Reply {
 }
 
 fn read<'b, T: Deserialize<'b>>(request: &Request<'b>) -> Result<T, Error> {
-    serde_json::from_slice(request.body)
-        .map_err(|error| Error::BadJson { reason: error.to_string() })
+    serde_json::from_slice(request.body).map_err(|error| Error::bad_json(&error, ""))
 }
 
 impl<'m> ObjectDetectionInferenceResponse<'m> {
@@ -167,12 +157,12 @@ impl<'m> ObjectDetectionInferenceResponse<'m> {
 
 impl<'m> Prediction<'m> {
     fn from_detection(detection: &Detection<'m>) -> Self {
-        let frame = &detection.bounding_box;
+        let BoundingBox { x_min, y_min, x_max, y_max } = detection.bounding_box;
         Self {
-            x: (frame.x_min + frame.x_max) / 2.0,
-            y: (frame.y_min + frame.y_max) / 2.0,
-            width: frame.x_max - frame.x_min,
-            height: frame.y_max - frame.y_min,
+            x: (x_min + x_max) / 2.0,
+            y: (y_min + y_max) / 2.0,
+            width: x_max - x_min,
+            height: y_max - y_min,
             confidence: detection.confidence,
             class: detection.label,
             class_id: detection.class_id,
@@ -183,13 +173,17 @@ impl<'m> Prediction<'m> {
 
 /// A random identifier in the form of a UUID (RFC 9562, version 4).
 fn unique_id() -> String {
-    let [high, low] = [(); 2].map(|()| RandomState::new().hash_one(0_u8));
+    let mut bytes = [0; 16];
+    // Not std's random state, which the snapshot holds: it would be the same in each instance. Without randomness, the
+    // identifier is only zeros.
+    let _ = getrandom::fill(&mut bytes);
+    let number = u128::from_be_bytes(bytes);
     format!(
         "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-        high >> 32,
-        high >> 16 & 0xffff,
-        high & 0xfff,
-        low >> 48 & 0x3fff | 0x8000,
-        low & 0xffff_ffff_ffff
+        number >> 96,
+        number >> 80 & 0xffff,
+        number >> 64 & 0xfff,
+        number >> 48 & 0x3fff | 0x8000,
+        number & 0xffff_ffff_ffff
     )
 }

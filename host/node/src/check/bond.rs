@@ -198,7 +198,7 @@ fn aggregator(subject: &str, bond: &Bond, port: &Port) -> Option<Finding> {
             "bond-port-aggregator",
             subject,
             format!("it is in aggregator {own}, but the active one is {}", agreed.id),
-            "put both ports into the same LACP group of the same switch (or of one MLAG pair), at the same speed",
+            "put all ports of the bond into the same LACP group of the same switch (or of one MLAG pair), at the same speed",
         )
     })
 }

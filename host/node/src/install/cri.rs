@@ -134,8 +134,13 @@ fn ask<R: Message + Default>(
         called.with_context(|| format!("no answer in {} s", ANSWER_TIMEOUT.as_secs()))?
     };
     let answer = runtime.block_on(answer);
-    let answer =
-        answer.with_context(|| format!("containerd does not answer on {}", socket.display()))?;
+    let answer = answer.with_context(|| {
+        format!(
+            "the request to containerd on {} failed; if it listens elsewhere, name its socket with \
+                 --containerd-socket",
+            socket.display()
+        )
+    })?;
     R::decode(answer).context("containerd's answer does not match the Container Runtime Interface")
 }
 

@@ -57,7 +57,10 @@ impl Installer {
     /// If the shim does not run on this node, a file cannot be read or written, or containerd is not healthy with
     /// the new configuration. Then the node is as it was before, unless the error says otherwise.
     pub fn install(&self, shim: &[u8], mode: Mode) -> anyhow::Result<()> {
-        ensure!(shim.starts_with(b"\x7fELF"), "the shim is not a program");
+        ensure!(
+            shim.starts_with(b"\x7fELF"),
+            "the shim is not a program for Linux; name it with --binary"
+        );
         let target = self.shim_path();
         let before = fs::read(&target).ok();
         let is_new = before.as_deref() != Some(shim) || !is_executable(&target);
@@ -153,7 +156,7 @@ impl Installer {
         if changes.is_empty() && !is_shim_changed {
             print_message("nothing to do");
         } else if !changes.is_empty() && self.restart.is_none() {
-            print_message("restart containerd: systemctl restart containerd");
+            print_message("to apply the change, restart containerd: systemctl restart containerd");
         }
     }
 

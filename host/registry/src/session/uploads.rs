@@ -73,7 +73,7 @@ impl Session<'_> {
         }
         let registry = self.reference.resolve_registry();
         let reason = reason(response).await;
-        Err(anyhow!("{registry} answered {status} to an upload to {url}{reason}"))
+        Err(anyhow!("{registry} replied {status} to an upload to {url}{reason}"))
     }
 
     /// Where the registry wants a blob.

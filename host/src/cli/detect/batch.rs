@@ -155,7 +155,10 @@ fn key(name: &str) -> [u8; 32] {
 fn lock(file: &File, path: &Path) -> anyhow::Result<()> {
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
-            bail!("another process is writing {}: give each process its own file", path.display())
+            bail!(
+                "another process is writing {}: give each process its own --resume file",
+                path.display()
+            )
         }
         // Some network file systems have no locks.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(()),

@@ -61,8 +61,8 @@ impl Detector {
         let (instances, max_instances) =
             (at_once.max(limits.instances), at_once.max(limits.max_instances));
         let limits = Limits { instances, max_instances, ..limits };
-        let server = Server::new(app, limits, None, Vec::new())
-            .context("cannot load the application; have you run `spotter build`?")?;
+        let server =
+            Server::new(app, limits, None, Vec::new()).context("cannot load the application")?;
         Ok(Self::Local(server))
     }
 
@@ -75,7 +75,7 @@ impl Detector {
             .with_context(|| format!("--server {url:?} is not a URL, such as http://host:3000"))?;
         ensure!(
             matches!(url.scheme(), "http" | "https"),
-            "--server {url} is neither http nor https"
+            "--server {url} is not an HTTP URL, such as http://host:3000"
         );
         Ok(Self::Remote { client, url })
     }

@@ -59,13 +59,14 @@ pub(in crate::cli) struct Pictures {
     /// The same as --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Draw the detections and write the picture to this file, or to this folder if there are several pictures
-    #[arg(long, short, value_name = "FILE")]
+    /// Draw the detections, and write the picture to this file (.png, .jpg or .jpeg), or into this folder if there are
+    /// several pictures
+    #[arg(long, short, value_name = "FILE | FOLDER")]
     output: Option<PathBuf>,
     /// The folder for the files of --format yolo
     #[arg(long, value_name = "FOLDER", required_if_eq("format", "yolo"))]
     labels: Option<PathBuf>,
-    /// Omit detections below this confidence, 0 to 1
+    /// Omit detections below this confidence, from 0 to 1 [default: the model's own]
     #[arg(long, value_name = "NUMBER")]
     min_confidence: Option<f32>,
     /// Detect only these classes, separated by commas
@@ -164,7 +165,7 @@ impl Pictures {
         }
         ensure!(
             !inputs.contains(&Input::Stdin),
-            "standard input is one stream, which can be neither shared nor resumed: name files or URLs"
+            "--shard and --resume do not work with standard input: name files or URLs"
         );
         inputs.retain(|input| self.shard.is_none_or(|shard| shard.has(&input.name())));
         let all = inputs.len();
@@ -354,7 +355,12 @@ impl Run {
             };
             let is_new =
                 self.written.lock().is_ok_and(|mut written| written.insert(target.clone()));
-            ensure!(is_new, "{} is already the copy of another picture", target.display());
+            ensure!(
+                is_new,
+                "{} is already the copy of another picture of this name; write the copies of each folder to a folder of \
+                 its own",
+                target.display()
+            );
             target
         };
         if target.canonicalize().is_ok_and(|target| self.read.contains(&target)) {

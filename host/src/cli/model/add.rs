@@ -21,7 +21,7 @@ use spotter_up::nearest_manifest;
 #[derive(Args)]
 pub(super) struct Add {
     /// The model's folder, or an ONNX file, for which a model.toml is guessed
-    #[arg(value_name = "DIR | FILE.onnx")]
+    #[arg(value_name = "FOLDER | FILE.onnx")]
     model: PathBuf,
     /// The model's name in routes and replies [default: the one in model.toml]
     #[arg(long)]
@@ -30,7 +30,7 @@ pub(super) struct Add {
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// The manifest, or its folder [default: the spin.toml in this folder or the nearest one above]
-    #[arg(short, long = "from", alias = "file", value_name = "SPIN_TOML")]
+    #[arg(short, long = "from", alias = "file", value_name = "MANIFEST")]
     from: Option<PathBuf>,
     #[command(flatten)]
     toolchain: ToolchainArguments,
@@ -48,7 +48,9 @@ impl Add {
         let manifest_path = self.manifest();
         let shown = manifest_path.display().to_string();
         let text = std::fs::read_to_string(&manifest_path).with_context(|| {
-            format!("cannot read the manifest {shown}; make an application with `spotter new`")
+            format!(
+                "cannot read the manifest {shown}; name one with --from, or make an application with `spotter new`"
+            )
         })?;
         let parsed = Manifest::parse(&text).with_context(|| format!("in {shown}"))?;
         let root = manifest_path.parent().unwrap_or(Path::new("")).to_owned();

@@ -18,7 +18,7 @@ use spotter_progress::print_message;
 #[derive(Args)]
 pub(super) struct Check {
     /// The model's folder, with model.toml, model.onnx and labels.txt
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "FOLDER")]
     folder: PathBuf,
     #[command(flatten)]
     pictures: Pictures,

@@ -18,7 +18,7 @@ use spotter_up::AppArguments;
 #[derive(Args)]
 pub(super) struct Show {
     /// A model or a component of the application, a model's folder, or a baked component
-    #[arg(value_name = "NAME | DIR | FILE.wasm")]
+    #[arg(value_name = "NAME | FOLDER | FILE.wasm")]
     subject: String,
     #[command(flatten)]
     app: AppArguments,

@@ -87,7 +87,7 @@ impl NodeLabel {
     /// If the API server does not answer, or refuses.
     pub(super) fn set(&self) -> anyhow::Result<()> {
         self.patch(json!(LABEL_VALUE))?;
-        print(&format!("labelling the node {} {LABEL_KEY}={LABEL_VALUE}", self.node));
+        print(&format!("labelled the node {} {LABEL_KEY}={LABEL_VALUE}", self.node));
         Ok(())
     }
 
@@ -97,7 +97,7 @@ impl NodeLabel {
     /// If the API server does not answer, or refuses.
     pub(super) fn remove(&self) -> anyhow::Result<()> {
         self.patch(Value::Null)?;
-        print(&format!("removing the label {LABEL_KEY} of the node {}", self.node));
+        print(&format!("removed the label {LABEL_KEY} of the node {}", self.node));
         Ok(())
     }
 

@@ -70,7 +70,7 @@ pub(in crate::api) fn infer(model: &Model, request: &Request) -> Result<Reply, E
     let content = content(&tensor, raw.as_ref(), contents.as_ref())?;
     let tensor = Tensor { name: &tensor.name, datatype: &tensor.datatype, shape: &shape, content };
     let pictures: Vec<PictureSource> = tensor.pictures()?;
-    let reports = detection::detect_all(model, pictures, &options)?;
+    let reports = detection::report_all(model, pictures, &options)?;
     let response = response(model, request.id, &outputs, &reports, encoding);
     Ok(reply(&response).with_detection_counts(model, &reports))
 }

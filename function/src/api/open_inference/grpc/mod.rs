@@ -113,9 +113,8 @@ fn check_name(name: &str, version: &str, model: &Model) -> Result<(), Error> {
 
 /// The only message of a request.
 fn message(request: &Request) -> Result<Bytes, Error> {
-    let content_type = request.content_type.unwrap_or_default();
-    if !content_type.starts_with("application/grpc") {
-        let content_type = shortened(content_type);
+    if !request.has_media_type("application/grpc") {
+        let content_type = shortened(request.content_type.unwrap_or_default());
         return Err(Error::UnsupportedMediaType {
             content_type,
             expected: "application/grpc".into(),
