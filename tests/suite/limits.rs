@@ -59,7 +59,7 @@ fn a_guest_that_takes_all_memory_is_stopped() {
     let server = Server::guests(&["--instance-memory", "64MiB"]);
     let reply = get(&server, "/guest/grow");
     assert_eq!((reply.status, reply.error_code().as_str()), (500, "memory_limit_exceeded"));
-    assert!(String::from_utf8_lossy(&reply.body).contains("64 MiB"));
+    assert!(String::from_utf8_lossy(&reply.body).contains("67108864 bytes"));
     assert_good(&server);
 }
 

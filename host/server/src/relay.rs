@@ -289,3 +289,29 @@ impl Body for BufferedBody {
         self.hint
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{MIN_REPLY_KIB, ReplyBudget, ReplyMemory};
+    use spotter_config::Limits;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_reply_waits_for_memory_unless_another_guest_waits_for_it() {
+        const KIB: u64 = 1 << 10;
+        let limits =
+            Limits { reply_memory: 256 * KIB, reply_buffer: 200 * KIB, ..Limits::default() };
+        let memory = ReplyMemory::new(&limits);
+        let first = memory.reserve(None, ReplyBudget::Shared).await;
+        assert_eq!(u64::from(first.size), 200 * KIB);
+        let wait = |budget| {
+            let reserved = memory.reserve(Some(1), budget);
+            tokio::time::timeout(Duration::from_millis(50), reserved)
+        };
+        assert!(wait(ReplyBudget::Shared).await.is_err());
+        let called = wait(ReplyBudget::AtLeastMinimum).await.unwrap();
+        assert_eq!(called.size, MIN_REPLY_KIB << 10);
+        drop(first);
+        assert!(wait(ReplyBudget::Shared).await.is_ok());
+    }
+}

@@ -40,6 +40,21 @@ fn an_instance_that_waits_makes_room_for_one_that_computes() {
 }
 
 #[test]
+fn instances_that_hold_more_than_they_should_end_one_after_the_other() {
+    let scheduler = scheduler(2, 8, 0);
+    let (one, _) = keys(&scheduler);
+    for _ in 0..2 {
+        assert!(scheduler.try_start(one));
+    }
+    // As when they have grown to their limit, and the host's overhead is added.
+    (0..2).for_each(|_| scheduler.pause(one, 101 * MIB));
+    let [first, second] = [(); 2].map(|()| scheduler.resume(one, 101 * MIB));
+    assert!(is_granted(&first) && !is_granted(&second));
+    scheduler.end_computing(one);
+    assert!(is_granted(&second));
+}
+
+#[test]
 fn those_that_resume_and_those_that_start_take_turns() {
     let scheduler = scheduler(1, 8, 1000 * MIB);
     let (one, _) = keys(&scheduler);
