@@ -72,10 +72,14 @@ pub fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// The `spotter` binary, built with the same features as this test, and with the engine `tract`.
+/// The `spotter` binary, built with the same features as this test, and with the engine `tract`; or, if `SPOTTER_BINARY`
+/// is set, that one.
 pub fn spotter() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(binary) = std::env::var_os("SPOTTER_BINARY") {
+            return binary.into();
+        }
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
         let mut build = Command::new(cargo);
         // The variables that cargo sets for this test would make build scripts run again.

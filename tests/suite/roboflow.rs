@@ -85,7 +85,7 @@ fn options_have_roboflows_names() {
 
 #[test]
 fn a_list_has_a_limit_on_pixels_which_is_lower_for_annotated_pictures() {
-    // Each has 9 megapixels: ten are within the limit of 100, two within that of 25.
+    // Each has 9 megapixels: eleven are within the limit of 100, two within that of 25.
     let large = image(&pictures::jpeg(&image::RgbImage::new(3000, 3000)));
     for (count, visualize, first_refused) in [(12, false, 12), (4, true, 3)] {
         let images = vec![&large; count];

@@ -46,11 +46,12 @@ pub struct Request<'r> {
 }
 
 impl Request<'_> {
-    /// Whether the content type is this one, with or without parameters. The case of letters does not matter
-    /// (RFC 9110, 8.3.1).
+    /// Whether the content type is this one, with or without a suffix (`+proto`) and parameters. The case of letters does
+    /// not matter (RFC 9110, 8.3.1).
     fn has_media_type(&self, media_type: &str) -> bool {
-        let given = self.content_type.unwrap_or_default().get(..media_type.len());
-        given.is_some_and(|given| given.eq_ignore_ascii_case(media_type))
+        let given = self.content_type.unwrap_or_default();
+        let given = given.split(['+', ';']).next().unwrap_or_default();
+        given.trim().eq_ignore_ascii_case(media_type)
     }
 }
 

@@ -255,7 +255,10 @@ fn read(path: &Path) -> anyhow::Result<(String, PathBuf)> {
     }
     let path = if path.is_dir() { path.join("spin.toml") } else { path.to_owned() };
     let text = std::fs::read_to_string(&path).with_context(|| {
-        format!("cannot read the manifest {}; name one with --from, or make an application with `spotter new`", path.display())
+        format!(
+            "cannot read the manifest {}; name one with --from, or make an application with `spotter new`",
+            path.display()
+        )
     })?;
     Ok((text, folder_of(&path)))
 }

@@ -69,11 +69,11 @@ impl Connection {
         })
     }
 
-    /// Advice for a connection to this registry or a TLS handshake that failed; `None` for other errors.
+    /// Advice for a request to this registry that failed; `None` if the registry replied with an error.
     pub(super) fn hint(&self, registry: &str, error: &OciDistributionError) -> Option<String> {
         let OciDistributionError::RequestError(error) = error else { return None };
         if !error.is_connect() {
-            return Some(format!("{registry} did not send a whole reply; try again"));
+            return Some(format!("the request to {registry} failed; try again"));
         }
         Some(match self.transport {
             Transport::Insecure if self.scheme == "http" => format!(

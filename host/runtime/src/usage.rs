@@ -112,7 +112,7 @@ impl<F: Future> Future for Metered<F> {
         let polled = self.future.as_mut().poll(context);
         self.used.running_since.store(0, Ordering::Relaxed);
         let spent = thread_nanos().saturating_sub(began);
-        self.used.cpu_nanos.fetch_add(spent, Ordering::Relaxed);
+        self.used.cpu_nanos.fetch_add(spent, Ordering::Release);
         polled
     }
 }

@@ -181,6 +181,9 @@ const MAX_CONCURRENT_STREAMS: u32 = 100;
 const STREAM_WINDOW_BYTES: u32 = 128 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
 
+/// How much of a reply waits in `h2` for room in the client's window.
+const MAX_SEND_BYTES: usize = 64 << 10;
+
 /// Serves HTTP/2. When the server stops, it tells the client so, and the connection ends with its last request.
 async fn serve_http2<S, H, B>(
     stream: Rewind<TimedStream<S>>,
@@ -200,6 +203,7 @@ where
         .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).unwrap_or(u32::MAX))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(MAX_SEND_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let serve = async {

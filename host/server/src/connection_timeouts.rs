@@ -3,8 +3,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct Activity {
     reader: AtomicWaker,
     /// Notified when a client no longer takes a reply.
     stalled: Notify,
+    /// When the client last took a part of any reply.
+    progressed: Mutex<Option<Instant>>,
 }
 
 impl Activity {
@@ -48,6 +50,17 @@ impl Activity {
     /// From now on, the connection stays idle for no longer than [`DRAIN_TIMEOUT`]. Poll it afterwards.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// Notes that the client has taken a part of a reply.
+    pub fn note_progress(&self) {
+        *self.progressed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether the client has taken a part of any reply within this time.
+    pub fn progressed_within(&self, time: Duration) -> bool {
+        let last = *self.progressed.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() < time)
     }
 
     /// Reports that the client no longer takes a reply.
@@ -65,7 +78,7 @@ impl Activity {
     }
 }
 
-/// A request whose body or reply has not ended.
+/// A request whose body has not ended, or whose reply is not written.
 pub struct ActiveRequest(Arc<Activity>);
 
 impl ActiveRequest {

@@ -126,10 +126,11 @@ fn lines<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = Cow<'a,
     headers.get_all(name).into_iter().map(|line| String::from_utf8_lossy(line.as_bytes()))
 }
 
-/// Splits where the separator is not in quotes.
+/// Splits where the separator is not in quotes. A quote that is not closed counts as any other character: a client may
+/// have sent it, and a proxy appended its own values.
 fn split(text: &str, separator: char) -> Vec<&str> {
     let (mut is_quoted, mut is_escaped) = (false, false);
-    text.split(|character: char| {
+    let parts = text.split(|character: char| {
         if is_escaped {
             is_escaped = false;
         } else if is_quoted && character == '\\' {
@@ -138,8 +139,9 @@ fn split(text: &str, separator: char) -> Vec<&str> {
             is_quoted = !is_quoted;
         }
         character == separator && !is_quoted
-    })
-    .collect()
+    });
+    let parts = parts.collect();
+    if is_quoted { text.split(separator).collect() } else { parts }
 }
 
 /// A parameter `name=value` or `name="value"`.
@@ -271,11 +273,12 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_that_is_not_text_hides_no_client() {
+    fn no_byte_that_a_client_sends_hides_it() {
         for (headers, name, lines) in [
             (ForwardedHeaders::XForwarded, "x-forwarded-for", [b"\xff, 192.0.2.1".as_slice(), b""]),
             (ForwardedHeaders::Forwarded, "forwarded", [b"for=\xff, for=192.0.2.1", b""]),
             (ForwardedHeaders::Forwarded, "forwarded", [b"for=6.6.6.6", b"\xff, for=192.0.2.1"]),
+            (ForwardedHeaders::Forwarded, "forwarded", [b"x=\", for=192.0.2.1", b""]),
         ] {
             let mut request = request(&[]);
             for line in lines.into_iter().filter(|line| !line.is_empty()) {

@@ -14,7 +14,7 @@ use super::deadline::Deadline;
 use super::host_error::HostError;
 use super::metrics::{Metrics, seconds};
 use super::permit::Permit;
-use super::relay::{self, RelayEnd, ReplyBudget, ReplyMemory};
+use super::relay::{self, RelayEnd, ReplyMemory};
 use super::scheduled::ScheduledGuest;
 use super::watchdog::Watchdog;
 use spotter_app::component_manifest::Interruption;
@@ -110,9 +110,8 @@ impl InstanceRunner {
         let guest = ScheduledGuest::new(guest, Arc::clone(&permit), Arc::clone(&usage));
         let guest = self.until_end(interruption, guest, usage, permit, Arc::clone(&failure));
         let (response_tx, response_rx) = oneshot::channel();
-        let budget = if hops == 0 { ReplyBudget::Shared } else { ReplyBudget::AtLeastMinimum };
         let relay = Arc::clone(self).relay(
-            (method, budget),
+            method,
             reply_rx,
             response_tx,
             Arc::clone(&failure),
@@ -175,7 +174,7 @@ impl InstanceRunner {
     /// Relays the guest's reply: the header through `response_tx`, then the body.
     async fn relay(
         self: Arc<Self>,
-        (method, budget): (Method, ReplyBudget),
+        method: Method,
         reply_rx: oneshot::Receiver<GuestReply>,
         response_tx: oneshot::Sender<GuestReply>,
         failure: GuestFailure,
@@ -190,8 +189,7 @@ impl InstanceRunner {
             Err(_) => return RelayEnd::Complete,
         };
         deadline.extend();
-        let reservation = self.replies.reserve(relay::content_length(&response), budget).await;
-        let (response, relay) = relay::split(response, &method, reservation);
+        let (response, relay) = relay::split(response, &method, &self.replies);
         match response_tx.send(Ok(response)) {
             Ok(()) => relay.run(&deadline, || failure.get().is_some()).await,
             Err(_) => RelayEnd::ClientGone,

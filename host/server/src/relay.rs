@@ -24,18 +24,8 @@ pub struct ReplyMemory {
     max_reply_kib: u32,
 }
 
-/// The least that a reply may buffer, in KiB.
+/// What every reply may buffer even if the shared budget is used up, in KiB.
 const MIN_REPLY_KIB: u32 = 64;
-
-/// What a reply does if the shared budget is used up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyBudget {
-    /// It waits for [`MIN_REPLY_KIB`] of it.
-    Shared,
-    /// It takes [`MIN_REPLY_KIB`] outside of it. A reply to another guest must not wait for memory that this guest's own
-    /// reply may hold; and there are no more of them than instances.
-    AtLeastMinimum,
-}
 
 /// The largest chunk that is passed on, in bytes.
 const MAX_CHUNK_BYTES: usize = 64 << 10;
@@ -48,40 +38,32 @@ impl ReplyMemory {
         let all = usize::try_from(limits.reply_memory >> 10).unwrap_or(usize::MAX);
         let max_reply_kib = u32::try_from(limits.reply_buffer >> 10).unwrap_or(u32::MAX);
         Self {
-            kib: Arc::new(Semaphore::new(
-                all.clamp(MIN_REPLY_KIB as usize, Semaphore::MAX_PERMITS),
-            )),
+            kib: Arc::new(Semaphore::new(all.min(Semaphore::MAX_PERMITS))),
             max_reply_kib: max_reply_kib.max(MIN_REPLY_KIB),
         }
     }
 
-    /// Reserves memory for one reply: its maximum, or its length if that is known and smaller. If the shared budget has
-    /// less, it becomes [`MIN_REPLY_KIB`].
-    pub async fn reserve(&self, length: Option<u64>, budget: ReplyBudget) -> ReplyReservation {
+    /// Reserves memory for one reply: its maximum, or its length if that is known and smaller. Falls back to
+    /// [`MIN_REPLY_KIB`] if the shared budget is used up.
+    fn reserve(&self, length: Option<u64>) -> Reservation {
         let of_use = length.map_or(u64::MAX, |length| length.div_ceil(1 << 10));
         let wanted = u32::try_from(of_use).unwrap_or(u32::MAX);
         let wanted = wanted.clamp(MIN_REPLY_KIB, self.max_reply_kib);
-        let at_once = Arc::clone(&self.kib).try_acquire_many_owned(wanted).ok();
-        let kib = if at_once.is_some() { wanted } else { MIN_REPLY_KIB };
-        let reserved = match budget {
-            ReplyBudget::Shared if at_once.is_none() => {
-                Arc::clone(&self.kib).acquire_many_owned(MIN_REPLY_KIB).await.ok()
-            }
-            _ => at_once,
-        };
+        let reserved = Arc::clone(&self.kib).try_acquire_many_owned(wanted).ok();
+        let kib = if reserved.is_some() { wanted } else { MIN_REPLY_KIB };
         let size = u32::try_from(u64::from(kib) << 10).unwrap_or(u32::MAX);
         let bytes = Arc::new(Semaphore::new(size as usize));
-        ReplyReservation { bytes, size, reserved: reserved.map(Arc::new) }
+        Reservation { bytes, size, reserved: reserved.map(Arc::new) }
     }
 }
 
 /// The reply's `Content-Length`.
-pub fn content_length(reply: &Response<WasiBody>) -> Option<u64> {
+fn content_length(reply: &Response<WasiBody>) -> Option<u64> {
     reply.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The memory that one reply may use, until its last chunk is written.
-pub struct ReplyReservation {
+struct Reservation {
     bytes: Arc<Semaphore>,
     size: u32,
     reserved: Option<Arc<OwnedSemaphorePermit>>,
@@ -152,12 +134,12 @@ impl AsRef<[u8]> for Chunk {
 pub fn split(
     reply: Response<WasiBody>,
     method: &Method,
-    reservation: ReplyReservation,
+    memory: &ReplyMemory,
 ) -> (Response<WasiBody>, Relay) {
     let policy = BodyPolicy::for_reply(method, reply.status());
     let length = content_length(&reply);
     let (parts, body) = reply.into_parts();
-    let ReplyReservation { bytes: budget, size, reserved } = reservation;
+    let Reservation { bytes: budget, size, reserved } = memory.reserve(length);
     let (to, from) = unbounded_channel();
     let buffered = BufferedBody {
         from,
@@ -292,26 +274,29 @@ impl Body for BufferedBody {
 
 #[cfg(test)]
 mod tests {
-    use super::{MIN_REPLY_KIB, ReplyBudget, ReplyMemory};
+    use super::{ReplyMemory, split};
+    use crate::deadline::Deadline;
+    use crate::replies::full;
+    use http::{Method, Response};
+    use http_body_util::BodyExt;
     use spotter_config::Limits;
     use std::time::Duration;
 
     #[tokio::test]
-    async fn a_reply_waits_for_memory_unless_another_guest_waits_for_it() {
-        const KIB: u64 = 1 << 10;
-        let limits =
-            Limits { reply_memory: 256 * KIB, reply_buffer: 200 * KIB, ..Limits::default() };
-        let memory = ReplyMemory::new(&limits);
-        let first = memory.reserve(None, ReplyBudget::Shared).await;
-        assert_eq!(u64::from(first.size), 200 * KIB);
-        let wait = |budget| {
-            let reserved = memory.reserve(Some(1), budget);
-            tokio::time::timeout(Duration::from_millis(50), reserved)
-        };
-        assert!(wait(ReplyBudget::Shared).await.is_err());
-        let called = wait(ReplyBudget::AtLeastMinimum).await.unwrap();
-        assert_eq!(called.size, MIN_REPLY_KIB << 10);
-        drop(first);
-        assert!(wait(ReplyBudget::Shared).await.is_ok());
+    async fn a_chunk_counts_until_it_is_written() {
+        let memory = ReplyMemory::new(&Limits::default());
+        let all = memory.kib.available_permits();
+        let (response, relay) = split(Response::new(full("a reply")), &Method::GET, &memory);
+        let bytes = std::sync::Arc::clone(&relay.budget);
+        let unused = bytes.available_permits();
+        relay.run(&Deadline::new(Duration::from_secs(60)), || false).await;
+        let mut body = response.into_body();
+        let chunk = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(chunk, "a reply");
+        // hyper drops the body at its end, and keeps the chunk until the client has room for it.
+        drop(body);
+        assert!(memory.kib.available_permits() < all && bytes.available_permits() < unused);
+        drop(chunk);
+        assert_eq!((memory.kib.available_permits(), bytes.available_permits()), (all, unused));
     }
 }

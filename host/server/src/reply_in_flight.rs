@@ -1,5 +1,5 @@
-//! Keeps a request active until its reply is written, and detects HTTP/2 replies whose clients have stopped reading: flow
-//! control stops such a reply without blocking the socket.
+//! Keeps a request active until its reply is written, and detects HTTP/2 replies whose clients have stopped reading:
+//! flow control stops such a reply without blocking the socket.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,12 +12,22 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::connection_timeouts::ActiveRequest;
 
+/// How many times longer than the limit a reply may wait while its client takes parts of other replies. With many at
+/// once, each gets its turn late.
+const MAX_TURN_FACTOR: u32 = 6;
+
 /// When a reply began to wait for its client; `None` while the client waits for the reply.
 struct WaitingSince(Mutex<Option<Instant>>);
 
 impl WaitingSince {
     fn set(&self, since: Option<Instant>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// Begins the wait anew, if there is one.
+    fn restart(&self) {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = since.map(|_| Instant::now());
     }
 
     fn is_longer_than(&self, limit: Duration) -> bool {
@@ -30,14 +40,21 @@ impl WaitingSince {
 /// until the client has room for it.
 struct ReplyInFlight {
     waiting: Arc<WaitingSince>,
-    _request: ActiveRequest,
+    request: ActiveRequest,
     _watch: Option<AbortOnDropHandle<()>>,
 }
 
-/// A chunk of a reply.
+/// A chunk of a reply. It is dropped when it is written.
 struct Chunk {
     data: Bytes,
-    _reply: Arc<ReplyInFlight>,
+    reply: Arc<ReplyInFlight>,
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        self.reply.waiting.restart();
+        self.reply.request.activity().note_progress();
+    }
 }
 
 impl AsRef<[u8]> for Chunk {
@@ -53,20 +70,25 @@ pub struct ReplyBody<B> {
 }
 
 impl<B> ReplyBody<B> {
-    /// The reply to `request`. With a limit, the connection's activity reports a stall if the client takes nothing for so
-    /// long, at the latest after twice that time.
+    /// The reply to `request`. With a limit, the connection's activity reports a stall if the client takes no chunk of it
+    /// for so long (or, while it takes others, for [`MAX_TURN_FACTOR`] times as long), and one `stall_limit` later at
+    /// the latest.
     pub fn new(body: B, request: ActiveRequest, stall_limit: Option<Duration>) -> Self {
         let waiting = Arc::new(WaitingSince(Mutex::new(Some(Instant::now()))));
         let watch = stall_limit.map(|limit| {
             let (waiting, activity) = (Arc::clone(&waiting), Arc::clone(request.activity()));
             AbortOnDropHandle::new(tokio::spawn(async move {
-                while !waiting.is_longer_than(limit) {
+                let is_stalled = || {
+                    waiting.is_longer_than(limit * MAX_TURN_FACTOR)
+                        || waiting.is_longer_than(limit) && !activity.progressed_within(limit)
+                };
+                while !is_stalled() {
                     tokio::time::sleep(limit).await;
                 }
                 activity.report_stall();
             }))
         });
-        let reply = ReplyInFlight { waiting, _request: request, _watch: watch };
+        let reply = ReplyInFlight { waiting, request, _watch: watch };
         Self { body: Box::pin(body), reply: Arc::new(reply) }
     }
 }
@@ -75,7 +97,6 @@ impl<B: Body<Data = Bytes>> Body for ReplyBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    /// hyper takes a frame only after the client had room for the one before.
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -85,7 +106,7 @@ impl<B: Body<Data = Bytes>> Body for ReplyBody<B> {
         if polled.is_ready() {
             self.reply.waiting.set(Some(Instant::now()));
         }
-        let held = |data| Bytes::from_owner(Chunk { data, _reply: Arc::clone(&self.reply) });
+        let held = |data| Bytes::from_owner(Chunk { data, reply: Arc::clone(&self.reply) });
         polled.map_ok(|frame| frame.map_data(held))
     }
 
@@ -100,7 +121,7 @@ impl<B: Body<Data = Bytes>> Body for ReplyBody<B> {
 
 #[cfg(test)]
 mod tests {
-    use super::ReplyBody;
+    use super::{MAX_TURN_FACTOR, ReplyBody};
     use crate::connection_timeouts::Activity;
     use crate::replies::full;
     use http_body_util::BodyExt;
@@ -121,6 +142,25 @@ mod tests {
         tokio::time::timeout(LIMIT * 20, activity.stalled()).await.expect("a stall");
         drop(chunk);
         assert!(!activity.is_active());
+    }
+
+    #[tokio::test]
+    async fn a_reply_may_wait_for_its_turn_but_not_for_ever() {
+        let activity = Arc::new(Activity::default());
+        let mut body = ReplyBody::new(full("a reply"), activity.begin(), Some(LIMIT));
+        let _chunk = body.frame().await.unwrap().unwrap();
+        let others = async {
+            loop {
+                activity.note_progress();
+                tokio::time::sleep(LIMIT / 5).await;
+            }
+        };
+        let began = std::time::Instant::now();
+        tokio::select! {
+            () = others => {}
+            () = activity.stalled() => {}
+        }
+        assert!(began.elapsed() >= LIMIT * MAX_TURN_FACTOR, "{:?}", began.elapsed());
     }
 
     #[tokio::test]

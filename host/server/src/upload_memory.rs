@@ -150,6 +150,8 @@ impl Upload {
         drop(ledger);
         let upload = Self { memory: Arc::clone(&memory.shared), id, evicted };
         if memory.header > 0 && upload.reserve(memory.header).is_err() {
+            // Then nothing completes it either.
+            memory.ledger().in_progress.remove(&id);
             upload.evicted.notify_one();
         }
         upload

@@ -41,17 +41,18 @@ fn an_instance_that_waits_makes_room_for_one_that_computes() {
 
 #[test]
 fn instances_that_hold_more_than_they_should_end_one_after_the_other() {
-    let scheduler = scheduler(2, 8, 0);
+    let scheduler = scheduler(3, 8, 0);
     let (one, _) = keys(&scheduler);
-    for _ in 0..2 {
+    for _ in 0..3 {
         assert!(scheduler.try_start(one));
     }
     // As when they have grown to their limit, and the host's overhead is added.
-    (0..2).for_each(|_| scheduler.pause(one, 101 * MIB));
-    let [first, second] = [(); 2].map(|()| scheduler.resume(one, 101 * MIB));
-    assert!(is_granted(&first) && !is_granted(&second));
+    (0..3).for_each(|_| scheduler.pause(one, 101 * MIB));
+    let waiters = [(); 3].map(|()| scheduler.resume(one, 101 * MIB));
+    let granted = || waiters.iter().filter(|waiter| is_granted(waiter)).count();
+    assert_eq!(granted(), 1);
     scheduler.end_computing(one);
-    assert!(is_granted(&second));
+    assert!(granted() > 1);
 }
 
 #[test]
