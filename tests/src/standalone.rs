@@ -31,7 +31,9 @@ pub fn image() -> &'static Image {
     MADE.get_or_init(|| {
         component();
         let binary = std::env::var("SPOTTER_STATIC_BINARY").expect("SPOTTER_STATIC_BINARY");
-        let archive = root().join("target/spotter/standalone.tar");
+        // runc refuses a root file system whose path leads over a link, as `target` may be.
+        let folder = root().join("target/spotter").canonicalize().expect("a folder");
+        let archive = folder.join("standalone.tar");
         let path = archive.to_str().expect("a path").to_owned();
         let arguments =
             ["image", "--standalone", "--binary", &binary, "--name", IMAGE, "-o", &path];
@@ -148,6 +150,10 @@ fn bundle(image: &Image, variables: &[(&str, &str)], memory: u64, id: &str) -> V
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
             {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs",
              "options": ["nosuid", "nodev", "noexec", "mode=1777", "size=64m"]},
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs",
+             "options": ["nosuid", "nodev", "noexec", "ro"]},
+            {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+             "options": ["nosuid", "nodev", "noexec", "ro"]},
         ],
         "linux": {
             "cgroupsPath": format!("/{id}"),

@@ -29,7 +29,11 @@ fn drains(mut server: Server, terminate: impl FnOnce()) {
     let clients: Vec<_> = (0..4)
         .map(|_| {
             let url = url.clone();
-            std::thread::spawn(move || client::post_picture(&url, &pictures::photograph()).status)
+            // Several pictures, so that no request ends before all have arrived.
+            std::thread::spawn(move || {
+                let picture = pictures::photograph();
+                client::post_form(&url, &[("image", Some("a.jpg"), picture.as_slice()); 8]).status
+            })
         })
         .collect();
     let began = Instant::now();
@@ -73,7 +77,7 @@ fn under_runc_limits_hold_and_follow_the_containers_memory() {
     let refused = client::post_picture(&server.url("/detect"), &large);
     assert_eq!(refused.status, 413);
     if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) {
-        server.wait_for_log("may not use enough memory for an instance on each core");
+        server.wait_for_log("memory limit is too low for an instance on each core");
     }
     let small = pictures::jpeg(&pictures::cat());
     assert!(small.len() < 64 << 10, "the picture is too large for this test");
