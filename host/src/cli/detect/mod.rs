@@ -59,8 +59,7 @@ pub(in crate::cli) struct Pictures {
     /// The same as --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Draw the detections, and write the picture to this file (.png, .jpg or .jpeg), or into this folder if there are
-    /// several pictures
+    /// Write the annotated picture to this file (.png, .jpg), or the pictures into this folder if there are several
     #[arg(long, short, value_name = "FILE | FOLDER")]
     output: Option<PathBuf>,
     /// The folder for the files of --format yolo
@@ -355,12 +354,8 @@ impl Run {
             };
             let is_new =
                 self.written.lock().is_ok_and(|mut written| written.insert(target.clone()));
-            ensure!(
-                is_new,
-                "{} is already the copy of another picture of this name; write the copies of each folder to a folder of \
-                 its own",
-                target.display()
-            );
+            let shown = target.display();
+            ensure!(is_new, "{shown} shows another picture of this name: use several folders");
             target
         };
         if target.canonicalize().is_ok_and(|target| self.read.contains(&target)) {
