@@ -67,19 +67,17 @@ impl Write for File {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
     use image::RgbImage;
 
     use super::{capacity, encode};
 
     /// A picture whose bytes are as good as random.
     fn noise(width: u32, height: u32) -> RgbImage {
-        let mut state = 1_u32;
-        RgbImage::from_fn(width, height, |_, _| {
-            image::Rgb([(); 3].map(|()| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 24) as u8
-            }))
-        })
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        let bytes = (0..width * height * 3).map(|index| hasher.hash_one(index) as u8);
+        RgbImage::from_raw(width, height, bytes.collect()).unwrap()
     }
 
     #[test]
