@@ -179,8 +179,10 @@ fn a_model_that_is_added_is_served_beside_the_first_and_baked_again_by_build() {
             &[("image", Some("cat.png"), &picture), ("min_confidence", None, b"0.3")],
         );
         assert_eq!(custom.json()["count"], count, "{}", custom.json());
-        let ready = client::get(&server.url("/v2/models/cats_and_dogs/ready"));
-        assert_eq!(ready.json()["name"], "cats_and_dogs");
+        for rest in ["ready", "versions/1", "versions/1/ready"] {
+            let ready = client::get(&server.url(&format!("/v2/models/cats_and_dogs/{rest}")));
+            assert_eq!(ready.json()["name"], "cats_and_dogs", "{rest}");
+        }
         let cat = pictures::bytes("skimage_chelsea.png");
         let first = client::post_picture(&server.url("/detect"), &cat).json();
         assert_eq!(first["detections"][0]["label"], "cat");

@@ -61,7 +61,8 @@ fn two_models_in_one_application_answer_on_routes_of_their_own() {
     for name in ["street", "parcels"] {
         let custom = client::post_form(&server.url(&format!("/v1/vision/custom/{name}")), &form);
         assert_eq!(custom.json()["success"], true, "{name}: {}", custom.json());
-        for path in [format!("/v2/models/{name}"), format!("/v2/models/{name}/ready")] {
+        for rest in ["", "/ready", "/versions/1", "/versions/1/ready"] {
+            let path = format!("/v2/models/{name}{rest}");
             let reply = client::get(&server.url(&path));
             assert_eq!(reply.json()["name"], name, "{path}");
         }

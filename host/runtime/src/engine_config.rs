@@ -2,6 +2,7 @@
 
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use super::memory_limit::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use spotter_app::component_manifest::Interruption;
 use spotter_app::runtime_options::Allocation;
 use spotter_config::Limits;
@@ -30,10 +31,10 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
     let warm = u32::try_from(limits.instances * 2).unwrap_or(u32::MAX).max(8);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(slots)
-        // A component may consist of several core modules: the adapter is one.
-        .total_core_instances(slots * 8)
-        .total_memories(slots * 2)
-        .total_tables(slots * 8)
+        // Every instance may have as many parts as its limits allow. What is unused takes addresses, but no memory.
+        .total_core_instances(slots.saturating_mul(MAX_CORE_INSTANCES))
+        .total_memories(slots.saturating_mul(MAX_MEMORIES))
+        .total_tables(slots.saturating_mul(MAX_TABLES))
         .total_stacks(slots)
         // After a time when many instances waited, their slots go back to the system.
         .max_unused_warm_slots(warm)
@@ -46,8 +47,8 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
         .max_memory_size(usize::try_from(limits.instance_memory).unwrap_or(usize::MAX))
         .max_component_instance_size(8 << 20)
         .max_core_instance_size(8 << 20)
-        .max_memories_per_component(4)
-        .max_core_instances_per_component(32)
-        .max_tables_per_component(32);
+        .max_memories_per_component(MAX_MEMORIES)
+        .max_core_instances_per_component(MAX_CORE_INSTANCES)
+        .max_tables_per_component(MAX_TABLES);
     pool
 }

@@ -7,9 +7,9 @@ use wasmtime::ResourceLimiter;
 use super::usage::Usage;
 
 /// How many core modules one instance may consist of, and how many memories and tables they may have.
-const MAX_CORE_INSTANCES: usize = 32;
-const MAX_MEMORIES: usize = 4;
-const MAX_TABLES: usize = 32;
+pub(super) const MAX_CORE_INSTANCES: u32 = 32;
+pub(super) const MAX_MEMORIES: u32 = 4;
+pub(super) const MAX_TABLES: u32 = 32;
 /// What an element of a table takes, in bytes.
 const TABLE_ELEMENT_BYTES: u64 = size_of::<usize>() as u64;
 
@@ -82,15 +82,15 @@ impl ResourceLimiter for MemoryLimit {
     }
 
     fn instances(&self) -> usize {
-        MAX_CORE_INSTANCES
+        MAX_CORE_INSTANCES as usize
     }
 
     fn memories(&self) -> usize {
-        MAX_MEMORIES
+        MAX_MEMORIES as usize
     }
 
     fn tables(&self) -> usize {
-        MAX_TABLES
+        MAX_TABLES as usize
     }
 }
 

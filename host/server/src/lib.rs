@@ -302,7 +302,8 @@ impl Server {
             Some(permit) => permit,
             None => self.admission.acquire(id, hops).await?,
         };
-        let invocation = Invocation { component, permit, hops, deadline };
+        let invocation =
+            Invocation { component, permit, hops, deadline, exceeded: Arc::clone(&exceeded) };
         let mut reply = self.instances.run(invocation, request).await;
         if let Ok(reply) = &mut reply {
             self.metrics.count_detections(id, reply.headers_mut());

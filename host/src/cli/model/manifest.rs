@@ -75,13 +75,15 @@ impl Addition {
     }
 
     /// Every API of the component below its id, and those paths of other servers' APIs that name a model.
-    fn routes(&self) -> [String; 5] {
+    fn routes(&self) -> [String; 7] {
         let Self { id, name, .. } = self;
         [
             format!("/{id}/..."),
             format!("/v1/vision/custom/{name}"),
             format!("/v2/models/{name}"),
             format!("/v2/models/{name}/:action"),
+            format!("/v2/models/{name}/versions/:version"),
+            format!("/v2/models/{name}/versions/:version/:action"),
             format!("/models/{name}"),
         ]
     }
