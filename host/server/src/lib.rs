@@ -49,6 +49,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, header};
 use prometheus_client::collector::Collector;
 use serde_json::{Value, json};
@@ -179,12 +180,13 @@ impl Server {
     }
 
     /// Handles one request. A [`HostError`] becomes an error reply.
-    pub async fn handle(
+    pub fn handle(
         &self,
         request: Request<WasiBody>,
         connection: ConnectionInfo,
-    ) -> Response<WasiBody> {
-        self.handle_from(request, connection, Origin::Client).await
+    ) -> BoxFuture<'_, Response<WasiBody>> {
+        // Boxed for the same reason as the future of `listener::serve`.
+        Box::pin(self.handle_from(request, connection, Origin::Client))
     }
 
     async fn handle_from(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
@@ -69,7 +70,21 @@ pub enum ServeOutcome {
 /// Serves until the first signal to stop, or until the server is [exhausted](Server::exhausted). Then it accepts no
 /// more connections, waits up to the grace period for requests in flight, and returns. A further signal makes it return
 /// immediately.
-pub async fn serve(server: Arc<Server>, listener: Listener, mut signals: Signals) -> ServeOutcome {
+pub fn serve(
+    server: Arc<Server>,
+    listener: Listener,
+    signals: Signals,
+) -> BoxFuture<'static, ServeOutcome> {
+    // Boxed: the code of an `async fn` is compiled with the crate that awaits it, at that crate's level of optimisation,
+    // and so is all code that it awaits.
+    Box::pin(accept_connections(server, listener, signals))
+}
+
+async fn accept_connections(
+    server: Arc<Server>,
+    listener: Listener,
+    mut signals: Signals,
+) -> ServeOutcome {
     let (stop, stopping) = watch::channel(false);
     let tasks = TaskTracker::new();
     let limits = server.limits();
