@@ -15,7 +15,7 @@ pub fn limit_arenas() {
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, arenas);
     }
-    // Other C libraries have one heap for all threads.
+    // A program for musl has an allocator of its own (`host/src/bin/spotter.rs`).
     #[cfg(not(target_env = "gnu"))]
     let _ = arenas;
 }
