@@ -153,7 +153,7 @@ mod tests {
             assert!(edited.contains(line), "{edited} lacks {line}");
         }
         let manifest = Manifest::parse(&edited).unwrap();
-        assert_eq!(manifest.trigger.http.len(), 6);
+        assert_eq!(manifest.trigger.http.len(), 8);
         assert_eq!(module(&manifest).as_deref(), Some(Path::new("m.wasm")));
         let tool = manifest.component["yolo-v8"].tool.spotter.as_ref().unwrap();
         assert_eq!((tool.page.as_deref(), &tool.cross_origin), (Some("{{ page }}"), &None));
