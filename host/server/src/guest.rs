@@ -10,7 +10,6 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use wasmtime::component::ResourceTableError;
 use wasmtime_wasi_http::WasiBody;
 
-use super::body_limits::ExceededLimit;
 use super::deadline::Deadline;
 use super::host_error::HostError;
 use super::metrics::{Metrics, seconds};
@@ -44,8 +43,6 @@ pub struct Invocation<'a> {
     pub hops: u32,
     /// When the guest must have replied; each part of the reply extends it.
     pub deadline: Arc<Deadline>,
-    /// Set if the request's body exceeds a limit: nobody takes the reply then.
-    pub exceeded: ExceededLimit,
 }
 
 /// The error that ended a guest early, if any. It is set before the reply's body ends.
@@ -79,7 +76,7 @@ impl InstanceRunner {
         invocation: Invocation<'_>,
         request: Request<WasiBody>,
     ) -> Result<Response<WasiBody>, HostError> {
-        let Invocation { component, permit, hops, deadline, exceeded } = invocation;
+        let Invocation { component, permit, hops, deadline } = invocation;
         deadline.extend();
         let (limits, component) = (self.limits, Arc::clone(component));
         let interruption = component.interruption();
@@ -94,7 +91,7 @@ impl InstanceRunner {
             HostError::NotLoaded
         })?;
         let method = request.method().clone();
-        let mut guard = MetricsGuard::new(&self.metrics, &usage, exceeded);
+        let mut guard = MetricsGuard::new(&self.metrics, &usage);
         let failure = Arc::clone(&guard.failure);
         let (reply_tx, reply_rx) = oneshot::channel();
         let (metrics, failed) = (Arc::clone(&self.metrics), Arc::clone(&failure));
@@ -228,16 +225,14 @@ struct MetricsGuard {
     metrics: Arc<Metrics>,
     usage: Arc<Usage>,
     failure: GuestFailure,
-    exceeded: ExceededLimit,
     end: RelayEnd,
 }
 
 impl MetricsGuard {
-    fn new(metrics: &Arc<Metrics>, usage: &Arc<Usage>, exceeded: ExceededLimit) -> Self {
+    fn new(metrics: &Arc<Metrics>, usage: &Arc<Usage>) -> Self {
         let (metrics, usage) = (Arc::clone(metrics), Arc::clone(usage));
-        let failure = GuestFailure::default();
         // The default, unless `complete` is called.
-        Self { metrics, usage, failure, exceeded, end: RelayEnd::ClientGone }
+        Self { metrics, usage, failure: GuestFailure::default(), end: RelayEnd::ClientGone }
     }
 
     fn complete(&mut self, end: RelayEnd) {
@@ -249,13 +244,11 @@ impl Drop for MetricsGuard {
     fn drop(&mut self) {
         self.metrics.guest.observe(seconds(self.usage.cpu()));
         self.metrics.memory_peak.observe(self.usage.memory_peak());
-        let failure = match (self.failure.get(), self.end) {
+        let reason = match (self.failure.get(), self.end) {
+            (Some(error), _) => error.code(),
+            (None, RelayEnd::ClientGone) => "client_gone",
             (None, RelayEnd::Complete) => return,
-            (failure, _) => failure,
         };
-        // A body that exceeds a limit ends the guest, too: what it does with a part of a body does not matter.
-        let error = self.exceeded.get().or(failure);
-        let reason = error.map_or("client_gone", HostError::code);
         self.metrics.count_guest_failure(reason);
     }
 }

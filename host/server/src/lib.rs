@@ -304,8 +304,7 @@ impl Server {
             Some(permit) => permit,
             None => self.admission.acquire(id, hops).await?,
         };
-        let invocation =
-            Invocation { component, permit, hops, deadline, exceeded: Arc::clone(&exceeded) };
+        let invocation = Invocation { component, permit, hops, deadline };
         let mut reply = self.instances.run(invocation, request).await;
         if let Ok(reply) = &mut reply {
             self.metrics.count_detections(id, reply.headers_mut());
