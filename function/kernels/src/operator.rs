@@ -121,6 +121,9 @@ impl TypedOp for ChannelsLastConvolution {
             let fused = Self { activation, ..self.clone() };
             return TypedModelPatch::fuse_with_next(model, node, fused).map(Some);
         }
+        if node.inputs.len() > 1 {
+            return Ok(None);
+        }
         let Some(residual) = self.added_residual(model, node, next)? else { return Ok(None) };
         let mut patch = TypedModelPatch::new("a residual becomes part of a convolution");
         let inputs = [node.inputs[0], residual];
@@ -133,7 +136,38 @@ impl TypedOp for ChannelsLastConvolution {
     as_op!();
 }
 
+/// A convolution that has absorbed what follows it.
+pub(crate) struct Fused {
+    pub(crate) convolution: ChannelsLastConvolution,
+    /// A tensor that is added before the activation.
+    pub(crate) residual: Option<OutletId>,
+    /// The last node that was absorbed.
+    pub(crate) last: usize,
+}
+
 impl ChannelsLastConvolution {
+    /// This convolution with as many of `node`'s successors as the kernel can apply itself.
+    pub(crate) fn fused_with_successors(
+        mut self,
+        model: &TypedModel,
+        node: &TypedNode,
+    ) -> TractResult<Fused> {
+        let (mut last, mut residual) = (node, None);
+        while let Some(next) = model.single_succ(last.id)? {
+            if let Some(activation) = self.followed_by(model, last, next)? {
+                self.activation = activation;
+            } else if residual.is_none()
+                && let Some(added) = self.added_residual(model, last, next)?
+            {
+                residual = Some(added);
+            } else {
+                break;
+            }
+            last = next;
+        }
+        Ok(Fused { convolution: self, residual, last: last.id })
+    }
+
     /// This activation followed by `next`, if `next` is a bound or a LeakyReLU.
     fn followed_by(
         &self,
@@ -169,9 +203,8 @@ impl ChannelsLastConvolution {
         node: &TypedNode,
         next: &TypedNode,
     ) -> TractResult<Option<OutletId>> {
-        let is_plain = matches!(self.kernel, Kernel::Dense(_))
-            && self.activation == Activation::IDENTITY
-            && node.inputs.len() == 1;
+        let is_plain =
+            matches!(self.kernel, Kernel::Dense(_)) && self.activation == Activation::IDENTITY;
         let adds = next.op_as::<TypedBinOp>().is_some_and(|TypedBinOp(op, _)| op.is::<Add>());
         if !is_plain || !adds {
             return Ok(None);

@@ -22,7 +22,7 @@ use crate::expanded::Expanded;
 use crate::gemm::{PackedWeights, Weights};
 use crate::image::Image;
 use crate::instructions::Instructions;
-use crate::operator::{ChannelsLastConvolution, Kernel};
+use crate::operator::{ChannelsLastConvolution, Fused, Kernel};
 
 /// Optimises a network: this crate's kernels run its convolutions where one fits, and tract's run all else.
 ///
@@ -31,6 +31,7 @@ use crate::operator::{ChannelsLastConvolution, Kernel};
 pub fn optimise(mut model: TypedModel) -> TractResult<TypedModel> {
     Optimizer::prop_consts().optimize(&mut model)?;
     Rewriter::<()>::default().with_rule_for("channels-last", replace).rewrite(&(), &mut model)?;
+    Rewriter::<()>::default().with_rule_for("moves", cancel).rewrite(&(), &mut model)?;
     let mut model = model.into_optimized()?;
     // Last, since each convolution has absorbed its activation by now.
     Rewriter::<()>::default().with_rule_for("in-bands", join).rewrite(&(), &mut model)?;
@@ -65,8 +66,8 @@ fn join(
     Ok(Some(patch))
 }
 
-/// Replaces one convolution, if a kernel fits. Its input is moved to channels-last, and its output back; tract cancels
-/// the moves between neighbours.
+/// Replaces one convolution and the operators that it can absorb, if a kernel fits. Its input is moved to channels-last,
+/// and its output back; [`cancel`] removes the moves between neighbours.
 fn replace(
     _: &(),
     model: &TypedModel,
@@ -80,16 +81,46 @@ fn replace(
     let mut wire = patch.tap_model(model, geometry.source)?;
     let is_channels_first = !op.pool_spec.data_format.c_is_last();
     if is_channels_first {
-        let to_last = AxisOp::Move(1, 3);
-        wire = patch.wire_node(format!("{name}.channels_last"), to_last, &[wire])?[0];
+        wire = patch.wire_node(format!("{name}.channels_last"), TO_CHANNELS_LAST, &[wire])?[0];
     }
-    let fused = ChannelsLastConvolution { kernel, activation: Activation::IDENTITY };
-    wire = patch.wire_node(name, fused, &[wire])?[0];
+    let convolution = ChannelsLastConvolution { kernel, activation: Activation::IDENTITY };
+    let Fused { convolution, residual, last } = convolution.fused_with_successors(model, node)?;
+    let mut inputs = tvec!(wire);
+    if let Some(residual) = residual {
+        let mut wire = patch.tap_model(model, residual)?;
+        if is_channels_first {
+            wire = patch.wire_node(format!("{name}.residual"), TO_CHANNELS_LAST, &[wire])?[0];
+        }
+        inputs.push(wire);
+    }
+    let mut wire = patch.wire_node(name, convolution, &inputs)?[0];
     if is_channels_first {
-        let to_first = AxisOp::Move(3, 1);
-        wire = patch.wire_node(format!("{name}.channels_first"), to_first, &[wire])?[0];
+        wire = patch.wire_node(format!("{name}.channels_first"), TO_CHANNELS_FIRST, &[wire])?[0];
     }
-    patch.shunt_outside(model, node.id.into(), wire)?;
+    patch.shunt_outside(model, last.into(), wire)?;
+    Ok(Some(patch))
+}
+
+const TO_CHANNELS_LAST: AxisOp = AxisOp::Move(1, 3);
+
+const TO_CHANNELS_FIRST: AxisOp = AxisOp::Move(3, 1);
+
+/// Removes a move to channels-last that follows a move to channels-first. tract would do so too, but it searches the
+/// whole network for each one.
+fn cancel(
+    _: &(),
+    model: &TypedModel,
+    node: &TypedNode,
+    _: &str,
+    op: &AxisOp,
+) -> TractResult<Option<TypedModelPatch>> {
+    let before = model.node(node.inputs[0].node);
+    if *op != TO_CHANNELS_LAST || before.op_as::<AxisOp>() != Some(&TO_CHANNELS_FIRST) {
+        return Ok(None);
+    }
+    let mut patch = TypedModelPatch::new("two moves that cancel each other");
+    let image = patch.tap_model(model, before.inputs[0])?;
+    patch.shunt_outside(model, node.id.into(), image)?;
     Ok(Some(patch))
 }
 
@@ -181,11 +212,15 @@ impl Geometry {
     }
 
     fn dense(&self) -> Option<Convolution> {
-        let weights = self.weights.to_plain_array_view::<f32>().ok()?;
+        let weights = self.weights.try_as_plain_ram().ok()?;
+        let weights = weights.as_slice::<f32>().ok()?;
         // The weights of a window's row must have the channels innermost. Those of a 1×1 kernel already do.
-        let values: Cow<[f32]> = match weights.to_slice() {
-            Some(values) if self.kernel == (1, 1) => values.into(),
-            _ => weights.permuted_axes(vec![0, 2, 3, 1]).iter().copied().collect(),
+        let area = self.kernel.0 * self.kernel.1;
+        let values: Cow<[f32]> = if area == 1 {
+            weights.into()
+        } else {
+            let windows = weights.chunks_exact(self.input.channels * area);
+            windows.map(|window| transposed(window, area)).collect::<Vec<_>>().concat().into()
         };
         let packed = PackedWeights::new(
             Weights {
@@ -231,19 +266,31 @@ impl Geometry {
         {
             return None;
         }
-        let weights = self.weights.to_plain_array_view::<f32>().ok()?;
-        let weights = weights.to_shape((channels, 9)).ok()?;
+        let weights = self.weights.try_as_plain_ram().ok()?;
+        let weights = weights.as_slice::<f32>().ok()?;
         Some(Depthwise {
             input: self.input,
             output: self.output,
             stride,
             top,
             left,
-            weights: weights.t().iter().copied().collect(),
+            weights: transposed(weights, 9).into(),
             bias: self.bias.as_slice().into(),
             zeros: vec![0.0; self.input.width * channels].into(),
         })
     }
+}
+
+/// The transpose of a matrix, `[rows, columns]`.
+fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
+    let rows = matrix.len() / columns;
+    let mut transposed = vec![0.0; matrix.len()];
+    for (row, values) in matrix.chunks_exact(columns).enumerate() {
+        for (column, &value) in values.iter().enumerate() {
+            transposed[column * rows + row] = value;
+        }
+    }
+    transposed
 }
 
 /// The input and the subtrahend, if a constant for each channel is subtracted from an image and the difference has no

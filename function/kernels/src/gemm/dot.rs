@@ -24,7 +24,7 @@ pub(super) fn panel_columns(_: Instructions) -> usize {
     TILE_COLUMNS
 }
 
-/// Where the weight of a column at one step of the sum is packed: column by column, and in each step by step.
+/// Where the weight of a panel's column at one step of the sum is packed: column by column, and in each step by step.
 pub(super) fn position(column: usize, step: usize, window: usize, _: usize) -> usize {
     column * window + step
 }

@@ -72,11 +72,18 @@ impl PackedWeights {
         let panel = form::panel_columns(instructions);
         let padded_columns = columns.next_multiple_of(panel);
         let mut packed = vec![0.0; padded_columns * window];
-        for (index, values) in weights.values.chunks_exact(weights.segment_length).enumerate() {
-            let (column, segment) = (index / weights.segments, index % weights.segments);
-            for (k, &value) in values.iter().enumerate() {
-                let step = segment * segment_length + k;
-                packed[form::position(column, step, window, panel)] = value;
+        for (index, packed) in packed.chunks_exact_mut(panel * window).enumerate() {
+            let first = index * panel;
+            let columns = panel.min(columns - first);
+            for segment in 0..weights.segments {
+                for k in 0..weights.segment_length {
+                    let step = segment * segment_length + k;
+                    for column in 0..columns {
+                        let start = (first + column) * weights.segments + segment;
+                        let value = weights.values[start * weights.segment_length + k];
+                        packed[form::position(column, step, window, panel)] = value;
+                    }
+                }
             }
         }
         let mut bias = weights.bias.to_vec();

@@ -18,9 +18,9 @@ pub(super) fn panel_columns(instructions: Instructions) -> usize {
     }
 }
 
-/// Where the weight of a column at one step of the sum is packed: panel by panel, and in each step by step.
-pub(super) fn position(column: usize, step: usize, window: usize, panel: usize) -> usize {
-    (column / panel * window + step) * panel + column % panel
+/// Where the weight of a panel's column at one step of the sum is packed: step by step.
+pub(super) fn position(column: usize, step: usize, _: usize, panel: usize) -> usize {
+    step * panel + column
 }
 
 /// # Safety
