@@ -215,6 +215,38 @@ fn a_layer_that_many_files_name_is_on_the_disk_once() {
 }
 
 #[test]
+fn an_image_that_would_use_up_the_disks_inodes_is_refused_before_a_file_is_written() {
+    let component = component();
+    let pull = |files: Vec<Value>| {
+        let locked = json!({
+            "spin_lock_version": 1,
+            "metadata": {"name": "many"},
+            "triggers": [{"id": "web", "trigger_type": "http",
+                "trigger_config": {"component": "web", "route": "/..."}}],
+            "components": [{
+                "id": "web",
+                "source": {"content_type": "application/wasm", "digest": digest(&component)},
+                "files": files,
+            }],
+        });
+        let layers =
+            [(SPIN_WASM, component.clone()), (SPIN_APPLICATION, locked.to_string().into_bytes())];
+        let home = tempfile::tempdir().expect("a folder");
+        let (output, _) = StandIn::start(image(&layers)).pull(home.path());
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let applications = home.path().join(".cache/spotter/applications");
+        assert_eq!(std::fs::read_dir(applications).expect("a folder").count(), 0);
+        stderr(&output)
+    };
+    let file = |path: String| json!({"path": path, "inline": ""});
+    let many = (0..100_001).map(|number| file(format!("/{number}"))).collect();
+    let said = pull(many);
+    assert!(said.contains("100001 files and folders; the maximum is 100000"), "{said}");
+    let said = pull(vec![file("/a".repeat(65))]);
+    assert!(said.contains("65 parts; the maximum is 64"), "{said}");
+}
+
+#[test]
 fn an_index_with_images_for_webassembly_only_is_pulled() {
     let mut files = image(&[(WASM, component())]);
     let (_, _, manifest) = files.pop().expect("a manifest");

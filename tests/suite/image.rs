@@ -70,6 +70,48 @@ files = [{ source = "site", destination = "/" }]
 }
 
 #[test]
+fn a_model_is_not_shipped_through_a_link_out_of_the_application() {
+    const MANIFEST: &str = r#"
+[[trigger.http]]
+route = "/..."
+component = "nn"
+[component.nn]
+source = "nn_client.wasm"
+ai_models = ["one"]
+[component.nn.tool.spotter.models]
+one = "models/one"
+"#;
+    let built = spotter_tests::run(&["build", "-f", "tests/guests/nn_client"]);
+    assert!(built.status.success(), "{}", stderr(&built));
+    let client = fs::read(spotter_tests::root().join("target/spotter/nn_client.wasm"));
+    let client = client.expect("a component");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    fs::write(elsewhere.path().join("model.onnx"), "secret").expect("a file");
+    fs::write(elsewhere.path().join("model.toml"), "").expect("a file");
+    let run = |link: &str, target: &std::path::Path| {
+        let application = Application::new(MANIFEST)
+            .with("nn_client.wasm", &client)
+            .with("models/one/model.toml", "")
+            .with("models/one/model.onnx", "a network");
+        let link = application.folder().join(link);
+        let _ = fs::remove_dir_all(&link);
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(target, &link).expect("a link");
+        let output = application.run(&["image", "-o", "image.tar"]);
+        (output.status.code(), stderr(&output))
+    };
+    assert_eq!(run("models/other", elsewhere.path()).0, Some(0));
+    for (link, target) in [
+        ("models/one/model.onnx", elsewhere.path().join("model.onnx")),
+        ("models/one", elsewhere.path().to_owned()),
+    ] {
+        let (status, said) = run(link, &target);
+        assert_eq!(status, Some(1), "{link}");
+        assert!(said.contains("the model") && said.contains("is a link to"), "{said}");
+    }
+}
+
+#[test]
 fn the_build_folder_may_be_a_link_to_another_disk() {
     const MANIFEST: &str = r#"
 [[trigger.http]]

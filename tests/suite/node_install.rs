@@ -13,6 +13,7 @@ use crate::stand_in_containerd::StandInContainerd;
 
 const CONFIG: &str = "etc/containerd/config.toml";
 const DROP_IN: &str = "etc/containerd/conf.d/spotter.toml";
+const JOURNAL: &str = "etc/containerd/config.toml.spotter-pending";
 const SHIM: &str = "usr/local/bin/containerd-shim-spotter-v1";
 
 /// The configuration of Debian's containerd 1.6, with comments.
@@ -286,6 +287,9 @@ fn a_run_that_broke_off_is_taken_back_by_the_next_one() {
     let killed = node.run("install", &containerd.arguments());
     assert_eq!(killed.status.code(), None, "{}", stderr(&killed));
     assert!(node.read(CONFIG).contains("runtimes.spotter]") && containerd.restarts() == 0);
+    // The configuration may have secrets.
+    let journal = fs::metadata(node.path(JOURNAL)).expect("a journal");
+    assert_eq!(journal.permissions().mode() & 0o777, 0o600);
     fs::remove_file(node.path("kills-installer")).expect("a file");
     // Without that restart, the next run would find nothing to do, and containerd would not know the runtime.
     let said = node.sure("install", &containerd.arguments());
@@ -294,6 +298,24 @@ fn a_run_that_broke_off_is_taken_back_by_the_next_one() {
     node.sure("uninstall", &containerd.arguments());
     assert_eq!(node.read(CONFIG), DEBIAN_1_6);
     assert_eq!(fs::read_dir(node.path("etc/containerd")).expect("a folder").count(), 1);
+}
+
+#[test]
+fn what_others_changed_since_an_interrupted_run_is_not_taken_back() {
+    let containerd = StandInContainerd::with(&[(CONFIG, DEBIAN_1_6)]);
+    let node = &containerd.node;
+    fs::write(node.path("kills-installer"), "").expect("a file");
+    assert_eq!(node.run("install", &containerd.arguments()).status.code(), None);
+    fs::remove_file(node.path("kills-installer")).expect("a file");
+    let edited = format!("{}\n# by hand\n", node.read(CONFIG));
+    fs::write(node.path(CONFIG), &edited).expect("a file");
+    let refused = node.run("install", &containerd.arguments());
+    let said = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("was changed after the run") && said.contains(JOURNAL), "{said}");
+    assert_eq!(node.read(CONFIG), edited);
+    fs::remove_file(node.path(JOURNAL)).expect("the journal");
+    node.sure("install", &containerd.arguments());
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub mod component_manifest;
 pub mod dependencies;
 pub mod files;
 pub mod manifest;
+mod manifest_size;
 pub mod models;
 pub mod mounts;
 pub mod nn_engine;

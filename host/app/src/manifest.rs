@@ -7,6 +7,7 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
 use super::component_manifest::ComponentManifest;
+use super::manifest_size;
 use super::triggers::Triggers;
 use super::variables::Declaration;
 use spotter_config::suggest;
@@ -91,6 +92,7 @@ impl Manifest {
         check_version(text)?;
         let mut manifest: Self = suggest::parse_toml(text)?;
         manifest.trigger.move_inline_components(&mut manifest.component);
+        manifest_size::check(&manifest)?;
         Ok(manifest)
     }
 }

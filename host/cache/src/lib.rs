@@ -71,6 +71,8 @@ pub fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<(
     let mut file = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
     file.write_all(bytes).with_context(context)?;
     fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).with_context(context)?;
+    // Otherwise a power failure could leave an empty file, which would be used from then on.
+    file.as_file().sync_all().with_context(context)?;
     file.persist(path).with_context(context)?;
     Ok(())
 }

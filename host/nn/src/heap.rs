@@ -6,7 +6,8 @@
 
 #![allow(unsafe_code, reason = "glibc's settings are C functions")]
 
-/// Limits malloc to one arena for every two cores. Call it before other threads start: they get arenas of their own.
+/// Limits malloc to one arena for every two cores, for programs with networks: threads that share an arena wait for each
+/// other. Call it before the threads start that run networks, since a thread keeps its arena.
 pub fn limit_arenas() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let arenas = i32::try_from(cores / 2).unwrap_or(i32::MAX).max(1);

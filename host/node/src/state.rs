@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::bond::Bond;
 use super::kubelet::Kubelet;
-use super::programs;
+use super::{install, programs};
 
 /// A machine's state.
 #[derive(Clone, Debug, Default)]
@@ -69,14 +69,22 @@ pub struct Watches {
 }
 
 /// containerd's configuration and shim.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Containerd {
     /// The path of its configuration, whether or not the file exists.
     pub config: PathBuf,
-    /// The configuration; `None` if there is no such file.
-    pub text: Option<String>,
+    /// Whether the file exists.
+    pub has_config: bool,
+    /// Whether it, or a file that it imports, has the runtime `spotter`; otherwise why this is not known.
+    pub has_runtime: Result<bool, String>,
     /// The executable shim on containerd's path, if any.
     pub shim: Option<PathBuf>,
+}
+
+impl Default for Containerd {
+    fn default() -> Self {
+        Self { config: PathBuf::new(), has_config: false, has_runtime: Ok(false), shim: None }
+    }
 }
 
 impl MachineState {
@@ -183,10 +191,10 @@ fn cgroups(root: &Path) -> Cgroups {
 }
 
 fn containerd(root: &Path, config: &Path) -> Containerd {
-    let text = fs::read_to_string(root.join(config.strip_prefix("/").unwrap_or(config))).ok();
     Containerd {
         config: config.to_owned(),
-        text,
+        has_config: root.join(config.strip_prefix("/").unwrap_or(config)).exists(),
+        has_runtime: install::has_runtime(root, config).map_err(|error| format!("{error:#}")),
         shim: programs::find(root, "containerd-shim-spotter-v1"),
     }
 }
@@ -258,7 +266,17 @@ mod tests {
         assert_eq!((port.mtu, port.rx_bytes, port.master.as_deref()), (9000, 77, Some("br0")));
         assert_eq!((port.has_carrier, bridge.has_carrier), (Some(true), None));
         assert_eq!((state.watches.max_instances, state.watches.max_watches), (128, 0));
-        assert_eq!(state.containerd.text.as_deref(), Some("version = 2\n"));
+        let configuration = |state: MachineState| {
+            (state.containerd.has_config, state.containerd.has_runtime.unwrap())
+        };
+        assert_eq!(configuration(state), (true, false));
+        let main = "version = 3\nimports = [\"conf.d/*.toml\"]\n";
+        write("etc/containerd/config.toml", main);
+        let runtime = "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.spotter]\n\
+                       runtime_type = 'io.containerd.spotter.v1'\n";
+        write("etc/containerd/conf.d/spotter.toml", runtime);
+        let state = MachineState::read(root.path(), Path::new("/etc/containerd/config.toml"));
+        assert_eq!(configuration(state), (true, true));
     }
 
     #[test]

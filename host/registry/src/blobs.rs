@@ -33,8 +33,8 @@ pub trait BlobSource {
 }
 
 /// The folder of an image's application in the cache, where it stays as long as this process runs. Fetches and unpacks
-/// the application if it is not there yet. Calls `prepare` with the unpacked folder before any other process sees it,
-/// and `advance` with the number of bytes of each chunk.
+/// the application if it is not there yet. Calls `prepare` with the folder, which may be unpacked by a program that
+/// prepared it otherwise, and `advance` with the number of bytes of each chunk.
 ///
 /// # Errors
 /// If a blob cannot be fetched, or is not what its descriptor says, or the layers contain no application.
@@ -53,6 +53,7 @@ pub async fn application(
     let applications = cache::folder("applications")?;
     let folder = applications.join(name);
     if in_use::hold(&folder) {
+        prepare(&folder)?;
         return Ok(folder);
     }
     check(layers)?;
@@ -72,6 +73,8 @@ pub async fn application(
     }
     unpack::unpack(&files, &unpacked)?;
     prepare(&unpacked)?;
+    // Otherwise a power failure could leave empty files in a folder that looks complete.
+    rustix::fs::syncfs(File::open(&unpacked)?).context("cannot write the image to the disk")?;
     // A folder without a manifest was left by a process that was killed.
     if folder.exists() && !folder.join("spin.toml").exists() {
         let _ = fs::remove_dir_all(&folder);

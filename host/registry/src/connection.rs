@@ -13,6 +13,12 @@ use super::session::REPLY_TIMEOUT;
 /// How long a registry may take to accept a connection that may be insecure, before the other protocol is tried.
 const INSECURE_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a registry may take to accept a connection for uploads.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a registry may take for one request of an upload, which has 4 MiB at most if the registry takes chunks.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// How connections to a registry are secured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
@@ -65,6 +71,8 @@ impl Connection {
         Client::new(ClientConfig {
             protocol,
             accept_invalid_certificates: self.transport == Transport::Insecure,
+            connect_timeout: Some(CONNECT_TIMEOUT),
+            read_timeout: Some(UPLOAD_TIMEOUT),
             ..ClientConfig::default()
         })
     }

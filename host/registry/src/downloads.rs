@@ -53,6 +53,7 @@ pub async fn fetch(remote: &RemoteSource, file: &Path) -> anyhow::Result<()> {
          if you trust it, correct `digest`",
         remote.digest
     );
+    download.as_file().sync_all().with_context(|| format!("cannot write {}", file.display()))?;
     download.persist(file).with_context(|| format!("cannot write {}", file.display()))?;
     step.done(format!("Downloaded {url}"));
     Ok(())

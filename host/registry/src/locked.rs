@@ -289,16 +289,24 @@ pub fn plain_name(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The deepest folder of a component's file.
+const MAX_PATH_PARTS: usize = 64;
+
 /// Makes a file's path relative to its component's root.
 ///
 /// # Errors
-/// If the path leads out of it.
+/// If the path leads out of it, or is too deep.
 pub fn inner_path(path: &str) -> anyhow::Result<&Path> {
     let inner = Path::new(path.trim_start_matches('/'));
     let stays = inner.components().all(|part| matches!(part, PathPart::Normal(_)));
     if !stays || inner.as_os_str().is_empty() {
         bail!("the file {path:?} is not below the component's root");
     }
+    let parts = inner.components().count();
+    ensure!(
+        parts <= MAX_PATH_PARTS,
+        "the path of a file has {parts} parts; the maximum is {MAX_PATH_PARTS}"
+    );
     Ok(inner)
 }
 

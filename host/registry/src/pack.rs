@@ -108,17 +108,7 @@ fn read(component: &Component) -> anyhow::Result<Vec<u8>> {
     let unreadable =
         || format!("cannot read {path} of `{}`; build it with `spotter build`", component.id);
     let resolved = component.source.canonicalize().with_context(unreadable)?;
-    let root = component.root.join(".").canonicalize().with_context(unreadable)?;
-    // A manifest may name a file elsewhere, and a build folder such as `target` may be a link to another disk. But a
-    // link out of the project would publish a file that the manifest does not show.
-    let is_named_inside = normal(&component.source).starts_with(normal(&component.root.join(".")));
-    ensure!(
-        !is_named_inside || !component.source.is_symlink() || resolved.starts_with(&root),
-        "the source {path} of `{}` is a link to {}, which is outside of the application; copy the file, or name it in \
-         the manifest",
-        component.id,
-        resolved.display()
-    );
+    ensure_no_link_out(component, "source", &component.source, &resolved)?;
     let bytes = std::fs::read(&resolved).with_context(unreadable)?;
     ensure!(
         bytes.starts_with(b"\0asm"),
@@ -126,6 +116,27 @@ fn read(component: &Component) -> anyhow::Result<Vec<u8>> {
         component.id
     );
     Ok(bytes)
+}
+
+/// Checks that a file or folder in the application is no link out of it. A manifest may name a file elsewhere, and a
+/// build folder such as `target` may be a link to another disk. But a link out of the project would publish a file that
+/// the manifest does not show.
+fn ensure_no_link_out(
+    component: &Component,
+    what: &str,
+    path: &Path,
+    resolved: &Path,
+) -> anyhow::Result<()> {
+    let root = component.root.join(".");
+    let is_named_inside = normal(path).starts_with(normal(&root));
+    ensure!(
+        !is_named_inside || !path.is_symlink() || resolved.starts_with(root.canonicalize()?),
+        "the {what} {} of `{}` is a link to {}, which is outside of the application; copy it, or name it in the manifest",
+        path.display(),
+        component.id,
+        resolved.display()
+    );
+    Ok(())
 }
 
 /// The file of a component that is shipped: its own, or, if it has dependencies, the one that contains them.
@@ -200,8 +211,12 @@ fn add_models(component: &Component, layers: &mut Layers) -> anyhow::Result<Lock
         })?;
         let files = nn::MODEL_FILE_NAMES.iter().map(|file| {
             let path = folder.join(file);
-            let bytes =
-                std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let unreadable = || format!("cannot read {}", path.display());
+            let resolved = path.canonicalize().with_context(unreadable)?;
+            for named in [folder, &path] {
+                ensure_no_link_out(component, "model", named, &resolved)?;
+            }
+            let bytes = std::fs::read(&resolved).with_context(unreadable)?;
             Ok(LockedFile { content: layers.add(bytes, DATA_MEDIA_TYPE), path: format!("/{file}") })
         });
         models.insert(name.clone(), files.collect::<anyhow::Result<_>>()?);

@@ -8,12 +8,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::layer::Layer;
-use super::locked::{Content, LockedApp, LockedFile, inner_path, model_folder};
+use super::locked::{Content, LockedApp, LockedComponent, LockedFile, inner_path, model_folder};
 use super::{LOCKED_MEDIA_TYPE, MAX_IMAGE_BYTES, is_component};
 use spotter_cache::write_atomically;
 
 /// The largest locked application that is read, in bytes: the files that it contains included.
 const MAX_LOCKED_BYTES: u64 = 64 << 20;
+
+/// The most files and folders that an image's components may have.
+const MAX_ENTRIES: usize = 100_000;
 
 /// Writes the application into `folder`. The manifest is written last, so its presence means that the
 /// application is complete.
@@ -45,6 +48,13 @@ fn application(
     let app: LockedApp =
         serde_json::from_slice(&std::fs::read(locked).context(failed)?).context(failed)?;
     let manifest = toml::to_string(&app.to_manifest()?)?;
+    // An image of a few megabytes could otherwise use up the disk's inodes.
+    let entries = app.components.iter().map(max_entries);
+    let entries = entries.sum::<anyhow::Result<usize>>()?;
+    ensure!(
+        entries <= MAX_ENTRIES,
+        "the image has up to {entries} files and folders; the maximum is {MAX_ENTRIES}"
+    );
     for component in &app.components {
         let id = &component.id;
         contents
@@ -58,6 +68,13 @@ fn application(
         }
     }
     Ok(manifest)
+}
+
+/// How many files and folders a component can have on the disk, at most.
+fn max_entries(component: &LockedComponent) -> anyhow::Result<usize> {
+    let models = component.models()?;
+    let files = component.files.iter().chain(models.values().flatten());
+    files.map(|file| Ok(inner_path(&file.path)?.components().count())).sum()
 }
 
 fn write_files(
@@ -108,7 +125,8 @@ impl<'a> LayerContents<'a> {
         if let Some(inline) = &content.inline {
             let bytes = BASE64.decode(inline).context("its inline bytes are not base64")?;
             make_room(path)?;
-            return write_atomically(path, &bytes);
+            return std::fs::write(path, bytes)
+                .with_context(|| format!("cannot write {}", path.display()));
         }
         let digest = content.digest.as_ref().context("it has neither a digest nor inline bytes")?;
         // Spin omits the algorithm.

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use anyhow::bail;
-use http::{Request, Response, header};
+use http::{HeaderName, Request, Response, header};
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 use wasmtime::Store;
@@ -38,9 +38,18 @@ pub type ReplySender = oneshot::Sender<GuestReply>;
 struct Incoming;
 
 impl WasiHttpHooks for Incoming {
-    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
-        Arc::new(|name| *name != header::HOST && DEFAULT_FORBIDDEN_HEADERS.contains(name))
+    // By default, it makes a filter for each header.
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        is_forbidden(name)
     }
+
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        Arc::new(is_forbidden)
+    }
+}
+
+fn is_forbidden(name: &HeaderName) -> bool {
+    *name != header::HOST && DEFAULT_FORBIDDEN_HEADERS.contains(name)
 }
 
 impl Handler {

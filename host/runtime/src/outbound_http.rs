@@ -5,11 +5,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, Uri, header};
+use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
 use http_body_util::BodyExt;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request,
+};
 
 use spotter_app::allowed_hosts::{
     AllowedHosts, Permission, default_port, is_chained_host, is_public, sibling_id,
@@ -155,6 +157,11 @@ impl Outbound {
 }
 
 impl WasiHttpHooks for Outbound {
+    // By default, it makes a filter for each header.
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        DEFAULT_FORBIDDEN_HEADERS.contains(name)
+    }
+
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
         CHUNKS_PER_BODY - 1
     }

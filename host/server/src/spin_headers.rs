@@ -11,6 +11,14 @@ use spotter_app::routes::Match;
 
 const SPIN_HEADER_PREFIX: &str = "spin-";
 
+const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
+const PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
+const MATCHED_ROUTE: HeaderName = HeaderName::from_static("spin-matched-route");
+const RAW_COMPONENT_ROUTE: HeaderName = HeaderName::from_static("spin-raw-component-route");
+const COMPONENT_ROUTE: HeaderName = HeaderName::from_static("spin-component-route");
+const BASE_PATH: HeaderName = HeaderName::from_static("spin-base-path");
+const CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
+
 /// Makes the URI absolute and adds the headers. Any `spin-*` headers that the client sent are removed first.
 ///
 /// # Errors
@@ -30,24 +38,24 @@ pub fn add<B>(
     for name in forged {
         headers.remove(name);
     }
-    let pattern = found.pattern.to_string();
-    let mut add = |name: &str, value: &str| {
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::try_from(format!("{SPIN_HEADER_PREFIX}{name}")),
-            HeaderValue::try_from(value),
-        ) {
+    let mut add = |name: HeaderName, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
             headers.append(name, value);
         }
     };
-    add("full-url", &full.to_string());
-    add("path-info", &found.path_info);
-    add("matched-route", &pattern);
-    add("raw-component-route", &pattern);
-    add("component-route", &found.pattern.base());
-    add("base-path", "/");
-    add("client-addr", &connection.client.to_string());
+    let pattern = found.pattern.to_string();
+    add(FULL_URL, full.to_string());
+    add(PATH_INFO, found.path_info.clone());
+    add(MATCHED_ROUTE, pattern.clone());
+    add(RAW_COMPONENT_ROUTE, pattern);
+    add(COMPONENT_ROUTE, found.pattern.base());
+    add(BASE_PATH, "/".to_owned());
+    add(CLIENT_ADDR, connection.client.to_string());
     for (name, value) in &found.parameters {
-        add(&format!("path-match-{}", name.replace('_', "-").to_lowercase()), value);
+        let name = format!("spin-path-match-{}", name.replace('_', "-").to_lowercase());
+        if let Ok(name) = HeaderName::try_from(name) {
+            add(name, value.clone());
+        }
     }
     *request.uri_mut() = full;
     Ok(())

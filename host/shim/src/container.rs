@@ -4,7 +4,7 @@
 //! its threads start, and the zygote forks a process for each container.
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
@@ -25,8 +25,12 @@ thread_local! {
     static CONTAINER: RefCell<Option<Libcontainer>> = const { RefCell::new(None) };
 }
 
-/// The process that controls a container.
-pub struct Container(Zygote);
+/// A container, and the process that controls it.
+pub struct Container {
+    holder: Zygote,
+    /// The folder of its state, with which it can be stopped and removed if the process was killed.
+    state: PathBuf,
+}
 
 /// Which of a container's processes receive a signal.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -45,13 +49,14 @@ impl Container {
     /// If the system refuses, or the container's configuration is invalid.
     pub fn create(plan: Plan) -> anyhow::Result<Self> {
         let holder = Zygote::global().spawn();
+        let state = plan.state_root.join(&plan.request.id);
         let create = |plan: Plan| -> RemoteResult<()> {
             let built = build(plan).map_err(|error| format!("{error:#}"))?;
             CONTAINER.with_borrow_mut(|container| *container = Some(built));
             Ok(())
         };
         flatten(holder.try_run(create, plan))?;
-        Ok(Self(holder))
+        Ok(Self { holder, state })
     }
 
     /// The process id of its program.
@@ -77,13 +82,12 @@ impl Container {
     /// If the number is not a signal, or the container has ended.
     pub fn kill(&self, signal: u32, target: SignalTarget) -> anyhow::Result<()> {
         let kill = |(signal, target): (u32, SignalTarget)| {
-            with_container(|container| {
-                let signal = Signal::try_from(signal.cast_signed())
-                    .map_err(|_| anyhow!("{signal} is not a signal"))?;
-                Ok(container.kill(signal, target == SignalTarget::All)?)
-            })
+            with_container(|container| send(container, signal, target))
         };
-        self.with(kill, (signal, target))
+        match self.holder.try_run(kill, (signal, target)) {
+            Ok(killed) => killed.map_err(|error| anyhow!(error)),
+            Err(_) => send(&mut Libcontainer::load(self.state.clone())?, signal, target),
+        }
     }
 
     /// Kills its program if it is still running, and removes its cgroup and state.
@@ -91,7 +95,11 @@ impl Container {
     /// # Errors
     /// If the system refuses.
     pub fn delete(&self) -> anyhow::Result<()> {
-        self.with(|_: ()| with_container(|container| Ok(container.delete(true)?)), ())
+        let delete = |_: ()| with_container(|container| Ok(container.delete(true)?));
+        match self.holder.try_run(delete, ()) {
+            Ok(deleted) => deleted.map_err(|error| anyhow!(error)),
+            Err(_) => remove(&self.state),
+        }
     }
 
     fn with<A, T>(&self, action: fn(A) -> RemoteResult<T>, argument: A) -> anyhow::Result<T>
@@ -99,7 +107,7 @@ impl Container {
         A: Serialize + DeserializeOwned + 'static,
         T: Serialize + DeserializeOwned + 'static,
     {
-        flatten(self.0.try_run(action, argument))
+        flatten(self.holder.try_run(action, argument))
     }
 }
 
@@ -117,6 +125,12 @@ fn with_container<T>(
         let container = container.as_mut().ok_or("there is no container")?;
         action(container).map_err(|error| format!("{error:#}"))
     })
+}
+
+fn send(container: &mut Libcontainer, signal: u32, target: SignalTarget) -> anyhow::Result<()> {
+    let signal =
+        Signal::try_from(signal.cast_signed()).map_err(|_| anyhow!("{signal} is not a signal"))?;
+    Ok(container.kill(signal, target == SignalTarget::All)?)
 }
 
 fn build(plan: Plan) -> anyhow::Result<Libcontainer> {

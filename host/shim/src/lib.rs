@@ -33,6 +33,7 @@ use containerd_shim::publisher::RemotePublisher;
 use containerd_shim::util::{timestamp, write_address};
 use containerd_shim::{Config, Error, ExitSignal, Flags, Shim, StartOpts, run, spawn};
 use oci_spec::runtime::Spec;
+use pod_cgroup::PodCgroup;
 use service::{Events, Service, Tasks};
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
@@ -121,6 +122,7 @@ impl Shim for PodShim {
 
     /// Cleans up after a shim that was killed.
     fn delete_shim(&mut self) -> containerd_shim::Result<DeleteResponse> {
+        self.stop_compiler();
         pending_code::remove(&request::unique_name(&self.flags.namespace, &self.flags.id));
         let state = PathBuf::from(STATE_ROOT).join(&self.flags.namespace).join(&self.flags.id);
         container::remove(&state)
@@ -175,6 +177,17 @@ fn exit_on_sigterm(tasks: Tasks, exit: Arc<ExitSignal>) -> std::io::Result<()> {
 }
 
 impl PodShim {
+    /// Kills the compiler of a shim that was killed, and removes its cgroup, which is in the pod's or beside it.
+    fn stop_compiler(&self) {
+        let Ok(spec) = Spec::load(self.bundle().join("config.json")) else { return };
+        let root = Path::new(plan::CGROUP_ROOT);
+        let Some(inside) = PodCgroup::for_compiler(&spec, &self.flags.id, root) else { return };
+        for cgroup in [inside.clone().beside(0), inside] {
+            cgroup.kill();
+            cgroup.remove();
+        }
+    }
+
     /// Removes the socket if no shim listens on it. While the pod has other containers, one does.
     fn remove_dead_socket(&self) {
         let Ok(address) = std::fs::read_to_string(self.bundle().join("address")) else { return };

@@ -3,16 +3,20 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::time::{ClockId, clock_gettime};
 use spotter_up::pod;
 
 use super::compile::Compilation;
 use super::container_log::ContainerLog;
+use super::service::panicked;
 
 /// A folder on the node that is mounted into the container, and the compilations that put code there, by file name.
 pub struct PendingCode {
@@ -42,6 +46,7 @@ impl PendingCode {
     /// # Errors
     /// If the folder cannot be created.
     pub(super) fn create(name: &str) -> anyhow::Result<Self> {
+        remove_before(boot_time(), &spotter_cache::folder("pods")?);
         let folder = folder(name)?;
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
@@ -60,17 +65,23 @@ impl PendingCode {
         self
     }
 
-    /// Compiles in a thread of its own.
+    /// Compiles in a thread of its own, for the container of this process.
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub(super) fn start(self, mut log: ContainerLog) -> anyhow::Result<RunningCompilations> {
+    pub(super) fn start(
+        self,
+        mut log: ContainerLog,
+        container: u32,
+    ) -> anyhow::Result<RunningCompilations> {
         let compiler = Arc::new(SharedCompiler::default());
         let observed = Arc::clone(&compiler);
         let compile = move || {
             for (file, compilation) in self.compilations {
                 let path = self.folder.join(file);
-                let code = compilation.run(&mut log, |process| observed.set_process(process));
+                let on_start = |process| observed.set_process(process);
+                let run = AssertUnwindSafe(|| compilation.run(&mut log, on_start));
+                let code = catch_unwind(run).unwrap_or_else(|panic| Err(panicked(&*panic)));
                 if observed.clear_process() {
                     return;
                 }
@@ -81,22 +92,25 @@ impl PendingCode {
                     })
                 });
                 if let Err(error) = linked {
-                    let failure = pod::failure_path(&path);
-                    if let Err(error) = spotter_cache::write_with_mode(
-                        &failure,
-                        format!("{error:#}").as_bytes(),
-                        0o644,
-                    ) {
-                        log::error!(
-                            "cannot tell a container that its code does not compile: {error:#}"
-                        );
-                    }
+                    report(&error, &path, &mut log, container);
                     return;
                 }
             }
         };
         let thread = std::thread::Builder::new().spawn(compile).context("cannot start a thread")?;
         Ok(RunningCompilations { compiler, thread })
+    }
+}
+
+/// Tells a container why the code that it waits for does not come.
+fn report(error: &anyhow::Error, path: &Path, log: &mut ContainerLog, container: u32) {
+    let text = format!("{error:#}");
+    let written = spotter_cache::write_with_mode(&pod::failure_path(path), text.as_bytes(), 0o644);
+    if let Err(error) = written {
+        // The disk may be full. The container would wait for ever.
+        log.write_line(&format!("Cannot compile: {text}"));
+        log::error!("cannot tell a container that its code does not compile: {error:#}");
+        kill(container);
     }
 }
 
@@ -158,6 +172,47 @@ pub(super) fn remove(name: &str) {
     }
 }
 
+/// Removes folders that are older than this, because nobody else will: their containers ended with the machine.
+fn remove_before(time: SystemTime, pods: &Path) {
+    for entry in fs::read_dir(pods).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        if modified.is_ok_and(|modified| modified < time) {
+            // What cannot be removed is tried again for the next container.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn boot_time() -> SystemTime {
+    let running = clock_gettime(ClockId::Boottime).tv_sec.unsigned_abs();
+    SystemTime::now().checked_sub(Duration::from_secs(running)).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
 fn folder(name: &str) -> anyhow::Result<PathBuf> {
     Ok(spotter_cache::folder("pods")?.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::time::Duration;
+
+    use super::{boot_time, remove_before};
+
+    #[test]
+    fn folders_of_before_the_machines_start_are_removed() {
+        let pods = tempfile::tempdir().unwrap();
+        for (name, age) in [("before", Some(Duration::from_secs(60))), ("since", None)] {
+            let folder = pods.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("0.cwasm"), "code").unwrap();
+            if let Some(age) = age {
+                File::open(&folder).unwrap().set_modified(boot_time() - age).unwrap();
+            }
+        }
+        remove_before(boot_time(), pods.path());
+        let left: Vec<_> =
+            fs::read_dir(pods.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["since"]);
+    }
 }

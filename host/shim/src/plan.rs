@@ -15,6 +15,7 @@ use super::pending_code::PendingCode;
 use super::pod_cgroup::PodCgroup;
 use super::request::ContainerRequest;
 use super::{STATE_ROOT, image};
+use spotter_app::component_manifest::Interruption;
 use spotter_app::{App, Component, mounts};
 use spotter_up::{CompiledComponent, CompiledComponents, PodConfiguration};
 
@@ -53,7 +54,7 @@ const APPLICATION_MOUNT: &str = "/.spotter/application";
 const NO_APPLICATION_MESSAGE: &str = "This image contains no Spotter application (no spin.toml, no component), so it \
      runs as an ordinary Linux container. If this is intended for the whole pod, leave out runtimeClassName: spotter";
 /// The folder of the node's cgroups.
-const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+pub(super) const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// Where compiled code is mounted.
 const COMPILED_CODE_MOUNT: &str = "/.spotter/compiled";
 /// Where code that is still to be compiled appears.
@@ -110,11 +111,7 @@ impl Plan {
                 let root = rootfs(&spec, &request.bundle);
                 let application =
                     ImageApplication { folder: &folder, manifest: &manifest, inside, root: &root };
-                let cgroup = PodCgroup::for_container(
-                    &spec,
-                    &format!("compile-{}", request.id),
-                    cgroup_root,
-                );
+                let cgroup = PodCgroup::for_compiler(&spec, &request.id, cgroup_root);
                 let oom_score_adj = spec.process().as_ref().and_then(Process::oom_score_adj);
                 let pod = PodResources { cgroup, oom_score_adj };
                 let code = |component: &Component| Code::find(component, &pod);
@@ -176,7 +173,11 @@ impl ImageApplication<'_> {
         let environment: BTreeMap<String, String> = environment(spec).collect();
         let configuration = PodConfiguration::resolve(&arguments, &environment)?;
         let container = ContainerFiles::new(spec, self.root, mounts);
-        let app = configuration.check(&manifest, &environment, |path| container.read(path))?;
+        let mut app = configuration.check(&manifest, &environment, |path| container.read(path))?;
+        for component in app.components.values_mut() {
+            // Its author must not decide whether the node can stop it.
+            component.interruption = Interruption::Epoch;
+        }
         let seen = SeenFiles { folder: &folder, inside: self.inside, container: &container };
         let manifest = seen.at(&manifest)?;
         let (mut compiled, mut pending) = (CompiledComponents::new(), None::<PendingCode>);

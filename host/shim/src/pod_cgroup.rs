@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use oci_spec::runtime::Spec;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use super::cgroups;
@@ -26,6 +27,13 @@ const CPU_LIMIT_FILES: [&str; 5] =
     ["cpu.cfs_period_us", "cpu.cfs_quota_us", "cpu.shares", "cpu.max", "cpu.weight"];
 
 impl PodCgroup {
+    /// The cgroup in which the shim compiles for a container with this id, in its pod; `None` if the pod has none yet.
+    /// `root` is the folder of the node's cgroups.
+    #[must_use]
+    pub fn for_compiler(spec: &Spec, id: &str, root: &Path) -> Option<Self> {
+        Self::for_container(spec, &format!("compile-{id}"), root)
+    }
+
     /// A cgroup with this name in the pod of a container; `None` if the pod has no cgroup yet. `root` is the folder of
     /// the node's cgroups.
     #[must_use]
@@ -92,6 +100,18 @@ impl PodCgroup {
             }
         }
         Ok(())
+    }
+
+    /// Kills the processes in the cgroup.
+    pub fn kill(&self) {
+        let processes = self.folders.iter().map(|folder| folder.join("cgroup.procs"));
+        let listed: Vec<String> =
+            processes.filter_map(|file| fs::read_to_string(file).ok()).collect();
+        let ids = listed.iter().flat_map(|text| text.lines()).filter_map(|id| id.parse().ok());
+        for process in ids.filter_map(Pid::from_raw) {
+            // Fails if it has already ended.
+            let _ = kill_process(process, Signal::KILL);
+        }
     }
 
     /// Removes the cgroup, whose processes have ended.

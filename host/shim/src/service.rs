@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use containerd_shim::api::{
@@ -142,8 +143,14 @@ fn failed(error: &anyhow::Error) -> ttrpc::Error {
     rpc_error(ttrpc::Code::UNKNOWN, format!("{error:#}"))
 }
 
+/// Whether a request that began then has taken longer than its sender waits. 0 stands for no limit.
+fn is_over(context: &TtrpcContext, began: Instant) -> bool {
+    u64::try_from(context.timeout_nano)
+        .is_ok_and(|limit| limit > 0 && began.elapsed() > Duration::from_nanos(limit))
+}
+
 /// The error for a panic of the shim.
-fn panicked(panic: &(dyn Any + Send)) -> anyhow::Error {
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> anyhow::Error {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
     anyhow!("the shim panicked; please report this bug: {text}")
@@ -153,9 +160,10 @@ impl TaskService for Service {
     /// Errors in an image are found here, so that containerd, and `kubectl describe`, report them.
     fn create(
         &self,
-        _: &TtrpcContext,
+        context: &TtrpcContext,
         request: CreateTaskRequest,
     ) -> TtrpcResult<CreateTaskResponse> {
+        let began = Instant::now();
         if request.terminal {
             let reason = "terminals are not supported: leave out `tty`";
             return Err(rpc_error(ttrpc::Code::INVALID_ARGUMENT, reason));
@@ -171,6 +179,12 @@ impl TaskService for Service {
         let created = catch_unwind(AssertUnwindSafe(|| self.create_task(&request)));
         let created = created.unwrap_or_else(|panic| Err(panicked(&*panic)));
         let task = created.map_err(|error| failed(&error))?;
+        if is_over(context, began) {
+            // containerd has given up, and would never delete the task.
+            task.delete().map_err(|error| failed(&error))?;
+            let reason = "creating the container took longer than containerd waits";
+            return Err(rpc_error(ttrpc::Code::DEADLINE_EXCEEDED, reason));
+        }
         let pid = task.pid;
         self.tasks().insert(request.id.clone(), Arc::new(task));
         self.events.send(TaskCreate {

@@ -94,7 +94,7 @@ impl Task {
         let exits = monitor_subscribe(Topic::Pid)?;
         let container = Container::create(plan)?;
         let pid = container.pid()?;
-        let compiling = pending.map(|code| code.start(log)).transpose()?;
+        let compiling = pending.map(|code| code.start(log, pid.unsigned_abs())).transpose()?;
         let progress = Arc::new(Progress::default());
         let watched = Arc::clone(&progress);
         // Find the cgroup while the process still exists.

@@ -20,7 +20,7 @@ pub(super) struct Up {
 impl Up {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let (build, toolchain) = (self.build, self.toolchain.options());
-        self.serve.run(&CompiledComponents::new(), |app| match build {
+        self.serve.run(&CompiledComponents::new(), None, |app| match build {
             true => crate::build::build(app, toolchain),
             false => Ok(()),
         })

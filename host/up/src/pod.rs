@@ -21,10 +21,12 @@ pub fn serve(
 ) -> i32 {
     choose_cryptography();
     let served = configuration.flags(manifest).and_then(|flags| {
-        block_on(wait_for_code(compiled)).and_then(|waited| match waited {
-            WaitOutcome::Compiled => flags.run(compiled, |_| Ok(())),
+        // A signal that arrives while the application is loaded stops the server as soon as it serves.
+        let mut signals = block_on(async { Signals::new() })?;
+        match block_on(wait_for_code(compiled, &mut signals))? {
+            WaitOutcome::Compiled => flags.run(compiled, Some(signals), |_| Ok(())),
             WaitOutcome::Stopped => Ok(()),
-        })
+        }
     });
     match served {
         Ok(()) => 0,
@@ -47,9 +49,11 @@ enum WaitOutcome {
 ///
 /// # Errors
 /// If one cannot be compiled.
-async fn wait_for_code(compiled: &CompiledComponents) -> anyhow::Result<WaitOutcome> {
+async fn wait_for_code(
+    compiled: &CompiledComponents,
+    signals: &mut Signals,
+) -> anyhow::Result<WaitOutcome> {
     const CODE_POLL_INTERVAL: Duration = Duration::from_millis(50);
-    let mut signals = Signals::new()?;
     if compiled.values().any(|component| !component.code.exists()) {
         print_message("Waiting for the compiler");
     }

@@ -18,6 +18,7 @@ use crate::pod_configuration::FileInContainer;
 use crate::proxies::ProxyArguments;
 use crate::runtime_arguments::{RuntimeArguments, RuntimeTables};
 use spotter_app::App;
+use spotter_app::component_manifest::Interruption;
 use spotter_app::variables::MissingVariable;
 use spotter_config::limits::LimitSettings;
 use spotter_config::memory;
@@ -141,16 +142,17 @@ impl Serve {
         Ok(app)
     }
 
-    /// Loads the application, prepares it, and serves it until a signal to stop.
+    /// Loads the application, prepares it, and serves it until a signal to stop. Signals that arrive before it serves
+    /// count only if `signals` is given.
     ///
     /// # Errors
     /// If the flags or the application are invalid, `prepare` fails, or an address cannot be bound.
     pub fn run(
         self,
         compiled: &CompiledComponents,
+        signals: Option<Signals>,
         prepare: impl FnOnce(&App) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        spotter_nn::heap::limit_arenas();
         let is_inherited = self.listen == ListenAddress::Inherited;
         let inherited = is_inherited.then(Inherited::take).transpose()?;
         ensure!(
@@ -162,6 +164,9 @@ impl Serve {
         let file = RuntimeConfig::read(self.runtime_config_file.as_deref())?;
         let limits = self.limits.resolve(file.limits, memory::cgroup_limit(Path::new("/")))?;
         let mut app = self.app.load_only(&self.component_id, &file.variables_provider)?;
+        if app.components.values().any(|component| !component.models.is_empty()) {
+            spotter_nn::heap::limit_arenas();
+        }
         self.output.check(&app)?;
         if let Some(files) = self.output.open_files(&app, file.log_dir)? {
             log.output.write_to(files);
@@ -189,7 +194,7 @@ impl Serve {
             .build()
             .context("cannot start the server's threads")?;
         threads.block_on(self.set_key_values(&server))?;
-        let served = threads.block_on(self.serve(Arc::clone(&server), inherited));
+        let served = threads.block_on(self.serve(Arc::clone(&server), inherited, signals));
         // Tasks that are still running after the grace period hold the server. Stop them, so that it is dropped
         // here: it removes its temporary files and closes its database.
         threads.shutdown_timeout(Duration::from_secs(1));
@@ -212,8 +217,13 @@ impl Serve {
         Ok(())
     }
 
-    async fn serve(self, server: Arc<Server>, inherited: Option<Inherited>) -> anyhow::Result<()> {
-        let signals = Signals::new()?;
+    async fn serve(
+        self,
+        server: Arc<Server>,
+        inherited: Option<Inherited>,
+        signals: Option<Signals>,
+    ) -> anyhow::Result<()> {
+        let signals = signals.map_or_else(Signals::new, Ok)?;
         let certificate = match (&self.tls_cert, &self.tls_key) {
             (Some(chain), Some(key)) => Some(Certificate::load(tls::CertificateFiles {
                 chain: chain.clone(),
@@ -272,6 +282,8 @@ fn use_compiled(app: &mut App, compiled: &CompiledComponents) -> anyhow::Result<
             )
         })?;
         component.compiled = Some(found.code.clone());
+        // As the shim compiled it: someone else may have written the image.
+        component.interruption = Interruption::Epoch;
     }
     Ok(())
 }

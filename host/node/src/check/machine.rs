@@ -1,7 +1,6 @@
 //! Checks what containerd, the shim and a kubelet need from the machine.
 
 use super::{Finding, fail, pass, warn};
-use crate::containerd::{self, RuntimeEntry};
 use crate::state::{MachineState, Watches};
 
 /// The controllers that enforce the limits of pods. A kubelet does not start without them.
@@ -109,25 +108,20 @@ fn shim(state: &MachineState) -> Finding {
 }
 
 fn configuration(state: &MachineState) -> Finding {
-    let (path, text) = (&state.containerd.config, &state.containerd.text);
-    let fix = format!(
-        "spotter shim install --containerd-config {}; systemctl restart containerd",
-        path.display()
-    );
-    let Some(text) = text else {
-        let message = format!("{} does not exist", path.display());
-        return fail("containerd-config", "containerd", message, fix);
+    let path = state.containerd.config.display();
+    let fix =
+        format!("spotter shim install --containerd-config {path}; systemctl restart containerd");
+    let message = match &state.containerd.has_runtime {
+        Ok(true) => {
+            return pass("containerd-config", "containerd", "the runtime `spotter` is configured");
+        }
+        Ok(false) if state.containerd.has_config => {
+            format!("neither {path} nor a file that it imports has the runtime `spotter`")
+        }
+        Ok(false) => format!("{path} does not exist"),
+        Err(error) => error.clone(),
     };
-    match containerd::edit(text, RuntimeEntry::Present) {
-        Ok(edited) if edited == *text => {
-            pass("containerd-config", "containerd", "the runtime `spotter` is configured")
-        }
-        Ok(_) => {
-            let message = format!("{} has no runtime `spotter`", path.display());
-            fail("containerd-config", "containerd", message, fix)
-        }
-        Err(error) => fail("containerd-config", "containerd", format!("{error:#}"), fix),
-    }
+    fail("containerd-config", "containerd", message, fix)
 }
 
 fn cgroups(state: &MachineState) -> Finding {

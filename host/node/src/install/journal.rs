@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use similar::TextDiff;
 
@@ -29,7 +29,19 @@ impl FileChange {
         put(&self.path, &self.after)
     }
 
-    fn revert(&self) -> anyhow::Result<()> {
+    /// Restores the file, unless someone else has changed it meanwhile.
+    fn revert(&self, journal: &Path) -> anyhow::Result<()> {
+        let current = match fs::read_to_string(&self.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            read => read.with_context(|| format!("cannot read {}", self.path.display()))?,
+        };
+        ensure!(
+            current == self.after || current == self.before,
+            "{} was changed after the run that was interrupted, so it is not restored; check it against {}, then remove \
+             the latter",
+            self.path.display(),
+            journal.display()
+        );
         put(&self.path, &self.before)
     }
 }
@@ -65,7 +77,8 @@ impl Journal {
     /// If a file cannot be written. Then nothing is changed.
     pub(super) fn apply(path: &Path, changes: Vec<FileChange>) -> anyhow::Result<Self> {
         let journal = Self { path: path.to_owned(), changes };
-        put(path, &serde_json::to_string_pretty(&journal.changes)?)?;
+        // The configuration may have secrets, such as a registry's password.
+        replace(path, serde_json::to_string_pretty(&journal.changes)?.as_bytes(), 0o600)?;
         for change in &journal.changes {
             if let Err(error) = change.apply() {
                 journal.roll_back()?;
@@ -78,9 +91,9 @@ impl Journal {
     /// Restores the files, but keeps the journal, because containerd may still run with the changes.
     ///
     /// # Errors
-    /// If a file cannot be written.
+    /// If a file cannot be written, or someone else has changed it.
     pub(super) fn restore_files(&self) -> anyhow::Result<()> {
-        self.changes.iter().rev().try_for_each(FileChange::revert)
+        self.changes.iter().rev().try_for_each(|change| change.revert(&self.path))
     }
 
     /// Restores the files, and removes the journal.

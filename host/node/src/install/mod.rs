@@ -50,6 +50,15 @@ pub enum Mode {
     DryRun,
 }
 
+/// Whether containerd's configuration at `config`, or a file that it imports, has the runtime. Both are below `root`.
+///
+/// # Errors
+/// If a file cannot be read, or is not a configuration that is supported.
+pub fn has_runtime(root: &Path, config: &Path) -> anyhow::Result<bool> {
+    let configuration = Configuration::read(root, config)?;
+    Ok(configuration.changes(root, RuntimeEntry::Present)?.is_empty())
+}
+
 impl Installer {
     /// Installs a shim, or upgrades to it. Running pods keep the shim that they were started with.
     ///

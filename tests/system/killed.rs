@@ -1,0 +1,71 @@
+//! Processes of the shim that are killed, and what is left of them.
+
+use std::path::Path;
+
+use spotter_tests::containerd::{Containerd, SCRATCH, wait_until};
+use spotter_tests::kubelet::{Kubelet, Wanted};
+use spotter_tests::{client, leftovers};
+
+use crate::compile::compiling;
+
+/// The processes of this containerd's shims, and the parent of each.
+fn processes(containerd: &Containerd) -> Vec<(u32, u32)> {
+    let folder = containerd.path("").display().to_string();
+    let shims = leftovers::processes()
+        .into_iter()
+        .filter(|(_, line)| line.contains("containerd-shim-spotter-v1") && line.contains(&folder));
+    shims.filter_map(|(pid, _)| Some((pid, parent(pid)?))).collect()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+}
+
+fn kill(pid: u32) {
+    let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
+    assert!(killed.is_ok_and(|status| status.success()), "{pid}");
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn a_container_whose_controller_is_killed_can_be_stopped_and_removed() {
+    let containerd = Containerd::start();
+    let kubelet = Kubelet::of(&containerd);
+    let wanted = Wanted { name: "detect", image: SCRATCH, ..Wanted::default() };
+    let (pod, container) = kubelet.serve("controlled", &wanted);
+    let all = processes(&containerd);
+    let is_shims = |pid: u32| all.iter().any(|(other, _)| *other == pid);
+    let shim = all.iter().find(|(_, parent)| !is_shims(*parent)).expect("a shim").0;
+    let zygote = all.iter().find(|(_, parent)| *parent == shim).expect("a zygote").0;
+    let controllers: Vec<u32> =
+        all.iter().filter(|(_, parent)| *parent == zygote).map(|(pid, _)| *pid).collect();
+    assert!(!controllers.is_empty(), "{all:?}");
+    controllers.into_iter().for_each(kill);
+    // The container goes on, and ends when it is asked to.
+    assert!(client::is_ready(&pod.admin_url("/readyz")));
+    kubelet.stop(&container, 30);
+    assert_eq!(kubelet.exit_status(&container), 0, "{}", kubelet.log(&pod));
+    kubelet.remove(&container);
+    kubelet.remove_pod(&pod);
+    containerd.assert_nothing_left();
+}
+
+#[test]
+#[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
+fn a_shim_that_is_killed_while_it_compiles_leaves_no_compiler_and_no_cgroup() {
+    let containerd = Containerd::start_without_cache();
+    let kubelet = Kubelet::of(&containerd);
+    let pod = kubelet.run_pod("killed");
+    kubelet.run(&pod, &Wanted { name: "detect", image: SCRATCH, ..Wanted::default() });
+    let in_cgroup = |cgroup: &Path| std::fs::read_to_string(cgroup.join("cgroup.procs"));
+    wait_until("the compiler", || {
+        compiling().is_some_and(|cgroup| in_cgroup(&cgroup).is_ok_and(|listed| !listed.is_empty()))
+    });
+    let all = processes(&containerd);
+    let is_shims = |pid: u32| all.iter().any(|(other, _)| *other == pid);
+    kill(all.iter().find(|(_, parent)| !is_shims(*parent)).expect("a shim").0);
+    wait_until("the end of the compiler", || compiling().is_none());
+    kubelet.remove_pod(&pod);
+    containerd.assert_nothing_left();
+}
