@@ -234,7 +234,7 @@ fn an_image_that_would_use_up_the_disks_inodes_is_refused_before_a_file_is_writt
         let home = tempfile::tempdir().expect("a folder");
         let (output, _) = StandIn::start(image(&layers)).pull(home.path());
         assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-        let applications = home.path().join(".cache/spotter/applications");
+        let applications = home.path().join("cache/spotter/applications");
         assert_eq!(std::fs::read_dir(applications).expect("a folder").count(), 0);
         stderr(&output)
     };

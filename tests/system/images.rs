@@ -4,14 +4,15 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use spotter_tests::application::Application;
-use spotter_tests::containerd::{Containerd, KUBERNETES};
+use serde_json::json;
+use spotter_tests::containerd::{Containerd, KUBERNETES, wait_until};
 use spotter_tests::kubelet::{Kubelet, Wanted};
+use spotter_tests::network::Network;
 use spotter_tests::oci::{self, LINUX_CONFIG};
-use spotter_tests::{client, guests, root, stderr};
+use spotter_tests::{client, guests, root};
 
 const UNCHECKED: &str = "docker.io/library/unchecked:1";
-const PULLED: &str = "localhost/hello:pulled";
+const PULLED: &str = "docker.io/library/hello:pulled";
 
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
@@ -63,31 +64,40 @@ fn make_private(path: &Path) {
     fs::set_permissions(path, Permissions::from_mode(mode)).expect("permissions");
 }
 
+/// The permissions of all files below a folder.
+fn modes(folder: &Path) -> Vec<u32> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
+    let mode = |path: &Path| fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
+    entries
+        .flat_map(|entry| {
+            let path = entry.path();
+            if path.is_dir() { modes(&path) } else { vec![mode(&path)] }
+        })
+        .collect()
+}
+
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
-fn a_pod_reads_an_application_that_root_has_pulled() {
-    const MANIFEST: &str = r#"
-[[trigger.http]]
-route = "/..."
-component = "hello"
-[component.hello]
-source = "hello.wasm"
-"#;
-    let application = Application::new(MANIFEST);
-    let made = application.run(&["image", "-o", "hello.tar", "--name", PULLED]);
-    assert!(made.status.success(), "{}", stderr(&made));
+fn an_application_that_root_has_pulled_becomes_readable_for_pods() {
+    guests();
+    let component = fs::read(root().join("target/spotter/hello.wasm")).expect("a component");
     let containerd = Containerd::start_without_cache();
-    containerd.import(KUBERNETES, &application.folder().join("hello.tar"));
-    let kubelet = Kubelet::of(&containerd);
-    let wanted = Wanted { name: "hello", image: PULLED, user: 65_532, ..Wanted::default() };
-    let (first, _) = kubelet.serve("first", &wanted);
-    kubelet.remove_pod(&first);
+    let archive = containerd.path("pulled.tar");
+    let digest = oci::digest(&component);
+    let config = json!({"architecture": "wasm", "os": "wasip2", "layerDigests": [digest]});
+    let layers = [(oci::WASM, component)];
+    oci::archive(&archive, PULLED, &config, "application/vnd.wasm.config.v0+json", &layers);
+    containerd.import_packed(&archive);
     let applications = containerd.path("cache/spotter/applications");
-    for folder in fs::read_dir(&applications).expect("applications") {
-        make_private(&folder.expect("an application").path());
+    for id in ["spotter-test-1", "spotter-test-2"] {
+        let network = Network::new(0);
+        containerd.run_unpacked(PULLED, id, &network, &["/"]).expect("a container");
+        wait_until("it is ready", || client::is_ready(&network.admin_url("/readyz")));
+        assert_eq!(client::get(&network.url("/")).status, 200);
+        assert_eq!(containerd.stop(id, "SIGTERM"), 0);
+        let found = modes(&applications);
+        assert!(found.len() > 1 && found.iter().all(|mode| *mode == 0o644), "{found:?}");
+        make_private(&applications);
     }
-    let (second, _) = kubelet.serve("second", &wanted);
-    assert_eq!(client::get(&second.url("/")).status, 200, "{}", kubelet.log(&second));
-    kubelet.remove_pod(&second);
     containerd.assert_nothing_left();
 }

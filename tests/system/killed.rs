@@ -37,9 +37,10 @@ fn a_container_whose_controller_is_killed_can_be_stopped_and_removed() {
     let all = processes(&containerd);
     let is_shims = |pid: u32| all.iter().any(|(other, _)| *other == pid);
     let shim = all.iter().find(|(_, parent)| !is_shims(*parent)).expect("a shim").0;
-    let zygote = all.iter().find(|(_, parent)| *parent == shim).expect("a zygote").0;
-    let controllers: Vec<u32> =
-        all.iter().filter(|(_, parent)| *parent == zygote).map(|(pid, _)| *pid).collect();
+    // Its first child forks all others, which are the containers' controllers, and the container's own process.
+    let children = all.iter().filter(|(_, parent)| *parent == shim).map(|(pid, _)| *pid);
+    let own = containerd.pid_of_pod(&container);
+    let controllers: Vec<u32> = children.skip(1).filter(|pid| Some(*pid) != own).collect();
     assert!(!controllers.is_empty(), "{all:?}");
     controllers.into_iter().for_each(kill);
     // The container goes on, and ends when it is asked to.
