@@ -11,7 +11,7 @@ const PANELS: [Panel; 4] = [
     ("CPU time of a picture, ms", |figures| figures.processor.median()),
     ("pictures a second, four clients", |figures| figures.throughput.median()),
     ("from exec to the first reply, ms", |figures| figures.first_reply.median()),
-    ("memory under load, MB", |figures| figures.busy_memory),
+    ("memory at the end, MB", |figures| figures.busy_memory),
 ];
 
 const PANEL_WIDTH: usize = 400;

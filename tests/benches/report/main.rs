@@ -64,7 +64,7 @@ fn table(figures: &[Figures]) {
     };
     println!(
         "| | exec to first reply, ms | CPU time of a picture, ms | one client, p50 / p99, ms \
-         | four clients, pictures/s | memory idle / under load, MB | shipped, gzip, MB |\n\
+         | four clients, pictures/s | memory after ten pictures / at the end, MB | shipped, gzip, MB |\n\
          |---|---|---|---|---|---|---|"
     );
     for one in figures {
