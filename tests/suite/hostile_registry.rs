@@ -167,6 +167,21 @@ fn a_manifest_or_an_index_without_an_end_is_refused() {
     }
 }
 
+/// A locked application with one component, which has these files.
+fn locked(component: &[u8], files: &[Value]) -> Value {
+    json!({
+        "spin_lock_version": 1,
+        "metadata": {"name": "many"},
+        "triggers": [{"id": "web", "trigger_type": "http",
+            "trigger_config": {"component": "web", "route": "/..."}}],
+        "components": [{
+            "id": "web",
+            "source": {"content_type": "application/wasm", "digest": digest(component)},
+            "files": files,
+        }],
+    })
+}
+
 #[test]
 fn a_layer_that_many_files_name_is_on_the_disk_once() {
     const FILES: usize = 500;
@@ -175,17 +190,7 @@ fn a_layer_that_many_files_name_is_on_the_disk_once() {
         .map(|number| json!({"path": format!("/{number}"), "digest": digest(&large)}))
         .collect();
     let component = component();
-    let locked = json!({
-        "spin_lock_version": 1,
-        "metadata": {"name": "many"},
-        "triggers": [{"id": "web", "trigger_type": "http",
-            "trigger_config": {"component": "web", "route": "/..."}}],
-        "components": [{
-            "id": "web",
-            "source": {"content_type": "application/wasm", "digest": digest(&component)},
-            "files": files,
-        }],
-    });
+    let locked = locked(&component, &files);
     let layers = [
         (SPIN_WASM, component),
         (DATA, large),
@@ -218,17 +223,7 @@ fn a_layer_that_many_files_name_is_on_the_disk_once() {
 fn an_image_that_would_use_up_the_disks_inodes_is_refused_before_a_file_is_written() {
     let component = component();
     let pull = |files: Vec<Value>| {
-        let locked = json!({
-            "spin_lock_version": 1,
-            "metadata": {"name": "many"},
-            "triggers": [{"id": "web", "trigger_type": "http",
-                "trigger_config": {"component": "web", "route": "/..."}}],
-            "components": [{
-                "id": "web",
-                "source": {"content_type": "application/wasm", "digest": digest(&component)},
-                "files": files,
-            }],
-        });
+        let locked = locked(&component, &files);
         let layers =
             [(SPIN_WASM, component.clone()), (SPIN_APPLICATION, locked.to_string().into_bytes())];
         let home = tempfile::tempdir().expect("a folder");
