@@ -7,6 +7,7 @@ use spotter_tests::kubelet::{Kubelet, Wanted};
 use spotter_tests::{client, leftovers};
 
 use crate::compile::compiling;
+use crate::shim::kill;
 
 /// The processes of this containerd's shims, and the parent of each.
 fn processes(containerd: &Containerd) -> Vec<(u32, u32)> {
@@ -22,9 +23,10 @@ fn parent(pid: u32) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
-fn kill(pid: u32) {
-    let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
-    assert!(killed.is_ok_and(|status| status.success()), "{pid}");
+/// The shim among these processes: its parent is none of them.
+fn shim(all: &[(u32, u32)]) -> u32 {
+    let is_shims = |pid: u32| all.iter().any(|(other, _)| *other == pid);
+    all.iter().find(|(_, parent)| !is_shims(*parent)).expect("a shim").0
 }
 
 #[test]
@@ -35,8 +37,7 @@ fn a_container_whose_controller_is_killed_can_be_stopped_and_removed() {
     let wanted = Wanted { name: "detect", image: SCRATCH, ..Wanted::default() };
     let (pod, container) = kubelet.serve("controlled", &wanted);
     let all = processes(&containerd);
-    let is_shims = |pid: u32| all.iter().any(|(other, _)| *other == pid);
-    let shim = all.iter().find(|(_, parent)| !is_shims(*parent)).expect("a shim").0;
+    let shim = shim(&all);
     // Its first child forks all others, which are the containers' controllers, and the container's own process.
     let children = all.iter().filter(|(_, parent)| *parent == shim).map(|(pid, _)| *pid);
     let own = containerd.pid_of_pod(&container);
@@ -63,9 +64,7 @@ fn a_shim_that_is_killed_while_it_compiles_leaves_no_compiler_and_no_cgroup() {
     wait_until("the compiler", || {
         compiling().is_some_and(|cgroup| in_cgroup(&cgroup).is_ok_and(|listed| !listed.is_empty()))
     });
-    let all = processes(&containerd);
-    let is_shims = |pid: u32| all.iter().any(|(other, _)| *other == pid);
-    kill(all.iter().find(|(_, parent)| !is_shims(*parent)).expect("a shim").0);
+    kill(shim(&processes(&containerd)));
     wait_until("the end of the compiler", || compiling().is_none());
     kubelet.remove_pod(&pod);
     containerd.assert_nothing_left();

@@ -320,7 +320,7 @@ fn under_load(network: &Network, what: impl FnOnce()) -> Vec<Option<u16>> {
     answered.into_inner().expect("a list")
 }
 
-fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
     assert!(killed.is_ok_and(|status| status.success()), "kill -9 {pid}");
 }
