@@ -182,8 +182,14 @@ unsafe fn avx2(source: Sources, output: &mut [f32], block: Block) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 unsafe fn avx512(source: Sources, output: &mut [f32], block: Block) {
+    use crate::lanes::{Two, x86::Avx512};
+    let pairs_end = block.end - (block.end - block.first) % Two::<Avx512>::COUNT;
     // SAFETY: the caller's promise.
-    unsafe { image::<crate::lanes::x86::Avx512>(source, output, block) }
+    unsafe {
+        // 32 registers hold two windows. Both read the same pairs of cache lines, which memory brings together.
+        image::<Two<Avx512>>(source, output, Block { end: pairs_end, ..block });
+        image::<Avx512>(source, output, Block { first: pairs_end, ..block });
+    }
 }
 
 /// The weights of one vector of channels, and the three input rows that they slide along.

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use crate::activation::Activation;
+use crate::aligned::Aligned;
 use crate::convolution::Convolution;
 use crate::depthwise::{Band, Depthwise};
 use crate::gemm::Epilogue;
@@ -70,7 +71,7 @@ impl Expanded {
         let outputs_at_once = self.outputs_at_once(row);
         let epilogue = Epilogue { residual: None, activation: self.expansion_activation };
         let most_rows = (outputs_at_once - 1) * depthwise.stride as usize + 3;
-        let mut band = vec![0.0; most_rows * row];
+        let mut band = Aligned::zeros(most_rows * row);
         // The rows of the image between the convolutions that the band holds.
         let first = depthwise.inputs(&rows).start;
         let mut held = first..first;

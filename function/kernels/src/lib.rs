@@ -9,6 +9,7 @@
 #![allow(unsafe_code, reason = "kernels read and write vectors through pointers")]
 
 mod activation;
+mod aligned;
 mod convolution;
 mod depthwise;
 mod expanded;

@@ -70,10 +70,16 @@ fn paddings() -> impl Strategy<Value = PaddingSpec> {
     ]
 }
 
+/// Channels of the input and of the output.
+fn pointwise_channels() -> impl Strategy<Value = (usize, usize)> {
+    // The weights of the second range take several blocks.
+    prop_oneof![3 => (1_usize..90, 1_usize..90), 1 => (200_usize..260, 80_usize..140)]
+}
+
 prop_compose! {
     fn pointwise()(
         size in (1_usize..14, 1_usize..14),
-        channels in (1_usize..90, 1_usize..90),
+        channels in pointwise_channels(),
         stride in 1_usize..3,
         means in means(),
         follower in followers(),

@@ -7,8 +7,11 @@
 #[cfg_attr(target_arch = "wasm32", path = "dot.rs")]
 #[cfg_attr(not(target_arch = "wasm32"), path = "outer.rs")]
 mod form;
+#[cfg(not(target_arch = "wasm32"))]
+mod prefetch;
 
 use crate::activation::Activation;
+use crate::aligned::Aligned;
 use crate::instructions::Instructions;
 use crate::lanes::Lanes;
 
@@ -24,7 +27,7 @@ pub(crate) struct PackedWeights {
     segments: usize,
     /// The length of a segment in `weights`: a multiple of [`STEP`].
     segment_length: usize,
-    weights: Vec<f32>,
+    weights: Aligned,
     /// Padded with zeros to whole panels.
     bias: Vec<f32>,
 }
@@ -71,7 +74,7 @@ impl PackedWeights {
         let window = weights.segments * segment_length;
         let panel = form::panel_columns(instructions);
         let padded_columns = columns.next_multiple_of(panel);
-        let mut packed = vec![0.0; padded_columns * window];
+        let mut packed = Aligned::zeros(padded_columns * window);
         for (index, packed) in packed.chunks_exact_mut(panel * window).enumerate() {
             let first = index * panel;
             let columns = panel.min(columns - first);
@@ -194,3 +197,52 @@ impl Product<'_> {
 
 /// The most lanes of any instruction set.
 const MAX_LANES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::{Epilogue, PackedWeights, Weights, Windows};
+    use crate::activation::Activation;
+    use crate::instructions::Instructions;
+
+    /// Small whole numbers, so that sums are exact in any order.
+    fn numbers(count: usize, seed: usize) -> Vec<f32> {
+        (0..count).map(|index| ((index * 7919 + seed) % 17) as f32 - 8.0).collect()
+    }
+
+    /// The product of `count` windows of `length` numbers and `columns` columns, plus a residual.
+    fn product(image: &[f32], weights: Weights, count: usize, residual: &[f32]) -> Vec<f32> {
+        let (length, columns) = (weights.segment_length, weights.bias.len());
+        let mut output = residual.to_vec();
+        for (row, output) in output.chunks_exact_mut(columns).enumerate().take(count) {
+            let window = &image[row * length..][..length];
+            for (column, output) in output.iter_mut().enumerate() {
+                let weight = &weights.values[column * length..][..length];
+                let sum: f32 = window.iter().zip(weight).map(|(a, b)| a * b).sum();
+                *output += sum + weights.bias[column];
+            }
+        }
+        output
+    }
+
+    /// Other tests run only the widest instruction set of the machine.
+    #[test]
+    fn every_instruction_set_gives_the_same_product() {
+        let sizes = [(1, 4, 1), (3, 8, 12), (12, 16, 16), (25, 12, 33), (61, 216, 140), (7, 4, 24)];
+        for (count, length, columns) in sizes {
+            let (values, bias) = (numbers(columns * length, 1), numbers(columns, 2));
+            let (image, residual) = (numbers(count * length, 3), numbers(count * columns, 4));
+            let weights =
+                Weights { values: &values, bias: &bias, segments: 1, segment_length: length };
+            let windows = Windows { start: 0, count, stride: length, segment_stride: 0 };
+            let expected = product(&image, weights, count, &residual);
+            for instructions in Instructions::available() {
+                let mut output = vec![0.0; count * columns];
+                let activation = Activation::IDENTITY;
+                let epilogue = Epilogue { residual: Some(&residual), activation };
+                let packed = PackedWeights::new(weights, instructions);
+                packed.multiply(&image, windows, epilogue, &mut output);
+                assert!(output == expected, "{instructions:?}, {count}x{length}x{columns}");
+            }
+        }
+    }
+}

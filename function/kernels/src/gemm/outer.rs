@@ -1,11 +1,12 @@
 //! Computes products as outer products, on the host's processors: multiplies each number of a window by one row of a
 //! panel of weights.
 
-use super::{Product, STEP};
-use crate::lanes::Lanes;
+use std::ops::Range;
 
+use super::prefetch::Ahead;
+use super::{Product, STEP};
 use crate::instructions::Instructions;
-use crate::lanes::Lanes4;
+use crate::lanes::{Lanes, Lanes4};
 
 /// The columns of a panel of weights.
 pub(super) fn panel_columns(instructions: Instructions) -> usize {
@@ -77,19 +78,21 @@ unsafe fn tiled<L: Lanes, const R: usize, const V: usize>(product: &Product) {
         // SAFETY: the caller's promise; each tile ends at or before the last row.
         unsafe {
             while row + R <= rows {
-                tiles::<L, R, V>(product, row, first, end);
+                let ahead = Ahead::new(product, row / R, first..end, panel);
+                tiles::<L, R, V>(product, row, first..end, ahead);
                 row += R;
             }
+            let ahead = Ahead::nothing(product);
             if row + 4 <= rows {
-                tiles::<L, 4, V>(product, row, first, end);
+                tiles::<L, 4, V>(product, row, first..end, ahead);
                 row += 4;
             }
             if row + 2 <= rows {
-                tiles::<L, 2, V>(product, row, first, end);
+                tiles::<L, 2, V>(product, row, first..end, ahead);
                 row += 2;
             }
             while row < rows {
-                tiles::<L, 1, V>(product, row, first, end);
+                tiles::<L, 1, V>(product, row, first..end, ahead);
                 row += 1;
             }
         }
@@ -97,7 +100,7 @@ unsafe fn tiled<L: Lanes, const R: usize, const V: usize>(product: &Product) {
     }
 }
 
-/// Computes the tiles of `R` rows and the panels from `first` up to `end`.
+/// Computes the tiles of `R` rows and a block of panels.
 ///
 /// # Safety
 /// As [`tile`].
@@ -105,17 +108,24 @@ unsafe fn tiled<L: Lanes, const R: usize, const V: usize>(product: &Product) {
 unsafe fn tiles<L: Lanes, const R: usize, const V: usize>(
     product: &Product,
     row: usize,
-    first: usize,
-    end: usize,
+    panels: Range<usize>,
+    mut ahead: Ahead,
 ) {
-    let mut panel = first;
-    while panel < end {
+    for panel in panels {
         // SAFETY: the caller's promise.
-        unsafe { tile::<L, R, V>(product, row, panel) };
-        panel += 1;
+        unsafe {
+            // If the last panel is half empty, only one half is computed.
+            if product.packed.columns <= panel * V * L::COUNT + L::COUNT {
+                tile::<L, R, 1, V>(product, row, panel, &mut ahead);
+            } else {
+                tile::<L, R, V, V>(product, row, panel, &mut ahead);
+            }
+        }
     }
 }
 
+/// Computes a tile of `R` rows and the first `V` of a panel's `P` vectors.
+///
 /// # Safety
 /// As [`product`]; the rows and the panel are within the product.
 #[inline(always)]
@@ -123,15 +133,16 @@ unsafe fn tiles<L: Lanes, const R: usize, const V: usize>(
     clippy::needless_range_loop,
     reason = "a closure would not be compiled for the instructions"
 )]
-unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
+unsafe fn tile<L: Lanes, const R: usize, const V: usize, const P: usize>(
     product: &Product,
     row: usize,
     panel: usize,
+    ahead: &mut Ahead,
 ) {
-    let (first, columns) = (panel * V * L::COUNT, product.packed.columns);
+    let (first, columns) = (panel * P * L::COUNT, product.packed.columns);
     // SAFETY: the caller's promise; the tile is whole where it is stored as one.
     unsafe {
-        let sums = sums::<L, R, V>(product, row, panel);
+        let sums = sums::<L, R, V, P>(product, row, panel, ahead);
         if first + V * L::COUNT <= columns {
             return store(product, row * columns + first, sums);
         }
@@ -155,12 +166,13 @@ unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
 // Loops over arrays, rather than closures: a closure would not be compiled for the instruction set.
 #[inline(always)]
 #[allow(clippy::needless_range_loop, reason = "the loops are unrolled into registers")]
-unsafe fn sums<L: Lanes, const R: usize, const V: usize>(
+unsafe fn sums<L: Lanes, const R: usize, const V: usize, const P: usize>(
     product: &Product,
     row: usize,
     panel: usize,
+    ahead: &mut Ahead,
 ) -> [[L; V]; R] {
-    let columns = V * L::COUNT;
+    let columns = P * L::COUNT;
     let packed = product.packed;
     // SAFETY: the caller's promise.
     unsafe {
@@ -179,6 +191,7 @@ unsafe fn sums<L: Lanes, const R: usize, const V: usize>(
         }
         for _ in 0..packed.segments {
             for step in (0..packed.segment_length).step_by(STEP) {
+                ahead.fetch::<L, P>();
                 for offset in 0..STEP {
                     let mut weight = [L::splat(0.0); V];
                     for vector in 0..V {

@@ -2,11 +2,15 @@
 
 #[cfg(not(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128"))))]
 pub(crate) mod portable;
+#[cfg(target_arch = "x86_64")]
+mod two;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) mod wasm;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use self::{two::Two, x86::Sse2 as Lanes4};
 #[cfg(not(any(
     target_arch = "x86_64",
     all(target_arch = "wasm32", target_feature = "simd128")
@@ -14,8 +18,6 @@ pub(crate) mod x86;
 pub(crate) use portable::Portable as Lanes4;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) use wasm::Simd128 as Lanes4;
-#[cfg(target_arch = "x86_64")]
-pub(crate) use x86::Sse2 as Lanes4;
 
 /// A vector of f32 lanes.
 ///
