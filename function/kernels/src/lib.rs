@@ -1,7 +1,8 @@
 //! Convolutions of mobile detection networks, as tract operators with kernels of their own.
 //!
 //! [`optimise`] rewrites a network so that its convolutions run on channels-last images, with the activation and the
-//! residual that follow each one fused into it. Convolutions that no kernel fits still run on tract's own operators.
+//! residual that follow each one fused into it. Between them, max pooling, resizes, concatenations and the like run on
+//! the same images, so that nothing is transposed. What no kernel fits still runs on tract's own operators.
 //!
 //! The kernels are generic over the width of vectors: 128 bits in WebAssembly, and the widest that the processor has
 //! elsewhere.
@@ -15,10 +16,15 @@ mod depthwise;
 mod expanded;
 mod gemm;
 mod image;
+mod image_operator;
 mod instructions;
 mod lanes;
+mod layout;
+mod max_pooling;
 mod operator;
 mod parallel;
+mod resampling;
+mod softmax;
 mod transform;
 
 pub use transform::optimise;

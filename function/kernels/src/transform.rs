@@ -1,4 +1,4 @@
-//! Replaces a network's convolutions with [`ChannelsLastConvolution`].
+//! Replaces a network's operators with those of this crate, convolutions first.
 
 #![allow(
     clippy::wildcard_imports,
@@ -10,9 +10,12 @@ use std::sync::Arc;
 
 use tract_core::internal::*;
 use tract_core::model::Rewriter;
+use tract_core::ops::array::{Slice, TypedConcat};
 use tract_core::ops::binary::TypedBinOp;
 use tract_core::ops::cnn::{Conv, KernelFormat};
+use tract_core::ops::element_wise::ElementWiseOp;
 use tract_core::ops::math::Sub;
+use tract_core::ops::nn::Softmax;
 use tract_core::optim::Optimizer;
 
 use crate::activation::Activation;
@@ -21,21 +24,50 @@ use crate::depthwise::{Depthwise, LeadingPadding, Stride};
 use crate::expanded::Expanded;
 use crate::gemm::{PackedWeights, Weights};
 use crate::image::Image;
+use crate::image_operator::{replace_max_pool, replace_nearest_upsample, replace_resize};
 use crate::instructions::Instructions;
+use crate::layout::{self, TO_CHANNELS_FIRST, TO_CHANNELS_LAST};
 use crate::operator::{ChannelsLastConvolution, Fused, Kernel};
+use crate::softmax;
 
-/// Optimises a network: this crate's kernels run its convolutions where one fits, and tract's run all else.
+/// Optimises a network: this crate's kernels run its operators where one fits, and tract's run all else.
 ///
 /// # Errors
 /// If tract cannot optimise the network.
 pub fn optimise(mut model: TypedModel) -> TractResult<TypedModel> {
     Optimizer::prop_consts().optimize(&mut model)?;
-    Rewriter::<()>::default().with_rule_for("channels-last", replace).rewrite(&(), &mut model)?;
-    Rewriter::<()>::default().with_rule_for("moves", cancel).rewrite(&(), &mut model)?;
-    let mut model = model.into_optimized()?;
+    rules().with_rule_for("channels-last", replace).rewrite(&(), &mut model)?;
+    rules().with_rule_for("moves", layout::cancel).rewrite(&(), &mut model)?;
+    let mut model = model.into_decluttered()?;
+    rules()
+        .with_rule_for("max-pooling", replace_max_pool)
+        .with_rule_for("resize", replace_resize)
+        .with_rule_for("upsample", replace_nearest_upsample)
+        .rewrite(&(), &mut model)?;
+    layout_rules().rewrite(&(), &mut model)?;
+    // After the moves, which tract knows how to carry behind its own softmax.
+    rules().with_rule_for("softmax", softmax::replace).rewrite(&(), &mut model)?;
+    model.optimize()?;
     // Last, since each convolution has absorbed its activation by now.
-    Rewriter::<()>::default().with_rule_for("in-bands", join).rewrite(&(), &mut model)?;
+    rules().with_rule_for("in-bands", join).rewrite(&(), &mut model)?;
     Ok(model)
+}
+
+fn rules() -> Rewriter<()> {
+    Rewriter::default()
+}
+
+/// The rules that keep images channels-last from one kernel to the next.
+fn layout_rules() -> Rewriter<()> {
+    rules()
+        .with_rule_for("concat", layout::sink::<TypedConcat>)
+        .with_rule_for("slice", layout::sink::<Slice>)
+        .with_rule_for("binary", layout::sink::<TypedBinOp>)
+        .with_rule_for("element-wise", layout::sink::<ElementWiseOp>)
+        .with_rule_for("softmax", layout::sink::<Softmax>)
+        .with_rule_for("moves", layout::cancel)
+        .with_rule_for("heads", layout::raise)
+        .with_rule_for("flatten", layout::flatten)
 }
 
 /// Joins a depthwise convolution with the pointwise one before it, if nothing else uses the image between them and the
@@ -67,7 +99,7 @@ fn join(
 }
 
 /// Replaces one convolution and the operators that it can absorb, if a kernel fits. Its input is moved to channels-last,
-/// and its output back; [`cancel`] removes the moves between neighbours.
+/// and its output back; [`layout`] removes the moves between neighbours.
 fn replace(
     _: &(),
     model: &TypedModel,
@@ -98,29 +130,6 @@ fn replace(
         wire = patch.wire_node(format!("{name}.channels_first"), TO_CHANNELS_FIRST, &[wire])?[0];
     }
     patch.shunt_outside(model, last.into(), wire)?;
-    Ok(Some(patch))
-}
-
-const TO_CHANNELS_LAST: AxisOp = AxisOp::Move(1, 3);
-
-const TO_CHANNELS_FIRST: AxisOp = AxisOp::Move(3, 1);
-
-/// Removes a move to channels-last that follows a move to channels-first. tract would do so too, but it searches the
-/// whole network for each one.
-fn cancel(
-    _: &(),
-    model: &TypedModel,
-    node: &TypedNode,
-    _: &str,
-    op: &AxisOp,
-) -> TractResult<Option<TypedModelPatch>> {
-    let before = model.node(node.inputs[0].node);
-    if *op != TO_CHANNELS_LAST || before.op_as::<AxisOp>() != Some(&TO_CHANNELS_FIRST) {
-        return Ok(None);
-    }
-    let mut patch = TypedModelPatch::new("two moves that cancel each other");
-    let image = patch.tap_model(model, before.inputs[0])?;
-    patch.shunt_outside(model, node.id.into(), image)?;
     Ok(Some(patch))
 }
 
