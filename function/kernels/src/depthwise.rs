@@ -182,7 +182,8 @@ unsafe fn avx2(source: Sources, output: &mut [f32], block: Block) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 unsafe fn avx512(source: Sources, output: &mut [f32], block: Block) {
-    use crate::lanes::{Two, x86::Avx512};
+    use crate::lanes::Two;
+    use crate::lanes::x86::Avx512;
     let pairs_end = block.end - (block.end - block.first) % Two::<Avx512>::COUNT;
     // SAFETY: the caller's promise.
     unsafe {

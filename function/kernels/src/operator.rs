@@ -17,6 +17,7 @@ use crate::depthwise::Depthwise;
 use crate::expanded::Expanded;
 use crate::gemm::Epilogue;
 use crate::image::Image;
+use crate::large_depthwise::LargeDepthwise;
 
 /// A convolution of one channels-last image, `[1, height, width, channels]`, and optionally a residual of the
 /// output's shape that is added before the activation.
@@ -31,6 +32,7 @@ pub(crate) struct ChannelsLastConvolution {
 pub(crate) enum Kernel {
     Dense(Convolution),
     Depthwise(Depthwise),
+    LargeDepthwise(LargeDepthwise),
     Expanded(Expanded),
 }
 
@@ -39,6 +41,7 @@ impl Kernel {
         match self {
             Self::Dense(convolution) => convolution.output,
             Self::Depthwise(convolution) => convolution.output,
+            Self::LargeDepthwise(convolution) => convolution.output,
             Self::Expanded(convolution) => convolution.depthwise.output,
         }
     }
@@ -48,6 +51,7 @@ impl Kernel {
         match self {
             Self::Dense(convolution) => convolution.operations(),
             Self::Depthwise(convolution) => convolution.operations(),
+            Self::LargeDepthwise(convolution) => convolution.operations(),
             Self::Expanded(convolution) => convolution.operations(),
         }
     }
@@ -60,7 +64,7 @@ impl Op for ChannelsLastConvolution {
         match self.kernel {
             Kernel::Dense(Convolution { kernel: (1, 1), .. }) => "PointwiseConvolution".into(),
             Kernel::Dense(_) => "DenseConvolution".into(),
-            Kernel::Depthwise(_) => "DepthwiseConvolution".into(),
+            Kernel::Depthwise(_) | Kernel::LargeDepthwise(_) => "DepthwiseConvolution".into(),
             Kernel::Expanded(_) => "PointwiseAndDepthwiseConvolution".into(),
         }
     }
@@ -90,6 +94,9 @@ impl EvalOp for ChannelsLastConvolution {
                 convolution.run(input.as_slice()?, epilogue, target);
             }
             Kernel::Depthwise(convolution) => {
+                convolution.run(input.as_slice()?, self.activation, target);
+            }
+            Kernel::LargeDepthwise(convolution) => {
                 convolution.run(input.as_slice()?, self.activation, target);
             }
             Kernel::Expanded(convolution) => {

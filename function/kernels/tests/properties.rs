@@ -129,6 +129,25 @@ prop_compose! {
 }
 
 prop_compose! {
+    /// A depthwise convolution that does not slide.
+    fn wide_depthwise()(
+        size in (5_usize..14, 5_usize..14),
+        channels in 1_usize..40,
+        kernel in (1_usize..7, 1_usize..7),
+        stride in (1_usize..4, 1_usize..4),
+        padding in paddings(),
+        follower in followers(),
+        format in formats(),
+    ) -> Case {
+        let channels = channels * 4;
+        Case {
+            height: size.0 + 2, width: size.1 + 2, input_channels: channels, output_channels: channels,
+            group: channels, kernel, stride, padding, means: Means::None, follower, format,
+        }
+    }
+}
+
+prop_compose! {
     /// A depthwise convolution of an image that is computed in bands.
     fn large_depthwise()(
         size in (46_usize..60, 46_usize..60),
@@ -177,6 +196,11 @@ proptest! {
 
     #[test]
     fn depthwise_convolutions_are_tracts(case in depthwise()) {
+        compare(&case).unwrap();
+    }
+
+    #[test]
+    fn wide_depthwise_convolutions_are_tracts(case in wide_depthwise()) {
         compare(&case).unwrap();
     }
 }

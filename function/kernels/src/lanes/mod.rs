@@ -2,7 +2,6 @@
 
 #[cfg(not(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128"))))]
 pub(crate) mod portable;
-#[cfg(target_arch = "x86_64")]
 mod two;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(crate) mod wasm;
@@ -10,7 +9,9 @@ pub(crate) mod wasm;
 pub(crate) mod x86;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use self::{two::Two, x86::Sse2 as Lanes4};
+pub(crate) use x86::Sse2 as Lanes4;
+
+pub(crate) use self::two::Two;
 #[cfg(not(any(
     target_arch = "x86_64",
     all(target_arch = "wasm32", target_feature = "simd128")
