@@ -13,6 +13,7 @@ mod activation;
 mod aligned;
 mod convolution;
 mod depthwise;
+mod element_wise;
 mod expanded;
 mod gemm;
 mod geometry;

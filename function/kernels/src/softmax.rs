@@ -8,6 +8,8 @@
 use tract_core::internal::*;
 use tract_core::ops::nn::{Softmax, SoftmaxKind};
 
+use crate::element_wise::Function;
+
 /// Softmax along an axis of a tensor, `[outer, length, inner]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AxisSoftmax {
@@ -27,10 +29,17 @@ impl AxisSoftmax {
                     *largest = largest.max(*number);
                 }
             }
-            sums.fill(0.0);
             for row in block.chunks_exact_mut(inner) {
-                for ((number, largest), sum) in row.iter_mut().zip(&largest).zip(&mut sums) {
-                    *number = (*number - largest).exp();
+                for (number, largest) in row.iter_mut().zip(&largest) {
+                    *number -= largest;
+                }
+            }
+        }
+        Function::Exponential.apply(numbers);
+        for block in numbers.chunks_exact_mut(length * inner) {
+            sums.fill(0.0);
+            for row in block.chunks_exact(inner) {
+                for (sum, number) in sums.iter_mut().zip(row) {
                     *sum += *number;
                 }
             }

@@ -20,7 +20,7 @@ use crate::geometry::Geometry;
 use crate::image_operator::{replace_max_pool, replace_nearest_upsample, replace_resize};
 use crate::layout::{self, TO_CHANNELS_FIRST, TO_CHANNELS_LAST};
 use crate::operator::{ChannelsLastConvolution, Fused, Kernel};
-use crate::softmax;
+use crate::{element_wise, softmax};
 
 /// Optimises a network: this crate's kernels run its operators where one fits, and tract's run all else.
 ///
@@ -37,8 +37,11 @@ pub fn optimise(mut model: TypedModel) -> TractResult<TypedModel> {
         .with_rule_for("upsample", replace_nearest_upsample)
         .rewrite(&(), &mut model)?;
     layout_rules().rewrite(&(), &mut model)?;
-    // After the moves, which tract knows how to carry behind its own softmax.
-    rules().with_rule_for("softmax", softmax::replace).rewrite(&(), &mut model)?;
+    // After the moves, which tract knows how to carry behind its own operators.
+    rules()
+        .with_rule_for("softmax", softmax::replace)
+        .with_rule_for("element-wise", element_wise::replace)
+        .rewrite(&(), &mut model)?;
     model.optimize()?;
     // Last, since each convolution has absorbed its activation by now.
     rules().with_rule_for("in-bands", join).rewrite(&(), &mut model)?;

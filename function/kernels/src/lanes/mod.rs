@@ -61,4 +61,23 @@ pub(crate) trait Lanes: Copy {
     /// # Safety
     /// The processor has the instruction set.
     unsafe fn max(self, other: Self) -> Self;
+
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn div(self, divisor: Self) -> Self;
+
+    /// Two to the power of whole numbers from -126 to 127, each given as its sum with [`EXPONENT_OFFSET`].
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    unsafe fn power_of_two(self) -> Self;
 }
+
+/// 1.5 * 2^23. The lowest bits of the sum with a small number are that number, rounded.
+pub(crate) const EXPONENT_OFFSET: f32 = 12_582_912.0;
+
+/// The bits of a float after its exponent.
+const MANTISSA_BITS: u32 = 23;
+
+/// The bits of 1, which is 2 to the power of 0.
+const ONE: u32 = 127 << MANTISSA_BITS;

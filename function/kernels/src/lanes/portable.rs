@@ -1,6 +1,6 @@
 //! Four lanes in an array, which the compiler vectorises, for processors without kernels of their own.
 
-use super::Lanes;
+use super::{Lanes, MANTISSA_BITS, ONE};
 
 /// Four lanes.
 #[derive(Clone, Copy)]
@@ -57,5 +57,19 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
         self.zip(other, f32::max)
+    }
+
+    #[inline(always)]
+    unsafe fn div(self, divisor: Self) -> Self {
+        self.zip(divisor, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        Self(
+            self.0.map(|number| {
+                f32::from_bits((number.to_bits() << MANTISSA_BITS).wrapping_add(ONE))
+            }),
+        )
     }
 }

@@ -49,5 +49,7 @@ impl<L: Lanes> Lanes for Two<L> {
         mul(other);
         min(other);
         max(other);
+        div(divisor);
+        power_of_two();
     }
 }

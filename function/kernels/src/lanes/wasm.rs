@@ -4,7 +4,7 @@
 
 use core::arch::wasm32::*;
 
-use super::Lanes;
+use super::{Lanes, MANTISSA_BITS, ONE};
 
 /// Four lanes.
 #[derive(Clone, Copy)]
@@ -56,5 +56,15 @@ impl Lanes for Simd128 {
     #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
         Self(f32x4_pmax(self.0, other.0))
+    }
+
+    #[inline(always)]
+    unsafe fn div(self, divisor: Self) -> Self {
+        Self(f32x4_div(self.0, divisor.0))
+    }
+
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        Self(i32x4_add(i32x4_shl(self.0, MANTISSA_BITS), u32x4_splat(ONE)))
     }
 }

@@ -4,12 +4,13 @@
 
 use core::arch::x86_64::*;
 
-use super::Lanes;
+use super::{Lanes, MANTISSA_BITS, ONE};
 
 /// Implements [`Lanes`] for a vector type from its intrinsics. `broadcast` loads one number into all lanes.
 macro_rules! lanes {
     ($name:ident, $vector:ty, $count:literal, $load:ident, $store:ident, $splat:ident, $add:ident, $mul:ident,
-     $min:ident, $max:ident, |$a:ident, $b:ident, $c:ident| $mul_add:expr) => {
+     $min:ident, $max:ident, $div:ident, |$a:ident, $b:ident, $c:ident| $mul_add:expr,
+     |$number:ident| $power_of_two:expr) => {
         #[derive(Clone, Copy)]
         pub(crate) struct $name($vector);
 
@@ -62,6 +63,17 @@ macro_rules! lanes {
             unsafe fn max(self, other: Self) -> Self {
                 Self(unsafe { $max(self.0, other.0) })
             }
+
+            #[inline(always)]
+            unsafe fn div(self, divisor: Self) -> Self {
+                Self(unsafe { $div(self.0, divisor.0) })
+            }
+
+            #[inline(always)]
+            unsafe fn power_of_two(self) -> Self {
+                let $number = self.0;
+                Self(unsafe { $power_of_two })
+            }
         }
     };
 }
@@ -77,7 +89,12 @@ lanes!(
     _mm256_mul_ps,
     _mm256_min_ps,
     _mm256_max_ps,
-    |a, b, c| _mm256_fmadd_ps(a, b, c)
+    _mm256_div_ps,
+    |a, b, c| _mm256_fmadd_ps(a, b, c),
+    |number| _mm256_castsi256_ps(_mm256_add_epi32(
+        _mm256_slli_epi32::<{ MANTISSA_BITS as i32 }>(_mm256_castps_si256(number)),
+        _mm256_set1_epi32(ONE as i32)
+    ))
 );
 lanes!(
     Avx512,
@@ -90,7 +107,12 @@ lanes!(
     _mm512_mul_ps,
     _mm512_min_ps,
     _mm512_max_ps,
-    |a, b, c| _mm512_fmadd_ps(a, b, c)
+    _mm512_div_ps,
+    |a, b, c| _mm512_fmadd_ps(a, b, c),
+    |number| _mm512_castsi512_ps(_mm512_add_epi32(
+        _mm512_slli_epi32::<{ MANTISSA_BITS }>(_mm512_castps_si512(number)),
+        _mm512_set1_epi32(ONE as i32)
+    ))
 );
 lanes!(
     Sse2,
@@ -103,5 +125,10 @@ lanes!(
     _mm_mul_ps,
     _mm_min_ps,
     _mm_max_ps,
-    |a, b, c| _mm_add_ps(_mm_mul_ps(a, b), c)
+    _mm_div_ps,
+    |a, b, c| _mm_add_ps(_mm_mul_ps(a, b), c),
+    |number| _mm_castsi128_ps(_mm_add_epi32(
+        _mm_slli_epi32::<{ MANTISSA_BITS as i32 }>(_mm_castps_si128(number)),
+        _mm_set1_epi32(ONE as i32)
+    ))
 );
