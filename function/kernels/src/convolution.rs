@@ -55,15 +55,16 @@ impl Convolution {
         }
         let (image, image_row) = self.padded(input);
         rows.compute(output, |rows, output| {
-            for (y, output) in rows.zip(output.chunks_exact_mut(row)) {
-                let windows = Windows {
-                    start: y * self.strides.0 * image_row,
-                    count: self.output.width,
-                    stride: self.strides.1 * self.input.channels,
-                    segment_stride: image_row,
-                };
-                self.weights.multiply(&image, windows, epilogue_of(y..y + 1), output);
-            }
+            let line_stride = self.strides.0 * image_row;
+            let windows = Windows {
+                start: rows.start * line_stride,
+                count: rows.len() * self.output.width,
+                stride: self.strides.1 * self.input.channels,
+                line: self.output.width,
+                line_stride,
+                segment_stride: image_row,
+            };
+            self.weights.multiply(&image, windows, epilogue_of(rows), output);
         });
     }
 
@@ -85,7 +86,14 @@ impl Convolution {
     ) {
         let Image { width, channels, .. } = self.input;
         let (start, count) = (rows.start * width * channels, rows.len() * width);
-        let windows = Windows { start, count, stride: channels, segment_stride: 0 };
+        let windows = Windows {
+            start,
+            count,
+            stride: channels,
+            line: count,
+            line_stride: 0,
+            segment_stride: 0,
+        };
         self.weights.multiply(input, windows, epilogue, output);
     }
 

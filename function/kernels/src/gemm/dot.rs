@@ -64,7 +64,7 @@ unsafe fn block<const R: usize>(product: &Product, row: usize, first: usize) {
     // SAFETY: the caller's promise; `finish` stores whole vectors, which end within the row.
     unsafe {
         if packed.segments == 1 && product.residual.is_null() && end <= packed.columns {
-            finish(product, product.rows::<R>(row, 0), first, end - first, outputs);
+            finish(product, product.rows::<R>(row), first, end - first, outputs);
         } else {
             sum_segments::<R>(product, row, first, end - first);
         }
@@ -86,9 +86,12 @@ unsafe fn sum_segments<const R: usize>(
     for sums in &mut sums {
         sums[..columns].copy_from_slice(&packed.bias[first..first + columns]);
     }
+    let windows = product.rows::<R>(row);
     for segment in 0..packed.segments {
+        let distance = segment * product.windows.segment_stride;
+        let windows = windows.map(|window| window.wrapping_add(distance));
         // SAFETY: the caller's promise.
-        unsafe { add(product, product.rows(row, segment), (first, segment), columns, &mut sums) };
+        unsafe { add(product, windows, (first, segment), columns, &mut sums) };
     }
     for (index, sums) in sums.iter().enumerate() {
         for column in (0..columns).step_by(TILE_COLUMNS) {

@@ -42,8 +42,12 @@ pub(crate) struct Windows {
     /// Position of the first window in the image.
     pub(crate) start: usize,
     pub(crate) count: usize,
-    /// The distance from one window to the next.
+    /// The distance from one window to the next in its line.
     pub(crate) stride: usize,
+    /// The windows of a line: a row of the output.
+    pub(crate) line: usize,
+    /// The distance from one line to the next.
+    pub(crate) line_stride: usize,
     /// The distance from one segment of a window to the next.
     pub(crate) segment_stride: usize,
 }
@@ -64,6 +68,14 @@ pub(crate) struct Epilogue<'r> {
     /// Added to the sums, in the shape of the output.
     pub(crate) residual: Option<&'r [f32]>,
     pub(crate) activation: Activation,
+}
+
+impl Windows {
+    /// How far the furthest window is from the first; there is at least one.
+    fn furthest(self) -> usize {
+        let lines = (self.count - 1) / self.line;
+        lines * self.line_stride + (self.line.min(self.count) - 1) * self.stride
+    }
 }
 
 impl PackedWeights {
@@ -107,13 +119,13 @@ impl PackedWeights {
         output: &mut [f32],
     ) {
         let Epilogue { residual, activation } = epilogue;
-        let Windows { start, count, stride, segment_stride } = windows;
+        let Windows { start, count, .. } = windows;
         assert_eq!(output.len(), count * self.columns, "output");
         assert!(residual.is_none_or(|residual| residual.len() == output.len()), "residual");
         if count == 0 {
             return;
         }
-        let last = start + (count - 1) * stride + (self.segments - 1) * segment_stride;
+        let last = start + windows.furthest() + (self.segments - 1) * windows.segment_stride;
         assert!(last + self.segment_length <= image.len(), "the last window");
         let product = Product {
             packed: self,
@@ -146,17 +158,30 @@ impl Product<'_> {
         self.packed.segments * self.packed.segment_length
     }
 
-    /// The start of a window in the image.
-    fn row(&self, row: usize) -> *const f32 {
-        self.image.as_ptr().wrapping_add(row * self.windows.stride)
-    }
-
-    /// A segment of the windows from `row` on.
-    #[cfg(target_arch = "wasm32")]
+    /// The starts of `R` windows in the image, from `row` on.
     #[inline(always)]
-    fn rows<const R: usize>(&self, row: usize, segment: usize) -> [*const f32; R] {
-        let start = self.row(row).wrapping_add(segment * self.windows.segment_stride);
-        std::array::from_fn(|index| start.wrapping_add(index * self.windows.stride))
+    #[allow(
+        clippy::needless_range_loop,
+        reason = "a closure would not be compiled for the instructions"
+    )]
+    fn rows<const R: usize>(&self, row: usize) -> [*const f32; R] {
+        let Windows { count, stride, line, line_stride, .. } = self.windows;
+        let mut rows = [self.image.as_ptr(); R];
+        if line >= count {
+            for index in 0..R {
+                rows[index] = rows[index].wrapping_add((row + index) * stride);
+            }
+            return rows;
+        }
+        let (mut y, mut x) = (row / line, row % line);
+        for index in 0..R {
+            rows[index] = rows[index].wrapping_add(y * line_stride + x * stride);
+            x += 1;
+            if x == line {
+                (y, x) = (y + 1, 0);
+            }
+        }
+        rows
     }
 
     /// Adds the residual and applies the activation to the sums of one row, from `column` on, and stores them. The
@@ -233,7 +258,14 @@ mod tests {
             let (image, residual) = (numbers(count * length, 3), numbers(count * columns, 4));
             let weights =
                 Weights { values: &values, bias: &bias, segments: 1, segment_length: length };
-            let windows = Windows { start: 0, count, stride: length, segment_stride: 0 };
+            let windows = Windows {
+                start: 0,
+                count,
+                stride: length,
+                line: count,
+                line_stride: 0,
+                segment_stride: 0,
+            };
             let expected = product(&image, weights, count, &residual);
             for instructions in Instructions::available() {
                 let mut output = vec![0.0; count * columns];

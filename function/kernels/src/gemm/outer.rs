@@ -185,9 +185,9 @@ unsafe fn sums<L: Lanes, const R: usize, const V: usize, const P: usize>(
                 sums[row][vector] = bias;
             }
         }
-        let mut rows = [std::ptr::null(); R];
-        for index in 0..R {
-            rows[index] = opaque(product.row(row + index));
+        let mut rows = product.rows::<R>(row);
+        for row in 0..R {
+            rows[row] = opaque(rows[row]);
         }
         for _ in 0..packed.segments {
             for step in (0..packed.segment_length).step_by(STEP) {
