@@ -150,8 +150,8 @@ mod tests {
 
     #[test]
     fn a_program_without_an_engine_says_how_to_get_one() {
-        let folder =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../function/model/ssdlite_mobilenet_v2");
+        // Cargo runs a crate's tests in its folder.
+        let folder = Path::new("../../function/model/ssdlite_mobilenet_v2");
         let engines = [
             (NnEngine::default(), "--features tract"),
             (NnEngine::OnnxRuntime("/any.so".into()), "--features onnxruntime"),
