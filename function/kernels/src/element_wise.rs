@@ -1,5 +1,5 @@
-//! Functions of single numbers that need the exponential function: what most detectors of today have between their
-//! convolutions. In WebAssembly, tract computes them without vectors.
+//! Element-wise functions that use the exponential; most of today's detectors have them between convolutions. In
+//! WebAssembly, tract computes them without vectors.
 
 #![allow(
     clippy::wildcard_imports,
@@ -45,7 +45,7 @@ impl Function {
     unsafe fn apply_vectors<L: Lanes>(self, numbers: &mut [f32]) {
         let whole = numbers.len() - numbers.len() % L::COUNT;
         let (vectors, rest) = numbers.split_at_mut(whole);
-        // SAFETY: each chunk has as many numbers as a vector has lanes, and so has `last`.
+        // SAFETY: each chunk has as many numbers as a vector has lanes, and `last` at least as many.
         unsafe {
             for vector in vectors.chunks_exact_mut(L::COUNT) {
                 self.of(L::load(vector.as_ptr())).store(vector.as_mut_ptr());
@@ -95,7 +95,7 @@ unsafe fn avx512(function: Function, numbers: &mut [f32]) {
     unsafe { function.apply_vectors::<crate::lanes::x86::Avx512>(numbers) }
 }
 
-/// e^x, with a relative error below 3e-7. From -87 downwards and from 88 upwards, it is that of these numbers.
+/// e^x, with a relative error below 3e-7. x is clamped to -87…88.
 ///
 /// As in the Cephes library (`expf.c`): e^x = 2^n · e^r, where r is at most ln(2)/2 and e^r is a polynomial.
 ///
@@ -218,5 +218,10 @@ mod tests {
         let mut numbers = [-1e30, 1e30];
         Function::Sigmoid.apply(&mut numbers);
         assert_eq!(numbers.map(f32::round), [0.0, 1.0]);
+        for function in [Function::Exponential, Function::Sigmoid, Function::Silu] {
+            let mut numbers = [f32::NAN];
+            function.apply(&mut numbers);
+            assert!(numbers[0].is_nan(), "{function:?}");
+        }
     }
 }

@@ -79,6 +79,9 @@ impl Geometry {
             left: size[1].pad_before,
             right: size[1].pad_after,
         };
+        if input.volume() == 0 || output.volume() == 0 {
+            return Ok(None);
+        }
         let bias = bias.cast_to::<f32>()?;
         let bias = bias.try_as_plain_ram()?;
         let bias = bias.as_slice::<f32>()?;

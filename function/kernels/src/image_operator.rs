@@ -1,4 +1,4 @@
-//! The tract operator that runs a kernel from one channels-last image to another, if it is not a convolution.
+//! The tract operator for kernels, other than convolutions, that map one channels-last image to another.
 
 #![allow(
     clippy::wildcard_imports,
@@ -125,6 +125,10 @@ pub(crate) fn replace_resize(
         Some(scales) => scales.cast_to::<f32>()?.try_as_plain_ram()?.as_slice::<f32>()?.to_vec(),
         None => Vec::new(),
     };
+    // tract resamples along the other axes, too, unless their scale is 1.
+    let layout = |layout: Layout| {
+        scales.len() != 4 || [0, layout.channels()].iter().all(|axis| scales[*axis] == 1.0)
+    };
     let taps = |axis: usize, input: usize, output: usize| {
         let scale = match scales.get(axis) {
             Some(scale) if scales.len() == 4 => *scale,
@@ -138,7 +142,7 @@ pub(crate) fn replace_resize(
         let windows = taps.chunks_exact(plan.window);
         windows.map(|taps| taps.iter().copied().filter(|tap| tap.1 != 0.0).collect()).collect()
     };
-    replace_resampling(model, node, name, taps)
+    replace_resampling(model, node, name, layout, taps)
 }
 
 /// Replaces the repetition of pixels.
@@ -152,19 +156,26 @@ pub(crate) fn replace_nearest_upsample(
     let taps = |axis: usize, _: usize, output: usize| {
         (0..output).map(|index| vec![(index / op.scales[axis], 1.0)]).collect()
     };
-    replace_resampling(model, node, name, taps)
+    replace_resampling(model, node, name, |_| true, taps)
 }
 
-/// Replaces an operator that changes the height and width of an image. `taps` gives the taps along an axis, from the
-/// sizes before and after.
+/// The most rows or columns of an output whose taps are computed when the network is loaded.
+const MAX_SIDE: usize = 1 << 14;
+
+/// Replaces an operator that changes the height and width of an image. `fits` says whether it leaves the channels
+/// of a layout alone, and `taps` gives the taps along an axis, from the sizes before and after.
 fn replace_resampling(
     model: &TypedModel,
     node: &TypedNode,
     name: &str,
+    fits: impl Fn(Layout) -> bool,
     taps: impl Fn(usize, usize, usize) -> Vec<Taps>,
 ) -> TractResult<Option<TypedModelPatch>> {
     for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
         let Some((input, output)) = images(model, node, layout)? else { continue };
+        if !fits(layout) || output.height.max(output.width) > MAX_SIDE {
+            continue;
+        }
         let [height, width] = layout.axes();
         let rows: Arc<[Taps]> = taps(height, input.height, output.height).into();
         let columns = taps(width, input.width, output.width).into();

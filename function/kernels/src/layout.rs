@@ -1,7 +1,7 @@
 //! Keeps images channels-last from one kernel to the next.
 //!
-//! The image of a kernel is moved to channels-last before it, and back after it. The rules carry the second move behind
-//! the operators that follow, until it meets the first move of another kernel, and both go.
+//! The image of a kernel is moved to channels-last before it, and back after it. The rules carry the second move past
+//! the operators that follow, until it meets another kernel's first move and the two cancel.
 
 #![allow(
     clippy::wildcard_imports,
@@ -33,14 +33,17 @@ impl Layout {
         }
     }
 
+    pub(crate) fn channels(self) -> usize {
+        match self {
+            Self::ChannelsFirst => 1,
+            Self::ChannelsLast => 3,
+        }
+    }
+
     /// The image in a tensor of this shape.
     pub(crate) fn image(self, shape: &[usize]) -> Image {
         let [height, width] = self.axes().map(|axis| shape[axis]);
-        let channels = match self {
-            Self::ChannelsFirst => shape[1],
-            Self::ChannelsLast => shape[3],
-        };
-        Image { height, width, channels }
+        Image { height, width, channels: shape[self.channels()] }
     }
 
     /// A patch that puts an operator from one channels-last image to another in the place of a node.
@@ -85,7 +88,7 @@ pub(crate) fn cancel(
     Ok(Some(patch))
 }
 
-/// Carries moves to channels-first behind an operator, if all its inputs are moved, or constant.
+/// Carries moves to channels-first past an operator whose inputs are all moved or constant.
 pub(crate) fn sink<O: TypedOp>(
     _: &(),
     model: &TypedModel,
@@ -157,7 +160,7 @@ fn swaps_last_of_three(op: &AxisOp, fact: &TypedFact) -> bool {
     matches!(op, AxisOp::Move(1, 2) | AxisOp::Move(2, 1)) && fact.rank() == 3
 }
 
-/// Removes the moves of an image whose rows are joined, `[1, height * width, channels]`: heads of detectors end so.
+/// Removes the moves of an image whose rows are joined, `[1, height * width, channels]`: detectors' heads end this way.
 pub(crate) fn flatten(
     _: &(),
     model: &TypedModel,

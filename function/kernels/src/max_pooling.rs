@@ -14,7 +14,7 @@ pub(crate) struct MaxPooling {
     pub(crate) window: (usize, usize),
     /// Rows and columns from one window to the next.
     pub(crate) strides: (usize, usize),
-    /// Its top and left; no window lies outside of the image.
+    /// Only `top` and `left` are used. Every window overlaps the image.
     pub(crate) padding: Padding,
 }
 

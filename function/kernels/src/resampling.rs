@@ -13,7 +13,7 @@ pub(crate) struct Resampling {
     pub(crate) columns: Arc<[Taps]>,
 }
 
-/// What a row, or a column, of the output is the weighted sum of: rows of the input, and their weights.
+/// The input's rows or columns, with weights, whose sum makes one of the output's.
 pub(crate) type Taps = Vec<(usize, f32)>;
 
 impl Resampling {

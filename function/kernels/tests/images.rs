@@ -118,6 +118,13 @@ fn compare(image: [usize; 3], operators: &[Operator]) -> TractResult<()> {
     found[0].close_enough(&expected[0], Approximation::Approximate)
 }
 
+/// tract's importer does not check a softmax's axis.
+#[test]
+fn an_axis_that_is_not_there_stays_tracts() {
+    let optimised = kernels::optimise(model([4, 5, 5], &[Operator::Softmax(7)]).unwrap());
+    assert!(optimised.is_ok(), "{:?}", optimised.err());
+}
+
 #[test]
 fn one_move_is_left_that_of_the_input() {
     let (padding, nearest) = (PaddingSpec::SameUpper, Nearest::Floor);

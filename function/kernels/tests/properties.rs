@@ -205,6 +205,24 @@ proptest! {
     }
 }
 
+#[test]
+fn a_window_may_lie_wholly_in_the_padding() {
+    compare(&Case {
+        height: 5,
+        width: 4,
+        input_channels: 8,
+        output_channels: 8,
+        group: 8,
+        kernel: (3, 3),
+        stride: (1, 1),
+        padding: PaddingSpec::Explicit(tvec!(1, 8), tvec!(8, 8)),
+        means: Means::None,
+        follower: Follower::None,
+        format: DataFormat::NCHW,
+    })
+    .unwrap();
+}
+
 fn compare(case: &Case) -> TractResult<()> {
     let expected = match case.group {
         1 => "Convolution",

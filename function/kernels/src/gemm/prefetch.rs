@@ -16,7 +16,7 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// Asks for what is in the cache already: a pointer to no memory would have to be looked up each time.
+    /// Fetches what is already cached: an unmapped address would cost a page-table walk each time.
     pub(super) fn nothing(product: &Product) -> Self {
         Self { next: product.packed.weights.as_ptr(), stride: 0 }
     }

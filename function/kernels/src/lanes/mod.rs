@@ -54,10 +54,14 @@ pub(crate) trait Lanes: Copy {
     /// The processor has the instruction set.
     unsafe fn mul(self, other: Self) -> Self;
 
+    /// The smaller numbers. Where one of `self` is not a number, it stays.
+    ///
     /// # Safety
     /// The processor has the instruction set.
     unsafe fn min(self, other: Self) -> Self;
 
+    /// The larger numbers. Where one of `self` is not a number, it stays.
+    ///
     /// # Safety
     /// The processor has the instruction set.
     unsafe fn max(self, other: Self) -> Self;
@@ -73,7 +77,7 @@ pub(crate) trait Lanes: Copy {
     unsafe fn power_of_two(self) -> Self;
 }
 
-/// 1.5 * 2^23. The lowest bits of the sum with a small number are that number, rounded.
+/// 1.5 * 2^23. Adding a small number leaves it, rounded, in the sum's lowest bits.
 pub(crate) const EXPONENT_OFFSET: f32 = 12_582_912.0;
 
 /// The bits of a float after its exponent.

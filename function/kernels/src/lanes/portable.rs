@@ -51,12 +51,12 @@ impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn min(self, other: Self) -> Self {
-        self.zip(other, f32::min)
+        self.zip(other, |a, b| if b < a { b } else { a })
     }
 
     #[inline(always)]
     unsafe fn max(self, other: Self) -> Self {
-        self.zip(other, f32::max)
+        self.zip(other, |a, b| if b > a { b } else { a })
     }
 
     #[inline(always)]

@@ -56,12 +56,13 @@ macro_rules! lanes {
 
             #[inline(always)]
             unsafe fn min(self, other: Self) -> Self {
-                Self(unsafe { $min(self.0, other.0) })
+                // The instruction returns its second operand if one is not a number.
+                Self(unsafe { $min(other.0, self.0) })
             }
 
             #[inline(always)]
             unsafe fn max(self, other: Self) -> Self {
-                Self(unsafe { $max(self.0, other.0) })
+                Self(unsafe { $max(other.0, self.0) })
             }
 
             #[inline(always)]
