@@ -157,7 +157,7 @@ mod tests {
             (NnEngine::OnnxRuntime("/any.so".into()), "--features onnxruntime"),
         ];
         for (engine, feature) in engines {
-            let error = load(&folder, &engine).err().expect("an error");
+            let error = load(folder, &engine).err().expect("an error");
             assert!(format!("{error:#}").contains(feature), "{error:#}");
         }
     }
