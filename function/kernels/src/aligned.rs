@@ -1,4 +1,4 @@
-//! Numbers in memory that begins with a cache line, so that no vector lies in two lines.
+//! Numbers stored from the start of a cache line, so that no vector crosses two lines.
 
 use std::ops::{Deref, DerefMut};
 

@@ -1,4 +1,5 @@
-//! The kernel for all other depthwise convolutions: windows of any size, stride and padding, on channels-last images.
+//! The kernel for depthwise convolutions that `depthwise.rs` does not handle: windows of any size, stride and padding,
+//! without dilation, on channels-last images.
 //!
 //! Each window is read anew, four vectors of channels at a time, so that four sums are under way at once.
 

@@ -10,7 +10,7 @@ use tract_core::ops::nn::{Softmax, SoftmaxKind};
 
 use crate::element_wise::Function;
 
-/// The longest row that is not left to tract: its own kernels for whole rows are made for long ones.
+/// Longer rows are left to tract, whose kernels are made for them.
 const MAX_ROW: usize = 64;
 
 /// Softmax along an axis of a tensor, `[outer, length, inner]`.

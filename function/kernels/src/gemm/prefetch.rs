@@ -6,8 +6,8 @@ use super::Product;
 use crate::aligned::LINE;
 use crate::lanes::Lanes;
 
-/// Weights that the processor is asked to fetch while it computes with others. A network's weights are larger than
-/// the second-level cache, so each product finds its own in a slower one.
+/// Weights that the processor is asked to fetch while it computes with others. A network's weights do not fit into the
+/// second-level cache, so each product would otherwise read its own from slower memory.
 #[derive(Clone, Copy)]
 pub(super) struct Ahead {
     next: *const f32,
@@ -16,7 +16,8 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// Fetches what is already cached: an unmapped address would cost a page-table walk each time.
+    /// Fetches nothing new: it asks for a line that is already cached, because an unmapped address would cost a
+    /// page-table walk each time.
     pub(super) fn nothing(product: &Product) -> Self {
         Self { next: product.packed.weights.as_ptr(), stride: 0 }
     }
