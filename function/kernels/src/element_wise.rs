@@ -161,7 +161,7 @@ pub(crate) fn replace(
     _: &(),
     model: &TypedModel,
     node: &TypedNode,
-    name: &str,
+    _: &str,
     op: &ElementWiseOp,
 ) -> TractResult<Option<TypedModelPatch>> {
     let ElementWiseOp(op, output_type) = op;
@@ -176,11 +176,8 @@ pub(crate) fn replace(
     if fact.datum_type != f32::datum_type() || output_type.is_some() || fact.konst.is_some() {
         return Ok(None);
     }
-    let mut patch = TypedModelPatch::new("a function in vectors");
-    let input = patch.tap_model(model, node.inputs[0])?;
-    let wire = patch.wire_node(name, ElementWiseFunction(function), &[input])?[0];
-    patch.shunt_outside(model, node.id.into(), wire)?;
-    Ok(Some(patch))
+    let function = ElementWiseFunction(function);
+    TypedModelPatch::replace_single_op(model, node, &node.inputs, function).map(Some)
 }
 
 #[cfg(test)]

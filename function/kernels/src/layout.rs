@@ -165,7 +165,7 @@ pub(crate) fn flatten(
     _: &(),
     model: &TypedModel,
     node: &TypedNode,
-    name: &str,
+    _: &str,
     op: &AxisOp,
 ) -> TractResult<Option<TypedModelPatch>> {
     let joined = model.node(node.inputs[0].node);
@@ -178,9 +178,6 @@ pub(crate) fn flatten(
     if !joins || moved.op_as::<AxisOp>() != Some(&TO_CHANNELS_FIRST) {
         return Ok(None);
     }
-    let mut patch = TypedModelPatch::new("the rows of a channels-last image are joined");
-    let image = patch.tap_model(model, moved.inputs[0])?;
-    let wire = patch.wire_node(name, AxisOp::Reshape(1, from.clone(), to.clone()), &[image])?[0];
-    patch.shunt_outside(model, node.id.into(), wire)?;
-    Ok(Some(patch))
+    let join = AxisOp::Reshape(1, from.clone(), to.clone());
+    TypedModelPatch::replace_single_op(model, node, &moved.inputs, join).map(Some)
 }

@@ -86,7 +86,7 @@ pub(crate) fn replace(
     _: &(),
     model: &TypedModel,
     node: &TypedNode,
-    name: &str,
+    _: &str,
     op: &Softmax,
 ) -> TractResult<Option<TypedModelPatch>> {
     let fact = model.outlet_fact(node.inputs[0])?;
@@ -103,9 +103,5 @@ pub(crate) fn replace(
         return Ok(None);
     }
     let softmax = AxisSoftmax { length, inner };
-    let mut patch = TypedModelPatch::new("softmax of short rows");
-    let input = patch.tap_model(model, node.inputs[0])?;
-    let wire = patch.wire_node(name, softmax, &[input])?[0];
-    patch.shunt_outside(model, node.id.into(), wire)?;
-    Ok(Some(patch))
+    TypedModelPatch::replace_single_op(model, node, &node.inputs, softmax).map(Some)
 }
