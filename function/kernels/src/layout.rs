@@ -69,6 +69,12 @@ impl Layout {
     }
 }
 
+/// The channels-last image that an outlet is a move of, if it is one.
+fn channels_last(model: &TypedModel, outlet: OutletId) -> Option<OutletId> {
+    let node = model.node(outlet.node);
+    (node.op_as::<AxisOp>() == Some(&TO_CHANNELS_FIRST)).then(|| node.inputs[0])
+}
+
 /// Removes a move to channels-last that follows a move to channels-first. tract would do so too, but it searches the
 /// whole network for each one.
 pub(crate) fn cancel(
@@ -78,12 +84,10 @@ pub(crate) fn cancel(
     _: &str,
     op: &AxisOp,
 ) -> TractResult<Option<TypedModelPatch>> {
-    let before = model.node(node.inputs[0].node);
-    if *op != TO_CHANNELS_LAST || before.op_as::<AxisOp>() != Some(&TO_CHANNELS_FIRST) {
-        return Ok(None);
-    }
+    let image = channels_last(model, node.inputs[0]);
+    let Some(image) = image.filter(|_| *op == TO_CHANNELS_LAST) else { return Ok(None) };
     let mut patch = TypedModelPatch::new("two moves that cancel each other");
-    let image = patch.tap_model(model, before.inputs[0])?;
+    let image = patch.tap_model(model, image)?;
     patch.shunt_outside(model, node.id.into(), image)?;
     Ok(Some(patch))
 }
@@ -96,8 +100,7 @@ pub(crate) fn sink<O: TypedOp>(
     name: &str,
     op: &O,
 ) -> TractResult<Option<TypedModelPatch>> {
-    let is_moved =
-        |input: &OutletId| model.node(input.node).op_as::<AxisOp>() == Some(&TO_CHANNELS_FIRST);
+    let is_moved = |input: &OutletId| channels_last(model, *input).is_some();
     let is_constant = |input: &OutletId| {
         model.outlet_fact(*input).is_ok_and(|fact| fact.konst.is_some() && fact.rank() == 4)
     };
@@ -114,8 +117,8 @@ pub(crate) fn sink<O: TypedOp>(
     let mut patch = TypedModelPatch::new("an operator works on channels-last images");
     let mut wires = tvec!();
     for (index, input) in node.inputs.iter().enumerate() {
-        if is_moved(input) {
-            wires.push(patch.tap_model(model, model.node(input.node).inputs[0])?);
+        if let Some(image) = channels_last(model, *input) {
+            wires.push(patch.tap_model(model, image)?);
         } else {
             let constant = patch.tap_model(model, *input)?;
             let name = format!("{name}.channels_last.{index}");
@@ -141,8 +144,8 @@ pub(crate) fn raise(
     let Some(TypedConcat { axis: axis @ (1 | 2) }) = concat.op_as::<TypedConcat>() else {
         return Ok(None);
     };
-    let is_last = model.single_succ(concat.id)?.is_some();
-    if !swaps_last_of_three(op, &concat.outputs[0].fact) || !is_last {
+    let has_one_use = model.single_succ(concat.id)?.is_some();
+    if !swaps(op) || concat.outputs[0].fact.rank() != 3 || !has_one_use {
         return Ok(None);
     }
     let mut patch = TypedModelPatch::new("a swap before a concatenation");
@@ -156,8 +159,9 @@ pub(crate) fn raise(
     Ok(Some(patch))
 }
 
-fn swaps_last_of_three(op: &AxisOp, fact: &TypedFact) -> bool {
-    matches!(op, AxisOp::Move(1, 2) | AxisOp::Move(2, 1)) && fact.rank() == 3
+/// Whether the operator swaps the second axis and the third.
+fn swaps(op: &AxisOp) -> bool {
+    matches!(op, AxisOp::Move(1, 2) | AxisOp::Move(2, 1))
 }
 
 /// Removes the moves of an image whose rows are joined, `[1, height * width, channels]`: detectors' heads end this way.
@@ -170,14 +174,10 @@ pub(crate) fn flatten(
 ) -> TractResult<Option<TypedModelPatch>> {
     let joined = model.node(node.inputs[0].node);
     let Some(AxisOp::Reshape(2, from, to)) = joined.op_as::<AxisOp>() else { return Ok(None) };
-    let Some(moved) = joined.inputs.first().map(|input| model.node(input.node)) else {
-        return Ok(None);
-    };
-    let joins =
-        from.len() == 2 && to.len() == 1 && matches!(op, AxisOp::Move(1, 2) | AxisOp::Move(2, 1));
-    if !joins || moved.op_as::<AxisOp>() != Some(&TO_CHANNELS_FIRST) {
+    let Some(image) = channels_last(model, joined.inputs[0]) else { return Ok(None) };
+    if from.len() != 2 || to.len() != 1 || !swaps(op) {
         return Ok(None);
     }
     let join = AxisOp::Reshape(1, from.clone(), to.clone());
-    TypedModelPatch::replace_single_op(model, node, &moved.inputs, join).map(Some)
+    TypedModelPatch::replace_single_op(model, node, &[image], join).map(Some)
 }

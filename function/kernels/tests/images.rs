@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod common;
+
 use proptest::prelude::*;
 use tract_core::internal::*;
 use tract_core::ops::array::{Slice, TypedConcat};
@@ -12,6 +14,8 @@ use tract_core::ops::math::Add;
 use tract_core::ops::nn::{
     CoordTransformer, DataFormat, Interpolator, Nearest, Resize, Softmax, SoftmaxKind, sigmoid,
 };
+
+use common::numbers;
 
 /// An operator between two convolutions.
 #[derive(Clone, Debug)]
@@ -241,12 +245,4 @@ fn convolution(model: &mut TypedModel, name: &str, image: OutletId) -> TractResu
         q_params: None,
     };
     Ok(model.wire_node(name, op, &[image, weights, bias])?[0])
-}
-
-/// Numbers from -1 to 1, the same for the same seed.
-fn numbers(shape: &[usize], seed: usize) -> Tensor {
-    let values: Vec<f32> = (0..shape.iter().product::<usize>())
-        .map(|index| ((index * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0)
-        .collect();
-    Tensor::from_shape(shape, &values).unwrap()
 }

@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod common;
+
 use proptest::prelude::*;
 use tract_core::internal::*;
 use tract_core::ops::binary::TypedBinOp;
 use tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec};
 use tract_core::ops::math::{Add, Max, Min, Sub};
 use tract_core::ops::nn::DataFormat;
+
+use common::numbers;
 
 /// A convolution with what follows it.
 #[derive(Clone, Debug)]
@@ -323,12 +327,4 @@ fn convolution(
         q_params: None,
     };
     Ok(model.wire_node(name, op, &[input, weights, bias])?[0])
-}
-
-/// Numbers from -1 to 1, the same for the same seed.
-fn numbers(shape: &[usize], seed: usize) -> Tensor {
-    let values: Vec<f32> = (0..shape.iter().product::<usize>())
-        .map(|index| ((index * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0)
-        .collect();
-    Tensor::from_shape(shape, &values).unwrap()
 }
