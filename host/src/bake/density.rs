@@ -7,7 +7,7 @@
 use std::fmt;
 
 use anyhow::Context;
-use wasmparser::{DataKind, Operator, Parser, Payload};
+use wasmparser::{ConstExpr, DataKind, Operator, Parser, Payload};
 
 /// wasmtime's default `memory_guaranteed_dense_image_size`: a smaller range always qualifies.
 const GUARANTEED_DENSE_IMAGE_BYTES: u64 = 16 << 20;
@@ -41,7 +41,7 @@ impl Density {
                     for segment in segments {
                         let segment = segment.context("malformed data segment")?;
                         let Some(offset) = constant_offset(&segment.kind) else { continue };
-                        let length = segment.data.len() as u64;
+                        let (offset, length) = (offset as u64, segment.data.len() as u64);
                         first = first.min(offset);
                         last = last.max(offset + length);
                         data += length;
@@ -83,10 +83,16 @@ impl fmt::Display for Density {
     }
 }
 
-fn constant_offset(kind: &DataKind<'_>) -> Option<u64> {
+/// The address of an active data segment, if it is a constant.
+pub(super) fn constant_offset(kind: &DataKind<'_>) -> Option<usize> {
     let DataKind::Active { offset_expr, .. } = kind else { return None };
-    match offset_expr.get_operators_reader().read().ok()? {
-        Operator::I32Const { value } => Some(u64::from(value.cast_unsigned())),
+    usize::try_from(constant(offset_expr)?).ok()
+}
+
+/// The value of an expression that is a constant of 32 bits.
+pub(super) fn constant(expression: &ConstExpr<'_>) -> Option<u32> {
+    match expression.get_operators_reader().read().ok()? {
+        Operator::I32Const { value } => Some(value.cast_unsigned()),
         _ => None,
     }
 }

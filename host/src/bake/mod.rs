@@ -1,6 +1,7 @@
 //! `spotter bake`: turns a compiled function and a model's files into a component that starts with the model in
 //! memory.
 
+mod dead_code;
 pub mod density;
 pub mod description;
 mod snapshot;
@@ -9,13 +10,15 @@ use std::path::{Path, PathBuf};
 
 use crate::toolchain::WASM_TARGET_TRIPLE;
 use anyhow::{Context, ensure};
+use dead_code::LinkedModule;
 use density::Density;
 use description::Description;
+use snapshot::Initialiser;
 use spotter_progress::{ProgressStep, print_message};
 use spotter_runtime::wrap::{Adapter, wrap};
 
 /// Change it whenever baking the same files would produce different bytes.
-const CACHE_KEY_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/4");
+const CACHE_KEY_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/5");
 
 /// The files of a model, in their folder.
 pub struct ModelFolder {
@@ -92,10 +95,18 @@ pub fn bake(module: &[u8], model: &ModelFolder) -> anyhow::Result<Baked> {
         "this is not a core WebAssembly module; name the one that the build command produces, below \
          target/{WASM_TARGET_TRIPLE}"
     );
-    let snapshot = snapshot::take(module, &model.contents)?;
-    let density = Density::from_module(&snapshot)?;
+    let initialiser = Initialiser::new(&model.contents)?;
+    let snapshot = initialiser.snapshot(module)?;
+    let baked = match LinkedModule::new(module)? {
+        Some(linked) => {
+            let moved_memory = initialiser.memory(linked.moved(), &snapshot)?;
+            linked.remove_dead_code(module, &snapshot, moved_memory)?
+        }
+        None => snapshot.module,
+    };
+    let density = Density::from_module(&baked)?;
     ensure!(density.is_mapped(), "{density}");
-    let mut component = wrap(&snapshot, Adapter::Proxy)?;
+    let mut component = wrap(&baked, Adapter::Proxy)?;
     Description::from_folder(model)?.append_to(&mut component)?;
     Ok(Baked { component, density })
 }

@@ -5,6 +5,7 @@
 
 use anyhow::{Context, anyhow, ensure};
 use spotter_runtime::code_cache;
+use tokio::runtime::Runtime;
 use wasmparser::ValType;
 use wasmtime::{Config, Engine, Instance, Linker, Module, Store, Val};
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -19,27 +20,62 @@ const MAX_RECORDING_BYTES: usize = 16 << 20;
 /// The initialiser that a function exports, under the name that Wizer's own tools use.
 const INITIALISER_EXPORT: &str = "wizer-initialize";
 
-/// Runs `wizer-initialize` twice on the files of a model, and returns a module that starts in the state in which the
-/// second run ended.
-///
-/// # Errors
-/// If the module does not export the initialiser, or the initialiser fails.
-pub(super) fn take(module: &[u8], files: &[Vec<u8>]) -> anyhow::Result<Vec<u8>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?;
-    let engine = Engine::new(&Config::new())?;
-    let wizer = Wizer::new();
-    let (context, instrumented) = wizer.instrument(module)?;
-    // Other models, and other versions of this one, are baked into the same module.
-    let compiled = code_cache::load_module(&engine, &instrumented)?;
-    let runs = async {
-        let recording = initialise(&compiled, input(&[], files)).await?.recording;
-        let mut initialised = initialise(&compiled, input(&recording, files)).await?;
-        Ok(wizer.snapshot(&context, &mut initialised).await?)
-    };
-    runtime.block_on(runs)
+/// A module that starts in the state in which its initialiser ended.
+pub(super) struct Snapshot {
+    pub(super) module: Vec<u8>,
+    /// The memory in that state.
+    pub(super) memory: Vec<u8>,
+    /// What the first run wrote for the second.
+    recording: Vec<u8>,
+}
+
+/// Runs the initialisers of modules on the files of a model.
+pub(super) struct Initialiser<'a> {
+    runtime: Runtime,
+    engine: Engine,
+    files: &'a [Vec<u8>],
+}
+
+impl<'a> Initialiser<'a> {
+    /// # Errors
+    /// If the async runtime or the engine cannot start.
+    pub(super) fn new(files: &'a [Vec<u8>]) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the async runtime")?;
+        Ok(Self { runtime, engine: Engine::new(&Config::new())?, files })
+    }
+
+    /// Runs `wizer-initialize` twice, and takes a snapshot of the state in which the second run ended. The first run
+    /// finds out which memory blocks the model keeps; the second places those blocks together.
+    ///
+    /// # Errors
+    /// If the module does not export the initialiser, or the initialiser fails.
+    pub(super) fn snapshot(&self, module: &[u8]) -> anyhow::Result<Snapshot> {
+        let wizer = Wizer::new();
+        let (context, instrumented) = wizer.instrument(module)?;
+        // Other models, and other versions of this one, are baked into the same module.
+        let compiled = code_cache::load_module(&self.engine, &instrumented)?;
+        self.runtime.block_on(async {
+            let recording = initialise(&compiled, input(&[], self.files)).await?.recording;
+            let mut initialised = initialise(&compiled, input(&recording, self.files)).await?;
+            let memory = initialised.memory();
+            let module = wizer.snapshot(&context, &mut initialised).await?;
+            Ok(Snapshot { module, memory, recording })
+        })
+    }
+
+    /// Runs `wizer-initialize` of a copy of a snapshot's module, and returns the memory. The same blocks are placed
+    /// together.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Self::snapshot).
+    pub(super) fn memory(&self, module: &[u8], snapshot: &Snapshot) -> anyhow::Result<Vec<u8>> {
+        let compiled = code_cache::load_module(&self.engine, module)?;
+        let input = input(&snapshot.recording, self.files);
+        Ok(self.runtime.block_on(initialise(&compiled, input))?.memory())
+    }
 }
 
 /// The initialiser's standard input: the recording of the first run, then the files, each preceded by its length.
@@ -54,6 +90,14 @@ struct Initialised {
     instance: Instance,
     /// What the initialiser wrote for the second run.
     recording: Vec<u8>,
+}
+
+impl Initialised {
+    /// A copy of the memory.
+    fn memory(&mut self) -> Vec<u8> {
+        let memory = self.instance.get_memory(&mut self.store, "memory");
+        memory.map(|memory| memory.data(&self.store).to_vec()).unwrap_or_default()
+    }
 }
 
 // wasmtime-wizer has the same code behind its feature `wasmtime`, which also turns on wasmtime's own cache, and so

@@ -2,6 +2,7 @@
 
 mod graph;
 mod outputs;
+mod steps;
 
 use std::sync::Arc;
 
@@ -10,13 +11,17 @@ use tract_onnx::prelude::*;
 
 pub use outputs::Outputs;
 
+use steps::Steps;
+
 use crate::error::Error;
 use crate::model::{ElementType, ModelConfig, head};
 use crate::tensor::{self, Elements};
 
 /// A network that is ready to run.
-pub(in crate::model) struct Network {
-    plan: Arc<TypedRunnableModel>,
+pub(in crate::model) enum Network {
+    Steps(Steps),
+    /// A network that only tract's plan can run.
+    Plan(Arc<TypedRunnableModel>),
 }
 
 impl Network {
@@ -30,13 +35,16 @@ impl Network {
         labels: usize,
         onnx: &[u8],
     ) -> anyhow::Result<Self> {
-        let plan = plan(config, onnx).context("model.onnx")?;
-        let outputs = plan.model().output_outlets()?;
-        let facts = outputs.iter().map(|outlet| plan.model().outlet_fact(*outlet).map(fact));
+        let model = optimised(config, onnx).context("model.onnx")?;
+        let outputs = model.output_outlets()?;
+        let facts = outputs.iter().map(|outlet| model.outlet_fact(*outlet).map(fact));
         let facts: Vec<_> = facts.collect::<TractResult<_>>().context("model.onnx")?;
         let ModelConfig { input, output, .. } = config;
         head::check_facts(&output.head, input, labels, facts.into_iter()).context("model.onnx")?;
-        let network = Self { plan };
+        let network = match Steps::new(&model).context("model.onnx")? {
+            Some(steps) => Self::Steps(steps),
+            None => Self::Plan(model.into_runnable().context("model.onnx")?),
+        };
         let outputs = network.run(input.blank_tensor()).map_err(anyhow::Error::msg)?;
         head::check_values(&output.head, input, labels, &outputs)?;
         Ok(network)
@@ -49,12 +57,15 @@ impl Network {
     pub(in crate::model) fn run(&self, input: tensor::Tensor) -> Result<Outputs, Error> {
         let internal = |error: TractError| Error::Internal(format!("{error:#}"));
         let input = to_tract(input).map_err(internal)?;
-        let outputs = self.plan.run(tvec!(input.into())).map_err(internal)?;
-        Outputs::new(outputs).map_err(internal)
+        let outputs = match self {
+            Self::Steps(steps) => steps.run(input.into()),
+            Self::Plan(plan) => plan.run(tvec!(input.into())),
+        };
+        outputs.and_then(Outputs::new).map_err(internal)
     }
 }
 
-fn plan(config: &ModelConfig, onnx: &[u8]) -> anyhow::Result<Arc<TypedRunnableModel>> {
+fn optimised(config: &ModelConfig, onnx: &[u8]) -> anyhow::Result<TypedModel> {
     let input = &config.input;
     let fact = InferenceFact::dt_shape(datum_type(input.element), input.shape());
     let network = tract_onnx::onnx().model_for_read(&mut std::io::Cursor::new(onnx))?;
@@ -64,7 +75,7 @@ fn plan(config: &ModelConfig, onnx: &[u8]) -> anyhow::Result<Arc<TypedRunnableMo
         .with_input_fact(0, fact)?
         .with_outputs_by_name(config.output.head.outputs())?
         .into_typed()?;
-    kernels::optimise(network)?.into_runnable()
+    kernels::optimise(network)
 }
 
 fn fact(fact: &TypedFact) -> head::OutputFact {

@@ -1,0 +1,142 @@
+//! A network as the list of its operators, in the order in which they run.
+//!
+//! tract's own plan keeps each operator as a `TypedOp`, whose table of methods names the code that optimises and
+//! serialises it. An `EvalOp` can only run, so `spotter bake` removes the rest of tract from the component.
+
+use anyhow::Context;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::{EvalContext, EvalOp};
+use tract_onnx::tract_core::ops::source::TypedSource;
+
+/// The operators of a network with one input.
+pub(in crate::model) struct Steps {
+    steps: Vec<Step>,
+    outputs: Vec<OutletId>,
+    input: usize,
+    nodes: usize,
+}
+
+struct Step {
+    node: usize,
+    operator: Box<dyn EvalOp + Send + Sync>,
+    inputs: Vec<Value>,
+}
+
+/// An output of a node, as the input of another.
+struct Value {
+    outlet: OutletId,
+    /// Whether this is the last use, after which the memory is free for the operator's own output.
+    is_last_use: bool,
+}
+
+impl Steps {
+    /// Takes the operators out of a model. `None` if only tract's plan can run it: an operator keeps state, or a shape
+    /// is known only when the network runs.
+    ///
+    /// # Errors
+    /// If the model's nodes depend on each other in a circle.
+    pub(super) fn new(model: &TypedModel) -> TractResult<Option<Self>> {
+        let order = model.eval_order()?;
+        let &[input] = model.input_outlets()? else { return Ok(None) };
+        let context = EvalContext::out_of_plan();
+        for &node in &order {
+            let node = model.node(node);
+            let has_fixed_shapes =
+                node.outputs.iter().all(|output| output.fact.shape.as_concrete().is_some());
+            if !has_fixed_shapes || node.op.state(&context)?.is_some() {
+                return Ok(None);
+            }
+        }
+        let outputs = model.output_outlets()?.to_vec();
+        let operators = order.iter().filter(|node| !model.node(**node).op_is::<TypedSource>());
+        let mut steps: Vec<Step> = operators
+            .map(|&id| {
+                let node = model.node(id);
+                let inputs = node.inputs.iter();
+                let inputs = inputs.map(|&outlet| Value { outlet, is_last_use: false }).collect();
+                Step { node: id, operator: node.op.clone(), inputs }
+            })
+            .collect();
+        let mut used_later = outputs.clone();
+        let inputs_from_last = steps.iter_mut().rev().flat_map(|step| step.inputs.iter_mut().rev());
+        for value in inputs_from_last {
+            value.is_last_use = !used_later.contains(&value.outlet);
+            used_later.push(value.outlet);
+        }
+        Ok(Some(Self { steps, outputs, input: input.node, nodes: model.nodes().len() }))
+    }
+
+    /// Runs the operators.
+    ///
+    /// # Errors
+    /// If an operator fails.
+    pub(super) fn run(&self, input: TValue) -> TractResult<TVec<TValue>> {
+        let mut values: Vec<TVec<Option<TValue>>> = vec![TVec::new(); self.nodes];
+        values[self.input] = tvec!(Some(input));
+        for step in &self.steps {
+            let inputs = step.inputs.iter().map(|value| {
+                let slot = &mut values[value.outlet.node][value.outlet.slot];
+                let value = if value.is_last_use { slot.take() } else { slot.clone() };
+                value.context("a value that nothing computed")
+            });
+            let inputs = inputs.collect::<TractResult<_>>()?;
+            let context = EvalContext { node_id: step.node, ..EvalContext::out_of_plan() };
+            let outputs = step.operator.eval(&context, inputs)?;
+            values[step.node] = outputs.into_iter().map(Some).collect();
+        }
+        let outputs = self.outputs.iter().map(|outlet| {
+            values[outlet.node][outlet.slot].clone().context("an output that nothing computed")
+        });
+        outputs.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::prelude::*;
+    use tract_onnx::tract_core::internal::ToDim;
+    use tract_onnx::tract_core::ops::math::add;
+
+    use super::Steps;
+    use crate::model::ModelConfig;
+
+    /// A model that adds its input to itself.
+    fn doubled(shape: &[TDim]) -> TypedModel {
+        let mut model = TypedModel::default();
+        let input = model.add_source("input", f32::fact(shape)).unwrap();
+        let outputs = model.wire_node("sum", add(), &[input, input]).unwrap();
+        model.select_output_outlets(&outputs).unwrap();
+        model
+    }
+
+    #[test]
+    fn the_shipped_networks_give_what_tracts_plan_gives() {
+        for name in ["ssdlite_mobilenet_v2", "nanodet_g"] {
+            // Cargo runs a crate's tests in its folder.
+            let folder = std::path::Path::new("model").join(name);
+            let config = std::fs::read_to_string(folder.join("model.toml")).unwrap();
+            let config = ModelConfig::parse(&config).unwrap();
+            let onnx = std::fs::read(folder.join("model.onnx")).unwrap();
+            let model = super::super::optimised(&config, &onnx).unwrap();
+            let input = super::super::to_tract(config.input.blank_tensor()).unwrap();
+            let steps = Steps::new(&model).unwrap().unwrap();
+            let outputs = steps.run(input.clone().into()).unwrap();
+            let plan = model.into_runnable().unwrap();
+            assert_eq!(outputs, plan.run(tvec!(input.into())).unwrap(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_used_twice_is_there_twice() {
+        let steps = Steps::new(&doubled(&[3.to_dim()])).unwrap().unwrap();
+        let outputs = steps.run(tensor1(&[1f32, 2.0, 3.0]).into()).unwrap();
+        assert_eq!(*outputs[0], tensor1(&[2f32, 4.0, 6.0]));
+    }
+
+    #[test]
+    fn a_shape_that_is_known_only_at_run_time_needs_tracts_plan() {
+        let symbols = SymbolScope::default();
+        let model = doubled(&[symbols.sym("n").to_dim()]);
+        assert!(Steps::new(&model).unwrap().is_none());
+    }
+}

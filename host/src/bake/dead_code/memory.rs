@@ -1,0 +1,69 @@
+//! A module's memory once its initialiser has run.
+
+use std::ops::Range;
+
+use anyhow::Context;
+use wasmparser::{Parser, Payload};
+
+use super::references::{References, Symbol};
+use crate::bake::density::constant_offset;
+
+/// A module's memory once its initialiser has run, next to what it was before, and to what it is if the module's table
+/// starts elsewhere.
+pub(super) struct Memory<'a> {
+    references: &'a References,
+    initial: Vec<u8>,
+    current: &'a [u8],
+    moved: Vec<u8>,
+}
+
+impl<'a> Memory<'a> {
+    /// `moved` is the memory of a copy of the module in which no index in the table is the same.
+    ///
+    /// # Errors
+    /// If the module is malformed, or its data does not fit into the memory.
+    pub(super) fn new(
+        references: &'a References,
+        module: &[u8],
+        current: &'a [u8],
+        mut moved: Vec<u8>,
+    ) -> anyhow::Result<Self> {
+        // If the copy uses less memory, the rest differs from it.
+        moved.resize(current.len(), 0xff);
+        let mut initial = vec![0; current.len()];
+        for payload in Parser::new(0).parse_all(module) {
+            let Payload::DataSection(segments) = payload? else { continue };
+            for segment in segments {
+                let segment = segment?;
+                let Some(address) = constant_offset(&segment.kind) else { continue };
+                let bytes = initial.get_mut(address..address + segment.data.len());
+                bytes.context("data outside of the memory")?.copy_from_slice(segment.data);
+            }
+        }
+        Ok(Self { references, initial, current, moved })
+    }
+
+    /// What the words in a range of addresses refer to.
+    ///
+    /// Only words that the initialiser has changed count; relocations say what is in the others. A word that can be the
+    /// address of data is taken for it, even if it is another number by chance. A word that can be a function's index in
+    /// the table is taken for it if it differs in the copy.
+    pub(super) fn targets(&self, range: Range<usize>) -> Vec<Symbol> {
+        let range = range.start / 4 * 4..range.end.min(self.current.len());
+        let words = words(self.current, range.clone())
+            .zip(words(&self.moved, range.clone()))
+            .zip(words(&self.initial, range));
+        let changed = words.filter(|((word, _), initial)| word != initial);
+        let targets = changed.flat_map(|((word, moved), _)| {
+            let function = self.references.table_function(word).filter(|_| word != moved);
+            [self.references.data_at(word as usize), function]
+        });
+        targets.flatten().collect()
+    }
+}
+
+/// The words of 32 bits in a range of a memory.
+fn words(memory: &[u8], range: Range<usize>) -> impl Iterator<Item = u32> {
+    let (words, _) = memory.get(range).unwrap_or_default().as_chunks();
+    words.iter().map(|word| u32::from_le_bytes(*word))
+}
