@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use spotter_tests::baked::{bake, up};
 use spotter_tests::reference::{self, Detection};
 use spotter_tests::server::Server;
-use spotter_tests::{client, component, pictures, root, run, stderr};
+use spotter_tests::{client, component, pictures, root, run, stderr, unbaked};
 
 fn path(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
@@ -59,6 +59,24 @@ fn largest_module(component: &[u8]) -> Vec<u8> {
         });
     let range = modules.max_by_key(|range| range.len()).expect("a core module");
     component[range.start..range.end].to_vec()
+}
+
+/// How many bytes of code a core module has.
+fn code_bytes(module: &[u8]) -> usize {
+    let payloads = wasmparser::Parser::new(0).parse_all(module);
+    let bodies = payloads.filter_map(|payload| match payload.expect("a module") {
+        wasmparser::Payload::CodeSectionEntry(body) => Some(body.range().len()),
+        _ => None,
+    });
+    bodies.sum()
+}
+
+#[test]
+fn the_component_has_lost_the_code_that_only_loads_a_network() {
+    let built = std::fs::read(unbaked()).expect("a module");
+    let baked = largest_module(&std::fs::read(component()).expect("a component"));
+    let (built, baked) = (code_bytes(&built), code_bytes(&baked));
+    assert!(baked < built / 2, "{baked} bytes of code remain of {built}");
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn the_page_on_capacity_follows_from_the_measured_figures() {
             assert_near(found("nodes"), nodes, 0.0, "nodes");
             assert_near(found("link at the peak"), peak * PICTURE_BYTES * 8.0 / 1e6, 1.0, "link");
             assert_near(found("energy a day"), day * NODE_WATTS / 1000.0, 0.1, "energy");
-            assert_near(found("money a day"), day * NODE_DOLLARS_PER_HOUR, 1.0, "money");
+            assert_near(found("cost a day"), day * NODE_DOLLARS_PER_HOUR, 1.0, "cost");
         }
     }
 }

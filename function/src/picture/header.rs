@@ -45,7 +45,8 @@ impl FormatDetails {
             ImageFormat::WebP => webp::Frames::read(bytes).map(Self::WebP),
             ImageFormat::Gif => gif_frame(bytes).map(|frame| Self::Gif { frame }),
             ImageFormat::Png => super::png::check_profile(bytes).map(|()| Self::Png),
-            _ => Ok(Self::Bmp),
+            ImageFormat::Bmp => Ok(Self::Bmp),
+            other => Err(Error::Internal(format!("no limits are known for {other:?}"))),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Configuration of the host: limits, the runtime configuration file, and the notation of sizes and times.
 
+pub mod cgroup_memory;
+mod fit_to_memory;
 pub mod key_value_stores;
 pub mod limits;
-pub mod memory;
 pub mod outbound_http;
 pub mod providers;
 pub mod redis_server;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
+use super::fit_to_memory::warn_about_shortage;
 use super::limits::{LimitSettings, Limits, max_instances};
-use super::memory;
 
 const MAX_MEMORY_BYTES: u64 = 1 << 40;
 const MAX_INSTANCES: usize = 10_000;
@@ -74,7 +74,7 @@ impl LimitSettings {
         }
         let Some(available) = memory else { return Ok(limits) };
         let fitted = limits.fit_to_memory(&set, available);
-        memory::warn_about_shortage(&fitted, &limits, available);
+        warn_about_shortage(&fitted, &limits, available);
         Ok(fitted)
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow, ensure};
 use spotter_runtime::code_cache;
 use tokio::runtime::Runtime;
 use wasmparser::ValType;
-use wasmtime::{Config, Engine, Instance, Linker, Module, Store, Val};
+use wasmtime::{Config, Engine, Instance, Linker, Module, OptLevel, RegallocAlgorithm, Store, Val};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::pipe::{MemoryInputPipe, MemoryOutputPipe};
 use wasmtime_wasi::random::Deterministic;
@@ -44,7 +44,11 @@ impl<'a> Initialiser<'a> {
             .enable_all()
             .build()
             .context("cannot start the async runtime")?;
-        Ok(Self { runtime, engine: Engine::new(&Config::new())?, files })
+        // Two runs take a second or two, and compiling takes longer. So the compiler does not optimise.
+        let mut config = Config::new();
+        config.cranelift_opt_level(OptLevel::None);
+        config.cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
+        Ok(Self { runtime, engine: Engine::new(&config)?, files })
     }
 
     /// Runs `wizer-initialize` twice, and takes a snapshot of the state in which the second run ended. The first run

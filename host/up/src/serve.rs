@@ -20,8 +20,8 @@ use crate::runtime_arguments::{RuntimeArguments, RuntimeTables};
 use spotter_app::App;
 use spotter_app::component_manifest::Interruption;
 use spotter_app::variables::MissingVariable;
+use spotter_config::cgroup_memory::cgroup_limit;
 use spotter_config::limits::LimitSettings;
-use spotter_config::memory;
 use spotter_config::runtime_config::RuntimeConfig;
 use spotter_node::metrics::BondCollector;
 use spotter_progress::print;
@@ -162,7 +162,7 @@ impl Serve {
         );
         let log = self.log_format.start(self.output.filter());
         let file = RuntimeConfig::read(self.runtime_config_file.as_deref())?;
-        let limits = self.limits.resolve(file.limits, memory::cgroup_limit(Path::new("/")))?;
+        let limits = self.limits.resolve(file.limits, cgroup_limit(Path::new("/")))?;
         let mut app = self.app.load_only(&self.component_id, &file.variables_provider)?;
         if app.components.values().any(|component| !component.models.is_empty()) {
             spotter_nn::heap::limit_arenas();
