@@ -97,12 +97,15 @@ pub fn bake(module: &[u8], model: &ModelFolder) -> anyhow::Result<Baked> {
     );
     let initialiser = Initialiser::new(&model.contents)?;
     let snapshot = initialiser.snapshot(module)?;
-    let baked = match LinkedModule::new(module)? {
-        Some(linked) => {
-            let moved_memory = initialiser.memory(linked.moved(), &snapshot)?;
+    let baked = match LinkedModule::new(module) {
+        Ok(linked) => {
+            let moved_memory = initialiser.memory_of_copy(linked.moved(), &snapshot)?;
             linked.remove_dead_code(module, &snapshot, moved_memory)?
         }
-        None => snapshot.module,
+        Err(error) => {
+            print_message(&format!("  The component keeps its dead code: {error:#}"));
+            snapshot.module
+        }
     };
     let density = Density::from_module(&baked)?;
     ensure!(density.is_mapped(), "{density}");

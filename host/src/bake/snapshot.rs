@@ -32,23 +32,18 @@ pub(super) struct Snapshot {
 /// Runs the initialisers of modules on the files of a model.
 pub(super) struct Initialiser<'a> {
     runtime: Runtime,
-    engine: Engine,
     files: &'a [Vec<u8>],
 }
 
 impl<'a> Initialiser<'a> {
     /// # Errors
-    /// If the async runtime or the engine cannot start.
+    /// If the async runtime cannot start.
     pub(super) fn new(files: &'a [Vec<u8>]) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("cannot start the async runtime")?;
-        // Two runs take a second or two, and compiling takes longer. So the compiler does not optimise.
-        let mut config = Config::new();
-        config.cranelift_opt_level(OptLevel::None);
-        config.cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
-        Ok(Self { runtime, engine: Engine::new(&config)?, files })
+        Ok(Self { runtime, files })
     }
 
     /// Runs `wizer-initialize` twice, and takes a snapshot of the state in which the second run ended. The first run
@@ -59,27 +54,39 @@ impl<'a> Initialiser<'a> {
     pub(super) fn snapshot(&self, module: &[u8]) -> anyhow::Result<Snapshot> {
         let wizer = Wizer::new();
         let (context, instrumented) = wizer.instrument(module)?;
-        // Other models, and other versions of this one, are baked into the same module.
-        let compiled = code_cache::load_module(&self.engine, &instrumented)?;
+        let compiled = compile(&instrumented, RegallocAlgorithm::Backtracking)?;
         self.runtime.block_on(async {
             let recording = initialise(&compiled, input(&[], self.files)).await?.recording;
             let mut initialised = initialise(&compiled, input(&recording, self.files)).await?;
-            let memory = initialised.memory();
+            let memory = initialised.memory()?;
             let module = wizer.snapshot(&context, &mut initialised).await?;
             Ok(Snapshot { module, memory, recording })
         })
     }
 
-    /// Runs `wizer-initialize` of a copy of a snapshot's module, and returns the memory. The same blocks are placed
-    /// together.
+    /// Runs `wizer-initialize` of a copy of the module that a snapshot was taken of, and returns the memory. The same
+    /// blocks are placed together.
     ///
     /// # Errors
     /// As [`snapshot`](Self::snapshot).
-    pub(super) fn memory(&self, module: &[u8], snapshot: &Snapshot) -> anyhow::Result<Vec<u8>> {
-        let compiled = code_cache::load_module(&self.engine, module)?;
+    pub(super) fn memory_of_copy(
+        &self,
+        module: &[u8],
+        snapshot: &Snapshot,
+    ) -> anyhow::Result<Vec<u8>> {
+        // A faster compiler that wasmtime does not recommend for production: no number that it computes is kept.
+        let compiled = compile(module, RegallocAlgorithm::SinglePass)?;
         let input = input(&snapshot.recording, self.files);
-        Ok(self.runtime.block_on(initialise(&compiled, input))?.memory())
+        self.runtime.block_on(initialise(&compiled, input))?.memory()
     }
+}
+
+/// Compiles a module, or takes its code from the cache: other models, and other versions of this one, are baked into the
+/// same module. The compiler does not optimise, which would take longer than the initialiser runs.
+fn compile(module: &[u8], registers: RegallocAlgorithm) -> anyhow::Result<Module> {
+    let mut config = Config::new();
+    config.cranelift_opt_level(OptLevel::None).cranelift_regalloc_algorithm(registers);
+    code_cache::load_module(&Engine::new(&config)?, module)
 }
 
 /// The initialiser's standard input: the recording of the first run, then the files, each preceded by its length.
@@ -98,9 +105,12 @@ struct Initialised {
 
 impl Initialised {
     /// A copy of the memory.
-    fn memory(&mut self) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// If the module does not export it.
+    fn memory(&mut self) -> anyhow::Result<Vec<u8>> {
         let memory = self.instance.get_memory(&mut self.store, "memory");
-        memory.map(|memory| memory.data(&self.store).to_vec()).unwrap_or_default()
+        Ok(memory.context("the module does not export `memory`")?.data(&self.store).to_vec())
     }
 }
 

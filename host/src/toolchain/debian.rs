@@ -17,9 +17,14 @@ const DEBIAN_PACKAGES: [&str; 5] = ["rustc-web", "cargo-web", "rust-web-src", "w
 /// The folder in which the packages install the C library.
 const WASI_LIBC: &str = "/usr/lib/wasm32-wasi";
 
-/// The linker. Without rustc's own start files, a program lacks `_start`; rustc exports `__main_void` of programs only.
-/// A program exports `cabi_realloc` too: see [`libc_stub`].
+/// The linker. LLD 14 crashes with `--emit-relocs`, so components that it links keep their dead code. Without rustc's own
+/// start files, a program lacks `_start`; rustc exports `__main_void` of programs only. A program exports `cabi_realloc`
+/// too: see [`libc_stub`].
 const LINKER: &str = "#!/bin/sh
+for argument in \"$@\"; do
+    shift
+    [ \"$argument\" = --emit-relocs ] || set -- \"$@\" \"$argument\"
+done
 for argument in \"$@\"; do
     [ \"$argument\" != __main_void ] || set -- \"$@\" --export=cabi_realloc \
         /usr/lib/wasm32-wasi/crt1-command.o

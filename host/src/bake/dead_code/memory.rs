@@ -55,7 +55,8 @@ impl<'a> Memory<'a> {
             .zip(words(&self.initial, range));
         let changed = words.filter(|((word, _), initial)| word != initial);
         let targets = changed.flat_map(|((word, moved), _)| {
-            let function = self.references.table_function(word).filter(|_| word != moved);
+            let function = self.references.layout.table_function(word).filter(|_| word != moved);
+            let function = function.map(Symbol::Function);
             [self.references.data_at(word as usize), function]
         });
         targets.flatten().collect()

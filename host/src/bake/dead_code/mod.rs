@@ -1,12 +1,13 @@
 //! Removes what a baked module can never call.
 //!
-//! Nine tenths of the detector's code parse and optimise the network, and run only while a model is baked. The linker
-//! cannot know that, so `spotter bake` looks for it: a function is kept if relocations lead to it from the module's
+//! Most of the detector's code parses and optimises the network, and runs only while a model is baked. The linker cannot
+//! know that, so `spotter bake` looks for it: a function is kept if calls and relocations lead to it from the module's
 //! exports, or from the memory that the initialiser leaves behind.
 //!
 //! A number in memory may be a function's index in the table, or just a number. So the initialiser also runs in a copy of
 //! the module whose table starts elsewhere. An index differs there.
 
+mod layout;
 mod memory;
 mod reachable;
 mod references;
@@ -28,14 +29,14 @@ pub(super) struct LinkedModule {
 }
 
 impl LinkedModule {
-    /// Reads a module. `None` if it was linked without `--emit-relocs`.
+    /// Reads a module.
     ///
     /// # Errors
-    /// If the module is malformed, or its relocations do not fit its sections.
-    pub(super) fn new(module: &[u8]) -> anyhow::Result<Option<Self>> {
-        let Some(references) = References::from_module(module)? else { return Ok(None) };
+    /// If the module was linked without `--emit-relocs`, or references in it could be missed.
+    pub(super) fn new(module: &[u8]) -> anyhow::Result<Self> {
+        let references = References::from_module(module)?;
         let moved = table::moved(module, &references)?;
-        Ok(Some(Self { references, moved }))
+        Ok(Self { references, moved })
     }
 
     /// The copy of the module whose table starts elsewhere.

@@ -8,11 +8,11 @@ use std::ops::Range;
 
 use anyhow::{Context, bail, ensure};
 use wasmparser::{
-    CustomSectionReader, ElementItems, ElementKind, ExternalKind, FunctionBody, KnownCustom,
-    Linking, Operator, Parser, Payload, RelocationEntry, RelocationType, SymbolInfo, TypeRef,
+    BinaryReader, CustomSectionReader, KnownCustom, Linking, Parser, Payload, RelocationEntry,
+    RelocationType, SymbolFlags, SymbolInfo,
 };
 
-use crate::bake::density::{constant, constant_offset};
+use super::layout::Layout;
 
 /// A function, by its index in the module, or a piece of data, by its index in [`References::data`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,30 +21,44 @@ pub(super) enum Symbol {
     Data(usize),
 }
 
+/// What a relocation can refer to.
+#[derive(Clone)]
+enum Target {
+    Symbol(Symbol),
+    /// What is neither data nor a function, or is not defined, or a bound of the memory.
+    Nothing,
+    /// An address that the linker made up: it may stand for any data.
+    Unknown(String),
+}
+
+/// The addresses that a linker makes up for bounds of the memory, where no data is.
+const MEMORY_BOUNDS: [&str; 8] = [
+    "__data_end",
+    "__dso_handle",
+    "__global_base",
+    "__heap_base",
+    "__heap_end",
+    "__memory_base",
+    "__stack_high",
+    "__stack_low",
+];
+
+enum Section {
+    Code,
+    Data,
+}
+
 /// What a linked module says about its functions and data.
-#[derive(Default)]
 pub(super) struct References {
-    /// How many functions the module imports. Their indices come first.
-    imports: u32,
-    /// The functions that the module exports, by name.
-    pub(super) exports: Vec<(String, u32)>,
+    pub(super) layout: Layout,
     /// The function in which the linker calls all constructors.
     pub(super) constructors: Option<u32>,
     /// The addresses of each piece of data, in ascending order. Symbols that overlap are one piece.
     pub(super) data: Vec<Range<usize>>,
     /// What each symbol refers to.
     pub(super) targets: HashMap<Symbol, Vec<Symbol>>,
-    /// The functions in the table. The first has the index `table_start`.
-    pub(super) table: Vec<u32>,
-    pub(super) table_start: u32,
     /// The places in the module that hold a function's index in the table.
     pub(super) table_indices: Vec<TableIndex>,
-    /// Where the body of each function is, without the imported ones.
-    bodies: Vec<Range<usize>>,
-    /// The address of each data segment, and where its bytes are in the module.
-    segments: Vec<(usize, Range<usize>)>,
-    code_start: usize,
-    data_start: usize,
 }
 
 /// A function's index in the table, at an offset in the module.
@@ -57,108 +71,64 @@ pub(super) enum TableIndex {
 }
 
 impl References {
-    /// Reads a module. `None` if it was linked without `--emit-relocs`, or with relocations of kinds that Rust's static
-    /// modules do not have.
+    /// Reads a module.
     ///
     /// # Errors
-    /// If the module is malformed, or its relocations do not fit its sections.
-    pub(super) fn from_module(module: &[u8]) -> anyhow::Result<Option<Self>> {
-        let mut references = Self::default();
+    /// If the module was linked without `--emit-relocs`, or if anything in it is not as Rust's linker writes static
+    /// modules, so that references could be missed.
+    pub(super) fn from_module(module: &[u8]) -> anyhow::Result<Self> {
+        let mut layout = Layout::default();
         let mut symbols = Vec::new();
         let mut relocations = Vec::new();
         for payload in Parser::new(0).parse_all(module) {
             match payload.context("malformed module")? {
-                Payload::CustomSection(section) if section.name() == "linking" => {
-                    symbols = symbol_table(&section)?;
-                }
-                Payload::CustomSection(section) => {
-                    if let KnownCustom::Reloc(reader) = section.as_known() {
-                        let entries = reader.entries().into_iter();
-                        let entries = entries.collect::<Result<Vec<_>, _>>();
-                        relocations
-                            .push((section.name(), entries.context("malformed relocations")?));
-                    }
-                }
-                other => references.read_section(other)?,
+                Payload::CustomSection(section) => match section.name() {
+                    "linking" => symbols = symbol_table(&section)?,
+                    "reloc.CODE" => relocations.push((Section::Code, entries(&section)?)),
+                    "reloc.DATA" => relocations.push((Section::Data, entries(&section)?)),
+                    _ => {}
+                },
+                other => layout.read(other)?,
             }
         }
-        if relocations.is_empty() {
-            return Ok(None);
-        }
+        ensure!(!relocations.is_empty(), "the module was linked without `--emit-relocs`");
+        let calls = layout.calls.iter().map(|(function, targets)| {
+            let targets = targets.iter().map(|target| Symbol::Function(*target)).collect();
+            (Symbol::Function(*function), targets)
+        });
+        let mut references = Self {
+            targets: calls.collect(),
+            constructors: None,
+            data: Vec::new(),
+            table_indices: Vec::new(),
+            layout,
+        };
         let symbols = references.place(&symbols)?;
         for (section, entries) in &relocations {
             for entry in entries {
-                let is_known = match *section {
-                    "reloc.CODE" => references.read_code_relocation(&symbols, entry)?,
-                    "reloc.DATA" => references.read_data_relocation(&symbols, entry)?,
-                    _ => true,
-                };
-                if !is_known {
-                    return Ok(None);
+                let target = symbols.get(entry.index as usize);
+                let target = target.context("a relocation has no symbol")?.clone();
+                match section {
+                    Section::Code => references.read_code_relocation(module, entry, target)?,
+                    Section::Data => references.read_data_relocation(entry, target)?,
                 }
             }
         }
-        Ok(Some(references))
+        Ok(references)
     }
 
-    fn read_section(&mut self, payload: Payload<'_>) -> anyhow::Result<()> {
-        match payload {
-            Payload::ImportSection(imports) => {
-                for import in imports.into_imports() {
-                    let is_function =
-                        matches!(import?.ty, TypeRef::Func(_) | TypeRef::FuncExact(_));
-                    self.imports += u32::from(is_function);
-                }
-            }
-            Payload::ExportSection(exports) => {
-                for export in exports {
-                    let export = export?;
-                    if export.kind == ExternalKind::Func {
-                        self.exports.push((export.name.to_owned(), export.index));
-                    }
-                }
-            }
-            Payload::ElementSection(elements) => {
-                for element in elements {
-                    let element = element?;
-                    let ElementKind::Active { offset_expr, .. } = &element.kind else { continue };
-                    let ElementItems::Functions(functions) = element.items else { continue };
-                    ensure!(self.table.is_empty(), "the module has several element segments");
-                    self.table_start = constant(offset_expr).context("the table's start")?;
-                    self.table = functions.into_iter().collect::<Result<_, _>>()?;
-                }
-            }
-            Payload::CodeSectionStart { range, .. } => self.code_start = range.start,
-            Payload::CodeSectionEntry(body) => {
-                let function = self.defined_functions().end;
-                self.bodies.push(body.range());
-                // Not by relocations, which functions that the linker itself wrote do not have.
-                let calls = calls(&body)?;
-                if !calls.is_empty() {
-                    self.targets.insert(Symbol::Function(function), calls);
-                }
-            }
-            Payload::DataSection(segments) => {
-                self.data_start = segments.range().start;
-                for segment in segments {
-                    let segment = segment?;
-                    let Some(address) = constant_offset(&segment.kind) else { continue };
-                    let bytes = segment.range.end - segment.data.len()..segment.range.end;
-                    self.segments.push((address, bytes));
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Finds the addresses of data symbols. Returns what each symbol in the table is: `None` if it is neither data nor
-    /// a function, or not defined.
-    fn place(&mut self, symbols: &[SymbolInfo<'_>]) -> anyhow::Result<Vec<Option<Symbol>>> {
+    /// Finds the addresses of data symbols. Returns what each symbol in the symbol table is.
+    fn place(&mut self, symbols: &[SymbolInfo<'_>]) -> anyhow::Result<Vec<Target>> {
         let address = |symbol: &SymbolInfo<'_>| -> anyhow::Result<Option<Range<usize>>> {
-            let SymbolInfo::Data { symbol: Some(symbol), .. } = symbol else { return Ok(None) };
-            let segment = self.segments.get(symbol.index as usize).context("a symbol's segment")?;
-            let start = segment.0 + symbol.offset as usize;
+            let SymbolInfo::Data { symbol: Some(symbol), flags, .. } = symbol else {
+                return Ok(None);
+            };
+            if flags.contains(SymbolFlags::ABSOLUTE) {
+                return Ok(None);
+            }
+            let segment = self.layout.segments.get(symbol.index as usize);
+            let (address, _) = segment.context("a symbol's data segment is not in the module")?;
+            let start = address + symbol.offset as usize;
             Ok(Some(start..start + symbol.size as usize))
         };
         let addresses = symbols.iter().map(address).collect::<anyhow::Result<Vec<_>>>()?;
@@ -177,9 +147,15 @@ impl References {
             _ => None,
         });
         let symbols = symbols.iter().zip(addresses);
-        let symbols = symbols.map(|(symbol, address)| match symbol {
-            SymbolInfo::Func { index, .. } => Some(Symbol::Function(*index)),
-            _ => address.and_then(|range| self.data_at(range.start)),
+        let symbols = symbols.map(|(symbol, address)| match (symbol, address) {
+            (SymbolInfo::Func { index, .. }, _) => Target::Symbol(Symbol::Function(*index)),
+            (_, Some(range)) => self.data_at(range.start).map_or(Target::Nothing, Target::Symbol),
+            (SymbolInfo::Data { name, symbol: Some(_), .. }, None)
+                if !MEMORY_BOUNDS.contains(name) =>
+            {
+                Target::Unknown((*name).to_owned())
+            }
+            _ => Target::Nothing,
         });
         Ok(symbols.collect())
     }
@@ -191,83 +167,67 @@ impl References {
         (address < range.end || address == range.start).then_some(Symbol::Data(index))
     }
 
-    /// The functions that are not imported.
-    pub(super) fn defined_functions(&self) -> Range<u32> {
-        self.imports..self.imports + u32::try_from(self.bodies.len()).unwrap_or_default()
-    }
-
-    /// The function at an index in the table.
-    pub(super) fn table_function(&self, index: u32) -> Option<Symbol> {
-        let function = self.table.get(index.checked_sub(self.table_start)? as usize)?;
-        Some(Symbol::Function(*function))
-    }
-
-    /// `false` if the relocation is of an unknown kind.
     fn read_code_relocation(
         &mut self,
-        symbols: &[Option<Symbol>],
+        module: &[u8],
         entry: &RelocationEntry,
-    ) -> anyhow::Result<bool> {
+        target: Target,
+    ) -> anyhow::Result<()> {
         use RelocationType::*;
-        let offset = self.code_start + entry.offset as usize;
-        match entry.ty {
-            FunctionIndexLeb | TypeIndexLeb | GlobalIndexLeb | EventIndexLeb | TableNumberLeb => {
-                return Ok(true);
+        let offset = self.layout.code_start + entry.offset as usize;
+        match (entry.ty, &target) {
+            (TypeIndexLeb | EventIndexLeb | TableNumberLeb, _) => return Ok(()),
+            (GlobalIndexLeb, Target::Nothing) => return Ok(()),
+            (FunctionIndexLeb, Target::Symbol(Symbol::Function(function))) => {
+                let mut number = BinaryReader::new(module.get(offset..).unwrap_or_default(), 0);
+                ensure!(
+                    number.read_var_u32().ok() == Some(*function),
+                    "the relocations are not those of this code"
+                );
+                return Ok(());
             }
-            MemoryAddrLeb | MemoryAddrSleb => {}
-            TableIndexSleb => self.table_indices.push(TableIndex::Leb128(offset)),
-            _ => return Ok(false),
+            (MemoryAddrLeb | MemoryAddrSleb, _) => {}
+            (TableIndexSleb, _) => self.table_indices.push(TableIndex::Leb128(offset)),
+            (other, _) => bail!("the code has relocations of the kind {other:?}"),
         }
-        let body = self.bodies.partition_point(|body| body.start <= offset).checked_sub(1);
-        let body = body.filter(|body| offset < self.bodies[*body].end);
-        let function = self.imports + u32::try_from(body.context("a relocation outside of code")?)?;
-        self.add(Symbol::Function(function), symbols, entry)
+        let body = self.layout.bodies.partition_point(|body| body.start <= offset).checked_sub(1);
+        let body = body.filter(|body| offset < self.layout.bodies[*body].end);
+        let body = body.context("a relocation is outside of the code")?;
+        self.add(Symbol::Function(self.layout.imports + u32::try_from(body)?), target)
     }
 
-    /// `false` if the relocation is of an unknown kind.
     fn read_data_relocation(
         &mut self,
-        symbols: &[Option<Symbol>],
         entry: &RelocationEntry,
-    ) -> anyhow::Result<bool> {
-        let offset = self.data_start + entry.offset as usize;
+        target: Target,
+    ) -> anyhow::Result<()> {
+        let offset = self.layout.data_start + entry.offset as usize;
         match entry.ty {
             RelocationType::MemoryAddrI32 => {}
             RelocationType::TableIndexI32 => self.table_indices.push(TableIndex::Word(offset)),
-            _ => return Ok(false),
+            other => bail!("the data has relocations of the kind {other:?}"),
         }
-        let segment = self.segments.iter().find(|(_, bytes)| bytes.contains(&offset));
-        let (address, bytes) = segment.context("a relocation outside of data")?;
-        let Some(data) = self.data_at(address + offset - bytes.start) else {
-            bail!("a relocation in data that belongs to no symbol");
-        };
-        self.add(data, symbols, entry)
+        let segment = self.layout.segments.iter().find(|(_, bytes)| bytes.contains(&offset));
+        let (address, bytes) = segment.context("a relocation is outside of the data")?;
+        let data = self.data_at(address + offset - bytes.start);
+        self.add(data.context("a relocation is in data that belongs to no symbol")?, target)
     }
 
-    fn add(
-        &mut self,
-        source: Symbol,
-        symbols: &[Option<Symbol>],
-        entry: &RelocationEntry,
-    ) -> anyhow::Result<bool> {
-        let target = symbols.get(entry.index as usize).context("a relocation's symbol")?;
-        self.targets.entry(source).or_default().extend(target);
-        Ok(true)
+    fn add(&mut self, source: Symbol, target: Target) -> anyhow::Result<()> {
+        match target {
+            Target::Symbol(target) => self.targets.entry(source).or_default().push(target),
+            Target::Nothing => {}
+            Target::Unknown(name) => bail!("the module refers to the address `{name}`"),
+        }
+        Ok(())
     }
 }
 
-/// The functions that a function's code names.
-fn calls(body: &FunctionBody<'_>) -> anyhow::Result<Vec<Symbol>> {
-    let mut calls = Vec::new();
-    for operator in body.get_operators_reader()? {
-        if let Operator::Call { function_index }
-        | Operator::ReturnCall { function_index }
-        | Operator::RefFunc { function_index } = operator?
-        {
-            calls.push(Symbol::Function(function_index));
-        }
-    }
-    Ok(calls)
+fn entries(section: &CustomSectionReader<'_>) -> anyhow::Result<Vec<RelocationEntry>> {
+    let KnownCustom::Reloc(reader) = section.as_known() else {
+        bail!("the section `{}` is malformed", section.name())
+    };
+    Ok(reader.entries().into_iter().collect::<Result<_, _>>()?)
 }
 
 fn symbol_table<'a>(section: &CustomSectionReader<'a>) -> anyhow::Result<Vec<SymbolInfo<'a>>> {

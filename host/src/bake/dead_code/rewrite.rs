@@ -7,10 +7,11 @@ use wasm_encoder::reencode::{self, Reencode};
 use wasm_encoder::{CodeSection, Function, FunctionSection, Module};
 use wasmparser::{CodeSectionReader, CustomSectionReader, FunctionSectionReader, Parser};
 
+use super::reachable::constructors_that_have_run;
 use super::references::References;
 
 /// The module with the functions in `kept` only, and without the linker's own sections and the names of functions. In
-/// the table, a function that traps takes the place of each that was removed. Constructors do not run again.
+/// the table, a function that traps takes the place of each that was removed. Constructors that have run do not run again.
 ///
 /// # Errors
 /// If the module is malformed.
@@ -19,7 +20,7 @@ pub(super) fn keep(
     references: &References,
     kept: &HashSet<u32>,
 ) -> anyhow::Result<Vec<u8>> {
-    let defined = references.defined_functions();
+    let defined = references.layout.defined_functions();
     let trap = defined.clone().find(|function| !kept.contains(function));
     let is_kept = |function: &u32| kept.contains(function) || trap == Some(*function);
     let remaining: Vec<u32> = defined.clone().filter(is_kept).collect();
@@ -33,7 +34,7 @@ pub(super) fn keep(
         imports: defined.start,
         remaining: &remaining,
         trap,
-        constructors: references.constructors,
+        constructors: constructors_that_have_run(references),
         new_indices,
     };
     let mut rewritten = Module::new();

@@ -14,14 +14,14 @@ use super::references::{References, TableIndex};
 /// # Errors
 /// If the module does not hold the indices that its relocations promise.
 pub(super) fn moved(module: &[u8], references: &References) -> anyhow::Result<Vec<u8>> {
-    let distance = u32::try_from(references.table.len())?;
+    let distance = u32::try_from(references.layout.table.len())?;
     let mut module = module.to_vec();
     for place in &references.table_indices {
         let bytes = place.bytes(&mut module).context("a relocation outside of the module")?;
         let index = place.read(bytes);
         // A weak function that nothing defines has the index 0.
         if index != 0 {
-            let function = references.table_function(index);
+            let function = references.layout.table_function(index);
             ensure!(
                 function.is_some(),
                 "a relocation with the index {index}, which the table lacks"
@@ -30,7 +30,7 @@ pub(super) fn moved(module: &[u8], references: &References) -> anyhow::Result<Ve
         }
     }
     let mut moved = Module::new();
-    let start = references.table_start + distance;
+    let start = references.layout.table_start + distance;
     Mover { start, distance }.parse_core_module(&mut moved, Parser::new(0), &module)?;
     Ok(moved.finish())
 }
@@ -77,7 +77,10 @@ impl Reencode for Mover {
         mut table: Table<'_>,
     ) -> Result<(), reencode::Error<Infallible>> {
         table.ty.initial += u64::from(self.distance);
-        table.ty.maximum = table.ty.maximum.map(|maximum| maximum + u64::from(self.distance));
+        table.ty.maximum = table
+            .ty
+            .maximum
+            .map(|maximum| (maximum + u64::from(self.distance)).min(u32::MAX.into()));
         reencode::utils::parse_table(self, tables, table)
     }
 

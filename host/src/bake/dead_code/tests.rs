@@ -31,7 +31,11 @@ const DATA: i32 = 0x100;
 /// number that only looks like an index.
 const HEAP: i32 = 0x200;
 
+/// The flag of a symbol whose offset is an address.
+const ABSOLUTE: u32 = 0x200;
+
 /// Kinds of relocations, and symbols by their positions in [`linking`].
+const FUNCTION_INDEX_LEB: u8 = 0;
 const TABLE_INDEX_SLEB: u8 = 1;
 const TABLE_INDEX_I32: u8 = 2;
 const MEMORY_ADDR_SLEB: u8 = 4;
@@ -39,6 +43,7 @@ const SYMBOL_ON_THE_HEAP: u32 = 0;
 const SYMBOL_IN_DATA: u32 = 1;
 const SYMBOL_DEAD: u32 = 2;
 const SYMBOL_FIRST_DATA: u32 = 3;
+const SYMBOL_CONSTRUCTORS: u32 = 5;
 
 /// `i32.const` with a number that is padded to five bytes, as a linker writes it.
 fn padded_constant(function: &mut Function, number: i32) -> usize {
@@ -51,7 +56,8 @@ fn padded_constant(function: &mut Function, number: i32) -> usize {
     offset
 }
 
-fn initialise() -> (Function, [usize; 2]) {
+/// The initialiser, and where its code holds an index in the table, an address, and a function.
+fn initialise() -> (Function, [usize; 3]) {
     let mut function = Function::new([]);
     let word = |offset| MemArg { offset, align: 2, memory_index: 0 };
     function.instructions().i32_const(HEAP);
@@ -59,8 +65,9 @@ fn initialise() -> (Function, [usize; 2]) {
     function.instructions().i32_store(word(0)).i32_const(HEAP);
     let address = padded_constant(&mut function, DATA);
     function.instructions().i32_store(word(4)).i32_const(HEAP).i32_const(3).i32_store(word(8));
+    let call = function.byte_len() + 1;
     function.instructions().call(CALL_CONSTRUCTORS).end();
-    (function, [index, address])
+    (function, [index, address, call])
 }
 
 fn run() -> Function {
@@ -107,6 +114,10 @@ fn linking() -> LinkingSection {
     symbols.data(0, "first", Some(DataSymbolDefinition { index: 0, offset: 0, size: 4 }));
     symbols.data(0, "second", Some(DataSymbolDefinition { index: 0, offset: 4, size: 4 }));
     symbols.function(0, CALL_CONSTRUCTORS, Some("__wasm_call_ctors"));
+    let heap = HEAP.cast_unsigned();
+    let heap_base = DataSymbolDefinition { index: 0, offset: heap, size: 0 };
+    symbols.data(ABSOLUTE, "__heap_base", Some(heap_base));
+    symbols.function(SymbolTable::WASM_SYM_UNDEFINED, 0, None);
     let mut linking = LinkingSection::new();
     linking.symbol_table(&symbols);
     linking
@@ -154,7 +165,7 @@ fn declarations(module: &mut Module) {
 fn linked() -> Vec<u8> {
     let mut module = Module::new();
     declarations(&mut module);
-    let (initialise, [index, address]) = initialise();
+    let (initialise, [index, address, call]) = initialise();
     let mut constructor = Function::new([]);
     let flag = MemArg { offset: 12, align: 2, memory_index: 0 };
     constructor.instructions().i32_const(HEAP).i32_load(flag).if_(wasm_encoder::BlockType::Empty);
@@ -181,6 +192,7 @@ fn linked() -> Vec<u8> {
     let in_code = [
         (TABLE_INDEX_SLEB, 2 + index, SYMBOL_ON_THE_HEAP),
         (MEMORY_ADDR_SLEB, 2 + address, SYMBOL_FIRST_DATA),
+        (FUNCTION_INDEX_LEB, 2 + call, SYMBOL_CONSTRUCTORS),
     ];
     // One byte each for the number of segments, the kind and the end of the offset, and the length; four for the offset.
     let in_data = [(TABLE_INDEX_I32, 7, SYMBOL_IN_DATA), (TABLE_INDEX_I32, 11, SYMBOL_DEAD)];
@@ -194,8 +206,8 @@ fn baked() -> Vec<u8> {
     let files = [];
     let initialiser = Initialiser::new(&files).unwrap();
     let snapshot = initialiser.snapshot(&module).unwrap();
-    let linked = LinkedModule::new(&module).unwrap().unwrap();
-    let moved_memory = initialiser.memory(linked.moved(), &snapshot).unwrap();
+    let linked = LinkedModule::new(&module).unwrap();
+    let moved_memory = initialiser.memory_of_copy(linked.moved(), &snapshot).unwrap();
     linked.remove_dead_code(&module, &snapshot, moved_memory).unwrap()
 }
 
@@ -224,7 +236,24 @@ fn dead_functions_and_the_linkers_sections_are_gone() {
     assert_eq!(functions, 5);
 }
 
+/// Why the dead code of a module stays.
+fn refusal(module: &[u8]) -> String {
+    LinkedModule::new(module).map(|_| ()).unwrap_err().to_string()
+}
+
 #[test]
-fn a_module_without_relocations_is_left_alone() {
-    assert!(LinkedModule::new(&Module::new().finish()).unwrap().is_none());
+fn a_module_in_which_references_could_be_missed_keeps_its_code() {
+    assert_eq!(refusal(&Module::new().finish()), "the module was linked without `--emit-relocs`");
+    let mut module = linked();
+    // The symbol's function and the length of its name precede the name.
+    let name = b"__wasm_call_ctors";
+    let position = module.windows(name.len()).position(|bytes| bytes == name).unwrap();
+    module[position - 2] += 1;
+    assert_eq!(refusal(&module), "the relocations are not those of this code");
+    let mut elements = ElementSection::new();
+    elements.active(None, &ConstExpr::i32_const(1), Elements::Functions(Cow::Borrowed(&[])));
+    elements.active(None, &ConstExpr::i32_const(1), Elements::Functions(Cow::Borrowed(&[])));
+    let mut module = Module::new();
+    module.section(&elements);
+    assert_eq!(refusal(&module.finish()), "the module has several element segments");
 }

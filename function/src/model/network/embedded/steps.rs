@@ -18,6 +18,7 @@ pub(in crate::model) struct Steps {
 
 struct Step {
     node: usize,
+    name: String,
     operator: Box<dyn EvalOp + Send + Sync>,
     inputs: Vec<Value>,
 }
@@ -34,9 +35,9 @@ impl Steps {
     /// is known only when the network runs.
     ///
     /// # Errors
-    /// If the model's nodes depend on each other in a circle.
+    /// If the model is inconsistent.
     pub(super) fn new(model: &TypedModel) -> TractResult<Option<Self>> {
-        let order = model.eval_order()?;
+        let order = model.eval_order_opt_ram()?;
         let &[input] = model.input_outlets()? else { return Ok(None) };
         let context = EvalContext::out_of_plan();
         for &node in &order {
@@ -47,16 +48,9 @@ impl Steps {
                 return Ok(None);
             }
         }
-        let outputs = model.output_outlets()?.to_vec();
         let operators = order.iter().filter(|node| !model.node(**node).op_is::<TypedSource>());
-        let mut steps: Vec<Step> = operators
-            .map(|&id| {
-                let node = model.node(id);
-                let inputs = node.inputs.iter();
-                let inputs = inputs.map(|&outlet| Value { outlet, is_last_use: false }).collect();
-                Step { node: id, operator: node.op.clone(), inputs }
-            })
-            .collect();
+        let mut steps: Vec<Step> = operators.map(|node| Step::new(model.node(*node))).collect();
+        let outputs = model.output_outlets()?.to_vec();
         let mut used_later = outputs.clone();
         let inputs_from_last = steps.iter_mut().rev().flat_map(|step| step.inputs.iter_mut().rev());
         for value in inputs_from_last {
@@ -75,19 +69,35 @@ impl Steps {
         values[self.input] = tvec!(Some(input));
         for step in &self.steps {
             let inputs = step.inputs.iter().map(|value| {
-                let slot = &mut values[value.outlet.node][value.outlet.slot];
-                let value = if value.is_last_use { slot.take() } else { slot.clone() };
-                value.context("a value that nothing computed")
+                let slot = values[value.outlet.node].get_mut(value.outlet.slot);
+                let value = slot
+                    .and_then(|slot| if value.is_last_use { slot.take() } else { slot.clone() });
+                value.with_context(|| format!("an input of {} is missing", step.name))
             });
             let inputs = inputs.collect::<TractResult<_>>()?;
-            let context = EvalContext { node_id: step.node, ..EvalContext::out_of_plan() };
-            let outputs = step.operator.eval(&context, inputs)?;
+            let outputs = step.run(inputs).with_context(|| step.name.clone())?;
             values[step.node] = outputs.into_iter().map(Some).collect();
         }
         let outputs = self.outputs.iter().map(|outlet| {
-            values[outlet.node][outlet.slot].clone().context("an output that nothing computed")
+            let output = values[outlet.node].get(outlet.slot).cloned().flatten();
+            output.context("the network has no such output")
         });
         outputs.collect()
+    }
+}
+
+impl Step {
+    fn new(node: &TypedNode) -> Self {
+        let inputs = node.inputs.iter();
+        let inputs = inputs.map(|&outlet| Value { outlet, is_last_use: false }).collect();
+        Self { node: node.id, name: node.name.clone(), operator: node.op.clone(), inputs }
+    }
+
+    fn run(&self, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        // tract's matrix product keeps its scratch memory by thread and node, so a thread must run one network only. An
+        // instance of the component has one thread and one network.
+        let context = EvalContext { node_id: self.node, ..EvalContext::out_of_plan() };
+        self.operator.eval(&context, inputs)
     }
 }
 
@@ -112,25 +122,44 @@ mod tests {
     #[test]
     fn the_shipped_networks_give_what_tracts_plan_gives() {
         for name in ["ssdlite_mobilenet_v2", "nanodet_g"] {
-            // Cargo runs a crate's tests in its folder.
-            let folder = std::path::Path::new("model").join(name);
-            let config = std::fs::read_to_string(folder.join("model.toml")).unwrap();
-            let config = ModelConfig::parse(&config).unwrap();
-            let onnx = std::fs::read(folder.join("model.onnx")).unwrap();
-            let model = super::super::optimised(&config, &onnx).unwrap();
-            let input = super::super::to_tract(config.input.blank_tensor()).unwrap();
-            let steps = Steps::new(&model).unwrap().unwrap();
-            let outputs = steps.run(input.clone().into()).unwrap();
-            let plan = model.into_runnable().unwrap();
-            assert_eq!(outputs, plan.run(tvec!(input.into())).unwrap(), "{name}");
+            // A thread for each, as [`Step::run`] asks for.
+            std::thread::spawn(move || compare_with_plan(name)).join().unwrap();
         }
+    }
+
+    fn compare_with_plan(name: &str) {
+        // Cargo runs a crate's tests in its folder.
+        let folder = std::path::Path::new("model").join(name);
+        let config = std::fs::read_to_string(folder.join("model.toml")).unwrap();
+        let config = ModelConfig::parse(&config).unwrap();
+        let onnx = std::fs::read(folder.join("model.onnx")).unwrap();
+        let model = super::super::optimised(&config, &onnx).unwrap();
+        let mut input = super::super::to_tract(config.input.blank_tensor()).unwrap();
+        let mut bytes = input.try_as_plain_ram_mut().unwrap();
+        if let Ok(elements) = bytes.as_slice_mut::<u8>() {
+            (0..=250).cycle().zip(elements).for_each(|(value, element)| *element = value);
+        }
+        let steps = Steps::new(&model).unwrap().unwrap();
+        let outputs = steps.run(input.clone().into()).unwrap();
+        let plan = model.into_runnable().unwrap();
+        assert_eq!(outputs, plan.run(tvec!(input.into())).unwrap(), "{name}");
     }
 
     #[test]
     fn a_value_that_is_used_twice_is_there_twice() {
-        let steps = Steps::new(&doubled(&[3.to_dim()])).unwrap().unwrap();
+        let mut model = doubled(&[3.to_dim()]);
+        let sum = model.output_outlets().unwrap()[0];
+        let more = model.wire_node("more", add(), &[sum, sum]).unwrap()[0];
+        // An output that another operator uses, and an input that is an output.
+        let input = model.input_outlets().unwrap()[0];
+        model.select_output_outlets(&[sum, more, input]).unwrap();
+        let steps = Steps::new(&model).unwrap().unwrap();
         let outputs = steps.run(tensor1(&[1f32, 2.0, 3.0]).into()).unwrap();
-        assert_eq!(*outputs[0], tensor1(&[2f32, 4.0, 6.0]));
+        let expected = [[2f32, 4.0, 6.0], [4.0, 8.0, 12.0], [1.0, 2.0, 3.0]];
+        for (output, expected) in outputs.iter().zip(expected) {
+            assert_eq!(**output, tensor1(&expected));
+        }
+        assert_eq!(outputs.len(), 3);
     }
 
     #[test]
