@@ -28,6 +28,7 @@ mod operator;
 mod parallel;
 mod resampling;
 mod softmax;
+mod space_to_depth;
 mod transform;
 
 pub use transform::optimise;

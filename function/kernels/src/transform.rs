@@ -20,7 +20,7 @@ use crate::geometry::Geometry;
 use crate::image_operator::{replace_max_pool, replace_nearest_upsample, replace_resize};
 use crate::layout::{self, TO_CHANNELS_FIRST, TO_CHANNELS_LAST};
 use crate::operator::{ChannelsLastConvolution, Fused, Kernel};
-use crate::{element_wise, softmax};
+use crate::{element_wise, softmax, space_to_depth};
 
 /// Optimises a network: this crate's kernels run its operators where one fits, and tract's run all else.
 ///
@@ -35,6 +35,7 @@ pub fn optimise(mut model: TypedModel) -> TractResult<TypedModel> {
         .with_rule_for("max-pooling", replace_max_pool)
         .with_rule_for("resize", replace_resize)
         .with_rule_for("upsample", replace_nearest_upsample)
+        .with_rule_for("space-to-depth", space_to_depth::replace)
         .rewrite(&(), &mut model)?;
     layout_rules().rewrite(&(), &mut model)?;
     // After the moves, which tract knows how to carry behind its own operators.

@@ -10,6 +10,7 @@ use tract_core::internal::*;
 use tract_core::ops::array::{Slice, TypedConcat};
 use tract_core::ops::binary::TypedBinOp;
 use tract_core::ops::cnn::{Conv, KernelFormat, MaxPool, PaddingSpec, PoolSpec};
+use tract_core::ops::downsample::Downsample;
 use tract_core::ops::math::Add;
 use tract_core::ops::nn::{
     CoordTransformer, DataFormat, Interpolator, Nearest, Resize, Softmax, SoftmaxKind, sigmoid,
@@ -37,6 +38,8 @@ enum Operator {
     Concat,
     /// The channels from the second on, plus a constant.
     Slice,
+    /// Every second pixel, from four starting points, joined along the channels.
+    SpaceToDepth,
 }
 
 fn paddings() -> impl Strategy<Value = PaddingSpec> {
@@ -78,6 +81,7 @@ fn operators() -> impl Strategy<Value = Operator> {
         (1_usize..4).prop_map(Operator::Softmax),
         Just(Operator::Concat),
         Just(Operator::Slice),
+        Just(Operator::SpaceToDepth),
     ]
 }
 
@@ -127,6 +131,16 @@ fn compare(image: [usize; 3], operators: &[Operator]) -> TractResult<()> {
 fn an_axis_that_is_not_there_stays_tracts() {
     let optimised = kernels::optimise(model([4, 5, 5], &[Operator::Softmax(7)]).unwrap());
     assert!(optimised.is_ok(), "{:?}", optimised.err());
+}
+
+#[test]
+fn every_second_pixel_is_gathered_at_once() {
+    let operators = [Operator::SpaceToDepth, Operator::SpaceToDepth];
+    compare([4, 8, 12], &operators).unwrap();
+    let optimised = kernels::optimise(model([4, 8, 12], &operators).unwrap()).unwrap();
+    let names: Vec<_> = optimised.nodes.iter().map(|node| node.op().name()).collect();
+    let count = |wanted: &str| names.iter().filter(|name| *name == wanted).count();
+    assert_eq!((count("SpaceToDepth"), count("Downsample")), (2, 0), "{names:?}");
 }
 
 #[test]
@@ -219,6 +233,22 @@ fn add(
             let summands = numbers(&[1, channels - 1, 1, 1], 2);
             let summands = model.add_const(format!("{name}.summands"), summands)?;
             model.wire_node(name, TypedBinOp(Box::new(Add), None), &[slice, summands])?
+        }
+        Operator::SpaceToDepth => {
+            if height % 2 + width % 2 > 0 {
+                return Ok(image);
+            }
+            let mut parts = tvec!();
+            for (index, starts) in [[0, 0], [1, 0], [0, 1], [1, 1]].into_iter().enumerate() {
+                let mut part = image;
+                for (axis, modulo) in [2, 3].into_iter().zip(starts) {
+                    let every_second = Downsample { axis, stride: 2, modulo };
+                    let name = format!("{name}.{index}.{axis}");
+                    part = model.wire_node(name, every_second, &[part])?[0];
+                }
+                parts.push(part);
+            }
+            model.wire_node(name, TypedConcat { axis: 1 }, &parts)?
         }
     };
     Ok(output[0])
