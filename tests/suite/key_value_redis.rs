@@ -101,7 +101,7 @@ fn a_server_that_is_silent_or_sends_too_much_is_an_error_and_no_hang() {
     let silent = application(&default_at(answering(&[]))).up(&WITH_CONFIG);
     let began = Instant::now();
     let said = results(&silent, "/key-value", "default");
-    let late = "has not accepted the connection within 5s";
+    let late = "did not accept the connection within 5s";
     assert!(said[0].contains(late) && said[1].contains(late), "{said:?}");
     // The calls after the first do not wait as long again.
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());

@@ -269,10 +269,7 @@ fn a_configuration_with_which_containerd_does_not_run_well_is_taken_back() {
     let refused = node.run("install", &containerd.arguments());
     assert_eq!(refused.status.code(), Some(1));
     let said = stderr(&refused);
-    assert!(
-        said.contains("the old configuration is restored, and containerd is healthy"),
-        "{said}"
-    );
+    assert!(said.contains("the old one is restored, and containerd is healthy"), "{said}");
     assert!(said.contains("containerd is not ready: it dislikes this"), "{said}");
     assert_eq!((node.read(CONFIG).as_str(), node.read(SHIM).as_str()), (DEBIAN_1_6, "older"));
     assert_eq!((containerd.restarts(), containerd.runs_with()), (2, DEBIAN_1_6.to_owned()));

@@ -67,7 +67,10 @@ fn dependencies_that_do_not_fit_are_refused_with_the_reason() {
         ),
         (r#""example:sums" = { path = "nothing.wasm" }"#, "nothing.wasm"),
         (r#""example:sums" = { path = "texts/one.txt" }"#, "not WebAssembly"),
-        (r#""other:sums" = { path = "dependency.wasm" }"#, "provides no import of the component"),
+        (
+            r#""other:sums" = { path = "dependency.wasm" }"#,
+            "exports nothing that the component imports",
+        ),
         (r#""example:sums" = { path = "hello.wasm" }"#, "does not export `example:sums/"),
         (
             r#""example:sums/add" = { path = "dependency.wasm", export = "example:sums/surroundings@1.0.0" }"#,

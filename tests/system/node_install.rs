@@ -147,10 +147,7 @@ fn a_configuration_that_fails_is_rolled_back_and_containerd_runs_on() {
     assert_eq!(refused.status.code(), Some(1));
     let said = stderr(&refused);
     assert!(said.contains("containerd does not start today"), "{said}");
-    assert!(
-        said.contains("the old configuration is restored, and containerd is healthy"),
-        "{said}"
-    );
+    assert!(said.contains("the old one is restored, and containerd is healthy"), "{said}");
     assert!(is_as_before(&containerd, &before), "{said}");
     fs::remove_file(containerd.path("refuse")).expect("a file");
 

@@ -1,20 +1,24 @@
 //! The activation function that a convolution applies to its sums.
 
+use crate::element_wise::Function;
 use crate::lanes::Lanes;
 
-/// `clamp(max(x, slope · x), low, high)`: the identity, Clip, ReLU, ReLU6 and LeakyReLU of ONNX.
+/// `clamp(max(x, slope · x), low, high)`: the identity, Clip, ReLU, ReLU6 and LeakyReLU of ONNX; then perhaps a function
+/// that takes longer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Activation {
     /// The factor for negative numbers, 0 to 1; 1 for none.
     pub(crate) slope: f32,
     pub(crate) low: f32,
     pub(crate) high: f32,
+    /// Applied to what is stored, band by band, while it is in the cache: the sums leave no registers for it.
+    pub(crate) function: Option<Function>,
 }
 
 impl Activation {
     /// No activation.
     pub(crate) const IDENTITY: Self =
-        Self { slope: 1.0, low: f32::NEG_INFINITY, high: f32::INFINITY };
+        Self { slope: 1.0, low: f32::NEG_INFINITY, high: f32::INFINITY, function: None };
 
     /// This activation, followed by a lower bound.
     pub(crate) fn at_least(self, bound: f32) -> Self {
@@ -26,7 +30,14 @@ impl Activation {
         Self { low: self.low.min(bound), high: self.high.min(bound), ..self }
     }
 
-    /// The activation in vectors.
+    /// Applies the function to numbers that are stored.
+    pub(crate) fn finish(self, output: &mut [f32]) {
+        if let Some(function) = self.function {
+            function.apply(output);
+        }
+    }
+
+    /// The activation in vectors, without the function.
     ///
     /// # Safety
     /// The processor has the instruction set of `L`.

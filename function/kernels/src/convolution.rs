@@ -49,12 +49,12 @@ impl Convolution {
             Epilogue { residual, ..epilogue }
         };
         if self.is_pointwise() {
-            return rows.compute(output, |rows, output| {
+            return rows.compute_activated(output, epilogue.activation, |rows, output| {
                 self.run_rows(input, rows.clone(), epilogue_of(rows), output);
             });
         }
         let (image, image_row) = self.padded(input);
-        rows.compute(output, |rows, output| {
+        rows.compute_activated(output, epilogue.activation, |rows, output| {
             let line_stride = self.strides.0 * image_row;
             let windows = Windows {
                 start: rows.start * line_stride,
@@ -73,7 +73,7 @@ impl Convolution {
         self.output.volume() * self.kernel.0 * self.kernel.1 * self.input.channels
     }
 
-    /// Computes some rows of the output of a pointwise convolution.
+    /// Computes some rows of the output of a pointwise convolution, without the activation's function.
     ///
     /// # Panics
     /// If a slice does not have the length of its rows.

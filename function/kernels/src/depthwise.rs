@@ -70,7 +70,9 @@ impl Depthwise {
         assert_eq!(input.len(), self.input.volume(), "input");
         let rows = Rows { count: self.output.height, operations: self.operations() };
         let band = Band { first: 0, rows: input };
-        rows.compute(output, |rows, output| self.run_rows(band, rows, activation, output));
+        rows.compute_activated(output, activation, |rows, output| {
+            self.run_rows(band, rows, activation, output);
+        });
     }
 
     /// Multiply-accumulates.
@@ -79,7 +81,7 @@ impl Depthwise {
     }
 
     /// Computes some rows of the output, `[outputs.len(), width, channels]`, from the rows of the input that they
-    /// depend on.
+    /// depend on, without the activation's function.
     ///
     /// # Panics
     /// If the band lacks a row, or a slice does not have the length of its rows.

@@ -128,7 +128,7 @@ unsafe fn exponential<L: Lanes>(numbers: L) -> L {
 
 /// A [`Function`] as an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ElementWiseFunction(Function);
+pub(crate) struct ElementWiseFunction(pub(crate) Function);
 
 impl Op for ElementWiseFunction {
     fn name(&self) -> StaticName {

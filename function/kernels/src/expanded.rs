@@ -54,10 +54,12 @@ impl Expanded {
     /// If a slice does not have its image's volume.
     pub(crate) fn run(&self, input: &[f32], activation: Activation, output: &mut [f32]) {
         let rows = Rows { count: self.depthwise.output.height, operations: self.operations() };
-        rows.compute(output, |rows, output| self.run_rows(input, rows, activation, output));
+        rows.compute_activated(output, activation, |rows, output| {
+            self.run_rows(input, rows, activation, output);
+        });
     }
 
-    /// Computes some rows of the output, `[rows.len(), width, channels]`.
+    /// Computes some rows of the output, `[rows.len(), width, channels]`, without the activation's function.
     fn run_rows(
         &self,
         input: &[f32],
@@ -82,7 +84,9 @@ impl Expanded {
             let kept = held.end - needed.start;
             band.copy_within((needed.start - held.start) * row..held.len() * row, 0);
             let band = &mut band[..needed.len() * row];
-            expansion.run_rows(input, held.end..needed.end, epilogue, &mut band[kept * row..]);
+            let added = &mut band[kept * row..];
+            expansion.run_rows(input, held.end..needed.end, epilogue, added);
+            self.expansion_activation.finish(added);
             let band = Band { first: needed.start, rows: band };
             depthwise.run_rows(band, outputs, activation, output);
             held = needed;

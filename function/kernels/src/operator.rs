@@ -14,6 +14,7 @@ use tract_core::ops::nn::LeakyRelu;
 use crate::activation::Activation;
 use crate::convolution::Convolution;
 use crate::depthwise::Depthwise;
+use crate::element_wise::ElementWiseFunction;
 use crate::expanded::Expanded;
 use crate::gemm::Epilogue;
 use crate::image::Image;
@@ -182,6 +183,9 @@ impl ChannelsLastConvolution {
         node: &TypedNode,
         next: &TypedNode,
     ) -> TractResult<Option<Activation>> {
+        if self.activation.function.is_some() {
+            return Ok(None);
+        }
         if let Some(ElementWiseOp(op, _)) = next.op_as::<ElementWiseOp>() {
             let slope = op.downcast_ref::<LeakyRelu>().map(|leaky| leaky.alpha);
             let fits = slope.filter(|slope| {
@@ -222,6 +226,28 @@ impl ChannelsLastConvolution {
         let fits = other_fact.shape == own.shape && other_fact.datum_type == own.datum_type;
         Ok(fits.then_some(other))
     }
+}
+
+/// Fuses a function with the convolution before it, if nothing else uses the convolution's output.
+pub(crate) fn absorb_function(
+    _: &(),
+    model: &TypedModel,
+    node: &TypedNode,
+    name: &str,
+    op: &ElementWiseFunction,
+) -> TractResult<Option<TypedModelPatch>> {
+    let before = model.node(node.inputs[0].node);
+    let Some(convolution) = before.op_as::<ChannelsLastConvolution>() else { return Ok(None) };
+    let activation = Activation { function: Some(op.0), ..convolution.activation };
+    if convolution.activation.function.is_some() || model.single_succ(before.id)?.is_none() {
+        return Ok(None);
+    }
+    let mut patch = TypedModelPatch::new("a function becomes part of a convolution");
+    let inputs = patch.taps(model, &before.inputs)?;
+    let fused = ChannelsLastConvolution { activation, ..convolution.clone() };
+    let output = patch.wire_node(name, fused, &inputs)?;
+    patch.shunt_outside(model, node.id.into(), output[0])?;
+    Ok(Some(patch))
 }
 
 /// The number that all elements of a constant are equal to.

@@ -1,6 +1,13 @@
-//! Divides the rows of an output among threads, if the network runs in a pool of them.
+//! Divides the rows of an output among threads, if the network runs in a pool of them, and into bands that fit into a
+//! cache.
 
 use std::ops::Range;
+
+use crate::activation::Activation;
+
+/// The bytes of a band that an activation's function is applied to. The first-level cache is seldom smaller than half
+/// of it.
+const BAND_BYTES: usize = 64 << 10;
 
 /// The least multiply-accumulates that are worth waking a thread for: about 30 µs of work.
 #[cfg(feature = "threads")]
@@ -33,6 +40,26 @@ impl Rows {
             return;
         }
         compute(0..self.count, output);
+    }
+
+    /// As [`compute`](Self::compute), and then applies the activation's function to each band of the output.
+    pub(crate) fn compute_activated(
+        &self,
+        output: &mut [f32],
+        activation: Activation,
+        compute: impl Fn(Range<usize>, &mut [f32]) + Sync,
+    ) {
+        let row = output.len() / self.count.max(1);
+        if activation.function.is_none() || row == 0 {
+            return self.compute(output, compute);
+        }
+        let band = (BAND_BYTES / (row * size_of::<f32>())).max(1);
+        self.compute(output, |rows, output| {
+            for (start, output) in rows.step_by(band).zip(output.chunks_mut(band * row)) {
+                compute(start..start + output.len() / row, output);
+                activation.finish(output);
+            }
+        });
     }
 
     /// `None` if one thread computes all rows.

@@ -19,7 +19,7 @@ use crate::expanded::Expanded;
 use crate::geometry::Geometry;
 use crate::image_operator::{replace_max_pool, replace_nearest_upsample, replace_resize};
 use crate::layout::{self, TO_CHANNELS_FIRST, TO_CHANNELS_LAST};
-use crate::operator::{ChannelsLastConvolution, Fused, Kernel};
+use crate::operator::{ChannelsLastConvolution, Fused, Kernel, absorb_function};
 use crate::{element_wise, softmax, space_to_depth};
 
 /// Optimises a network: this crate's kernels run its operators where one fits, and tract's run all else.
@@ -43,6 +43,7 @@ pub fn optimise(mut model: TypedModel) -> TractResult<TypedModel> {
         .with_rule_for("softmax", softmax::replace)
         .with_rule_for("element-wise", element_wise::replace)
         .rewrite(&(), &mut model)?;
+    rules().with_rule_for("function", absorb_function).rewrite(&(), &mut model)?;
     model.optimize()?;
     // Last, since each convolution has absorbed its activation by now.
     rules().with_rule_for("in-bands", join).rewrite(&(), &mut model)?;

@@ -86,8 +86,8 @@ impl ComponentSource {
                 let remote = RemoteSource::parse(keys)?;
                 let folder = downloads.with_context(|| {
                     format!(
-                        "{} is a URL, from which a pod downloads nothing; `spotter push` and `spotter image` put the \
-                         component into the image",
+                        "the source {} is a URL, but a pod downloads no components; make the image with `spotter push` \
+                         or `spotter image`, which include the component",
                         remote.url
                     )
                 })?;

@@ -182,7 +182,7 @@ impl App {
                 (Ok(component), false) => drop(idle.insert(id, component)),
                 (Err(error), true) => return Err(error),
                 (Err(error), false) => {
-                    notes.push(format!("no request reaches `{id}`, so it is left out: {error:#}"));
+                    notes.push(format!("`{id}` is invalid, and is left out because no request reaches it: {error:#}"));
                 }
             }
         }
@@ -321,7 +321,10 @@ fn route(
         Route::Path(path) => Some((Pattern::parse(&path)?, target)),
         Route::Private { private: true } => None,
         Route::Private { private: false } => {
-            bail!("`route.private` is false; set it to true, or write a path")
+            bail!(
+                "a trigger has `route = {{ private = false }}`; write `private = true`, or a path such as \
+                 `route = \"/...\"`"
+            )
         }
     })
 }

@@ -31,7 +31,8 @@ impl TryFrom<RawOutboundHttp> for OutboundHttp {
     fn try_from(raw: RawOutboundHttp) -> anyhow::Result<Self> {
         ensure!(
             raw.connection_pooling != Some(true),
-            "`connection_pooling = true` is not supported: each outgoing request has a connection of its own; remove it"
+            "`connection_pooling = true` is not supported: each outgoing request has a connection of its own; remove this \
+             key"
         );
         // In Spin, the old name allows one request more than it says.
         let (key, value, extra) = match (raw.max_connections, raw.max_concurrent_requests) {

@@ -59,7 +59,7 @@ pub(crate) fn edit_imported(
             let runtimes = descend(document.as_table_mut(), &path)?;
             if runtimes.is_empty() {
                 let why = format!(
-                    "{ADDED_COMMENT}, because a table of runtimes replaces containerd's own."
+                    "{ADDED_COMMENT}: a table of runtimes replaces containerd's default table, so runc must be in it."
                 );
                 add(runtimes, DEFAULT_HANDLER, DEFAULT_TYPE, &why)?;
             }

@@ -183,7 +183,9 @@ fn to_host(value: &DynValue) -> anyhow::Result<Tensor> {
         TensorElementType::Int32 => {
             (ElementType::I32, bytes::<i32, 4>(value, |number| number.to_le_bytes())?)
         }
-        other => bail!("an output is {other:?}; cast it before you export the network"),
+        other => bail!(
+            "an output is {other:?}; cast it to f32, i32 or i64 before you export the network"
+        ),
     };
     let shape = value.dtype().tensor_shape().context("an output is not a tensor")?;
     let shape = shape.iter().map(|axis| usize::try_from(*axis)).collect::<Result<_, _>>()?;

@@ -92,7 +92,7 @@ pub async fn application(
 pub fn check(layers: &[OciDescriptor]) -> anyhow::Result<u64> {
     ensure!(
         layers.len() <= MAX_LAYERS,
-        "the image has {} layers; at most {MAX_LAYERS} are read",
+        "the image has {} layers; the maximum is {MAX_LAYERS}",
         layers.len()
     );
     let mut total: u64 = 0;
@@ -105,7 +105,7 @@ pub fn check(layers: &[OciDescriptor]) -> anyhow::Result<u64> {
     }
     ensure!(
         total <= MAX_IMAGE_BYTES,
-        "the image has {total} bytes of layers; at most {MAX_IMAGE_BYTES} are read"
+        "the image has {total} bytes of layers; the maximum is {MAX_IMAGE_BYTES}"
     );
     Ok(total)
 }

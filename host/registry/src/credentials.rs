@@ -68,8 +68,8 @@ fn dockers(
         {
             let said = if stderr.trim().is_empty() { stdout } else { stderr };
             print_message(&format!(
-                "warning: without a login for {registry}, since Docker's credential helper `{helper}` failed: {}; fix it, \
-                 or log in with `spotter login {registry} --username NAME`",
+                "warning: continuing without a login for {registry}, because Docker's credential helper `{helper}` failed: {}; \
+                 fix it, or log in with `spotter login {registry} --username NAME`",
                 said.trim()
             ));
             Ok(RegistryAuth::Anonymous)

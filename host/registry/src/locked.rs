@@ -154,7 +154,7 @@ impl LockedApp {
     pub fn to_manifest(&self) -> anyhow::Result<Value> {
         ensure!(
             self.spin_lock_version <= LOCK_VERSION,
-            "the application has lock version {}; only up to version {LOCK_VERSION} is supported",
+            "the application has lock version {}; only versions up to {LOCK_VERSION} are supported",
             self.spin_lock_version
         );
         let triggers = self.triggers.iter().map(|trigger| {

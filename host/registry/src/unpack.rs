@@ -43,7 +43,7 @@ fn application(
     let length = std::fs::metadata(locked).context(failed)?.len();
     ensure!(
         length <= MAX_LOCKED_BYTES,
-        "the image's locked application has {length} bytes; at most {MAX_LOCKED_BYTES} are read"
+        "the image's locked application has {length} bytes; the maximum is {MAX_LOCKED_BYTES}"
     );
     let app: LockedApp =
         serde_json::from_slice(&std::fs::read(locked).context(failed)?).context(failed)?;
@@ -147,7 +147,8 @@ impl<'a> LayerContents<'a> {
             self.copied.saturating_add(std::fs::metadata(layer).with_context(failed)?.len());
         ensure!(
             self.copied <= MAX_IMAGE_BYTES,
-            "its files take more than {MAX_IMAGE_BYTES} bytes, since this file system cannot link them"
+            "its files take more than {MAX_IMAGE_BYTES} bytes, because this file system has no hard links; choose a folder on \
+             another file system with --cache-dir"
         );
         std::fs::copy(layer, path).with_context(failed)?;
         Ok(())

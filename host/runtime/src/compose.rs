@@ -57,7 +57,7 @@ pub(super) fn compose(
             .collect();
         ensure!(
             !matching.is_empty(),
-            "the dependency `{name}` provides no import of the component, whose imports are: {}",
+            "the dependency `{name}` exports nothing that the component imports; the component's imports are: {}",
             imports.join(", ")
         );
         if let Some(twice) = matching.iter().find(|import| provided.contains(import)) {

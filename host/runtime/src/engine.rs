@@ -260,7 +260,7 @@ pub fn on_demand_engine(limits: &Limits, interruption: Interruption) -> anyhow::
 fn pooling_engine(limits: &Limits, interruption: Interruption) -> anyhow::Result<Engine> {
     Engine::new(&config(limits, interruption, Allocation::Pooled)).or_else(|error| {
         // The pool reserves its whole address space at once, which some sandboxes do not allow.
-        tracing::info!(%error, "no pool of instances here: allocating each on demand");
+        tracing::info!(%error, "cannot reserve memory for a pool of instances; each is allocated on demand");
         on_demand_engine(limits, interruption)
     })
 }

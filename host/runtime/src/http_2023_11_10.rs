@@ -66,7 +66,7 @@ fn take_trailers(
     }
     match released::HostFutureTrailers::get(http, trailers)? {
         Some(Ok(error)) => Ok(Some(error)),
-        Some(Err(())) => bail!("the error that came instead of the trailers was taken before"),
+        Some(Err(())) => bail!("the error that came instead of the trailers has already been read"),
         None => Ok(None),
     }
 }

@@ -41,10 +41,14 @@ impl KeyValueDatabase {
             std::fs::create_dir_all(folder).with_context(context)?;
         }
         let is_known = Cell::new(false);
+        let shown = path.display().to_string();
         let database = Database::builder()
             .set_repair_callback(move |_| {
                 if !is_known.replace(true) {
-                    tracing::warn!("repairing the key-value store, which was not closed");
+                    tracing::warn!(
+                        store = shown,
+                        "repairing the key-value store, which was not closed cleanly"
+                    );
                 }
             })
             .create(path)

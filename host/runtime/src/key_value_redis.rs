@@ -110,7 +110,7 @@ impl RedisStore {
         };
         timeout(RESPONSE_TIMEOUT, list).await.unwrap_or_else(|_| {
             bail!(
-                "the server has not listed all keys within {RESPONSE_TIMEOUT:?}: read them in steps, with \
+                "the server did not list all keys within {RESPONSE_TIMEOUT:?}: read them in steps, with \
                  `list-keys` of wasi:keyvalue"
             )
         })

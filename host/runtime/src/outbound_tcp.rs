@@ -65,7 +65,7 @@ impl OutboundTcp {
             Ok(Ok(stream)) => Ok(Connected { stream, permits: [own, shared] }),
             Ok(Err(reason)) => Err(ConnectError::Failed(format!("{host}:{port}: {reason}"))),
             Err(_) => Err(ConnectError::Failed(format!(
-                "{host}:{port} has not accepted the connection within {CONNECT_TIMEOUT:?}"
+                "{host}:{port} did not accept the connection within {CONNECT_TIMEOUT:?}"
             ))),
         }
     }

@@ -76,7 +76,7 @@ pub(super) fn compile_here(
     tracing::warn!(
         component = id,
         reason = format!("{reason:#}"),
-        "the compiled code that came with the component does not fit this machine: compiling it anew at every start"
+        "the compiled code that came with the component does not fit this machine, so it is compiled again at every start"
     );
     let began = Instant::now();
     let source = prepare::component(component)?;

@@ -116,7 +116,7 @@ impl SharedRedis {
         }
         let opening = timeout(CONNECT_TIMEOUT, Connection::open(server)).await;
         let opened = opening.unwrap_or_else(|_| {
-            Err(anyhow!("the server has not accepted the connection within {CONNECT_TIMEOUT:?}"))
+            Err(anyhow!("the server did not accept the connection within {CONNECT_TIMEOUT:?}"))
         });
         match opened {
             Ok(connection) => {

@@ -103,7 +103,9 @@ impl HostError {
             Self::UploadMemory { limit } => format!(
                 "the bodies of all requests together reach the limit of {limit} bytes: try again soon"
             ),
-            Self::NotLoaded => "the route's component is not loaded".into(),
+            Self::NotLoaded => {
+                "the component of this route is not loaded: see the server's log".into()
+            }
             Self::QueueFull { length } => {
                 format!("no instance is free and {length} requests are waiting: try again soon")
             }

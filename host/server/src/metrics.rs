@@ -140,7 +140,7 @@ impl Metrics {
         );
         registry.register(
             "instances_abandoned",
-            "Instances without checks that exceeded their limit on CPU time and still run",
+            "Instances that exceeded `request_cpu`, cannot be interrupted, and still run",
             self.abandoned.clone(),
         );
         registry.register("connections", "Open connections", self.connections.clone());

@@ -24,7 +24,7 @@ const PP2_CLIENT_SSL: u8 = 0x01;
 pub enum ProxyHeaderError {
     #[error("it is not a PROXY header: {0}")]
     Malformed(String),
-    #[error("it has {0} bytes; at most {max} are read", max = MAX_V2_HEADER_BYTES)]
+    #[error("it has {0} bytes; the maximum is {max}", max = MAX_V2_HEADER_BYTES)]
     TooLong(usize),
     #[error("it ended early: {0}")]
     Io(#[from] std::io::Error),

@@ -143,7 +143,9 @@ impl Shim for PodShim {
         let namespace = self.flags.namespace.clone();
         let tasks = Tasks::default();
         if let Err(error) = exit_on_sigterm(Arc::clone(&tasks), Arc::clone(&self.exit)) {
-            log::warn!("the machine's shutdown will be delayed by this shim: {error}");
+            log::warn!(
+                "cannot handle SIGTERM, so this shim may delay the machine's shutdown: {error}"
+            );
         }
         Service {
             namespace: namespace.clone(),

@@ -284,7 +284,7 @@ fn resolve_within(root: &Path, path: &Path, max_bytes: u64) -> anyhow::Result<Pa
     let length = metadata.len();
     ensure!(
         length <= max_bytes,
-        "{} has {length} bytes; at most {max_bytes} are read",
+        "{} has {length} bytes; the maximum is {max_bytes}",
         shown.display()
     );
     Ok(found)

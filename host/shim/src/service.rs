@@ -144,7 +144,7 @@ fn failed(error: &anyhow::Error) -> ttrpc::Error {
 }
 
 /// Whether a request that began then has taken longer than its sender waits. 0 stands for no limit.
-fn is_over(context: &TtrpcContext, began: Instant) -> bool {
+fn deadline_has_passed(context: &TtrpcContext, began: Instant) -> bool {
     u64::try_from(context.timeout_nano)
         .is_ok_and(|limit| limit > 0 && began.elapsed() > Duration::from_nanos(limit))
 }
@@ -179,7 +179,7 @@ impl TaskService for Service {
         let created = catch_unwind(AssertUnwindSafe(|| self.create_task(&request)));
         let created = created.unwrap_or_else(|panic| Err(panicked(&*panic)));
         let task = created.map_err(|error| failed(&error))?;
-        if is_over(context, began) {
+        if deadline_has_passed(context, began) {
             // containerd has given up, and would never delete the task.
             task.delete().map_err(|error| failed(&error))?;
             let reason = "creating the container took longer than containerd waits";

@@ -16,7 +16,7 @@ use spotter_app::App;
 use spotter_nn as nn;
 use spotter_up::AppArguments;
 
-/// Measure how long this machine takes for a picture
+/// Measure how long this machine takes to process a picture
 #[derive(Args)]
 pub(super) struct Bench {
     /// Pictures to measure one after the other
@@ -24,7 +24,7 @@ pub(super) struct Bench {
     pictures: Vec<PathBuf>,
     #[command(flatten)]
     app: AppArguments,
-    /// How long each of a picture's two measurements takes, in seconds: one at a time, then one for each core
+    /// Seconds for each of a picture's two measurements: one request at a time, then one for each core at once
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// Also show the time that the host's engine takes for each kind of operator in the network
@@ -69,7 +69,8 @@ impl Bench {
         let folders = model_folders(&app);
         ensure!(
             !self.operators || !folders.is_empty(),
-            "--operators: no component names the folder of a model"
+            "--operators needs the folder of a model, but no component has one: set `tool.spotter.model` in the manifest, or \
+             name a model of `ai_models` with --model NAME=FOLDER"
         );
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let detector = Arc::new(Detector::local(app, cores)?);

@@ -31,7 +31,7 @@ impl Health {
             let asked = client.get(format!("http://{address}/readyz")).send().await;
             let status = asked
                 .with_context(|| format!(
-                        "the admin listener on {address} does not answer; does `spotter up` run with --admin {address}?"
+                        "the admin listener on {address} does not answer; check that `spotter up` runs with --admin {address}"
                     ))?
                 .status();
             ensure!(status.is_success(), "the server is not ready: /readyz replied {status}");

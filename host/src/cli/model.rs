@@ -41,7 +41,8 @@ struct Inspect {
 
 /// What follows the names of operators that the built-in engine lacks.
 const WITHOUT_OPERATORS: &str = ": the built-in engine lacks these operators, so the network cannot be baked
-        Export it with a lower opset; or cut it, if they only suppress overlapping boxes; or let ONNX Runtime run it
+        Export it with a lower opset; or, if these operators only suppress overlapping boxes, cut the network before
+        them; or let ONNX Runtime run it
         (`--profile accelerated --nn-engine onnxruntime=PATH`). See \"If an operator is missing\" in docs/models.md";
 
 impl Model {

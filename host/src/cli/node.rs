@@ -34,12 +34,11 @@ enum NodeCommand {
     /// Restarts containerd only if its configuration changed, waits until it is healthy, and restores the old
     /// configuration if it is not. Running pods keep the shim that they were started with.
     Install(Box<install::Install>),
-    /// Remove the shim and its runtime from this node; refused while pods use them,
-    /// unless containerd is not restarted
+    /// Remove the shim and its runtime from this node; refused while pods use them, which `--no-restart` does not check
     Uninstall(Box<install::Uninstall>),
-    /// Do nothing until SIGTERM: the main container of a DaemonSet whose init container installs the shim
+    /// Wait until SIGTERM; for the main container of a DaemonSet whose init container installs the shim
     Idle,
-    /// Print the metrics of bonds, for the textfile collector of Prometheus's node exporter
+    /// Print metrics of this machine's network bonds, for the textfile collector of Prometheus's node exporter
     Metrics(Machine),
 }
 
@@ -48,7 +47,7 @@ struct Check {
     /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
-    /// Check this machine as the host of LXC nodes, which must have a bond and needs no containerd
+    /// Check this machine as a host of LXC nodes: it must have a network bond, and does not need containerd
     #[arg(long)]
     host: bool,
     /// containerd's configuration

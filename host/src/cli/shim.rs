@@ -40,7 +40,7 @@ struct Install {
 /// Options of both commands.
 #[derive(Args)]
 struct Options {
-    /// containerd's configuration, version 2, 3 or 4; created if it does not exist
+    /// containerd's configuration, version 2, 3 or 4; installing creates it if it does not exist
     #[arg(long, value_name = "FILE", default_value = "/etc/containerd/config.toml")]
     containerd_config: PathBuf,
     /// The folder for the shim, on containerd's PATH
@@ -73,7 +73,11 @@ impl Install {
                 source.display()
             )
         })?;
-        ensure!(bytes.starts_with(b"\x7fELF"), "{} is not a program for Linux", source.display());
+        ensure!(
+            bytes.starts_with(b"\x7fELF"),
+            "{} is not a program for Linux; name the shim with --binary",
+            source.display()
+        );
         let target = options.shim_path();
         let mut changed = false;
         let is_runnable = std::fs::metadata(&target)

@@ -85,17 +85,17 @@ fn pair(outputs: &[Value]) -> Option<Guess> {
     if scores.to_lowercase().contains("logits") {
         return Some(Guess {
             output: format!(
-                "head = \"detr\"\nboxes = \"{boxes}\"\nlogits = \"{scores}\"\n# DETR and YOLOS: \"softmax\", with one \
-                 label fewer.\nactivation = \"sigmoid\"\n"
+                "head = \"detr\"\nboxes = \"{boxes}\"\nlogits = \"{scores}\"\n# For DETR and YOLOS, \"softmax\": the last \
+                 logit is the background's, and has no label.\nactivation = \"sigmoid\"\n"
             ),
-            why: format!("`{boxes}` has boxes, and the name of `{scores}` says logits"),
+            why: format!("`{boxes}` has boxes, and the name `{scores}` contains “logits”"),
             labels: columns,
         });
     }
     Some(Guess {
         output: format!(
-            "boxes = \"{boxes}\"\nscores = \"{scores}\"\n# Or \"corners_yx\" or \"centre\"; in fractions of the \
-             input.\nbox_format = \"corners\"\n"
+            "boxes = \"{boxes}\"\nscores = \"{scores}\"\n# Or \"corners_yx\" or \"centre\". Boxes are in \
+             fractions of the input.\nbox_format = \"corners\"\n"
         ),
         why: format!("`{boxes}` has four numbers for each box, and `{scores}` the scores"),
         labels: columns,

@@ -168,7 +168,9 @@ fn to_named(name: &str, tensor: &Tensor) -> TractResult<NamedTensor> {
         DatumType::U8 => ElementType::U8,
         DatumType::I32 => ElementType::I32,
         DatumType::I64 => ElementType::I64,
-        other => bail!("the output `{name}` is {other:?}, which wasi:nn does not have"),
+        other => bail!(
+            "the output `{name}` is {other:?}; cast it to f32, i32 or i64 before you export the network"
+        ),
     };
     let data = tensor.try_as_plain_ram()?.as_bytes().to_vec();
     let tensor = HostTensor { shape: tensor.shape().to_vec(), element, data };

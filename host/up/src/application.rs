@@ -38,7 +38,7 @@ pub struct AppArguments {
     /// library
     #[arg(long, env = "SPOTTER_NN_ENGINE", default_value = "tract", value_name = "ENGINE")]
     pub nn_engine: NnEngine,
-    /// How many threads the engine `tract` uses for a request; one that begins while another uses the same model gets one
+    /// How many threads the engine `tract` uses for a request; it uses only one if another request is using the same model
     #[arg(long, env = "SPOTTER_NN_THREADS", default_value = "1", value_name = "NUMBER")]
     pub nn_threads: NonZeroU16,
     #[command(flatten)]

@@ -256,9 +256,9 @@ impl Serve {
         let end = listener::serve(server, listener, signals).await;
         ensure!(
             end == ServeOutcome::Stopped,
-            "all instances that may run at once exceeded `request_cpu` and cannot be stopped, because \
-             `interruption = \"watchdog\"` leaves checks out of their code; remove it, or report the requests to the \
-             component's author"
+            "as many instances as may run at once exceeded `request_cpu`, and they cannot be interrupted, because components \
+             with `interruption = \"watchdog\"` are compiled without checks: remove this key, or report the requests to \
+             the component's author"
         );
         Ok(())
     }

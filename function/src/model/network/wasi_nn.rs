@@ -160,7 +160,9 @@ impl OutputTensor {
                 let labels = elements(&data, |bytes| i64::from_le_bytes(bytes) as f32);
                 ("i64", Values::Converted(labels))
             }
-            other => anyhow::bail!("an output is {other:?}; cast it before you export the network"),
+            other => anyhow::bail!(
+                "an output is {other:?}; cast it to f32, i32 or i64 before you export the network"
+            ),
         };
         let shape = tensor.dimensions().into_iter().map(|axis| axis as usize).collect();
         Ok(Self { element, shape, values })

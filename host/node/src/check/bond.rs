@@ -193,11 +193,11 @@ fn duplex(subject: &str, port: &Port) -> Option<Finding> {
 fn aggregator(subject: &str, bond: &Bond, port: &Port) -> Option<Finding> {
     let agreed = bond.aggregator.as_ref()?;
     (port.aggregator != Some(agreed.id)).then(|| {
-        let own = port.aggregator.map_or("none".to_owned(), |id| id.to_string());
+        let own = port.aggregator.map_or("no aggregator".to_owned(), |id| format!("aggregator {id}"));
         fail(
             "bond-port-aggregator",
             subject,
-            format!("it is in aggregator {own}, but the active one is {}", agreed.id),
+            format!("it is in {own}; the active one is {}", agreed.id),
             "put all ports of the bond into the same LACP group of the same switch (or of one MLAG pair), at the same speed",
         )
     })

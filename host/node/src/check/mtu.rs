@@ -41,15 +41,16 @@ fn overlay_mtu(overlay: &Link, carrier: &Link) -> Option<Finding> {
     let room = carrier.mtu.checked_sub(VXLAN_OVERHEAD_BYTES)?;
     let name = &overlay.name;
     if overlay.mtu <= room {
-        let said = format!("MTU {} in the {} of {}", overlay.mtu, carrier.mtu, carrier.name);
+        let said =
+            format!("MTU {} fits into the MTU {} of {}", overlay.mtu, carrier.mtu, carrier.name);
         return Some(pass("mtu-overlay", name, said));
     }
     Some(fail(
         "mtu-overlay",
         name,
         format!(
-            "MTU {}, but at most {room} fits into the {} of {}",
-            overlay.mtu, carrier.mtu, carrier.name
+            "MTU {}, but {} has MTU {}, which leaves {room}",
+            overlay.mtu, carrier.name, carrier.mtu
         ),
         format!("ip link set {name} mtu {room}"),
     ))

@@ -248,7 +248,10 @@ impl Installer {
             );
         }
         journal.close()?;
-        Err(error.context("the old configuration is restored, and containerd is healthy with it"))
+        Err(error.context(
+            "containerd was not healthy with the new configuration, so the old one is restored, and containerd is healthy \
+             with it",
+        ))
     }
 
     /// Checks that containerd can load the new configuration, without a restart.

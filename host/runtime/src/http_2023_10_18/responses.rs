@@ -71,7 +71,7 @@ fn outgoing_response(
     let response = Outgoing::new(http, headers)?;
     let own = Resource::new_borrow(response.rep());
     let is_set = Outgoing::set_status_code(http, own, status)?;
-    is_set.map_err(|()| format_err!("a reply has no status {status}"))?;
+    is_set.map_err(|()| format_err!("{status} is not a valid status for a reply"))?;
     Ok(response)
 }
 
@@ -108,7 +108,7 @@ fn take_trailers(
         Some(Ok(Ok(Some(fields)))) => Some(Ok(fields)),
         Some(Ok(Ok(None))) => Some(Ok(Fields::new(http)?)),
         Some(Ok(Err(code))) => Some(Err(code.into())),
-        Some(Err(())) => bail!("the trailers were taken before"),
+        Some(Err(())) => bail!("the trailers have already been read"),
     })
 }
 

@@ -75,7 +75,7 @@ pub(super) fn timestamp_text(seconds: i64) -> Result<String, ClientError> {
         let (hour, minute, second, nanos) = time(seconds.rem_euclid(SECONDS_PER_DAY) * 1_000_000)?;
         date_time_text((year, month, day, hour, minute, second, nanos))
     });
-    date.map_err(|_| bad_parameter(&format!("the timestamp {seconds} is too far away")))
+    date.map_err(|_| bad_parameter(&format!("the timestamp {seconds} is out of range")))
 }
 
 /// A year as the server reads it, and its era.
@@ -104,7 +104,7 @@ fn calendar_date(days: i64) -> Result<Date, ClientError> {
     let day = rest - (153 * month + 2) / 5 + 1;
     let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
     let year = 2000 + 400 * cycles + 100 * centuries + 4 * leap_cycles + years + next_year;
-    let too_far = || not_representable("a date that is too far away");
+    let too_far = || not_representable("a date that is out of range");
     Ok((
         i32::try_from(year).map_err(|_| too_far())?,
         u8::try_from(month).map_err(|_| too_far())?,

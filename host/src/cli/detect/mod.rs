@@ -355,7 +355,11 @@ impl Run {
             let is_new =
                 self.written.lock().is_ok_and(|mut written| written.insert(target.clone()));
             let shown = target.display();
-            ensure!(is_new, "{shown} shows another picture of this name: use several folders");
+            ensure!(
+                is_new,
+                "{shown} already shows another picture of the same name: run the command for each folder of pictures, with \
+                 a folder of its own for the results"
+            );
             target
         };
         if target.canonicalize().is_ok_and(|target| self.read.contains(&target)) {

@@ -33,10 +33,10 @@ struct Options {
     /// The root of the node's file system. If it is not /, containerd is restarted only with --restart
     #[arg(long, value_name = "FOLDER", default_value = "/")]
     root: PathBuf,
-    /// First enter the mount namespace of this process: 1 in a privileged container with hostPID
+    /// First enter the mount namespace of this process; use 1 in a privileged container with hostPID
     #[arg(long, value_name = "PID", conflicts_with = "root")]
     enter: Option<u32>,
-    /// containerd's configuration, version 2, 3 or 4; created if it does not exist
+    /// containerd's configuration, version 2, 3 or 4; installing creates it if it does not exist
     #[arg(long, value_name = "FILE", default_value = "/etc/containerd/config.toml")]
     containerd_config: PathBuf,
     /// containerd's socket
