@@ -14,6 +14,7 @@ use tract_core::ops::downsample::Downsample;
 use tract_core::ops::math::Add;
 use tract_core::ops::nn::{
     CoordTransformer, DataFormat, Interpolator, Nearest, Resize, Softmax, SoftmaxKind, sigmoid,
+    silu,
 };
 
 use common::numbers;
@@ -38,6 +39,8 @@ enum Operator {
     Concat,
     /// The channels from the second on, plus a constant.
     Slice,
+    /// x / (1 + e^-x)
+    Silu,
     /// Every second pixel, from four starting points, joined along the channels.
     SpaceToDepth,
 }
@@ -81,6 +84,7 @@ fn operators() -> impl Strategy<Value = Operator> {
         (1_usize..4).prop_map(Operator::Softmax),
         Just(Operator::Concat),
         Just(Operator::Slice),
+        Just(Operator::Silu),
         Just(Operator::SpaceToDepth),
     ]
 }
@@ -131,6 +135,16 @@ fn compare(image: [usize; 3], operators: &[Operator]) -> TractResult<()> {
 fn an_axis_that_is_not_there_stays_tracts() {
     let optimised = kernels::optimise(model([4, 5, 5], &[Operator::Softmax(7)]).unwrap());
     assert!(optimised.is_ok(), "{:?}", optimised.err());
+}
+
+#[test]
+fn a_convolution_applies_the_function_that_follows_it() {
+    // The output of the first convolution takes several bands.
+    let (image, operators) = ([8, 60, 60], [Operator::Silu]);
+    compare(image, &operators).unwrap();
+    let optimised = kernels::optimise(model(image, &operators).unwrap()).unwrap();
+    let names: Vec<_> = optimised.nodes.iter().map(|node| node.op().name()).collect();
+    assert!(!names.iter().any(|name| name == "Silu"), "{names:?}");
 }
 
 #[test]
@@ -234,6 +248,7 @@ fn add(
             let summands = model.add_const(format!("{name}.summands"), summands)?;
             model.wire_node(name, TypedBinOp(Box::new(Add), None), &[slice, summands])?
         }
+        Operator::Silu => model.wire_node(name, silu::silu(), &[image])?,
         Operator::SpaceToDepth => {
             if height % 2 + width % 2 > 0 {
                 return Ok(image);
