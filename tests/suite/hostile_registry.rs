@@ -135,7 +135,7 @@ fn a_registry_that_lies_about_sizes_is_refused_before_it_has_sent_much() {
         assert_eq!(sent, 0);
     }
     let (said, sent) = lie(descriptor(WASM, &endless, i64::MAX));
-    assert!(said.contains("at most") && sent == 0, "{said}");
+    assert!(said.contains("the maximum is") && sent == 0, "{said}");
     let (said, sent) = lie(descriptor(WASM, &endless, 100));
     assert!(said.contains("longer than the 100 bytes"), "{said}");
     // What the sockets' buffers hold, at most.

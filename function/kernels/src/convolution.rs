@@ -23,6 +23,9 @@ pub(crate) struct Convolution {
     pub(crate) means: Arc<[f32]>,
 }
 
+/// The fewest windows of a band: a multiple of the rows of each instruction set's tiles.
+const MIN_BAND_WINDOWS: usize = 96;
+
 /// Rows and columns of zeros around an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Padding {
@@ -48,13 +51,16 @@ impl Convolution {
             let residual = epilogue.residual.map(|all| &all[rows.start * row..rows.end * row]);
             Epilogue { residual, ..epilogue }
         };
+        // Each band reads all weights, and fills tiles of several windows.
+        let band =
+            self.weights.bytes().max(MIN_BAND_WINDOWS * self.output.channels * size_of::<f32>());
         if self.is_pointwise() {
-            return rows.compute_activated(output, epilogue.activation, |rows, output| {
+            return rows.compute_activated(output, epilogue.activation, band, |rows, output| {
                 self.run_rows(input, rows.clone(), epilogue_of(rows), output);
             });
         }
         let (image, image_row) = self.padded(input);
-        rows.compute_activated(output, epilogue.activation, |rows, output| {
+        rows.compute_activated(output, epilogue.activation, band, |rows, output| {
             let line_stride = self.strides.0 * image_row;
             let windows = Windows {
                 start: rows.start * line_stride,

@@ -70,7 +70,7 @@ impl Depthwise {
         assert_eq!(input.len(), self.input.volume(), "input");
         let rows = Rows { count: self.output.height, operations: self.operations() };
         let band = Band { first: 0, rows: input };
-        rows.compute_activated(output, activation, |rows, output| {
+        rows.compute_activated(output, activation, 0, |rows, output| {
             self.run_rows(band, rows, activation, output);
         });
     }

@@ -54,12 +54,10 @@ impl Expanded {
     /// If a slice does not have its image's volume.
     pub(crate) fn run(&self, input: &[f32], activation: Activation, output: &mut [f32]) {
         let rows = Rows { count: self.depthwise.output.height, operations: self.operations() };
-        rows.compute_activated(output, activation, |rows, output| {
-            self.run_rows(input, rows, activation, output);
-        });
+        rows.compute(output, |rows, output| self.run_rows(input, rows, activation, output));
     }
 
-    /// Computes some rows of the output, `[rows.len(), width, channels]`, without the activation's function.
+    /// Computes some rows of the output, `[rows.len(), width, channels]`.
     fn run_rows(
         &self,
         input: &[f32],
@@ -89,6 +87,7 @@ impl Expanded {
             self.expansion_activation.finish(added);
             let band = Band { first: needed.start, rows: band };
             depthwise.run_rows(band, outputs, activation, output);
+            activation.finish(output);
             held = needed;
         }
     }

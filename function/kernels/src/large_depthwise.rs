@@ -67,7 +67,7 @@ impl LargeDepthwise {
         assert_eq!(self.weights.len(), self.kernel.0 * self.kernel.1 * channels, "weights");
         assert_eq!(self.bias.len(), channels, "bias");
         let rows = Rows { count: self.output.height, operations: self.operations() };
-        rows.compute_activated(output, activation, |rows, output| {
+        rows.compute_activated(output, activation, 0, |rows, output| {
             self.run_rows(input, rows, activation, output);
         });
     }

@@ -239,7 +239,9 @@ pub(crate) fn absorb_function(
     let before = model.node(node.inputs[0].node);
     let Some(convolution) = before.op_as::<ChannelsLastConvolution>() else { return Ok(None) };
     let activation = Activation { function: Some(op.0), ..convolution.activation };
-    if convolution.activation.function.is_some() || model.single_succ(before.id)?.is_none() {
+    let is_output = model.outputs.contains(&before.id.into());
+    let has_one_use = !is_output && model.single_succ(before.id)?.is_some();
+    if convolution.activation.function.is_some() || !has_one_use {
         return Ok(None);
     }
     let mut patch = TypedModelPatch::new("a function becomes part of a convolution");

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use crate::activation::Activation;
 
-/// The bytes of a band that an activation's function is applied to. The first-level cache is seldom smaller than half
-/// of it.
+/// The bytes of a band that an activation's function is applied to, if nothing asks for more. The first-level cache is
+/// seldom smaller than half of it.
 const BAND_BYTES: usize = 64 << 10;
 
 /// The least multiply-accumulates that are worth waking a thread for: about 30 µs of work.
@@ -42,18 +42,20 @@ impl Rows {
         compute(0..self.count, output);
     }
 
-    /// As [`compute`](Self::compute), and then applies the activation's function to each band of the output.
+    /// As [`compute`](Self::compute), and then applies the activation's function to each band of the output, which takes
+    /// at least `min_bytes`.
     pub(crate) fn compute_activated(
         &self,
         output: &mut [f32],
         activation: Activation,
+        min_bytes: usize,
         compute: impl Fn(Range<usize>, &mut [f32]) + Sync,
     ) {
         let row = output.len() / self.count.max(1);
         if activation.function.is_none() || row == 0 {
             return self.compute(output, compute);
         }
-        let band = (BAND_BYTES / (row * size_of::<f32>())).max(1);
+        let band = (BAND_BYTES.max(min_bytes) / (row * size_of::<f32>())).max(1);
         self.compute(output, |rows, output| {
             for (start, output) in rows.step_by(band).zip(output.chunks_mut(band * row)) {
                 compute(start..start + output.len() / row, output);

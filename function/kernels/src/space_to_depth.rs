@@ -27,8 +27,12 @@ pub(crate) struct SpaceToDepth {
 
 impl SpaceToDepth {
     /// Computes `output`, `[height, width, groups * channels]`, from `input`, `[channels, height, width]`.
+    ///
+    /// # Panics
+    /// If `input` does not have its image's volume.
     fn run(&self, input: &[f32], output: &mut [f32]) {
         let Image { height, width, channels } = self.input;
+        assert_eq!(input.len(), self.input.volume(), "input");
         let rows = Rows { count: self.output.height, operations: self.output.volume() };
         rows.compute(output, |rows, output| {
             let targets = output.chunks_exact_mut(self.output.width * self.output.channels);
@@ -153,8 +157,11 @@ impl Part {
                 return part;
             };
             // The axis may have been downsampled after this operator, too.
-            *start = *start * stride + modulo;
-            *strides *= stride;
+            let first = start.checked_mul(stride).and_then(|first| first.checked_add(*modulo));
+            let (Some(first), Some(distance)) = (first, strides.checked_mul(stride)) else {
+                return part;
+            };
+            (*start, *strides) = (first, distance);
             part.source = node.inputs[0];
         }
     }

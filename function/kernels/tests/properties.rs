@@ -9,7 +9,7 @@ use tract_core::internal::*;
 use tract_core::ops::binary::TypedBinOp;
 use tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec};
 use tract_core::ops::math::{Add, Max, Min, Sub};
-use tract_core::ops::nn::DataFormat;
+use tract_core::ops::nn::{DataFormat, silu};
 
 use common::numbers;
 
@@ -41,8 +41,11 @@ enum Follower {
     None,
     Clip,
     LeakyRelu,
+    Silu,
     /// The sum with a convolution of the same input.
     Residual,
+    /// The same, and then the function.
+    ResidualAndSilu,
 }
 
 fn followers() -> impl Strategy<Value = Follower> {
@@ -50,7 +53,9 @@ fn followers() -> impl Strategy<Value = Follower> {
         Just(Follower::None),
         Just(Follower::Clip),
         Just(Follower::LeakyRelu),
-        Just(Follower::Residual)
+        Just(Follower::Silu),
+        Just(Follower::Residual),
+        Just(Follower::ResidualAndSilu)
     ]
 }
 
@@ -158,7 +163,12 @@ prop_compose! {
         channels in 31_usize..36,
         stride in 1_usize..3,
         padding in paddings(),
-        follower in prop_oneof![Just(Follower::None), Just(Follower::Clip), Just(Follower::LeakyRelu)],
+        follower in prop_oneof![
+            Just(Follower::None),
+            Just(Follower::Clip),
+            Just(Follower::LeakyRelu),
+            Just(Follower::Silu)
+        ],
         format in formats(),
     ) -> Case {
         let channels = channels * 4;
@@ -293,10 +303,16 @@ fn step(
             let leaky = tract_core::ops::nn::leaky_relu(0.1);
             wire = model.wire_node(format!("{prefix}.leaky"), leaky, &[wire])?[0];
         }
-        Follower::Residual => {
+        Follower::Silu => {
+            wire = model.wire_node(format!("{prefix}.silu"), silu::silu(), &[wire])?[0];
+        }
+        Follower::Residual | Follower::ResidualAndSilu => {
             let other = convolution(model, case, &format!("{prefix}.other"), input)?;
             let sum = TypedBinOp(Box::new(Add), None);
             wire = model.wire_node(format!("{prefix}.sum"), sum, &[wire, other])?[0];
+            if matches!(case.follower, Follower::ResidualAndSilu) {
+                wire = model.wire_node(format!("{prefix}.silu"), silu::silu(), &[wire])?[0];
+            }
         }
     }
     Ok(wire)

@@ -62,7 +62,7 @@ pub(crate) struct Weights<'w> {
     pub(crate) segment_length: usize,
 }
 
-/// What happens to a sum before it is stored.
+/// What happens to a sum before it is stored. The activation's function follows later.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Epilogue<'r> {
     /// Added to the sums, in the shape of the output.
@@ -107,7 +107,12 @@ impl PackedWeights {
         Self { instructions, columns, segments, segment_length, weights: packed, bias }
     }
 
-    /// Computes `output`, `[windows, columns]`, from the windows of `image`.
+    /// The memory that the weights take.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&*self.weights)
+    }
+
+    /// Computes `output`, `[windows, columns]`, from the windows of `image`, without the activation's function.
     ///
     /// # Panics
     /// If a window ends outside of the image, or a slice has the wrong length.
