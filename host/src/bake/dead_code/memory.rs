@@ -50,18 +50,36 @@ impl<'a> Memory<'a> {
     /// the table is taken for it if it differs in the copy.
     pub(super) fn targets(&self, range: Range<usize>) -> Vec<Symbol> {
         let range = range.start / 4 * 4..range.end.min(self.current.len());
-        let words = words(self.current, range.clone())
-            .zip(words(&self.moved, range.clone()))
-            .zip(words(&self.initial, range));
-        let changed = words.filter(|((word, _), initial)| word != initial);
-        let targets = changed.flat_map(|((word, moved), _)| {
-            let function = self.references.layout.table_function(word).filter(|_| word != moved);
-            let function = function.map(Symbol::Function);
-            [self.references.data_at(word as usize), function]
-        });
-        targets.flatten().collect()
+        let mut targets = Vec::new();
+        for start in range.clone().step_by(BLOCK_BYTES) {
+            let block = start..range.end.min(start + BLOCK_BYTES);
+            // Most of the memory is as it was.
+            if self.current[block.clone()] != self.initial[block.clone()] {
+                self.add_targets(block, &mut targets);
+            }
+        }
+        targets
+    }
+
+    fn add_targets(&self, block: Range<usize>, targets: &mut Vec<Symbol>) {
+        let words = words(self.current, block.clone())
+            .zip(words(&self.moved, block.clone()))
+            .zip(words(&self.initial, block));
+        for ((word, moved), initial) in words {
+            if word == initial {
+                continue;
+            }
+            targets.extend(self.references.data_at(word as usize));
+            if word != moved {
+                let function = self.references.layout.table_function(word);
+                targets.extend(function.map(Symbol::Function));
+            }
+        }
     }
 }
+
+/// The size of the blocks that are compared as a whole first.
+const BLOCK_BYTES: usize = 4096;
 
 /// The words of 32 bits in a range of a memory.
 fn words(memory: &[u8], range: Range<usize>) -> impl Iterator<Item = u32> {

@@ -162,6 +162,10 @@ impl References {
 
     /// The data at an address.
     pub(super) fn data_at(&self, address: usize) -> Option<Symbol> {
+        // Most words that are asked for are other numbers.
+        if address < self.data.first()?.start || address > self.data.last()?.end {
+            return None;
+        }
         let index = self.data.partition_point(|range| range.start <= address).checked_sub(1)?;
         let range = &self.data[index];
         (address < range.end || address == range.start).then_some(Symbol::Data(index))
