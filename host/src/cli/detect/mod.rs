@@ -9,7 +9,7 @@ mod output;
 mod summary;
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, IsTerminal, stdout};
+use std::io::{IsTerminal, stdout};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,7 @@ use batch::{Results, Shard};
 pub(super) use detector::Detector;
 use export::{Coco, Csv, Yolo};
 use inputs::{Content, Depth, Input, Picture};
-use output::{DetectReply, Json, JsonLines, Outcome, Table, Writer};
+use output::{DetectReply, Json, JsonLines, Outcome, Table, Writer, is_broken_pipe};
 use spotter_progress::{ProgressStep, print_message};
 use spotter_up::AppArguments;
 use summary::Summary;
@@ -392,13 +392,4 @@ fn output_media_type(target: &Path) -> Option<&'static str> {
         "jpg" | "jpeg" => Some("image/jpeg"),
         _ => None,
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let io = error.downcast_ref::<std::io::Error>();
-    let csv = error.downcast_ref::<csv::Error>().and_then(|error| match error.kind() {
-        csv::ErrorKind::Io(error) => Some(error),
-        _ => None,
-    });
-    io.or(csv).is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }

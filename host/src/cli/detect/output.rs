@@ -1,6 +1,6 @@
 //! The results of `spotter detect`, as text and as JSON.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use anstyle::{AnsiColor, Style};
 use serde::Deserialize;
@@ -146,4 +146,14 @@ impl<W: Write> Writer for JsonLines<W> {
         self.0.flush()?;
         Ok(())
     }
+}
+
+/// Whether an error of a writer says that nobody reads the output any longer.
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    let csv = error.downcast_ref::<csv::Error>().and_then(|error| match error.kind() {
+        csv::ErrorKind::Io(error) => Some(error),
+        _ => None,
+    });
+    io.or(csv).is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
