@@ -57,7 +57,7 @@ struct Rewriter<'a> {
 
 impl Rewriter<'_> {
     /// Those of the items, one for each function that is not imported, whose functions stay.
-    fn remaining<T>(&self, items: impl Iterator<Item = T>) -> Vec<(u32, T)> {
+    fn of_remaining<T>(&self, items: impl Iterator<Item = T>) -> Vec<(u32, T)> {
         let stays = |(function, _): &(u32, T)| self.remaining.binary_search(function).is_ok();
         (self.imports..).zip(items).filter(stays).collect()
     }
@@ -77,7 +77,7 @@ impl Reencode for Rewriter<'_> {
         functions: &mut FunctionSection,
         section: FunctionSectionReader<'_>,
     ) -> Result<(), reencode::Error<Infallible>> {
-        for (_, function_type) in self.remaining(section.into_iter()) {
+        for (_, function_type) in self.of_remaining(section.into_iter()) {
             functions.function(function_type?);
         }
         Ok(())
@@ -88,7 +88,7 @@ impl Reencode for Rewriter<'_> {
         code: &mut CodeSection,
         section: CodeSectionReader<'_>,
     ) -> Result<(), reencode::Error<Infallible>> {
-        for (function, body) in self.remaining(section.into_iter()) {
+        for (function, body) in self.of_remaining(section.into_iter()) {
             if self.trap == Some(function) {
                 let mut trap = Function::new([]);
                 trap.instructions().unreachable().end();

@@ -48,16 +48,19 @@ impl TableIndex {
         if matches!(self, Self::Leb128(_)) { 7 } else { 8 }
     }
 
+    fn mask(self) -> u32 {
+        (1 << self.bits()) - 1
+    }
+
     fn read(self, bytes: &[u8]) -> u32 {
-        let mask = if matches!(self, Self::Leb128(_)) { 0x7f } else { 0xff };
-        bytes.iter().rev().fold(0, |index, byte| index << self.bits() | u32::from(byte & mask))
+        let bits = bytes.iter().rev().map(|byte| u32::from(*byte) & self.mask());
+        bits.fold(0, |index, bits| index << self.bits() | bits)
     }
 
     fn write(self, bytes: &mut [u8], index: u32) {
-        let mask = (1 << self.bits()) - 1;
         for (number, byte) in (0..).zip(bytes) {
             // The top bit of a LEB128 byte says whether another follows, and stays.
-            let [low, ..] = (index >> (self.bits() * number) & mask).to_le_bytes();
+            let [low, ..] = (index >> (self.bits() * number) & self.mask()).to_le_bytes();
             *byte = if matches!(self, Self::Leb128(_)) { *byte & 0x80 | low } else { low };
         }
     }
