@@ -39,7 +39,7 @@ extern "C" fn initialise() {
     match live_blocks {
         None => {
             let live_blocks = ALLOCATOR.record(load_or_exit);
-            or_exit(io::stdout().write_all(&live_blocks.to_bytes()).context("standard output"));
+            or_exit(write(&live_blocks.to_bytes()).context("standard output"));
         }
         Some(live_blocks) => {
             let misplaced = ALLOCATOR.place(live_blocks, load_or_exit);
@@ -71,6 +71,12 @@ fn load() -> anyhow::Result<()> {
     let files = ModelFiles { config: &config, labels: &labels, network: &network };
     let _ = BAKED_MODEL.set(Model::load(&files)?);
     Ok(())
+}
+
+fn write(bytes: &[u8]) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    output.write_all(bytes)?;
+    output.flush()
 }
 
 /// Reads the next block of standard input.
