@@ -18,7 +18,7 @@ use spotter_progress::{ProgressStep, print_message};
 use spotter_runtime::wrap::{Adapter, wrap};
 
 /// Change it whenever baking the same files would produce different bytes.
-const CACHE_KEY_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/5");
+const CACHE_KEY_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/6");
 
 /// The files of a model, in their folder.
 pub struct ModelFolder {

@@ -39,9 +39,7 @@ impl Layout {
         match payload {
             Payload::ImportSection(imports) => {
                 for import in imports.into_imports() {
-                    let is_function =
-                        matches!(import?.ty, TypeRef::Func(_) | TypeRef::FuncExact(_));
-                    self.imports += u32::from(is_function);
+                    self.imports += u32::from(is_function(import?.ty));
                 }
             }
             Payload::ExportSection(exports) => {
@@ -109,6 +107,11 @@ impl Layout {
         let ends = self.segments.iter().map(|(address, bytes)| address + bytes.len());
         ends.max().unwrap_or_default()
     }
+}
+
+/// Whether an import is a function.
+pub(super) fn is_function(import: TypeRef) -> bool {
+    matches!(import, TypeRef::Func(_) | TypeRef::FuncExact(_))
 }
 
 /// The functions that a function's code names.

@@ -7,6 +7,7 @@
 //! A number in memory may be a function's index in the table, or just a number. So the initialiser also runs in a copy of
 //! the module whose table starts elsewhere. An index differs there.
 
+mod folding;
 mod layout;
 mod memory;
 mod reachable;
@@ -16,6 +17,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use folding::fold_identical_functions;
 use memory::Memory;
 use reachable::reachable;
 use references::References;
@@ -44,8 +46,8 @@ impl LinkedModule {
         &self.moved
     }
 
-    /// Removes the code that is dead in a snapshot of `module`, and the linker's sections. `moved_memory` is the memory of
-    /// [`moved`](Self::moved) once its initialiser has run.
+    /// Removes the code that is dead in a snapshot of `module`, copies of functions, and the linker's sections.
+    /// `moved_memory` is the memory of [`moved`](Self::moved) once its initialiser has run.
     ///
     /// # Errors
     /// If a module is malformed.
@@ -57,6 +59,6 @@ impl LinkedModule {
     ) -> anyhow::Result<Vec<u8>> {
         let memory = Memory::new(&self.references, module, &snapshot.memory, moved_memory)?;
         let kept = reachable(&self.references, &memory);
-        rewrite::keep(&snapshot.module, &self.references, &kept)
+        fold_identical_functions(rewrite::keep(&snapshot.module, &self.references, &kept)?)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::convert::Infallible;
+use std::ops::Range;
 
 use wasm_encoder::reencode::{self, Reencode};
 use wasm_encoder::{CodeSection, Function, FunctionSection, Module};
@@ -22,52 +23,75 @@ pub(super) fn keep(
 ) -> anyhow::Result<Vec<u8>> {
     let defined = references.layout.defined_functions();
     let trap = defined.clone().find(|function| !kept.contains(function));
-    let is_kept = |function: &u32| kept.contains(function) || trap == Some(*function);
-    let remaining: Vec<u32> = defined.clone().filter(is_kept).collect();
-    let new_index = |function: u32| {
-        let function = if is_kept(&function) { function } else { trap.unwrap_or(function) };
-        let position = remaining.binary_search(&function).unwrap_or_else(|position| position);
-        (defined.start..).nth(position).unwrap_or_default()
-    };
-    let new_indices = defined.clone().map(new_index).collect();
-    let mut rewriter = Rewriter {
-        imports: defined.start,
-        remaining: &remaining,
-        trap,
-        constructors: constructors_that_have_run(references),
-        new_indices,
-    };
-    let mut rewritten = Module::new();
-    rewriter.parse_core_module(&mut rewritten, Parser::new(0), module)?;
-    Ok(rewritten.finish())
+    let substitute =
+        |function| if kept.contains(&function) { function } else { trap.unwrap_or(function) };
+    let substitutes = defined.clone().map(substitute).collect();
+    let constructors = constructors_that_have_run(references);
+    Rewriter { trap, constructors, ..Rewriter::new(defined, substitutes) }.rewrite(module)
 }
 
-struct Rewriter<'a> {
-    /// How many functions the module imports. Their indices come first, and stay.
-    imports: u32,
-    /// The functions that stay, by their old indices, in ascending order.
-    remaining: &'a [u32],
-    /// The one of them that traps.
-    trap: Option<u32>,
-    /// The one of them that calls the constructors, which have run.
-    constructors: Option<u32>,
-    /// The new index of each function that is not imported.
+/// The module with other functions in the place of some. `substitutes` has one function for each in `defined`: itself,
+/// or another that is its own substitute.
+///
+/// # Errors
+/// If the module is malformed.
+pub(super) fn substitute(
+    module: &[u8],
+    defined: Range<u32>,
+    substitutes: Vec<u32>,
+) -> anyhow::Result<Vec<u8>> {
+    Rewriter::new(defined, substitutes).rewrite(module)
+}
+
+struct Rewriter {
+    /// The functions that are not imported, by their old indices.
+    defined: Range<u32>,
+    /// For each of them, the function that takes its place: itself if it stays.
+    substitutes: Vec<u32>,
+    /// For each of them, its new index, or that of its substitute.
     new_indices: Vec<u32>,
+    /// One that traps.
+    trap: Option<u32>,
+    /// One that calls the constructors, which have run.
+    constructors: Option<u32>,
 }
 
-impl Rewriter<'_> {
+impl Rewriter {
+    fn new(defined: Range<u32>, substitutes: Vec<u32>) -> Self {
+        let mut next = defined.start;
+        let mut new_indices = vec![0; substitutes.len()];
+        let position = |function: u32| (function - defined.start) as usize;
+        for (function, substitute) in defined.clone().zip(&substitutes) {
+            if function == *substitute {
+                new_indices[position(function)] = next;
+                next += 1;
+            }
+        }
+        for (function, substitute) in defined.clone().zip(&substitutes) {
+            new_indices[position(function)] = new_indices[position(*substitute)];
+        }
+        Self { defined, substitutes, new_indices, trap: None, constructors: None }
+    }
+
+    fn rewrite(mut self, module: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let mut rewritten = Module::new();
+        self.parse_core_module(&mut rewritten, Parser::new(0), module)?;
+        Ok(rewritten.finish())
+    }
+
     /// Those of the items, one for each function that is not imported, whose functions stay.
     fn of_remaining<T>(&self, items: impl Iterator<Item = T>) -> Vec<(u32, T)> {
-        let stays = |(function, _): &(u32, T)| self.remaining.binary_search(function).is_ok();
-        (self.imports..).zip(items).filter(stays).collect()
+        let functions = self.defined.clone().zip(&self.substitutes).zip(items);
+        let remaining = functions.filter(|((function, substitute), _)| function == *substitute);
+        remaining.map(|((function, _), item)| (function, item)).collect()
     }
 }
 
-impl Reencode for Rewriter<'_> {
+impl Reencode for Rewriter {
     type Error = Infallible;
 
     fn function_index(&mut self, function: u32) -> Result<u32, reencode::Error<Infallible>> {
-        let position = function.checked_sub(self.imports);
+        let position = function.checked_sub(self.defined.start);
         let new = position.and_then(|position| self.new_indices.get(position as usize));
         Ok(new.copied().unwrap_or(function))
     }
