@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use memmap2::Mmap;
 use spotter_cache::{ensure_private, folder, lock_entry, remove_unused, touch, write_with_mode};
 use spotter_progress::ProgressStep;
 use wasmtime::component::Component;
@@ -16,7 +17,9 @@ use wasmtime::{Engine, Module};
 /// # Errors
 /// If the file cannot be read or is not a component.
 pub fn load(engine: &Engine, source: &Path, id: &str) -> anyhow::Result<Component> {
-    Ok(load_or_compile_file(engine, source, id)?.1)
+    load_or_compile(engine, &file_entry(engine, source)?, || {
+        precompile(engine, &fs::read(source).with_context(|| cannot_read(source))?, source, id)
+    })
 }
 
 /// Loads a core module from the cache. Compiles it first if it is not cached, and goes on without the cache if that
@@ -40,12 +43,16 @@ fn load_cached_module(engine: &Engine, module: &[u8]) -> anyhow::Result<Module> 
 }
 
 /// Compiles the component in the file `source` into the cache, unless it is already there. Returns the file of
-/// compiled code, for [`open`].
+/// compiled code, for [`open`]. Takes less memory than [`load`], but ends the process if somebody shortens the file
+/// meanwhile.
 ///
 /// # Errors
 /// As [`load`].
 pub fn compile(engine: &Engine, source: &Path, id: &str) -> anyhow::Result<PathBuf> {
-    Ok(load_or_compile_file(engine, source, id)?.0)
+    let path = file_entry(engine, source)?;
+    let compile = || precompile(engine, &mapped(source)?, source, id);
+    load_or_compile::<Component>(engine, &path, compile)?;
+    Ok(path)
 }
 
 /// Loads the component in the file `source`, if its compiled code is in the cache.
@@ -79,7 +86,7 @@ pub fn open(engine: &Engine, compiled: &Path) -> anyhow::Result<Component> {
 /// If the component cannot be read.
 pub fn file_name(source: &Path) -> anyhow::Result<String> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_mmap(source).with_context(|| format!("cannot read {}", source.display()))?;
+    hasher.update_mmap(source).with_context(|| cannot_read(source))?;
     Ok(format!("{}.cwasm", hasher.finalize().to_hex()))
 }
 
@@ -100,7 +107,7 @@ pub fn ensure_trusted(folder: &Path) -> anyhow::Result<()> {
 /// The path of the cache's entry for the component in a file, whether or not it exists.
 fn file_entry(engine: &Engine, source: &Path) -> anyhow::Result<PathBuf> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_mmap(source).with_context(|| format!("cannot read {}", source.display()))?;
+    hasher.update_mmap(source).with_context(|| cannot_read(source))?;
     entry(engine, hasher)
 }
 
@@ -128,25 +135,32 @@ fn cached<C: CompiledCode>(engine: &Engine, path: &Path) -> anyhow::Result<Optio
     }
 }
 
-fn load_or_compile_file(
+/// Compiles a component, which was read from the file `source`.
+fn precompile(
     engine: &Engine,
+    component: &[u8],
     source: &Path,
     id: &str,
-) -> anyhow::Result<(PathBuf, Component)> {
-    let path = file_entry(engine, source)?;
-    let compile = || {
-        let step = ProgressStep::start(format!("Compiling `{id}`"));
-        let bytes =
-            fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
-        let code = engine.precompile_component(&bytes).map_err(anyhow::Error::from);
-        let code = code.with_context(|| {
-            format!("{} is not a component that can be served", source.display())
-        })?;
-        step.done(format!("Compiled `{id}` ({} MiB of code and data)", code.len() >> 20));
-        Ok(code)
-    };
-    let component = load_or_compile(engine, &path, compile)?;
-    Ok((path, component))
+) -> anyhow::Result<Vec<u8>> {
+    let step = ProgressStep::start(format!("Compiling `{id}`"));
+    let code = engine.precompile_component(component).map_err(anyhow::Error::from);
+    let code = code
+        .with_context(|| format!("{} is not a component that can be served", source.display()))?;
+    step.done(format!("Compiled `{id}` ({} MiB of code and data)", code.len() >> 20));
+    Ok(code)
+}
+
+/// A file's content, which takes no memory of the process.
+#[allow(unsafe_code, reason = "compiling takes several times a component's size as it is")]
+fn mapped(path: &Path) -> anyhow::Result<Mmap> {
+    let file = File::open(path).with_context(|| cannot_read(path))?;
+    // SAFETY: the file is in the cache, where files are replaced and never changed, or in the image of a container that
+    // does not run its function yet.
+    unsafe { Mmap::map(&file) }.with_context(|| cannot_read(path))
+}
+
+fn cannot_read(path: &Path) -> String {
+    format!("cannot read {}", path.display())
 }
 
 /// The code of a cache entry, which `compile` produces if there is none.
