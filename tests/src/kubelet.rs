@@ -10,8 +10,8 @@ use containerd_client::tonic::{Request, Status};
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
     Capability, ContainerConfig, ContainerMetadata, ContainerState, ContainerStatsRequest,
-    ContainerStatus, ContainerStatusRequest, CreateContainerRequest, ImageSpec, KeyValue,
-    LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext,
+    ContainerStatus, ContainerStatusRequest, CreateContainerRequest, ExecSyncRequest, ImageSpec,
+    KeyValue, LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext,
     LinuxPodSandboxConfig, Mount, NamespaceMode, NamespaceOption, PodSandboxConfig,
     PodSandboxMetadata, PodSandboxStatusRequest, RemoveContainerRequest, RemovePodSandboxRequest,
     RunPodSandboxRequest, StartContainerRequest, StopContainerRequest, StopPodSandboxRequest,
@@ -206,6 +206,19 @@ impl Kubelet {
     /// The exit status of a container that has ended.
     pub fn exit_status(&self, container: &str) -> i32 {
         self.status(container).exit_code
+    }
+
+    /// The exit status and the output of a command in a container, as a probe of the kubelet gets them. The error is what
+    /// `kubectl exec` would show.
+    pub fn exec(&self, container: &str, command: &[&str]) -> Result<(i32, String), String> {
+        let request = ExecSyncRequest {
+            container_id: container.to_owned(),
+            cmd: command.iter().map(|argument| (*argument).to_owned()).collect(),
+            timeout: 5,
+        };
+        let reply = self.ask(async |mut client| client.exec_sync(request).await)?.into_inner();
+        let output = [reply.stdout, reply.stderr].concat();
+        Ok((reply.exit_code, String::from_utf8_lossy(&output).into_owned()))
     }
 
     /// Why a container has ended, as `kubectl describe` shows it.

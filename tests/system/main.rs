@@ -13,6 +13,7 @@ mod cluster_page;
 mod compile;
 mod components;
 mod engine;
+mod exec;
 mod failures;
 mod images;
 mod key_value_redis;

@@ -15,7 +15,6 @@ use spotter_config::Limits;
 use spotter_runtime::{code_cache, engine, prepare};
 use zygote::Zygote;
 
-use super::container_log::ContainerLog;
 use super::pod_cgroup::PodCgroup;
 
 /// The compiled code of a component.
@@ -85,14 +84,14 @@ fn compiler_cgroup(pod: PodCgroup, needed: u64) -> PodCgroup {
 }
 
 impl Compilation {
-    /// Compiles into the node's cache, and returns the file of compiled code. `on_start` is called with the id of the
-    /// process that compiles, which may be killed.
+    /// Compiles into the node's cache, and returns the file of compiled code. `announce` is called with each step, in
+    /// words, and `on_start` with the id of the process that compiles, which may be killed.
     ///
     /// # Errors
     /// If the component cannot be compiled, or the process was killed.
     pub(super) fn run(
         self,
-        log: &mut ContainerLog,
+        mut announce: impl FnMut(&str),
         on_start: impl FnOnce(u32),
     ) -> anyhow::Result<PathBuf> {
         let (id, cgroup) = (self.id.clone(), self.cgroup.clone());
@@ -100,12 +99,12 @@ impl Compilation {
         let process = Compiler { process: Zygote::global().spawn(), id: id.clone() };
         on_start(process.run(|()| Ok(std::process::id()), ())?);
         if !process.run(take_free_turn, ())? {
-            log.write_line(&format!(
+            announce(&format!(
                 "Another image is being compiled on this node: `{id}` waits for its turn"
             ));
             process.run(wait_for_turn, ())?;
         }
-        log.write_line(&format!(
+        announce(&format!(
             "Compiling `{id}`, once for this node; it serves requests when this is done"
         ));
         let started = Instant::now();
@@ -115,7 +114,7 @@ impl Compilation {
             cgroup.remove();
         }
         let code = code?;
-        log.write_line(&format!("Compiled `{id}` in {:.1} s", started.elapsed().as_secs_f64()));
+        announce(&format!("Compiled `{id}` in {:.1} s", started.elapsed().as_secs_f64()));
         Ok(code)
     }
 }

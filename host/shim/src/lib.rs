@@ -8,13 +8,16 @@ pub mod cgroups;
 mod compile;
 pub mod container;
 mod container_files;
+mod container_health;
 pub mod container_log;
+mod exec;
 pub mod executor;
 pub mod image;
 pub mod oom;
 mod pending_code;
 pub mod plan;
 pub mod pod_cgroup;
+pub mod process_state;
 pub mod request;
 mod seal;
 pub mod service;
@@ -129,7 +132,7 @@ impl Shim for PodShim {
             .map_err(|error| Error::Other(format!("{}: {error:#}", state.display())))?;
         self.remove_dead_socket();
         Ok(DeleteResponse {
-            exit_status: task::EXIT_STATUS_SIGKILL,
+            exit_status: process_state::EXIT_STATUS_SIGKILL,
             exited_at: Some(timestamp()?).into(),
             ..DeleteResponse::default()
         })
@@ -170,7 +173,7 @@ fn exit_on_sigterm(tasks: Tasks, exit: Arc<ExitSignal>) -> std::io::Result<()> {
             let running: Vec<Arc<Task>> =
                 tasks.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
             for task in running {
-                task.wait();
+                task.state.wait();
             }
             exit.signal();
         }

@@ -27,8 +27,13 @@ pub struct PendingCode {
 /// Compilations that are running. They end with the container.
 pub(super) struct RunningCompilations {
     compiler: Arc<SharedCompiler>,
+    step: Arc<CompilationStep>,
     thread: JoinHandle<()>,
 }
+
+/// What a compiler does, in words, until it has ended.
+#[derive(Default)]
+pub(super) struct CompilationStep(Mutex<Option<String>>);
 
 #[derive(Default)]
 struct SharedCompiler(Mutex<CompilerState>);
@@ -76,11 +81,18 @@ impl PendingCode {
     ) -> anyhow::Result<RunningCompilations> {
         let compiler = Arc::new(SharedCompiler::default());
         let observed = Arc::clone(&compiler);
+        let step = Arc::new(CompilationStep::default());
+        step.set(Some("Waiting for the compiler".to_owned()));
+        let shown = Arc::clone(&step);
         let compile = move || {
             for (file, compilation) in self.compilations {
                 let path = self.folder.join(file);
                 let on_start = |process| observed.set_process(process);
-                let run = AssertUnwindSafe(|| compilation.run(&mut log, on_start));
+                let announce = |line: &str| {
+                    shown.set(Some(line.to_owned()));
+                    log.write_line(line);
+                };
+                let run = AssertUnwindSafe(|| compilation.run(announce, on_start));
                 let code = catch_unwind(run).unwrap_or_else(|panic| Err(panicked(&*panic)));
                 if observed.clear_process() {
                     return;
@@ -96,9 +108,10 @@ impl PendingCode {
                     return;
                 }
             }
+            shown.set(None);
         };
         let thread = std::thread::Builder::new().spawn(compile).context("cannot start a thread")?;
-        Ok(RunningCompilations { compiler, thread })
+        Ok(RunningCompilations { compiler, step, thread })
     }
 }
 
@@ -115,12 +128,26 @@ fn report(error: &anyhow::Error, path: &Path, log: &mut ContainerLog, container:
 }
 
 impl RunningCompilations {
+    pub(super) fn step(&self) -> Arc<CompilationStep> {
+        Arc::clone(&self.step)
+    }
+
     /// Stops compiling, and waits until the compiler's process and cgroup are gone: the shim may end at any time after
     /// its container.
     pub(super) fn cancel(self) {
         self.compiler.cancel();
         // It fails only if the thread panicked, which is in the log already.
         let _ = self.thread.join();
+    }
+}
+
+impl CompilationStep {
+    fn set(&self, step: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = step;
+    }
+
+    pub(super) fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Decides, before a container is created, what it will run, so that errors in an image are reported at creation.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -59,6 +60,19 @@ pub(super) const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 const COMPILED_CODE_MOUNT: &str = "/.spotter/compiled";
 /// Where code that is still to be compiled appears.
 const PENDING_CODE_MOUNT: &str = "/.spotter/awaited";
+
+impl Program {
+    /// The address of the admin listener, if the program has one.
+    ///
+    /// # Errors
+    /// If the application's configuration is invalid.
+    pub(super) fn admin(&self) -> anyhow::Result<Option<SocketAddr>> {
+        match self {
+            Self::Linux => Ok(None),
+            Self::Application(served) => served.configuration.admin(),
+        }
+    }
+}
 
 impl Plan {
     /// Plans the container for a request, and what is still to be compiled for it.

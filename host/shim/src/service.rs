@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use containerd_shim::api::{
-    ConnectRequest, ConnectResponse, CreateTaskRequest, CreateTaskResponse, DeleteRequest,
-    DeleteResponse, Empty, ExecProcessRequest, KillRequest, PidsRequest, PidsResponse,
-    ShutdownRequest, StartRequest, StartResponse, StateRequest, StateResponse, StatsRequest,
-    StatsResponse, UpdateTaskRequest, WaitRequest, WaitResponse,
+    CloseIORequest, ConnectRequest, ConnectResponse, CreateTaskRequest, CreateTaskResponse,
+    DeleteRequest, DeleteResponse, Empty, ExecProcessRequest, KillRequest, PidsRequest,
+    PidsResponse, ShutdownRequest, StartRequest, StartResponse, StateRequest, StateResponse,
+    StatsRequest, StatsResponse, UpdateTaskRequest, WaitRequest, WaitResponse,
 };
 use containerd_shim::event::Event;
 use containerd_shim::mount::mount_rootfs;
 use containerd_shim::protos::events::task::{
-    TaskCreate, TaskDelete, TaskExit, TaskIO, TaskOOM, TaskStart,
+    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskIO, TaskOOM, TaskStart,
 };
 use containerd_shim::protos::ttrpc::{self, context::with_timeout};
 use containerd_shim::protos::types::task::ProcessInfo;
@@ -26,9 +26,11 @@ use containerd_shim::publisher::RemotePublisher;
 use containerd_shim::{ExitSignal, Task as TaskService, TtrpcContext, TtrpcResult, api};
 
 use super::container::SignalTarget;
+use super::exec::Exec;
+use super::process_state::{Exit, ExitReason, ProcessStatus};
 use super::request::ContainerRequest;
 use super::stats;
-use super::task::{ExitReason, Task, TaskStatus};
+use super::task::Task;
 
 /// The tasks of one pod.
 pub struct Service {
@@ -81,13 +83,21 @@ impl Service {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A container's task. Additional processes (exec) are not supported.
-    fn task(&self, id: &str, exec_id: &str) -> TtrpcResult<Arc<Task>> {
-        if !exec_id.is_empty() {
-            return Err(no_exec());
-        }
+    fn task(&self, id: &str) -> TtrpcResult<Arc<Task>> {
         let found = self.tasks().get(id).cloned();
         found.ok_or_else(|| rpc_error(ttrpc::Code::NOT_FOUND, format!("there is no task {id}")))
+    }
+
+    /// A container's task, and the command in the container, if the request is about one.
+    fn process(&self, id: &str, exec_id: &str) -> TtrpcResult<(Arc<Task>, Option<Arc<Exec>>)> {
+        let task = self.task(id)?;
+        if exec_id.is_empty() {
+            return Ok((task, None));
+        }
+        let exec = task.exec(exec_id).ok_or_else(|| {
+            rpc_error(ttrpc::Code::NOT_FOUND, format!("the task {id} has no command {exec_id}"))
+        })?;
+        Ok((task, Some(exec)))
     }
 
     fn create_task(&self, request: &CreateTaskRequest) -> anyhow::Result<Task> {
@@ -118,25 +128,53 @@ impl Service {
                 // Sent before the exit event, as its explanation.
                 events.send(TaskOOM { container_id: id.clone(), ..TaskOOM::default() });
             }
-            events.send(TaskExit {
-                container_id: id.clone(),
-                id: id.clone(),
-                pid,
-                exit_status: exit.status,
-                exited_at: Some(exit.at.clone()).into(),
-                ..TaskExit::default()
-            });
+            events.send(exit_event(&id, &id, pid, exit));
         })
+    }
+
+    fn start_exec(
+        &self,
+        task: &Task,
+        exec: Arc<Exec>,
+        request: StartRequest,
+    ) -> anyhow::Result<()> {
+        let (events, pid) = (Arc::clone(&self.events), task.pid);
+        let StartRequest { id, exec_id, .. } = request;
+        let started = TaskExecStarted {
+            container_id: id.clone(),
+            exec_id: exec_id.clone(),
+            pid,
+            ..TaskExecStarted::default()
+        };
+        self.events.send(started);
+        task.start_exec(exec, move |exit| events.send(exit_event(&id, &exec_id, pid, exit)))
+    }
+}
+
+/// The event for the end of a container's process, or of a command in the container.
+fn exit_event(container: &str, process: &str, pid: u32, exit: &Exit) -> TaskExit {
+    TaskExit {
+        container_id: container.to_owned(),
+        id: process.to_owned(),
+        pid,
+        exit_status: exit.status,
+        exited_at: Some(exit.at.clone()).into(),
+        ..TaskExit::default()
+    }
+}
+
+/// The reply after a process was deleted, which may never have been started.
+fn deleted(pid: u32, exit: Option<Exit>) -> DeleteResponse {
+    DeleteResponse {
+        pid,
+        exit_status: exit.as_ref().map_or(0, |exit| exit.status),
+        exited_at: exit.map(|exit| exit.at).into(),
+        ..DeleteResponse::default()
     }
 }
 
 fn rpc_error(code: ttrpc::Code, reason: impl ToString) -> ttrpc::Error {
     ttrpc::Error::RpcStatus(ttrpc::get_status(code, reason))
-}
-
-fn no_exec() -> ttrpc::Error {
-    let reason = "this runtime cannot execute commands in containers: use HTTP probes";
-    rpc_error(ttrpc::Code::UNIMPLEMENTED, reason)
 }
 
 fn failed(error: &anyhow::Error) -> ttrpc::Error {
@@ -205,17 +243,28 @@ impl TaskService for Service {
     }
 
     fn start(&self, _: &TtrpcContext, request: StartRequest) -> TtrpcResult<StartResponse> {
-        let task = self.task(&request.id, &request.exec_id)?;
-        task.start().map_err(|error| failed(&error))?;
+        let (task, exec) = self.process(&request.id, &request.exec_id)?;
         let pid = task.pid;
+        if let Some(exec) = exec {
+            self.start_exec(&task, exec, request).map_err(|error| failed(&error))?;
+            return Ok(StartResponse { pid, ..StartResponse::default() });
+        }
+        task.start().map_err(|error| failed(&error))?;
         self.events.send(TaskStart { container_id: request.id, pid, ..TaskStart::default() });
         Ok(StartResponse { pid, ..StartResponse::default() })
     }
 
     fn kill(&self, _: &TtrpcContext, request: KillRequest) -> TtrpcResult<Empty> {
-        let task = self.task(&request.id, &request.exec_id)?;
-        if task.status() == TaskStatus::Stopped {
+        let (task, exec) = self.process(&request.id, &request.exec_id)?;
+        let state = exec.as_ref().map_or(&*task.state, |exec| &exec.state);
+        if state.status() == ProcessStatus::Stopped {
             return Err(rpc_error(ttrpc::Code::NOT_FOUND, "the process has already ended"));
+        }
+        if let Some(exec) = exec {
+            if let Some(exit) = exec.kill() {
+                self.events.send(exit_event(&request.id, &request.exec_id, task.pid, &exit));
+            }
+            return Ok(Empty::new());
         }
         let target = if request.all { SignalTarget::All } else { SignalTarget::Init };
         task.container.kill(request.signal, target).map_err(|error| failed(&error))?;
@@ -223,32 +272,32 @@ impl TaskService for Service {
     }
 
     fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> TtrpcResult<DeleteResponse> {
-        let task = self.task(&request.id, &request.exec_id)?;
-        if task.status() == TaskStatus::Running {
-            let reason = "the container is still running: stop it first";
+        let (task, exec) = self.process(&request.id, &request.exec_id)?;
+        let state = exec.as_ref().map_or(&*task.state, |exec| &exec.state);
+        if state.status() == ProcessStatus::Running {
+            let reason = "the process is still running: stop it first";
             return Err(rpc_error(ttrpc::Code::FAILED_PRECONDITION, reason));
         }
+        if let Some(exec) = &exec {
+            task.remove_exec(&request.exec_id);
+            return Ok(deleted(task.pid, exec.state.exit()));
+        }
         task.delete().map_err(|error| failed(&error))?;
-        let exit = task.wait();
+        let exit = task.state.wait();
         self.tasks().remove(&request.id);
-        let exited_at = Some(exit.at);
         self.events.send(TaskDelete {
             container_id: request.id,
             pid: task.pid,
             exit_status: exit.status,
-            exited_at: exited_at.clone().into(),
+            exited_at: Some(exit.at.clone()).into(),
             ..TaskDelete::default()
         });
-        Ok(DeleteResponse {
-            pid: task.pid,
-            exit_status: exit.status,
-            exited_at: exited_at.into(),
-            ..DeleteResponse::default()
-        })
+        Ok(deleted(task.pid, Some(exit)))
     }
 
     fn wait(&self, _: &TtrpcContext, request: WaitRequest) -> TtrpcResult<WaitResponse> {
-        let exit = self.task(&request.id, &request.exec_id)?.wait();
+        let (task, exec) = self.process(&request.id, &request.exec_id)?;
+        let exit = exec.as_ref().map_or(&*task.state, |exec| &exec.state).wait();
         Ok(WaitResponse {
             exit_status: exit.status,
             exited_at: Some(exit.at).into(),
@@ -257,19 +306,27 @@ impl TaskService for Service {
     }
 
     fn state(&self, _: &TtrpcContext, request: StateRequest) -> TtrpcResult<StateResponse> {
-        let task = self.task(&request.id, &request.exec_id)?;
-        let exit = task.exit();
+        let (task, exec) = self.process(&request.id, &request.exec_id)?;
+        let (state, [stdin, stdout, stderr]) = match exec.as_deref() {
+            Some(Exec { state, stdin, stdout, stderr }) => (state, [stdin, stdout, stderr]),
+            None => {
+                let ContainerRequest { stdin, stdout, stderr, .. } = &task.request;
+                (&*task.state, [stdin, stdout, stderr])
+            }
+        };
+        let exit = state.exit();
         Ok(StateResponse {
-            id: task.request.id.clone(),
+            id: request.id,
+            exec_id: request.exec_id,
             bundle: task.request.bundle.display().to_string(),
-            stdin: task.request.stdin.clone(),
-            stdout: task.request.stdout.clone(),
-            stderr: task.request.stderr.clone(),
+            stdin: stdin.clone(),
+            stdout: stdout.clone(),
+            stderr: stderr.clone(),
             pid: task.pid,
-            status: match task.status() {
-                TaskStatus::Created => api::Status::CREATED,
-                TaskStatus::Running => api::Status::RUNNING,
-                TaskStatus::Stopped => api::Status::STOPPED,
+            status: match state.status() {
+                ProcessStatus::Created => api::Status::CREATED,
+                ProcessStatus::Running => api::Status::RUNNING,
+                ProcessStatus::Stopped => api::Status::STOPPED,
             }
             .into(),
             exit_status: exit.as_ref().map_or(0, |exit| exit.status),
@@ -279,22 +336,38 @@ impl TaskService for Service {
     }
 
     fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> TtrpcResult<PidsResponse> {
-        let pid = self.task(&request.id, "")?.pid;
+        let pid = self.task(&request.id)?.pid;
         let process = ProcessInfo { pid, ..ProcessInfo::default() };
         Ok(PidsResponse { processes: vec![process], ..PidsResponse::default() })
     }
 
     fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> TtrpcResult<StatsResponse> {
-        let task = self.task(&request.id, "")?;
-        if task.status() == TaskStatus::Stopped {
+        let task = self.task(&request.id)?;
+        if task.state.status() == ProcessStatus::Stopped {
             return Err(rpc_error(ttrpc::Code::NOT_FOUND, "the process has ended"));
         }
         let used = stats::collect(task.pid).map_err(|error| failed(&error))?;
         Ok(StatsResponse { stats: Some(used).into(), ..StatsResponse::default() })
     }
 
-    fn exec(&self, _: &TtrpcContext, _: ExecProcessRequest) -> TtrpcResult<Empty> {
-        Err(no_exec())
+    fn exec(&self, _: &TtrpcContext, request: ExecProcessRequest) -> TtrpcResult<Empty> {
+        let task = self.task(&request.id)?;
+        let exec = Exec::from_request(&request)
+            .map_err(|error| rpc_error(ttrpc::Code::UNIMPLEMENTED, format!("{error:#}")))?;
+        task.add_exec(&request.exec_id, exec)
+            .map_err(|error| rpc_error(ttrpc::Code::FAILED_PRECONDITION, error))?;
+        self.events.send(TaskExecAdded {
+            container_id: request.id,
+            exec_id: request.exec_id,
+            ..TaskExecAdded::default()
+        });
+        Ok(Empty::new())
+    }
+
+    /// Commands read no input.
+    fn close_io(&self, _: &TtrpcContext, request: CloseIORequest) -> TtrpcResult<Empty> {
+        self.process(&request.id, &request.exec_id)?;
+        Ok(Empty::new())
     }
 
     /// Must return an error: without a reply, containerd would assume that the container has ended and the update is
@@ -305,7 +378,7 @@ impl TaskService for Service {
     }
 
     fn connect(&self, _: &TtrpcContext, request: ConnectRequest) -> TtrpcResult<ConnectResponse> {
-        let task_pid = self.task(&request.id, "")?.pid;
+        let task_pid = self.task(&request.id)?.pid;
         let shim_pid = std::process::id();
         Ok(ConnectResponse { shim_pid, task_pid, ..ConnectResponse::default() })
     }

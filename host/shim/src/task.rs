@@ -1,72 +1,31 @@
 //! A task: one container, from its creation to the exit of its process.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use containerd_shim::monitor::{ExitEvent, Subject, Subscription, Topic, monitor_subscribe};
-use containerd_shim::protos::protobuf::well_known_types::timestamp::Timestamp;
-use containerd_shim::util::timestamp;
 
 use super::container::Container;
+use super::container_health::ContainerHealth;
 use super::container_log::ContainerLog;
+use super::exec::{Exec, MAX_EXECS};
 use super::oom::OomKills;
-use super::pending_code;
+use super::pending_code::{self, RunningCompilations};
 use super::plan::Plan;
+use super::process_state::{EXIT_STATUS_SIGKILL, Exit, ExitReason, ProcessState};
 use super::request::ContainerRequest;
-
-/// The exit status of a process that was killed with SIGKILL.
-pub const EXIT_STATUS_SIGKILL: u32 = 128 + 9;
 
 /// One container.
 pub struct Task {
     pub request: ContainerRequest,
     pub container: Container,
     pub pid: u32,
-    progress: Arc<Progress>,
-}
-
-/// The state of a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskStatus {
-    Created,
-    Running,
-    Stopped,
-}
-
-/// How and when its process ended.
-#[derive(Clone)]
-pub struct Exit {
-    pub status: u32,
-    /// Whether the system killed it.
-    pub reason: ExitReason,
-    pub at: Timestamp,
-}
-
-/// The reason why a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExitReason {
-    /// It exited by itself, or a signal ended it.
-    Normal,
-    /// The container exceeded its memory limit.
-    OutOfMemory,
-}
-
-#[derive(Default)]
-struct Progress {
-    state: Mutex<TaskState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct TaskState {
-    is_started: bool,
-    exit: Option<Exit>,
-}
-
-impl Progress {
-    fn state(&self) -> MutexGuard<'_, TaskState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    pub(super) state: Arc<ProcessState>,
+    /// `None` for a Linux program.
+    health: Option<Arc<ContainerHealth>>,
+    /// The commands in the container, by their ids.
+    execs: Mutex<BTreeMap<String, Arc<Exec>>>,
 }
 
 impl Task {
@@ -90,18 +49,22 @@ impl Task {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut log = ContainerLog::new(&request.stderr);
         let (plan, pending) = runtime.block_on(Plan::for_request(&request, &mut log))?;
+        let admin = plan.program.admin()?;
         // Subscribe before there is a process that could end.
         let exits = monitor_subscribe(Topic::Pid)?;
         let container = Container::create(plan)?;
         let pid = container.pid()?;
         let compiling = pending.map(|code| code.start(log, pid.unsigned_abs())).transpose()?;
-        let progress = Arc::new(Progress::default());
-        let watched = Arc::clone(&progress);
+        let step = compiling.as_ref().map(RunningCompilations::step);
+        let health = admin.map(|admin| ContainerHealth::new(admin, pid.unsigned_abs(), step));
+        let health = health.transpose()?.map(Arc::new);
+        let state = Arc::new(ProcessState::default());
+        let watched = Arc::clone(&state);
         // Find the cgroup while the process still exists.
         let memory = OomKills::for_pid(pid.unsigned_abs());
         let watch = move || {
             let status = wait_for_exit(pid, &exits).unwrap_or(EXIT_STATUS_SIGKILL);
-            let at = timestamp().unwrap_or_default();
+            let exit = Exit::now(status, ExitReason::Normal);
             if let Some(compiling) = compiling {
                 compiling.cancel();
             }
@@ -111,13 +74,13 @@ impl Task {
                 }
                 _ => ExitReason::Normal,
             };
-            let exit = Exit { status, reason, at };
-            watched.state().exit = Some(exit.clone());
-            watched.changed.notify_all();
+            let exit = Exit { reason, ..exit };
+            watched.set_exit(exit.clone());
             on_exit(pid.unsigned_abs(), &exit);
         };
         std::thread::Builder::new().spawn(watch).context("cannot watch the container")?;
-        Ok(Self { request, container, pid: pid.unsigned_abs(), progress })
+        let pid = pid.unsigned_abs();
+        Ok(Self { request, container, pid, state, health, execs: Mutex::default() })
     }
 
     /// Starts the container's program.
@@ -126,16 +89,8 @@ impl Task {
     /// If it has already been started.
     pub fn start(&self) -> anyhow::Result<()> {
         self.container.start()?;
-        self.progress.state().is_started = true;
+        self.state.set_started();
         Ok(())
-    }
-
-    pub fn status(&self) -> TaskStatus {
-        match &*self.progress.state() {
-            TaskState { exit: Some(_), .. } => TaskStatus::Stopped,
-            TaskState { is_started: true, .. } => TaskStatus::Running,
-            TaskState { is_started: false, .. } => TaskStatus::Created,
-        }
     }
 
     /// Removes the container. Its process is killed if it is still running.
@@ -148,20 +103,43 @@ impl Task {
         Ok(())
     }
 
-    /// How its process ended, if it has.
-    pub fn exit(&self) -> Option<Exit> {
-        self.progress.state().exit.clone()
+    /// Adds a command, which has not been started.
+    ///
+    /// # Errors
+    /// If there are too many, or one has this id.
+    pub(super) fn add_exec(&self, id: &str, exec: Exec) -> anyhow::Result<()> {
+        let mut execs = self.execs();
+        ensure!(execs.len() < MAX_EXECS, "{MAX_EXECS} commands already run in this container");
+        ensure!(!execs.contains_key(id), "the command {id} already exists");
+        execs.insert(id.to_owned(), Arc::new(exec));
+        Ok(())
     }
 
-    /// Waits until its process has ended.
-    pub fn wait(&self) -> Exit {
-        let mut state = self.progress.state();
-        loop {
-            if let Some(exit) = &state.exit {
-                return exit.clone();
-            }
-            state = self.progress.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+    /// The command with this id.
+    pub(super) fn exec(&self, id: &str) -> Option<Arc<Exec>> {
+        self.execs().get(id).cloned()
+    }
+
+    /// Starts a command. `on_exit` is called when it has ended.
+    ///
+    /// # Errors
+    /// If the container runs a Linux program.
+    pub(super) fn start_exec(
+        &self,
+        exec: Arc<Exec>,
+        on_exit: impl FnOnce(&Exit) + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let health = self.health.as_ref();
+        let health = health.context("the container has no admin listener: it runs no Spotter application, or `admin` is off")?;
+        exec.start(Arc::clone(health), on_exit)
+    }
+
+    pub(super) fn remove_exec(&self, id: &str) {
+        self.execs().remove(id);
+    }
+
+    fn execs(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Exec>>> {
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

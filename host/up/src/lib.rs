@@ -2,6 +2,7 @@
 
 mod application;
 mod component_output;
+pub mod health;
 mod log;
 pub mod pod;
 mod pod_configuration;

@@ -2,6 +2,7 @@
 //! the result and reads no flag from its environment again, so it serves what the shim has checked and compiled.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::anyhow;
@@ -84,6 +85,14 @@ impl PodConfiguration {
     ) -> anyhow::Result<App> {
         let environment = environment.iter().map(|(name, value)| (name.clone(), value.clone()));
         self.flags(manifest)?.check_for(environment, read)
+    }
+
+    /// The address of the admin listener, if there is one.
+    ///
+    /// # Errors
+    /// If the flags are invalid.
+    pub fn admin(&self) -> anyhow::Result<Option<SocketAddr>> {
+        Ok(self.flags(Path::new("/"))?.admin)
     }
 
     /// The flags, with the application at `manifest`.

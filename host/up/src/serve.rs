@@ -63,7 +63,7 @@ pub struct Serve {
     proxies: ProxyArguments,
     /// The address for /metrics, /healthz and /readyz; off by default
     #[arg(long, env = "SPOTTER_ADMIN", value_name = "ADDRESS")]
-    admin: Option<SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
     /// Serve only the routes of this component; can be repeated
     #[arg(long, short, value_name = "ID")]
     component_id: Vec<String>,

@@ -1,0 +1,119 @@
+//! Commands in a running container. There is one, `spotter health`: a thread of the shim answers it, because a function's
+//! container has no program that could. The kubelet shows the output of a probe that fails as an event of the pod.
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use containerd_shim::api::ExecProcessRequest;
+use oci_spec::runtime::Process;
+
+use super::container_health::ContainerHealth;
+use super::process_state::{EXIT_STATUS_SIGKILL, Exit, ExitReason, ProcessState};
+use super::service::panicked;
+use super::stdio;
+
+/// The most commands in a container at a time.
+pub(super) const MAX_EXECS: usize = 16;
+
+/// A command in a container.
+pub(super) struct Exec {
+    pub(super) stdin: String,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+    pub(super) state: ProcessState,
+}
+
+impl Exec {
+    /// The command that containerd asks for.
+    ///
+    /// # Errors
+    /// If it is not `spotter health`.
+    pub(super) fn from_request(request: &ExecProcessRequest) -> anyhow::Result<Self> {
+        let process: Process = serde_json::from_slice(&request.spec().value)
+            .context("the specification of the process is malformed")?;
+        ensure!(
+            is_health(process.args().as_deref().unwrap_or_default()),
+            "the only command that this runtime can execute in a container is `spotter health`"
+        );
+        Ok(Self {
+            stdin: request.stdin.clone(),
+            stdout: request.stdout.clone(),
+            stderr: request.stderr.clone(),
+            state: ProcessState::default(),
+        })
+    }
+
+    /// Starts the command. `on_exit` is called when it has ended.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub(super) fn start(
+        self: Arc<Self>,
+        health: Arc<ContainerHealth>,
+        on_exit: impl FnOnce(&Exit) + Send + 'static,
+    ) -> anyhow::Result<()> {
+        self.state.set_started();
+        let run = move || {
+            // After a panic, containerd would wait for ever.
+            let status = catch_unwind(AssertUnwindSafe(|| self.run(&health)));
+            let status = status.unwrap_or_else(|panic| Err(panicked(&*panic)));
+            let status = status.unwrap_or_else(|error| {
+                log::warn!("`spotter health` failed in a container: {error:#}");
+                1
+            });
+            let exit = Exit::now(status, ExitReason::Normal);
+            if self.state.set_exit(exit.clone()) {
+                on_exit(&exit);
+            }
+        };
+        std::thread::Builder::new().spawn(run).context("cannot start a thread")?;
+        Ok(())
+    }
+
+    /// Ends the command for those who wait for it.
+    pub(super) fn kill(&self) -> Option<Exit> {
+        let exit = Exit::now(EXIT_STATUS_SIGKILL, ExitReason::Normal);
+        self.state.set_exit(exit.clone()).then_some(exit)
+    }
+
+    /// Writes the answer, and returns the exit status. containerd waits until both streams were opened and closed.
+    fn run(&self, health: &ContainerHealth) -> anyhow::Result<u32> {
+        let (mut stdout, mut stderr) = (stdio::open(&self.stdout)?, stdio::open(&self.stderr)?);
+        let (stream, line, status) = match health.check() {
+            Ok(()) => (&mut stdout, "ready".to_owned(), 0),
+            Err(error) => (&mut stderr, format!("{error:#}"), 1),
+        };
+        if let Some(stream) = stream {
+            writeln!(stream, "{line}")?;
+        }
+        Ok(status)
+    }
+}
+
+/// Whether a command line is `spotter health`, under whatever path the image of another runtime has `spotter`.
+fn is_health(arguments: &[String]) -> bool {
+    let [program, rest @ ..] = arguments else { return false };
+    program.rsplit('/').next() == Some("spotter") && rest == ["health"]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_health;
+
+    #[test]
+    fn only_the_health_command_is_executed() {
+        for (line, expected) in [
+            ("/spotter health", true),
+            ("spotter health", true),
+            ("spotter", false),
+            ("spotter health --admin 10.0.0.1:80", false),
+            ("sh -c health", false),
+            ("", false),
+        ] {
+            let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(is_health(&arguments), expected, "{line}");
+        }
+    }
+}
