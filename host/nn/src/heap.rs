@@ -31,6 +31,17 @@ pub fn return_large_blocks() {
     }
 }
 
+/// Returns as much memory as possible to the system as soon as it is freed: for a process that frees most of what it needs
+/// before it needs the most.
+pub fn keep_no_free_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it sets two numbers, and has no other effect.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 << 10);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 64 << 10);
+    }
+}
+
 /// Returns the free memory of all arenas to the system.
 pub(super) fn trim() {
     #[cfg(target_env = "gnu")]

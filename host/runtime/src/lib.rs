@@ -4,6 +4,7 @@ mod cgi;
 mod cgi_output;
 pub mod code_cache;
 mod command;
+pub mod compiler_memory;
 mod compose;
 pub mod cpu_limit;
 mod dependency_isolation;

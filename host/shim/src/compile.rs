@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use spotter_app::Component;
 use spotter_app::component_manifest::Interruption;
 use spotter_config::Limits;
-use spotter_runtime::{code_cache, engine, prepare};
+use spotter_nn::heap;
+use spotter_runtime::{code_cache, compiler_memory, engine, prepare};
 use zygote::Zygote;
 
 use super::pod_cgroup::PodCgroup;
@@ -44,13 +45,6 @@ pub(super) struct PodResources {
     pub oom_score_adj: Option<i32>,
 }
 
-/// The memory that a compiler needs for a component of this many bytes. wasmtime keeps the code of all functions
-/// until it links them. Measured: 728 MiB for 38 MB, half of it code; 122 MiB for 3.5 MB. A component with less code in it
-/// needs less.
-const fn memory_to_compile(component: u64) -> u64 {
-    (64 << 20) + component.saturating_mul(19)
-}
-
 /// The most memory that compiling may take for a pod whose own limit is lower.
 const MAX_COMPILER_BYTES_BEYOND_POD: u64 = 2 << 30;
 
@@ -65,7 +59,7 @@ impl Code {
         if let Some(code) = code_cache::find(&compiler, &source)? {
             return Ok(Self::Cached(code));
         }
-        let needed = memory_to_compile(std::fs::metadata(&source)?.len());
+        let needed = compiler_memory::needed(&source)?;
         let (id, oom_score_adj) = (component.id.clone(), pod.oom_score_adj);
         let cgroup = pod.cgroup.clone().map(|cgroup| compiler_cgroup(cgroup, needed));
         Ok(Self::Missing(Compilation { source, id, interruption, cgroup, oom_score_adj }))
@@ -177,21 +171,10 @@ fn compile(job: Compilation) -> Result<PathBuf, String> {
             // Refused only if it is lower than what the shim has.
             let _ = std::fs::write("/proc/self/oom_score_adj", score.to_string());
         }
+        // A function's intermediate code is freed once it is linked, before all code is written.
+        heap::keep_no_free_memory();
         let compiler = engine::on_demand_engine(&Limits::default(), job.interruption)?;
         code_cache::compile(&compiler, &job.source, &job.id)
     };
     compile().map_err(|error| format!("{error:#}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::memory_to_compile;
-
-    #[test]
-    fn a_pods_cgroup_is_used_only_if_it_holds_the_measured_peak() {
-        for (component, measured) in [(38_202_766, 745_188), (3_505_056, 124_724)] {
-            let needed = memory_to_compile(component) >> 10;
-            assert!(needed >= measured && needed < measured * 5 / 4, "{needed} for {measured} kB");
-        }
-    }
 }
