@@ -1,68 +1,43 @@
-//! The detector that comes with `spotter`: the one in the binary, or else the one of the checkout in which the binary
-//! was compiled.
+//! The detector that comes with `spotter`: the one that the program's file carries, or else the one of the checkout in
+//! which the program was compiled.
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use spotter_app::{App, Component, LoadOptions};
+use spotter_registry::standalone::payload::{self, Part};
 
 use crate::toolchain::ToolchainOptions;
 
-/// The bytes of the baked component.
+/// The manifest of the checkout.
+const CHECKOUT_MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../spin.toml");
+
+/// The bytes of the baked component. Builds the checkout's first if necessary.
 ///
 /// # Errors
-/// If the detector in the binary cannot be decompressed.
-#[cfg(embedded_detector)]
-pub fn component(_: ToolchainOptions) -> anyhow::Result<Vec<u8>> {
-    decompressed(include_bytes!(concat!(env!("OUT_DIR"), "/detector.wasm.gz")))
-}
-
-/// The bytes of the core module, before a model is baked into it.
-///
-/// # Errors
-/// If the module in the binary cannot be decompressed.
-#[cfg(embedded_detector)]
-pub fn module(_: ToolchainOptions) -> anyhow::Result<Vec<u8>> {
-    decompressed(include_bytes!(concat!(env!("OUT_DIR"), "/module.wasm.gz")))
-}
-
-#[cfg(embedded_detector)]
-fn decompressed(compressed: &[u8]) -> anyhow::Result<Vec<u8>> {
-    use std::io::Read;
-
-    use anyhow::Context;
-
-    let mut bytes = Vec::new();
-    flate2::read::GzDecoder::new(compressed)
-        .read_to_end(&mut bytes)
-        .context("the detector in this binary is damaged")?;
-    Ok(bytes)
-}
-
-/// The bytes of the checkout's component. Builds it first if necessary.
-///
-/// # Errors
-/// If the checkout no longer exists, or the build fails.
-#[cfg(not(embedded_detector))]
+/// If the program carries a damaged one, or it carries none and the checkout does not exist or cannot be built.
 pub fn component(toolchain: ToolchainOptions) -> anyhow::Result<Vec<u8>> {
-    read(&built(toolchain)?.source)
+    match payload::read(Part::Component)? {
+        Some(component) => Ok(component),
+        None => read(&built(toolchain)?.source),
+    }
 }
 
-/// The bytes of the checkout's core module, before a model is baked into it. Builds it first if necessary.
+/// The bytes of the core module, before a model is baked into it. Builds the checkout's first if necessary.
 ///
 /// # Errors
-/// If the checkout no longer exists, or the build fails.
-#[cfg(not(embedded_detector))]
+/// As [`component`].
 pub fn module(toolchain: ToolchainOptions) -> anyhow::Result<Vec<u8>> {
-    use anyhow::Context;
-
-    read(&built(toolchain)?.bake.context("the checkout's detector has no module")?.module)
+    match payload::read(Part::Module)? {
+        Some(module) => Ok(module),
+        None => {
+            read(&built(toolchain)?.bake.context("the checkout's detector has no module")?.module)
+        }
+    }
 }
 
-#[cfg(not(embedded_detector))]
-fn built(toolchain: ToolchainOptions) -> anyhow::Result<spotter_app::Component> {
-    use std::path::Path;
-
-    use anyhow::{Context, ensure};
-
-    use spotter_app::{App, LoadOptions};
-
-    const CHECKOUT_MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../spin.toml");
+/// The checkout's detector.
+fn built(toolchain: ToolchainOptions) -> anyhow::Result<Component> {
     let manifest = Path::new(CHECKOUT_MANIFEST);
     ensure!(
         manifest.exists(),
@@ -74,9 +49,6 @@ fn built(toolchain: ToolchainOptions) -> anyhow::Result<spotter_app::Component> 
     app.components.remove("detector").context("the checkout has no detector")
 }
 
-#[cfg(not(embedded_detector))]
-fn read(file: &std::path::Path) -> anyhow::Result<Vec<u8>> {
-    use anyhow::Context;
-
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }

@@ -211,10 +211,20 @@ impl Kubelet {
     /// The exit status and the output of a command in a container, as a probe of the kubelet gets them. The error is what
     /// `kubectl exec` would show.
     pub fn exec(&self, container: &str, command: &[&str]) -> Result<(i32, String), String> {
+        self.exec_within(5, container, command)
+    }
+
+    /// The same, killed after this many seconds.
+    pub fn exec_within(
+        &self,
+        seconds: i64,
+        container: &str,
+        command: &[&str],
+    ) -> Result<(i32, String), String> {
         let request = ExecSyncRequest {
             container_id: container.to_owned(),
             cmd: command.iter().map(|argument| (*argument).to_owned()).collect(),
-            timeout: 5,
+            timeout: seconds,
         };
         let reply = self.ask(async |mut client| client.exec_sync(request).await)?.into_inner();
         let output = [reply.stdout, reply.stderr].concat();

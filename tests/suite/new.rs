@@ -1,9 +1,11 @@
 //! `spotter new`: a folder that serves a detector, outside the repository, and folders from other templates.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 
 use spotter_tests::server::Server;
-use spotter_tests::{client, component, pictures, spotter, stderr};
+use spotter_tests::{client, component, elf, guests, pictures, spotter, stderr};
 use tempfile::TempDir;
 
 fn new(folder: &TempDir, name: &str) -> Output {
@@ -24,6 +26,34 @@ fn a_new_application_serves_a_detector_outside_the_repository() {
     let cat = pictures::bytes("skimage_chelsea.png");
     let reply = client::post_picture(&server.url("/detect"), &cat);
     assert_eq!(reply.json()["detections"][0]["label"], "cat");
+}
+
+#[test]
+fn a_program_that_carries_a_detector_needs_no_checkout() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = std::fs::read(spotter()).expect("the program");
+    guests();
+    let hello = spotter_tests::root().join("target/spotter/hello.wasm");
+    let carried = std::fs::read(hello).expect("a component");
+    let at = |name: &str| folder.path().join(name);
+    let own = at("spotter");
+    let run = |program: &[u8]| {
+        std::fs::write(&own, program).expect("a file");
+        std::fs::set_permissions(&own, Permissions::from_mode(0o755)).expect("permissions");
+        let mut command = Command::new(&own);
+        command.args(["new", "app"]).current_dir(folder.path()).output().expect("spotter starts")
+    };
+    let carrying = elf::carrying(&program, &carried, &carried);
+    let made = run(&carrying);
+    assert!(made.status.success(), "{}", stderr(&made));
+    assert_eq!(std::fs::read(at("app/detector.wasm")).expect("a file"), carried);
+    std::fs::remove_dir_all(at("app")).expect("a folder");
+    // A byte of the component is wrong.
+    let mut damaged = carrying;
+    damaged[program.len() + 100] ^= 1;
+    let refused = run(&damaged);
+    assert!(stderr(&refused).contains("cannot read the detector in"), "{}", stderr(&refused));
+    assert!(!at("app").exists());
 }
 
 #[test]

@@ -11,10 +11,11 @@ use spotter_tests::server::Server;
 use spotter_tests::{client, elf, guests, stderr, stdout};
 use tempfile::TempDir;
 
-/// Makes an image of the hello component with binaries for both platforms.
+/// Makes an image of the hello component with binaries for both platforms, one of which carries a detector.
 fn make(folder: &TempDir, name: &str, arguments: &[&str]) -> Output {
     guests();
-    for (name, bytes) in [("amd64", elf::amd64()), ("arm64", elf::arm64())] {
+    let arm64 = elf::carrying(&elf::arm64(), b"\0asm component", b"\0asm module");
+    for (name, bytes) in [("amd64", elf::amd64()), ("arm64", arm64)] {
         fs::write(folder.path().join(name), bytes).expect("a file");
     }
     let at = |name: &str| folder.path().join(name).display().to_string();
@@ -196,7 +197,7 @@ fn health_says_whether_the_server_is_ready() {
     drop(server);
     let gone = health(Some(admin));
     assert_eq!(gone.status.code(), Some(1));
-    assert!(stderr(&gone).contains("does not answer"), "{}", stderr(&gone));
+    assert!(stderr(&gone).contains("no answer from the admin listener"), "{}", stderr(&gone));
     assert_eq!(health(None).status.code(), Some(64));
 }
 

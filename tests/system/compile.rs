@@ -103,7 +103,7 @@ fn the_first_pod_compiles_in_its_own_cgroup_and_keeps_none_of_the_memory() {
     kubelet.wait_until_ready(&first);
     let (peak, left) = (peak.end(), private(&containerd));
     println!("compiling took {} MiB; afterwards, processes have {left:?} bytes", peak >> 20);
-    assert!(peak > 100 << 20, "{peak} bytes were charged to the pod");
+    assert!((100 << 20..200 << 20).contains(&peak), "{peak} bytes were charged to the pod");
     assert!(!left.is_empty() && left.iter().all(|bytes| *bytes < 64 << 20), "{left:?}");
     let log = kubelet.log(&first);
     for line in ["Compiling `detector`, once for this node", "Compiled `detector` in "] {

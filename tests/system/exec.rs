@@ -1,5 +1,7 @@
 //! Commands in a function's container: `spotter health`, for probes.
 
+use std::process::Command;
+
 use spotter_tests::containerd::{Containerd, SCRATCH, wait_until};
 use spotter_tests::kubelet::{Kubelet, Wanted};
 
@@ -51,7 +53,7 @@ fn other_commands_are_refused_and_none_is_left() {
     wait_until("readiness", || kubelet.exec(&container, &HEALTH).expect("an answer").0 == 0);
     for command in [&["sh", "-c", "true"][..], &["/spotter", "health", "--admin", "10.0.0.1:1"]] {
         let refused = kubelet.exec(&container, command).expect_err("a refusal");
-        assert!(refused.contains("can execute in a container is `spotter health`"), "{refused}");
+        assert!(refused.contains("executes only `/spotter health`"), "{refused}");
     }
     // Many at once, and one after the other: none is left.
     std::thread::scope(|scope| {
@@ -63,8 +65,20 @@ fn other_commands_are_refused_and_none_is_left() {
             });
         }
     });
+    // One that gets no answer, and one that is killed before that.
+    let pid = containerd.pid_of_pod(&container).expect("a process").to_string();
+    let signal = |name: &str| {
+        assert!(Command::new("kill").args([name, &pid]).status().is_ok_and(|sent| sent.success()));
+    };
+    signal("-STOP");
+    let (status, said) = kubelet.exec(&container, &HEALTH).expect("an answer");
+    assert_eq!(status, 1);
+    assert!(said.starts_with("no answer from the admin listener"), "{said}");
+    let killed = kubelet.exec_within(1, &container, &HEALTH).expect_err("no answer in time");
+    assert!(killed.contains("timeout"), "{killed}");
+    signal("-CONT");
+    assert_eq!(kubelet.exec(&container, &HEALTH), Ok((0, "ready\n".to_owned())));
     kubelet.stop(&container, 10);
-    assert!(kubelet.exec(&container, &HEALTH).is_err());
     kubelet.remove_pod(&pod);
     containerd.assert_nothing_left();
 }

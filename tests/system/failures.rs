@@ -60,7 +60,7 @@ fn each_revision_is_spread_over_the_nodes_and_zones_that_are_up() {
 fn kubectl_describe_shows_why_a_container_failed_and_how_long_it_may_compile() {
     let container = &pod()["containers"][0];
     assert_eq!(container["terminationMessagePolicy"], "FallbackToLogsOnError");
-    // Events that `Startup probe failed` come for as long as the container waits for the compiler.
+    // The kubelet writes the first 25 events `Startup probe failed`, and asks for as long as the container compiles.
     let startup = notices_after(&container["startupProbe"]);
     assert!((300..=360).contains(&startup), "a container may compile for {startup} s");
 }

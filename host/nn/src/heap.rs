@@ -31,8 +31,8 @@ pub fn return_large_blocks() {
     }
 }
 
-/// Returns as much memory as possible to the system as soon as it is freed: for a process that frees most of what it needs
-/// before it needs the most.
+/// Returns freed blocks of 64 KiB or more, and the free end of each arena, to the system at once: for the compiler, which
+/// frees much before its peak.
 pub fn keep_no_free_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it sets two numbers, and has no other effect.

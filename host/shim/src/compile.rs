@@ -171,7 +171,7 @@ fn compile(job: Compilation) -> Result<PathBuf, String> {
             // Refused only if it is lower than what the shim has.
             let _ = std::fs::write("/proc/self/oom_score_adj", score.to_string());
         }
-        // A function's intermediate code is freed once it is linked, before all code is written.
+        // Most of the memory is freed when the code is linked, before all of it is copied for the last time.
         heap::keep_no_free_memory();
         let compiler = engine::on_demand_engine(&Limits::default(), job.interruption)?;
         code_cache::compile(&compiler, &job.source, &job.id)

@@ -26,18 +26,12 @@ pub(super) struct ContainerHealth {
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 impl ContainerHealth {
-    /// The health of the container of this process.
-    ///
-    /// # Errors
-    /// If the process has ended.
     pub(super) fn new(
         admin: SocketAddr,
-        process: u32,
+        network: File,
         compilation: Option<Arc<CompilationStep>>,
-    ) -> anyhow::Result<Self> {
-        let path = format!("/proc/{process}/ns/net");
-        let network = File::open(&path).with_context(|| format!("cannot open {path}"))?;
-        Ok(Self { admin, network, compilation })
+    ) -> Self {
+        Self { admin, network, compilation }
     }
 
     /// Asks the server. The calling thread stays in the pod's network.

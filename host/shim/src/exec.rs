@@ -26,35 +26,35 @@ pub(super) struct Exec {
 }
 
 impl Exec {
-    /// The command that containerd asks for.
+    /// The command that containerd asks for; `None` if it is not `spotter health`.
     ///
     /// # Errors
-    /// If it is not `spotter health`.
-    pub(super) fn from_request(request: &ExecProcessRequest) -> anyhow::Result<Self> {
+    /// If the request is malformed.
+    pub(super) fn from_request(request: &ExecProcessRequest) -> anyhow::Result<Option<Self>> {
         let process: Process = serde_json::from_slice(&request.spec().value)
             .context("the specification of the process is malformed")?;
-        ensure!(
-            is_health(process.args().as_deref().unwrap_or_default()),
-            "the only command that this runtime can execute in a container is `spotter health`"
-        );
-        Ok(Self {
+        if !is_health(process.args().as_deref().unwrap_or_default()) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
             stdin: request.stdin.clone(),
             stdout: request.stdout.clone(),
             stderr: request.stderr.clone(),
             state: ProcessState::default(),
-        })
+        }))
     }
 
     /// Starts the command. `on_exit` is called when it has ended.
     ///
     /// # Errors
-    /// If no thread can be started.
+    /// If it has already been started, or no thread can be.
     pub(super) fn start(
         self: Arc<Self>,
         health: Arc<ContainerHealth>,
         on_exit: impl FnOnce(&Exit) + Send + 'static,
     ) -> anyhow::Result<()> {
-        self.state.set_started();
+        ensure!(self.state.set_started(), "the command has already been started");
+        let started = Arc::clone(&self);
         let run = move || {
             // After a panic, containerd would wait for ever.
             let status = catch_unwind(AssertUnwindSafe(|| self.run(&health)));
@@ -68,8 +68,8 @@ impl Exec {
                 on_exit(&exit);
             }
         };
-        std::thread::Builder::new().spawn(run).context("cannot start a thread")?;
-        Ok(())
+        let spawned = std::thread::Builder::new().spawn(run).map(drop);
+        spawned.inspect_err(|_| _ = started.kill()).context("cannot start a thread")
     }
 
     /// Ends the command for those who wait for it.

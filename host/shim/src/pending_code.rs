@@ -31,7 +31,7 @@ pub(super) struct RunningCompilations {
     thread: JoinHandle<()>,
 }
 
-/// What a compiler does, in words, until it has ended.
+/// What a compiler does, in words, until it has compiled everything.
 #[derive(Default)]
 pub(super) struct CompilationStep(Mutex<Option<String>>);
 

@@ -58,8 +58,9 @@ impl ProcessState {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_started(&self) {
-        self.progress().is_started = true;
+    /// Notes that the process has started. Returns whether it had not before.
+    pub(super) fn set_started(&self) -> bool {
+        !std::mem::replace(&mut self.progress().is_started, true)
     }
 
     /// Notes that the process has ended. Returns whether it had not before.
@@ -72,16 +73,18 @@ impl ProcessState {
     }
 
     pub(super) fn status(&self) -> ProcessStatus {
-        match &*self.progress() {
+        self.status_and_exit().0
+    }
+
+    /// The status, and how the process ended, if it has.
+    pub(super) fn status_and_exit(&self) -> (ProcessStatus, Option<Exit>) {
+        let progress = self.progress();
+        let status = match &*progress {
             Progress { exit: Some(_), .. } => ProcessStatus::Stopped,
             Progress { is_started: true, .. } => ProcessStatus::Running,
             Progress { is_started: false, .. } => ProcessStatus::Created,
-        }
-    }
-
-    /// How the process ended, if it has.
-    pub(super) fn exit(&self) -> Option<Exit> {
-        self.progress().exit.clone()
+        };
+        (status, progress.exit.clone())
     }
 
     /// Waits until the process has ended.
@@ -93,5 +96,27 @@ impl ProcessState {
             }
             progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{EXIT_STATUS_SIGKILL, Exit, ExitReason, ProcessState, ProcessStatus};
+
+    #[test]
+    fn the_first_exit_counts_and_all_that_wait_get_it() {
+        let state = Arc::new(ProcessState::default());
+        assert_eq!(state.status(), ProcessStatus::Created);
+        assert!(state.set_started() && !state.set_started());
+        assert_eq!(state.status(), ProcessStatus::Running);
+        let waiting = Arc::clone(&state);
+        let waiting = std::thread::spawn(move || waiting.wait().status);
+        assert!(state.set_exit(Exit::now(EXIT_STATUS_SIGKILL, ExitReason::Normal)));
+        assert!(!state.set_exit(Exit::now(0, ExitReason::Normal)));
+        let (status, exit) = state.status_and_exit();
+        assert_eq!((status, exit.unwrap().status), (ProcessStatus::Stopped, EXIT_STATUS_SIGKILL));
+        assert_eq!(waiting.join().unwrap(), EXIT_STATUS_SIGKILL);
     }
 }

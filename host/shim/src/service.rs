@@ -15,22 +15,22 @@ use containerd_shim::api::{
     PidsResponse, ShutdownRequest, StartRequest, StartResponse, StateRequest, StateResponse,
     StatsRequest, StatsResponse, UpdateTaskRequest, WaitRequest, WaitResponse,
 };
-use containerd_shim::event::Event;
 use containerd_shim::mount::mount_rootfs;
 use containerd_shim::protos::events::task::{
-    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskIO, TaskOOM, TaskStart,
+    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskIO, TaskOOM, TaskStart,
 };
-use containerd_shim::protos::ttrpc::{self, context::with_timeout};
+use containerd_shim::protos::ttrpc;
 use containerd_shim::protos::types::task::ProcessInfo;
-use containerd_shim::publisher::RemotePublisher;
 use containerd_shim::{ExitSignal, Task as TaskService, TtrpcContext, TtrpcResult, api};
 
 use super::container::SignalTarget;
-use super::exec::Exec;
+use super::container_health::ContainerHealth;
+use super::events::{Events, exit_event};
+use super::exec::{Exec, MAX_EXECS};
 use super::process_state::{Exit, ExitReason, ProcessStatus};
 use super::request::ContainerRequest;
 use super::stats;
-use super::task::Task;
+use super::task::{ExecRefusal, Task};
 
 /// The tasks of one pod.
 pub struct Service {
@@ -44,39 +44,6 @@ pub struct Service {
 
 /// Tasks by container id.
 pub type Tasks = Arc<Mutex<BTreeMap<String, Arc<Task>>>>;
-
-/// Publishes events to containerd.
-pub struct Events {
-    pub publisher: Mutex<RemotePublisher>,
-    /// The address that the publisher connects to.
-    pub address: String,
-    pub namespace: String,
-}
-
-/// How long publishing an event may take, in nanoseconds.
-const PUBLISH_TIMEOUT_NANOS: i64 = 5_000_000_000;
-
-impl Events {
-    fn send(&self, event: impl Event + Clone) {
-        let topic = event.topic();
-        let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
-        let publish = |publisher: &RemotePublisher| {
-            let event = Box::new(event.clone());
-            publisher.publish(with_timeout(PUBLISH_TIMEOUT_NANOS), &topic, &self.namespace, event)
-        };
-        if publish(&publisher).is_ok() {
-            return;
-        }
-        // containerd has probably been restarted.
-        let retried = RemotePublisher::new(&self.address).and_then(|reconnected| {
-            *publisher = reconnected;
-            publish(&publisher)
-        });
-        if let Err(error) = retried {
-            log::warn!("cannot publish {topic} to containerd: {error}");
-        }
-    }
-}
 
 impl Service {
     fn tasks(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Task>>> {
@@ -134,11 +101,12 @@ impl Service {
 
     fn start_exec(
         &self,
-        task: &Task,
         exec: Arc<Exec>,
+        health: Arc<ContainerHealth>,
+        pid: u32,
         request: StartRequest,
     ) -> anyhow::Result<()> {
-        let (events, pid) = (Arc::clone(&self.events), task.pid);
+        let events = Arc::clone(&self.events);
         let StartRequest { id, exec_id, .. } = request;
         let started = TaskExecStarted {
             container_id: id.clone(),
@@ -147,19 +115,7 @@ impl Service {
             ..TaskExecStarted::default()
         };
         self.events.send(started);
-        task.start_exec(exec, move |exit| events.send(exit_event(&id, &exec_id, pid, exit)))
-    }
-}
-
-/// The event for the end of a container's process, or of a command in the container.
-fn exit_event(container: &str, process: &str, pid: u32, exit: &Exit) -> TaskExit {
-    TaskExit {
-        container_id: container.to_owned(),
-        id: process.to_owned(),
-        pid,
-        exit_status: exit.status,
-        exited_at: Some(exit.at.clone()).into(),
-        ..TaskExit::default()
+        exec.start(health, move |exit| events.send(exit_event(&id, &exec_id, pid, exit)))
     }
 }
 
@@ -175,6 +131,16 @@ fn deleted(pid: u32, exit: Option<Exit>) -> DeleteResponse {
 
 fn rpc_error(code: ttrpc::Code, reason: impl ToString) -> ttrpc::Error {
     ttrpc::Error::RpcStatus(ttrpc::get_status(code, reason))
+}
+
+fn no_terminal() -> ttrpc::Error {
+    let reason = "terminals are not supported: leave out `tty`";
+    rpc_error(ttrpc::Code::INVALID_ARGUMENT, reason)
+}
+
+fn no_exec() -> ttrpc::Error {
+    let reason = "this runtime executes only `/spotter health`, and only in a container with a Spotter application";
+    rpc_error(ttrpc::Code::UNIMPLEMENTED, reason)
 }
 
 fn failed(error: &anyhow::Error) -> ttrpc::Error {
@@ -203,8 +169,7 @@ impl TaskService for Service {
     ) -> TtrpcResult<CreateTaskResponse> {
         let began = Instant::now();
         if request.terminal {
-            let reason = "terminals are not supported: leave out `tty`";
-            return Err(rpc_error(ttrpc::Code::INVALID_ARGUMENT, reason));
+            return Err(no_terminal());
         }
         if !request.checkpoint.is_empty() {
             return Err(rpc_error(ttrpc::Code::UNIMPLEMENTED, "checkpoints are not supported"));
@@ -246,7 +211,8 @@ impl TaskService for Service {
         let (task, exec) = self.process(&request.id, &request.exec_id)?;
         let pid = task.pid;
         if let Some(exec) = exec {
-            self.start_exec(&task, exec, request).map_err(|error| failed(&error))?;
+            let health = task.health().cloned().ok_or_else(no_exec)?;
+            self.start_exec(exec, health, pid, request).map_err(|error| failed(&error))?;
             return Ok(StartResponse { pid, ..StartResponse::default() });
         }
         task.start().map_err(|error| failed(&error))?;
@@ -279,8 +245,10 @@ impl TaskService for Service {
             return Err(rpc_error(ttrpc::Code::FAILED_PRECONDITION, reason));
         }
         if let Some(exec) = &exec {
+            // One that was never started may be waited for.
+            exec.kill();
             task.remove_exec(&request.exec_id);
-            return Ok(deleted(task.pid, exec.state.exit()));
+            return Ok(deleted(task.pid, exec.state.status_and_exit().1));
         }
         task.delete().map_err(|error| failed(&error))?;
         let exit = task.state.wait();
@@ -314,7 +282,7 @@ impl TaskService for Service {
                 (&*task.state, [stdin, stdout, stderr])
             }
         };
-        let exit = state.exit();
+        let (status, exit) = state.status_and_exit();
         Ok(StateResponse {
             id: request.id,
             exec_id: request.exec_id,
@@ -323,7 +291,7 @@ impl TaskService for Service {
             stdout: stdout.clone(),
             stderr: stderr.clone(),
             pid: task.pid,
-            status: match state.status() {
+            status: match status {
                 ProcessStatus::Created => api::Status::CREATED,
                 ProcessStatus::Running => api::Status::RUNNING,
                 ProcessStatus::Stopped => api::Status::STOPPED,
@@ -352,10 +320,22 @@ impl TaskService for Service {
 
     fn exec(&self, _: &TtrpcContext, request: ExecProcessRequest) -> TtrpcResult<Empty> {
         let task = self.task(&request.id)?;
+        if request.terminal {
+            return Err(no_terminal());
+        }
         let exec = Exec::from_request(&request)
-            .map_err(|error| rpc_error(ttrpc::Code::UNIMPLEMENTED, format!("{error:#}")))?;
-        task.add_exec(&request.exec_id, exec)
-            .map_err(|error| rpc_error(ttrpc::Code::FAILED_PRECONDITION, error))?;
+            .map_err(|error| rpc_error(ttrpc::Code::INVALID_ARGUMENT, format!("{error:#}")))?;
+        let exec = exec.filter(|_| task.health().is_some()).ok_or_else(no_exec)?;
+        task.add_exec(&request.exec_id, exec).map_err(|refusal| match refusal {
+            ExecRefusal::IdInUse => {
+                let reason = format!("the command {} already exists", request.exec_id);
+                rpc_error(ttrpc::Code::ALREADY_EXISTS, reason)
+            }
+            ExecRefusal::TooMany => {
+                let reason = format!("{MAX_EXECS} commands already run in this container");
+                rpc_error(ttrpc::Code::RESOURCE_EXHAUSTED, reason)
+            }
+        })?;
         self.events.send(TaskExecAdded {
             container_id: request.id,
             exec_id: request.exec_id,

@@ -1,9 +1,10 @@
 //! A task: one container, from its creation to the exit of its process.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use containerd_shim::monitor::{ExitEvent, Subject, Subscription, Topic, monitor_subscribe};
 
 use super::container::Container;
@@ -13,7 +14,7 @@ use super::exec::{Exec, MAX_EXECS};
 use super::oom::OomKills;
 use super::pending_code::{self, RunningCompilations};
 use super::plan::Plan;
-use super::process_state::{EXIT_STATUS_SIGKILL, Exit, ExitReason, ProcessState};
+use super::process_state::{EXIT_STATUS_SIGKILL, Exit, ExitReason, ProcessState, ProcessStatus};
 use super::request::ContainerRequest;
 
 /// One container.
@@ -54,10 +55,13 @@ impl Task {
         let exits = monitor_subscribe(Topic::Pid)?;
         let container = Container::create(plan)?;
         let pid = container.pid()?;
+        // It fails only if the process has already ended, which is reported below.
+        let network = File::open(format!("/proc/{pid}/ns/net")).ok();
         let compiling = pending.map(|code| code.start(log, pid.unsigned_abs())).transpose()?;
         let step = compiling.as_ref().map(RunningCompilations::step);
-        let health = admin.map(|admin| ContainerHealth::new(admin, pid.unsigned_abs(), step));
-        let health = health.transpose()?.map(Arc::new);
+        let health = admin.zip(network);
+        let health = health.map(|(admin, network)| ContainerHealth::new(admin, network, step));
+        let health = health.map(Arc::new);
         let state = Arc::new(ProcessState::default());
         let watched = Arc::clone(&state);
         // Find the cgroup while the process still exists.
@@ -104,13 +108,18 @@ impl Task {
     }
 
     /// Adds a command, which has not been started.
-    ///
-    /// # Errors
-    /// If there are too many, or one has this id.
-    pub(super) fn add_exec(&self, id: &str, exec: Exec) -> anyhow::Result<()> {
+    pub(super) fn add_exec(&self, id: &str, exec: Exec) -> Result<(), ExecRefusal> {
         let mut execs = self.execs();
-        ensure!(execs.len() < MAX_EXECS, "{MAX_EXECS} commands already run in this container");
-        ensure!(!execs.contains_key(id), "the command {id} already exists");
+        if execs.contains_key(id) {
+            return Err(ExecRefusal::IdInUse);
+        }
+        if execs.len() >= MAX_EXECS {
+            // containerd may have been restarted before it deleted them.
+            execs.retain(|_, exec| exec.state.status() != ProcessStatus::Stopped);
+        }
+        if execs.len() >= MAX_EXECS {
+            return Err(ExecRefusal::TooMany);
+        }
         execs.insert(id.to_owned(), Arc::new(exec));
         Ok(())
     }
@@ -120,18 +129,9 @@ impl Task {
         self.execs().get(id).cloned()
     }
 
-    /// Starts a command. `on_exit` is called when it has ended.
-    ///
-    /// # Errors
-    /// If the container runs a Linux program.
-    pub(super) fn start_exec(
-        &self,
-        exec: Arc<Exec>,
-        on_exit: impl FnOnce(&Exit) + Send + 'static,
-    ) -> anyhow::Result<()> {
-        let health = self.health.as_ref();
-        let health = health.context("the container has no admin listener: it runs no Spotter application, or `admin` is off")?;
-        exec.start(Arc::clone(health), on_exit)
+    /// What `spotter health` asks; `None` if the container runs a Linux program.
+    pub(super) fn health(&self) -> Option<&Arc<ContainerHealth>> {
+        self.health.as_ref()
     }
 
     pub(super) fn remove_exec(&self, id: &str) {
@@ -141,6 +141,12 @@ impl Task {
     fn execs(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Exec>>> {
         self.execs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why a command is not added.
+pub(super) enum ExecRefusal {
+    IdInUse,
+    TooMany,
 }
 
 /// Waits until the shim's reaper reports the end of this process.

@@ -137,7 +137,7 @@ impl SnapshotAllocator {
         load();
         match self.end(Phase::Recorded) {
             Phase::Recording { mut alive, next, live_bytes, peak_bytes } => {
-                // The second load reads them into memory that is in the snapshot.
+                // Short, because the second load reads the bits into memory that is part of the snapshot.
                 alive.truncate(next.div_ceil(8));
                 LiveBlocks { bits: alive, live_bytes, peak_bytes }
             }

@@ -9,6 +9,8 @@ use object::Endianness;
 use object::elf::{EM_AARCH64, EM_X86_64, FileHeader64, PT_INTERP};
 use object::read::elf::{FileHeader, ProgramHeader};
 
+use super::payload;
+
 /// A platform in OCI notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Platform {
@@ -65,6 +67,7 @@ impl FromStr for BinaryPath {
 /// A program for one platform.
 pub struct Binary {
     pub platform: Platform,
+    /// Without the detector that a released `spotter` carries.
     pub bytes: Vec<u8>,
     /// Whether it is the program that runs now.
     pub is_this_program: bool,
@@ -129,7 +132,7 @@ impl Binary {
         let this_program = std::env::current_exe().and_then(|program| program.canonicalize());
         let is_this_program =
             this_program.ok().is_some_and(|this| path.canonicalize().ok() == Some(this));
-        Ok(Self { platform, bytes, is_this_program, linkage })
+        Ok(Self { platform, bytes: payload::without(bytes), is_this_program, linkage })
     }
 }
 

@@ -3,6 +3,7 @@
 //! (<https://github.com/opencontainers/image-spec/blob/main/config.md>).
 
 pub mod binary;
+pub mod payload;
 pub mod publish;
 
 use std::collections::BTreeMap;

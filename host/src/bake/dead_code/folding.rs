@@ -8,7 +8,7 @@ use wasmparser::{Parser, Payload};
 use super::layout::is_function;
 use super::rewrite;
 
-/// The module with one function for each that had copies.
+/// The module, with identical functions folded into the first of them.
 ///
 /// # Errors
 /// If the module is malformed.
@@ -20,7 +20,7 @@ pub(super) fn fold_identical_functions(mut module: Vec<u8>) -> anyhow::Result<Ve
         if defined.clone().eq(substitutes.iter().copied()) {
             return Ok(module);
         }
-        // Functions that called different copies are the same now.
+        // Functions that called different copies may be identical now.
         module = rewrite::substitute(&module, defined, substitutes)?;
     }
 }
@@ -65,8 +65,9 @@ mod tests {
     use std::borrow::Cow;
 
     use wasm_encoder::{
-        CodeSection, ConstExpr, ElementSection, Elements, ExportKind, ExportSection, Function,
-        FunctionSection, Module, RefType, TableSection, TableType, TypeSection, ValType,
+        CodeSection, ConstExpr, ElementSection, Elements, EntityType, ExportKind, ExportSection,
+        Function, FunctionSection, ImportSection, Module, RefType, TableSection, TableType,
+        TypeSection, ValType,
     };
     use wasmtime::{Engine, Instance, Store};
 
@@ -79,23 +80,28 @@ mod tests {
         function
     }
 
-    /// A module with the functions 0 and 1, 2 and 3 that call them, 4 with another type, and 5, which adds what 2, 3 and 4
-    /// return. 2, 3 and 4 are in the table.
+    /// The functions of a module whose first is imported: 1 and 2 are copies; 3 and 4 call them; 5 has their code but
+    /// takes a parameter; 6 differs from 1 in its variables only; 7 adds what the import, 6, and, through the table, 3, 4
+    /// and 5 return.
     fn module() -> Vec<u8> {
         let seven = || function(|body| _ = body.instructions().i32_const(7));
         let call = |called| function(|body| _ = body.instructions().call(called));
+        let mut with_variable = Function::new([(1, ValType::I32)]);
+        with_variable.instructions().i32_const(7).end();
         let sum = function(|body| {
-            for index in 0..3 {
-                body.instructions().i32_const(index).call_indirect(0, u32::from(index == 2));
-            }
-            body.instructions().i32_add().i32_add();
+            body.instructions().call(0).call(6);
+            body.instructions().i32_const(0).call_indirect(0, 0).i32_const(1).call_indirect(0, 0);
+            body.instructions().i32_const(9).i32_const(2).call_indirect(0, 1);
+            body.instructions().i32_add().i32_add().i32_add().i32_add();
         });
         let mut types = TypeSection::new();
         types.ty().function([], [ValType::I32]);
-        types.ty().function([], [ValType::I32]);
+        types.ty().function([ValType::I32], [ValType::I32]);
+        let mut imports = ImportSection::new();
+        imports.import("host", "number", EntityType::Function(0));
         let (mut functions, mut code) = (FunctionSection::new(), CodeSection::new());
-        let bodies = [seven(), seven(), call(0), call(1), seven(), sum];
-        for (body, function_type) in bodies.iter().zip([0, 0, 0, 0, 1, 0]) {
+        let bodies = [seven(), seven(), call(1), call(2), seven(), with_variable, sum];
+        for (body, function_type) in bodies.iter().zip([0, 0, 0, 0, 1, 0, 0]) {
             functions.function(function_type);
             code.function(body);
         }
@@ -108,26 +114,27 @@ mod tests {
             shared: false,
         });
         let mut exports = ExportSection::new();
-        exports.export("sum", ExportKind::Func, 5);
+        exports.export("sum", ExportKind::Func, 7);
         let mut elements = ElementSection::new();
-        let in_table = Elements::Functions(Cow::Borrowed(&[2, 3, 4]));
+        let in_table = Elements::Functions(Cow::Borrowed(&[3, 4, 5]));
         elements.active(None, &ConstExpr::i32_const(0), in_table);
         let mut module = Module::new();
-        module.section(&types).section(&functions).section(&tables).section(&exports);
-        module.section(&elements).section(&code);
+        module.section(&types).section(&imports).section(&functions).section(&tables);
+        module.section(&exports).section(&elements).section(&code);
         module.finish()
     }
 
     #[test]
     fn copies_and_those_that_call_them_become_one_and_the_table_keeps_its_length() {
         let folded = fold_identical_functions(module()).unwrap();
-        // 0, 2, 4 and 5.
-        assert_eq!(Functions::of(&folded).unwrap().defined.len(), 4);
+        // 1, 3, 5, 6 and 7.
+        assert_eq!(Functions::of(&folded).unwrap().defined.len(), 5);
         let engine = Engine::default();
         let module = wasmtime::Module::new(&engine, folded).unwrap();
         let mut store = Store::new(&engine, ());
-        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let import = wasmtime::Func::wrap(&mut store, || 100);
+        let instance = Instance::new(&mut store, &module, &[import.into()]).unwrap();
         let sum = instance.get_typed_func::<(), i32>(&mut store, "sum").unwrap();
-        assert_eq!(sum.call(&mut store, ()).unwrap(), 21);
+        assert_eq!(sum.call(&mut store, ()).unwrap(), 100 + 4 * 7);
     }
 }

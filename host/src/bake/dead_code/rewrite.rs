@@ -50,9 +50,9 @@ struct Rewriter {
     substitutes: Vec<u32>,
     /// For each of them, its new index, or that of its substitute.
     new_indices: Vec<u32>,
-    /// One that traps.
+    /// The removed function that stays, as a trap, in place of all removed ones.
     trap: Option<u32>,
-    /// One that calls the constructors, which have run.
+    /// The function that calls the constructors, if they have run: it becomes empty.
     constructors: Option<u32>,
 }
 
