@@ -8,16 +8,9 @@ use spotter_tests::kubelet::{Kubelet, Wanted};
 /// The command of the startup probe in `k8s/base`.
 const HEALTH: [&str; 2] = ["/spotter", "health"];
 
-const FUNCTION: Wanted<'static> = Wanted {
-    name: "detect",
-    image: SCRATCH,
-    environment: &[],
-    memory: 0,
-    cpu_quota: 0,
-    user: 0,
-    processes: spotter_tests::kubelet::Processes::Own,
-    volumes: &[],
-};
+fn function() -> Wanted<'static> {
+    Wanted { name: "detect", image: SCRATCH, ..Wanted::default() }
+}
 
 #[test]
 #[cfg_attr(not(root_on_debian), ignore = "needs root on Debian")]
@@ -25,7 +18,7 @@ fn the_startup_probe_says_that_the_image_is_being_compiled_and_then_that_it_is_r
     let containerd = Containerd::start_without_cache();
     let kubelet = Kubelet::of(&containerd);
     let pod = kubelet.run_pod("probed");
-    let container = kubelet.run(&pod, &FUNCTION);
+    let container = kubelet.run(&pod, &function());
     let step = "Compiling `detector`, once for this node; it serves requests when this is done\n";
     wait_until("the compiler", || {
         let (status, output) = kubelet.exec(&container, &HEALTH).expect("an answer");
@@ -48,7 +41,7 @@ fn other_commands_are_refused_and_none_is_left() {
     let kubelet = Kubelet::of(&containerd);
     let pod = kubelet.run_pod("asked");
     let environment = [("SPOTTER_ADMIN", "127.0.0.1:4001")];
-    let container = kubelet.run(&pod, &Wanted { environment: &environment, ..FUNCTION });
+    let container = kubelet.run(&pod, &Wanted { environment: &environment, ..function() });
     // The port of the admin listener is the container's.
     wait_until("readiness", || kubelet.exec(&container, &HEALTH).expect("an answer").0 == 0);
     for command in [&["sh", "-c", "true"][..], &["/spotter", "health", "--admin", "10.0.0.1:1"]] {
