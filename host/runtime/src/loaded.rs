@@ -128,6 +128,11 @@ impl LoadedComponent {
         self.interruption
     }
 
+    /// Whether it is granted a network, which the host computes for it.
+    pub fn may_run_networks(&self) -> bool {
+        !self.nn.is_empty()
+    }
+
     /// Whether it reads a request's body only as a whole, and is to start when the body is complete.
     pub fn needs_whole_body(&self) -> bool {
         matches!(self.entry, EntryPoint::Command(_))

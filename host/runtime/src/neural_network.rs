@@ -113,6 +113,10 @@ impl NnGrant {
         let graphs = graphs.map(|(name, graph)| NamedGraph { name: name.into(), graph });
         Self { graphs: graphs.collect(), metrics }
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.graphs.is_empty()
+    }
 }
 
 /// What the interface needs of an instance's state.

@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use http::{Method, Request, Response};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use wasmtime::component::ResourceTableError;
 use wasmtime_wasi_http::WasiBody;
 
 use super::deadline::Deadline;
+use super::guest_thread;
 use super::host_error::HostError;
 use super::metrics::{Metrics, seconds};
 use super::permit::Permit;
@@ -43,6 +45,27 @@ pub struct Invocation<'a> {
     pub hops: u32,
     /// When the guest must have replied; each part of the reply extends it.
     pub deadline: Arc<Deadline>,
+}
+
+/// Where an instance runs.
+#[derive(Clone, Copy)]
+enum Execution {
+    /// On the server's threads. It pauses at least at each epoch.
+    Inline,
+    /// On a thread of its own, because the host computes networks for it, which takes longer than an epoch.
+    OwnThread,
+    /// On a thread of its own, which the watchdog watches.
+    Watched,
+}
+
+impl Execution {
+    fn of(component: &LoadedComponent) -> Self {
+        match component.interruption() {
+            Interruption::Watchdog => Self::Watched,
+            Interruption::Epoch if component.may_run_networks() => Self::OwnThread,
+            Interruption::Epoch => Self::Inline,
+        }
+    }
 }
 
 /// The error that ended a guest early, if any. It is set before the reply's body ends.
@@ -79,7 +102,7 @@ impl InstanceRunner {
         let Invocation { component, permit, hops, deadline } = invocation;
         deadline.extend();
         let (limits, component) = (self.limits, Arc::clone(component));
-        let interruption = component.interruption();
+        let execution = Execution::of(&component);
         let usage = Usage::start();
         let store = component.store(&limits, Arc::clone(&usage), hops);
         let mut store = store.map_err(|error| {
@@ -108,7 +131,7 @@ impl InstanceRunner {
         let guest = Metered::new(guest, Arc::clone(&usage));
         let permit = Arc::new(permit);
         let guest = ScheduledGuest::new(guest, Arc::clone(&permit), Arc::clone(&usage));
-        let guest = self.until_end(interruption, guest, usage, permit, Arc::clone(&failure));
+        let guest = self.until_end(execution, guest, usage, permit, Arc::clone(&failure));
         let (response_tx, response_rx) = oneshot::channel();
         let relay = Arc::clone(self).relay(
             method,
@@ -145,19 +168,35 @@ impl InstanceRunner {
     /// Runs a guest until it ends, then releases its permit. Fails if the guest is given up.
     fn until_end(
         &self,
-        interruption: Interruption,
+        execution: Execution,
         guest: impl Future<Output = ()> + Send + 'static,
         usage: Arc<Usage>,
         permit: Arc<Permit>,
         failure: GuestFailure,
     ) -> Pin<Box<dyn Future<Output = Result<(), CpuLimitExceeded>> + Send>> {
-        match interruption {
-            Interruption::Epoch => Box::pin(async move {
+        match execution {
+            Execution::Inline => Box::pin(async move {
                 guest.await;
                 permit.end();
                 Ok(())
             }),
-            Interruption::Watchdog => {
+            Execution::OwnThread => {
+                let cancelled = CancellationToken::new();
+                let running = self.running.token();
+                let guest = async move {
+                    let _running = running;
+                    guest.await;
+                };
+                let ended = guest_thread::start(guest, cancelled.clone());
+                let cancel = cancelled.drop_guard();
+                Box::pin(async move {
+                    let _cancel = cancel;
+                    let _ = ended.await;
+                    permit.end();
+                    Ok(())
+                })
+            }
+            Execution::Watched => {
                 let watched = self.watchdog.run(&self.running, guest, usage, permit);
                 let limit = self.limits.request_cpu;
                 Box::pin(async move {

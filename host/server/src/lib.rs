@@ -15,6 +15,7 @@ mod drain;
 mod dual_stack;
 pub mod forwarded;
 pub mod guest;
+mod guest_thread;
 pub mod host_error;
 pub mod host_header;
 pub mod inspected_body;

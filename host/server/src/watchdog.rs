@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::guest_thread::{self, Ended};
 use super::metrics::Metrics;
 use super::permit::Permit;
 use spotter_config::Limits;
@@ -64,7 +64,7 @@ impl Watchdog {
         permit: Arc<Permit>,
     ) -> WatchedGuest {
         let cancelled = CancellationToken::new();
-        let ended = start(guest, cancelled.clone());
+        let ended = guest_thread::start(guest, cancelled.clone());
         let watchdog = Arc::clone(self);
         let stop = cancelled.clone();
         let outcome = tracker.spawn(async move {
@@ -113,31 +113,6 @@ impl Watchdog {
             drop(guard);
         });
     }
-}
-
-/// Is closed when the guest has ended.
-type Ended = oneshot::Receiver<()>;
-
-/// Runs a guest on a thread of its own, which keeps its priority to its end, until the guest ends or waits after it was
-/// cancelled.
-fn start(guest: impl Future<Output = ()> + Send + 'static, cancelled: CancellationToken) -> Ended {
-    let runtime = Handle::current();
-    let (running, ended) = oneshot::channel();
-    let run = move || {
-        let _running = running;
-        runtime.block_on(async {
-            tokio::select! {
-                biased;
-                () = cancelled.cancelled() => {}
-                () = guest => {}
-            }
-        });
-    };
-    if let Err(error) = std::thread::Builder::new().name("guest".into()).spawn(run) {
-        // The guest is dropped, so its client gets an error.
-        tracing::error!(%error, "cannot start a thread for an instance");
-    }
-    ended
 }
 
 impl WatchedGuest {
