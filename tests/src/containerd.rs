@@ -302,11 +302,14 @@ pub fn scratch_image() -> &'static Path {
     })
 }
 
-/// Waits until a condition holds.
+/// Waits until a condition holds: for two minutes, or on an emulated machine for as many times longer as
+/// `SPOTTER_TEST_SLOWNESS` says.
 pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let slowness = std::env::var("SPOTTER_TEST_SLOWNESS").ok().and_then(|text| text.parse().ok());
+    let limit = Duration::from_secs(120) * slowness.unwrap_or(1);
     let began = Instant::now();
     while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(120), "not in two minutes: {what}");
+        assert!(began.elapsed() < limit, "not in {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

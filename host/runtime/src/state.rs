@@ -23,12 +23,7 @@ pub struct InstanceState {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     table: ResourceTable,
-    outbound: Outbound,
-    variables: Variables,
-    key_value: KeyValueGrant,
-    sqlite: SqliteGrant,
-    outbound_tcp: OutboundTcp,
-    nn: NnGrant,
+    grants: Grants,
     memory: MemoryLimit,
     request_cpu: Duration,
 }
@@ -51,7 +46,11 @@ impl WasiView for InstanceState {
 
 impl WasiHttpView for InstanceState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outbound }
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.grants.outbound,
+        }
     }
 }
 
@@ -77,20 +76,7 @@ impl InstanceState {
         table.set_max_capacity(MAX_RESOURCES);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_HEADER_FIELDS_BYTES);
-        let Grants { outbound, variables, key_value, sqlite, outbound_tcp, nn } = grants;
-        Self {
-            wasi,
-            http,
-            table,
-            outbound,
-            variables,
-            key_value,
-            sqlite,
-            outbound_tcp,
-            nn,
-            memory,
-            request_cpu,
-        }
+        Self { wasi, http, table, grants, memory, request_cpu }
     }
 
     /// Moves the state into a store that enforces its limits on memory.
@@ -105,29 +91,29 @@ impl InstanceState {
     }
 
     pub(super) fn key_value(&mut self) -> KeyValueView<'_> {
-        KeyValueView { table: &mut self.table, grant: &self.key_value }
+        KeyValueView { table: &mut self.table, grant: &self.grants.key_value }
     }
 
     pub(super) fn sqlite(&mut self) -> SqliteView<'_> {
-        SqliteView { table: &mut self.table, grant: &self.sqlite }
+        SqliteView { table: &mut self.table, grant: &self.grants.sqlite }
     }
 
     pub(super) fn redis(&mut self) -> RedisView<'_> {
-        RedisView { table: &mut self.table, outbound: &self.outbound_tcp }
+        RedisView { table: &mut self.table, outbound: &self.grants.outbound_tcp }
     }
 
     pub(super) fn mqtt(&mut self) -> MqttView<'_> {
-        MqttView { table: &mut self.table, outbound: &self.outbound_tcp }
+        MqttView { table: &mut self.table, outbound: &self.grants.outbound_tcp }
     }
 
     pub(super) fn postgres(&mut self) -> PostgresView<'_> {
-        PostgresView { table: &mut self.table, outbound: &self.outbound_tcp }
+        PostgresView { table: &mut self.table, outbound: &self.grants.outbound_tcp }
     }
 
     pub(super) fn nn(&mut self) -> NnView<'_> {
         NnView {
             table: &mut self.table,
-            grant: &self.nn,
+            grant: &self.grants.nn,
             memory: &mut self.memory,
             request_cpu: self.request_cpu,
         }
@@ -139,7 +125,7 @@ impl InstanceState {
     }
 
     pub(super) fn variables(&mut self) -> &mut Variables {
-        &mut self.variables
+        &mut self.grants.variables
     }
 
     /// Whether the guest was refused memory beyond its limit.

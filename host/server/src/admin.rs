@@ -11,16 +11,17 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::Server;
-use super::write_timeout::MinRateStream;
+use super::connection_timeouts::{Activity, TimedStream};
+use spotter_config::Limits;
 
 /// How many connections may be open at once.
 const MAX_ADMIN_CONNECTIONS: usize = 32;
-/// How long a connection may stay idle between requests.
+/// How long a connection may stay idle between requests, and a header may take.
 const ADMIN_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves until the process ends, on its own thread, because guests may occupy all others. It does not keep the server
@@ -32,12 +33,16 @@ pub fn start(server: &Arc<Server>, listener: std::net::TcpListener) -> anyhow::R
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the admin listener")?;
     listener.set_nonblocking(true)?;
-    let max_pause = server.limits().body_idle_timeout;
+    let limits = Limits {
+        header_timeout: ADMIN_IDLE_TIMEOUT,
+        keep_alive_timeout: ADMIN_IDLE_TIMEOUT,
+        ..*server.limits()
+    };
     let server = Arc::downgrade(server);
     let run = move || {
         runtime.block_on(async {
             match TcpListener::from_std(listener) {
-                Ok(listener) => serve(server, listener, max_pause).await,
+                Ok(listener) => serve(server, listener, limits).await,
                 Err(error) => tracing::error!(%error, "the admin listener could not start"),
             }
         });
@@ -49,7 +54,7 @@ pub fn start(server: &Arc<Server>, listener: std::net::TcpListener) -> anyhow::R
     Ok(())
 }
 
-async fn serve(server: Weak<Server>, listener: TcpListener, max_pause: Duration) {
+async fn serve(server: Weak<Server>, listener: TcpListener, limits: Limits) {
     let permits = Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS));
     loop {
         let permit = Arc::clone(&permits).acquire_owned().await;
@@ -58,18 +63,21 @@ async fn serve(server: Weak<Server>, listener: TcpListener, max_pause: Duration)
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let handler = Weak::clone(&server);
+        let activity = Arc::new(Activity::default());
+        let (handler, requests) = (Weak::clone(&server), Arc::clone(&activity));
         let service = service_fn(move |request: Request<Incoming>| {
+            // Complete as soon as it has begun.
+            drop(requests.begin());
             let server = handler.upgrade();
             let response = answer(server.as_deref(), request.method(), request.uri().path());
             async { Ok::<_, Infallible>(response) }
         });
-        let stream = TokioIo::new(MinRateStream::new(stream, max_pause));
+        let stream = TokioIo::new(TimedStream::new(stream, &limits, activity));
         tokio::spawn(async move {
             // A probe that disconnects is not worth a log line.
             let _ = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(ADMIN_IDLE_TIMEOUT)
+                // The stream has timers of its own.
+                .header_read_timeout(None)
                 // A probe such as `nc -N` closes its side before it has its reply.
                 .half_close(true)
                 .serve_connection(stream, service)

@@ -23,7 +23,6 @@ use super::protocol::{self, Protocol, Rewind};
 use super::proxies::Proxies;
 use super::reply_in_flight::ReplyBody;
 use super::socket::{self, Stream};
-use super::write_timeout::MinRateStream;
 use super::{Server, forwarded, proxy_protocol};
 
 /// What a listener does with its connections.
@@ -140,7 +139,6 @@ pub async fn serve_http<S>(
         )
     });
     let limits = server.limits();
-    let stream = MinRateStream::new(stream, limits.body_idle_timeout);
     let stream = TimedStream::new(stream, limits, Arc::clone(&activity));
     let (protocol, mut stream) =
         drain::or_drain(&activity, &mut stopping, protocol::detect(stream)).await;
@@ -228,7 +226,7 @@ where
 /// Closes a connection of HTTP/1.1, with a reply if its client's last header was late.
 async fn close<S: AsyncRead + AsyncWrite + Unpin>(
     server: &Server,
-    stream: Rewind<TimedStream<MinRateStream<S>>>,
+    stream: Rewind<TimedStream<S>>,
     connection: ConnectionInfo,
     ended: Option<hyper::Error>,
 ) {
@@ -274,7 +272,7 @@ async fn answer(
     if server.is_shutting_down() && version < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    // In HTTP/1.1, a client that does not read blocks the socket, which `MinRateStream` notices.
+    // In HTTP/1.1, a client that does not read blocks the socket, which `WriteTimeout` notices.
     let stall_limit = (version == Version::HTTP_2).then_some(server.limits().body_idle_timeout);
     response.map(|body| ReplyBody::new(body, active, stall_limit))
 }

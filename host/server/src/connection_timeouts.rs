@@ -1,5 +1,5 @@
-//! Closes connections that stay idle, and those whose headers arrive too slowly. A client that closes its side of a
-//! connection gets a little time for its reply.
+//! Closes connections that stay idle, whose headers arrive too slowly, or whose clients read too slowly. A client that
+//! closes its side of a connection gets a little time for its reply.
 
 use std::io;
 use std::pin::Pin;
@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
+use super::write_timeout::WriteTimeout;
 use spotter_config::Limits;
 
 /// How long a stopping server keeps an idle connection open: a request may be in the socket's buffer already, or
@@ -115,7 +116,7 @@ enum Awaited {
 }
 
 /// A stream whose reads end, as if the client had closed it, when the connection has been idle for too long, and
-/// fail when a header takes too long. While a request is active, the end of the stream is reported after
+/// fail when a header takes too long. Its writes fail when the client reads too slowly. While a request is active, the end of the stream is reported after
 /// [`HALF_CLOSE_TIMEOUT`], because hyper then drops the request.
 pub struct TimedStream<S> {
     stream: S,
@@ -133,8 +134,7 @@ pub struct TimedStream<S> {
     has_frames: bool,
     /// The time that active requests still have; `None` while the client has not closed its side.
     half_closed: Option<Pin<Box<Sleep>>>,
-    /// Whether there is a part of a reply that the socket does not take yet.
-    is_write_blocked: bool,
+    write_timeout: WriteTimeout,
 }
 
 impl<S> TimedStream<S> {
@@ -151,7 +151,7 @@ impl<S> TimedStream<S> {
             is_header_late: false,
             has_frames: false,
             half_closed: None,
-            is_write_blocked: false,
+            write_timeout: WriteTimeout::new(limits.body_idle_timeout),
         }
     }
 
@@ -199,23 +199,17 @@ impl<S> TimedStream<S> {
         let timer = self
             .half_closed
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_CLOSE_TIMEOUT)));
-        if self.activity.is_active() || self.is_write_blocked {
+        if self.activity.is_active() || self.write_timeout.is_blocked() {
             ready!(timer.as_mut().poll(context));
         }
         Poll::Ready(Ok(()))
-    }
-
-    /// Notes whether the socket took what was written.
-    fn note_write<T>(&mut self, polled: Poll<T>) -> Poll<T> {
-        self.is_write_blocked |= polled.is_pending();
-        polled
     }
 
     /// Waits until the time limit for the awaited event is over.
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.activity.reader.register(context.waker());
         // hyper drops what it has not written when a read ends.
-        if self.activity.is_active() || self.is_write_blocked {
+        if self.activity.is_active() || self.write_timeout.is_blocked() {
             self.measured = None;
             return Poll::Pending;
         }
@@ -268,7 +262,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.note_write(polled)
+        self.write_timeout.after_write(context, polled)
     }
 
     fn poll_write_vectored(
@@ -277,7 +271,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.note_write(polled)
+        self.write_timeout.after_write(context, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -286,15 +280,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_flush(context);
-        if matches!(polled, Poll::Ready(Ok(()))) && std::mem::take(&mut self.is_write_blocked) {
-            // The connection may end now, or becomes idle.
-            context.waker().wake_by_ref();
-        }
-        self.note_write(polled)
+        self.write_timeout.after_flush(context, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let polled = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.write_timeout.after_flush(context, polled)
     }
 }
 

@@ -8,12 +8,13 @@ use http::{Method, Request, Response};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use wasmtime::Store;
 use wasmtime::component::ResourceTableError;
 use wasmtime_wasi_http::WasiBody;
 
 use super::deadline::Deadline;
 use super::guest_thread;
-use super::host_error::HostError;
+use super::host_error::{HostError, catch_panic};
 use super::metrics::{Metrics, seconds};
 use super::permit::Permit;
 use super::relay::{self, RelayEnd, ReplyMemory};
@@ -22,7 +23,7 @@ use super::watchdog::Watchdog;
 use spotter_app::component_manifest::Interruption;
 use spotter_config::Limits;
 use spotter_runtime::cpu_limit::CpuLimitExceeded;
-use spotter_runtime::handler::GuestReply;
+use spotter_runtime::handler::{GuestReply, ReplySender};
 use spotter_runtime::loaded::LoadedComponent;
 use spotter_runtime::state::{InstanceState, MAX_RESOURCES};
 use spotter_runtime::usage::{Metered, Usage};
@@ -101,45 +102,32 @@ impl InstanceRunner {
     ) -> Result<Response<WasiBody>, HostError> {
         let Invocation { component, permit, hops, deadline } = invocation;
         deadline.extend();
-        let (limits, component) = (self.limits, Arc::clone(component));
-        let execution = Execution::of(&component);
         let usage = Usage::start();
-        let store = component.store(&limits, Arc::clone(&usage), hops);
-        let mut store = store.map_err(|error| {
-            tracing::error!(
-                component = component.id(),
-                error = format!("{error:#}"),
-                "cannot create an instance"
-            );
-            HostError::NotLoaded
-        })?;
-        let method = request.method().clone();
+        let store = self.store(component, &usage, hops)?;
         let mut guard = MetricsGuard::new(&self.metrics, &usage);
         let failure = Arc::clone(&guard.failure);
         let (reply_tx, reply_rx) = oneshot::channel();
-        let (metrics, failed) = (Arc::clone(&self.metrics), Arc::clone(&failure));
-        let guest = async move {
-            let started = Instant::now();
-            let on_instantiated = || metrics.instantiate.observe(seconds(started.elapsed()));
-            let called = component.run(&mut store, request, reply_tx, on_instantiated);
-            if let Err(error) = called.await {
-                // Set the failure before dropping the store, which ends the reply's body.
-                let _ = failed.set(classify(&error, store.data(), &limits, component.id()));
-            }
-            drop(store);
-        };
-        let guest = Metered::new(guest, Arc::clone(&usage));
-        let permit = Arc::new(permit);
-        let guest = ScheduledGuest::new(guest, Arc::clone(&permit), Arc::clone(&usage));
-        let guest = self.until_end(execution, guest, usage, permit, Arc::clone(&failure));
         let (response_tx, response_rx) = oneshot::channel();
         let relay = Arc::clone(self).relay(
-            method,
+            request.method().clone(),
             reply_rx,
             response_tx,
             Arc::clone(&failure),
             Arc::clone(&deadline),
         );
+        let call = GuestCall {
+            component: Arc::clone(component),
+            store,
+            limits: self.limits,
+            metrics: Arc::clone(&self.metrics),
+            failure: Arc::clone(&failure),
+        };
+        let guest = Metered::new(call.run(request, reply_tx), Arc::clone(&usage));
+        let permit = Arc::new(permit);
+        let guest = ScheduledGuest::new(guest, Arc::clone(&permit), Arc::clone(&usage));
+        let execution = Execution::of(component);
+        let guest = self.until_end(execution, guest, usage, permit, Arc::clone(&failure));
+        let limit = self.limits.request_timeout;
         let task = AbortOnDropHandle::new(self.running.spawn(async move {
             // Dropped last, so that the failure is set before the reply's body ends.
             let mut guest_and_relay = std::pin::pin!(run_both(guest, relay));
@@ -147,8 +135,7 @@ impl InstanceRunner {
                 biased;
                 end = guest_and_relay.as_mut() => guard.complete(end),
                 () = deadline.passed() => {
-                    let error = HostError::RequestTimeout { limit: limits.request_timeout };
-                    let _ = guard.failure.set(error);
+                    let _ = guard.failure.set(HostError::RequestTimeout { limit });
                 }
             }
         }));
@@ -162,6 +149,22 @@ impl InstanceRunner {
         response.map_err(|error| {
             tracing::warn!(error, "the guest replied with an error");
             HostError::NoResponse
+        })
+    }
+
+    fn store(
+        &self,
+        component: &LoadedComponent,
+        usage: &Arc<Usage>,
+        hops: u32,
+    ) -> Result<Store<InstanceState>, HostError> {
+        component.store(&self.limits, Arc::clone(usage), hops).map_err(|error| {
+            tracing::error!(
+                component = component.id(),
+                error = format!("{error:#}"),
+                "cannot create an instance"
+            );
+            HostError::NotLoaded
         })
     }
 
@@ -233,6 +236,33 @@ impl InstanceRunner {
             Ok(()) => relay.run(&deadline, || failure.get().is_some()).await,
             Err(_) => RelayEnd::ClientGone,
         }
+    }
+}
+
+/// A guest that is about to be called.
+struct GuestCall {
+    component: Arc<LoadedComponent>,
+    store: Store<InstanceState>,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    failure: GuestFailure,
+}
+
+impl GuestCall {
+    /// Instantiates the guest and runs it to its end. If it fails, the reason is set before the store is dropped, which
+    /// ends the reply's body.
+    async fn run(mut self, request: Request<WasiBody>, reply: ReplySender) {
+        let started = Instant::now();
+        let on_instantiated = || self.metrics.instantiate.observe(seconds(started.elapsed()));
+        let called = self.component.run(&mut self.store, request, reply, on_instantiated);
+        let error = match catch_panic(called).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                classify(&error, self.store.data(), &self.limits, self.component.id())
+            }
+            Err(panicked) => panicked,
+        };
+        let _ = self.failure.set(error);
     }
 }
 

@@ -1,8 +1,10 @@
 //! Errors that the host reports to clients: a stable code, an HTTP status, and a JSON body of the same shape
 //! as the detector's errors.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 use wasmtime_wasi_http::WasiBody;
@@ -44,6 +46,18 @@ pub enum HostError {
     Trap,
     /// The guest ended without a reply.
     NoResponse,
+    /// The host panicked.
+    Panicked,
+}
+
+/// Runs a future of one request. If it panics, only this request fails, and its client gets a reply.
+///
+/// # Errors
+/// [`HostError::Panicked`]. The panic's message and place are in the log.
+pub(super) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, HostError> {
+    // What the future shares with other requests is behind locks that ignore poisoning, or atomic.
+    let caught = AssertUnwindSafe(future).catch_unwind().await;
+    caught.map_err(|_| HostError::Panicked)
 }
 
 impl HostError {
@@ -65,6 +79,7 @@ impl HostError {
             Self::HandleLimit { .. } => "handle_limit_exceeded",
             Self::Trap => "guest_trapped",
             Self::NoResponse => "guest_no_response",
+            Self::Panicked => "internal_error",
         }
     }
 
@@ -84,7 +99,8 @@ impl HostError {
             | Self::MemoryLimit { .. }
             | Self::HandleLimit { .. }
             | Self::Trap
-            | Self::NoResponse => StatusCode::INTERNAL_SERVER_ERROR,
+            | Self::NoResponse
+            | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -124,6 +140,7 @@ impl HostError {
             ),
             Self::Trap => "the function crashed; see its log".into(),
             Self::NoResponse => "the function ended without a reply".into(),
+            Self::Panicked => "Spotter failed: please report it, with the server's log".into(),
         }
     }
 
@@ -142,5 +159,23 @@ impl HostError {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HostError, catch_panic};
+
+    #[tokio::test]
+    #[expect(clippy::panic, reason = "the test needs one")]
+    async fn a_panic_becomes_a_reply() {
+        assert_eq!(catch_panic(async { 7 }).await, Ok(7));
+        let panicking = async {
+            tokio::task::yield_now().await;
+            panic!("a bug");
+        };
+        let caught: Result<(), HostError> = catch_panic(panicking).await;
+        let response = caught.unwrap_err().into_response();
+        assert_eq!(response.status(), 500);
     }
 }

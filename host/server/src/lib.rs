@@ -43,7 +43,7 @@ pub mod traces;
 pub mod unix_socket;
 pub mod upload_memory;
 mod watchdog;
-pub mod write_timeout;
+mod write_timeout;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -62,7 +62,7 @@ use connection_info::{ConnectionInfo, Scheme};
 use cross_origin::Sharing;
 use deadline::Deadline;
 use guest::{InstanceRunner, Invocation};
-use host_error::HostError;
+use host_error::{HostError, catch_panic};
 use metrics::Metrics;
 use request_log::RequestRecord;
 use spotter_app::App;
@@ -202,8 +202,8 @@ impl Server {
             Origin::Client => Sharing::of(&self.app, &request),
             Origin::Guest { .. } => None,
         };
-        let result =
-            self.dispatch(request, connection, origin, sharing.as_ref(), &mut record).await;
+        let result = self.dispatch(request, connection, origin, sharing.as_ref(), &mut record);
+        let result = catch_panic(result).await.unwrap_or_else(Err);
         let mut response = result.unwrap_or_else(|error| {
             self.metrics.count_rejected(error.code());
             error.into_response()

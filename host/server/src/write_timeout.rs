@@ -1,100 +1,67 @@
-//! Closes connections whose clients read their replies too slowly.
+//! Limits how slowly a client may read its replies.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 /// How much a client has to read within the period before the timer restarts, in bytes.
 const MIN_PROGRESS_BYTES: usize = 64 << 10;
 
-/// A stream whose writes fail if they are blocked and fewer than [`MIN_PROGRESS_BYTES`] go out within `period`.
+/// Fails a stream's writes if they are blocked and fewer than [`MIN_PROGRESS_BYTES`] go out within `period`.
 /// A timeout on each write alone would let a client occupy a connection by reading a byte now and then.
-pub struct MinRateStream<S> {
-    stream: S,
+pub(super) struct WriteTimeout {
     period: Duration,
     /// While writes are blocked: the timer, and the bytes that the client has read since it started.
-    stalled: Option<(Pin<Box<Sleep>>, usize)>,
+    blocked: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
-impl<S> MinRateStream<S> {
-    pub fn new(stream: S, period: Duration) -> Self {
-        Self { stream, period, stalled: None }
+impl WriteTimeout {
+    pub(super) fn new(period: Duration) -> Self {
+        Self { period, blocked: None }
     }
 
-    fn watch_write(
+    /// Whether there is a part of a reply that the socket does not take yet.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.is_some()
+    }
+
+    /// Turns the result of a write into an error when the time is over.
+    pub(super) fn after_write(
         &mut self,
         context: &mut Context<'_>,
         polled: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        let Poll::Ready(wrote) = polled else { return self.poll_deadline(context).map(Err) };
-        if let (Some((_, taken)), Ok(bytes)) = (&mut self.stalled, &wrote) {
+        let Poll::Ready(wrote) = polled else { return self.poll_timer(context).map(Err) };
+        if let (Some((_, taken)), Ok(bytes)) = (&mut self.blocked, &wrote) {
             *taken += bytes;
             if *taken >= MIN_PROGRESS_BYTES {
-                self.stalled = None;
+                self.blocked = None;
             }
         }
         Poll::Ready(wrote)
     }
 
-    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let period = self.period;
-        let (deadline, _) =
-            self.stalled.get_or_insert_with(|| (Box::pin(tokio::time::sleep(period)), 0));
-        deadline.as_mut().poll(context).map(|()| io::ErrorKind::TimedOut.into())
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for MinRateStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+    /// Does the same for the result of a flush, which ends the blocked writes.
+    pub(super) fn after_flush(
+        &mut self,
         context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
+        polled: Poll<io::Result<()>>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for MinRateStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch_write(context, polled)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.watch_write(context, polled)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_flush(context) {
-            Poll::Pending => self.poll_deadline(context).map(Err),
-            flushed => {
-                self.stalled = None;
-                flushed
-            }
+        let Poll::Ready(flushed) = polled else { return self.poll_timer(context).map(Err) };
+        if self.blocked.take().is_some() {
+            // The connection may end now, or becomes idle.
+            context.waker().wake_by_ref();
         }
+        Poll::Ready(flushed)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_shutdown(context) {
-            Poll::Pending => self.poll_deadline(context).map(Err),
-            shut => shut,
-        }
+    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let period = self.period;
+        let (timer, _) =
+            self.blocked.get_or_insert_with(|| (Box::pin(tokio::time::sleep(period)), 0));
+        timer.as_mut().poll(context).map(|()| io::ErrorKind::TimedOut.into())
     }
 }
