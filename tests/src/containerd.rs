@@ -10,7 +10,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::containerd_config::Config;
-use crate::{component, leftovers, oci, stderr, stdout, system};
+use crate::{component, leftovers, oci, slowness, stderr, stdout, system};
 
 /// The namespaces that `ctr` and Kubernetes use.
 pub const DEFAULT: &str = "default";
@@ -302,11 +302,9 @@ pub fn scratch_image() -> &'static Path {
     })
 }
 
-/// Waits until a condition holds: for two minutes, or on an emulated machine for as many times longer as
-/// `SPOTTER_TEST_SLOWNESS` says.
+/// Waits until a condition holds.
 pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let slowness = std::env::var("SPOTTER_TEST_SLOWNESS").ok().and_then(|text| text.parse().ok());
-    let limit = Duration::from_secs(120) * slowness.unwrap_or(1);
+    let limit = slowness::allow(Duration::from_secs(120));
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < limit, "not in {limit:?}: {what}");

@@ -16,13 +16,16 @@ use tokio::runtime::Runtime;
 use crate::containerd::{Containerd, DEFAULT, KUBERNETES, wait_until};
 use crate::leftovers::processes;
 use crate::network::Network;
-use crate::stderr;
+use crate::{slowness, stderr};
 
 impl Containerd {
     /// Runs a container of an image in a separate network, and returns the output of `ctr run`.
     pub fn run(&self, image: &str, id: &str, network: &Network, environment: &[&str]) -> Output {
         let namespace = format!("network:{}", network.path().display());
-        let variables = environment.iter().flat_map(|variable| ["--env", variable]);
+        let limits = slowness::server_limits().iter();
+        let limits: Vec<String> = limits.map(|(name, limit)| format!("{name}={limit}")).collect();
+        let variables = environment.iter().copied().chain(limits.iter().map(String::as_str));
+        let variables = variables.flat_map(|variable| ["--env", variable]);
         let mut arguments = vec!["run", "--detach", "--runtime", "io.containerd.spotter.v1"];
         arguments.extend(["--with-ns", &namespace]);
         arguments.extend(variables);

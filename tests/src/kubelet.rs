@@ -20,6 +20,7 @@ use tokio::runtime::Runtime;
 
 use crate::client;
 use crate::containerd::Containerd;
+use crate::slowness;
 
 /// How soon the system kills a container's processes for lack of memory: as for a burstable pod.
 pub const OOM_SCORE_ADJ: i64 = 500;
@@ -66,6 +67,11 @@ pub enum Processes {
     Pods,
 }
 
+/// The parent of the pods' cgroups. If it is a slice, systemd makes them.
+fn cgroup_parent() -> String {
+    std::env::var("SPOTTER_TEST_CGROUP_PARENT").unwrap_or_else(|_| "/spotter-test".to_owned())
+}
+
 impl Kubelet {
     pub fn of(containerd: &Containerd) -> Self {
         Self::connect(&containerd.socket(), containerd.path("logs"))
@@ -99,7 +105,7 @@ impl Kubelet {
             hostname: name.to_owned(),
             log_directory: self.logs.join(name).display().to_string(),
             linux: Some(LinuxPodSandboxConfig {
-                cgroup_parent: "/spotter-test".to_owned(),
+                cgroup_parent: cgroup_parent(),
                 ..LinuxPodSandboxConfig::default()
             }),
             ..PodSandboxConfig::default()
@@ -124,7 +130,12 @@ impl Kubelet {
         let config = ContainerConfig {
             metadata: Some(ContainerMetadata { name: wanted.name.into(), attempt: 0 }),
             image: Some(ImageSpec { image: wanted.image.to_owned(), ..ImageSpec::default() }),
-            envs: wanted.environment.iter().map(key_value).collect(),
+            envs: wanted
+                .environment
+                .iter()
+                .chain(slowness::server_limits())
+                .map(key_value)
+                .collect(),
             log_path: format!("{}.log", wanted.name),
             linux: Some(LinuxContainerConfig {
                 resources: Some(LinuxContainerResources {

@@ -57,7 +57,9 @@ pub fn cgroups() -> Vec<String> {
     let found = found.expect("find starts");
     let found = String::from_utf8_lossy(&found.stdout).into_owned();
     // The parent of the pods' cgroups belongs to the kubelet, and is not a leftover.
-    let of_containers = found.lines().filter(|line| !line.ends_with("/spotter-test"));
+    let of_containers = found
+        .lines()
+        .filter(|line| !line.ends_with("/spotter-test") && !line.ends_with("/spotter-test.slice"));
     of_containers.map(|line| format!("cgroup {line}")).collect()
 }
 

@@ -51,6 +51,8 @@ pub mod registry;
 pub mod server;
 #[cfg(feature = "system")]
 pub mod service;
+#[cfg(feature = "system")]
+pub mod slowness;
 pub mod stand_in_registry;
 #[cfg(feature = "system")]
 pub mod stand_ins;

@@ -12,7 +12,11 @@ use spotter_tests::{client, leftovers, pictures};
 
 /// The cgroup in which a pod compiles, while it does.
 pub(crate) fn compiling() -> Option<PathBuf> {
-    compiling_in(&["/sys/fs/cgroup/memory/spotter-test", "/sys/fs/cgroup/spotter-test"])
+    compiling_in(&[
+        "/sys/fs/cgroup/memory/spotter-test",
+        "/sys/fs/cgroup/spotter-test",
+        "/sys/fs/cgroup/spotter.slice/spotter-test.slice",
+    ])
 }
 
 fn compiling_in(parents: &[&str]) -> Option<PathBuf> {

@@ -167,7 +167,6 @@ mod tests {
     use super::{HostError, catch_panic};
 
     #[tokio::test]
-    #[expect(clippy::panic, reason = "the test needs one")]
     async fn a_panic_becomes_a_reply() {
         assert_eq!(catch_panic(async { 7 }).await, Ok(7));
         let panicking = async {
