@@ -4,13 +4,18 @@ use std::path::{Path, PathBuf};
 
 use super::stats::version_1;
 
-/// The file in which the kernel counts a container's OOM kills. It outlives the processes
+/// Where the kernel counts a container's OOM kills
 /// (<https://docs.kernel.org/admin-guide/cgroup-v1/memory.html>, `memory.oom_control`, and
 /// <https://docs.kernel.org/admin-guide/cgroup-v2.html>, `memory.events`).
-pub struct OomKills(PathBuf);
+pub struct OomKills {
+    file: PathBuf,
+    /// With version 2, the same file of the container's pod, and what it counted when the container was created. systemd
+    /// removes a container's cgroup as soon as its last process has ended. What happened in it still counts for the pod.
+    pod: Option<(PathBuf, u64)>,
+}
 
 impl OomKills {
-    /// The file of this process's container; `None` if no cgroup accounts for memory.
+    /// Those of this process's container; `None` if no cgroup accounts for memory.
     #[must_use]
     pub fn for_pid(pid: u32) -> Option<Self> {
         let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
@@ -19,19 +24,30 @@ impl OomKills {
 
     fn in_cgroups(root: &Path, groups: &str) -> Option<Self> {
         if let Some((controllers, path)) = version_1(groups, "memory") {
-            return Some(Self(root.join(controllers).join(path).join("memory.oom_control")));
+            let file = root.join(controllers).join(path).join("memory.oom_control");
+            return Some(Self { file, pod: None });
         }
-        let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-        Some(Self(root.join(path).join("memory.events")))
+        let own = root.join(groups.lines().find_map(|line| line.strip_prefix("0::/"))?);
+        let pod = own.parent().map(|pod| pod.join("memory.events"));
+        let pod = pod.and_then(|file| Some((file.clone(), count(&file)?)));
+        Some(Self { file: own.join("memory.events"), pod })
     }
 
-    /// Whether the kernel has killed a process of the container.
+    /// Whether the kernel has killed a process of the container. If the container's cgroup is gone, a kill in another
+    /// container of its pod counts too.
     #[must_use]
     pub fn occurred(&self) -> bool {
-        let text = std::fs::read_to_string(&self.0).unwrap_or_default();
-        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        count.is_some_and(|count| count.trim() != "0")
+        if let Some(kills) = count(&self.file) {
+            return kills > 0;
+        }
+        let Some((file, before)) = &self.pod else { return false };
+        count(file).is_some_and(|now| now > *before)
     }
+}
+
+fn count(file: &Path) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -64,5 +80,29 @@ mod tests {
             std::fs::write(&path, after).unwrap();
             assert!(watch.occurred());
         }
+    }
+
+    #[test]
+    fn kills_are_found_when_systemd_has_removed_the_containers_cgroup() {
+        let root = tempfile::tempdir().unwrap();
+        let pod = root.path().join("pod.slice");
+        let own = pod.join("a.scope");
+        std::fs::create_dir_all(&own).unwrap();
+        let write = |folder: &std::path::Path, kills: u32| {
+            std::fs::write(folder.join("memory.events"), format!("oom 0\noom_kill {kills}\n"))
+        };
+        // An earlier container of the pod was killed.
+        write(&pod, 1).unwrap();
+        write(&own, 0).unwrap();
+        let watch = OomKills::in_cgroups(root.path(), "0::/pod.slice/a.scope\n").unwrap();
+        // Another container of the pod is killed while this one runs.
+        write(&pod, 2).unwrap();
+        assert!(!watch.occurred());
+        std::fs::remove_dir_all(&own).unwrap();
+        assert!(watch.occurred());
+        let ended = OomKills::in_cgroups(root.path(), "0::/pod.slice/b.scope\n").unwrap();
+        assert!(!ended.occurred());
+        write(&pod, 3).unwrap();
+        assert!(ended.occurred());
     }
 }
