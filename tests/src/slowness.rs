@@ -7,7 +7,7 @@ pub fn allow(usual: Duration) -> Duration {
     usual * slowness()
 }
 
-/// Variables for a server whose function takes as many times longer.
+/// Environment variables that raise a server's time limits for an emulated machine; none for another machine.
 pub fn server_limits() -> &'static [(&'static str, &'static str)] {
     const LIMITS: [(&str, &str); 3] = [
         ("SPOTTER_REQUEST_CPU", "10m"),

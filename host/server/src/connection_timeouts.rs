@@ -375,4 +375,26 @@ mod tests {
         let _writer = reply.await.unwrap();
         assert_eq!(reader.read(&mut buffer).await.unwrap(), 0);
     }
+
+    #[tokio::test]
+    async fn a_connection_whose_blocked_reply_is_taken_at_once_is_idle_afterwards() {
+        const REPLY_BYTES: usize = 140_000;
+        let (mut client, server) = tokio::io::duplex(REPLY_BYTES / 2);
+        let stream = TimedStream::new(server, &limits(), Arc::default());
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        tokio::spawn(async move {
+            tokio::time::sleep(HEADER * 2).await;
+            client.read_exact(&mut [0; REPLY_BYTES]).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let mut buffer = [0; 8];
+        let reply = async {
+            writer.write_all(&[7; REPLY_BYTES]).await.unwrap();
+            writer.flush().await.unwrap();
+        };
+        // Like hyper, one task reads first, and then writes.
+        let connection = futures_util::future::join(reader.read(&mut buffer), reply);
+        let (read, ()) = tokio::time::timeout(KEEP_ALIVE * 4, connection).await.unwrap();
+        assert_eq!(read.unwrap(), 0);
+    }
 }

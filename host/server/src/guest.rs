@@ -104,7 +104,7 @@ impl InstanceRunner {
         deadline.extend();
         let usage = Usage::start();
         let store = self.store(component, &usage, hops)?;
-        let mut guard = MetricsGuard::new(&self.metrics, &usage);
+        let mut guard = FailureGuard::new(&self.metrics);
         let failure = Arc::clone(&guard.failure);
         let (reply_tx, reply_rx) = oneshot::channel();
         let (response_tx, response_rx) = oneshot::channel();
@@ -125,6 +125,11 @@ impl InstanceRunner {
         let guest = Metered::new(call.run(request, reply_tx), Arc::clone(&usage));
         let permit = Arc::new(permit);
         let guest = ScheduledGuest::new(guest, Arc::clone(&permit), Arc::clone(&usage));
+        let used = UsageGuard { metrics: Arc::clone(&self.metrics), usage: Arc::clone(&usage) };
+        let guest = async move {
+            let _used = used;
+            guest.await;
+        };
         let execution = Execution::of(component);
         let guest = self.until_end(execution, guest, usage, permit, Arc::clone(&failure));
         let limit = self.limits.request_timeout;
@@ -289,19 +294,31 @@ async fn run_both(
     RelayEnd::Complete
 }
 
-/// Updates the metrics when dropped, however the guest ends.
-struct MetricsGuard {
+/// Counts what a guest has used when it has ended, however it ends.
+struct UsageGuard {
     metrics: Arc<Metrics>,
     usage: Arc<Usage>,
+}
+
+impl Drop for UsageGuard {
+    fn drop(&mut self) {
+        self.metrics.guest.observe(seconds(self.usage.cpu()));
+        self.metrics.memory_peak.observe(self.usage.memory_peak());
+    }
+}
+
+/// Counts the failure of a guest, if there is one, when dropped.
+struct FailureGuard {
+    metrics: Arc<Metrics>,
     failure: GuestFailure,
     end: RelayEnd,
 }
 
-impl MetricsGuard {
-    fn new(metrics: &Arc<Metrics>, usage: &Arc<Usage>) -> Self {
-        let (metrics, usage) = (Arc::clone(metrics), Arc::clone(usage));
+impl FailureGuard {
+    fn new(metrics: &Arc<Metrics>) -> Self {
         // The default, unless `complete` is called.
-        Self { metrics, usage, failure: GuestFailure::default(), end: RelayEnd::ClientGone }
+        let end = RelayEnd::ClientGone;
+        Self { metrics: Arc::clone(metrics), failure: GuestFailure::default(), end }
     }
 
     fn complete(&mut self, end: RelayEnd) {
@@ -309,10 +326,8 @@ impl MetricsGuard {
     }
 }
 
-impl Drop for MetricsGuard {
+impl Drop for FailureGuard {
     fn drop(&mut self) {
-        self.metrics.guest.observe(seconds(self.usage.cpu()));
-        self.metrics.memory_peak.observe(self.usage.memory_peak());
         let reason = match (self.failure.get(), self.end) {
             (Some(error), _) => error.code(),
             (None, RelayEnd::ClientGone) => "client_gone",

@@ -1,17 +1,18 @@
 //! Runs a guest on a thread of its own.
 //!
-//! The server's threads answer other clients meanwhile, however long the guest computes without a pause. Linux also
-//! gives a new thread an idle core, while it can leave a thread for milliseconds on a core that another one occupies.
+//! While the guest computes, however long, the server's own threads can answer other clients. Linux also places a new
+//! thread on an idle core, whereas it can leave an existing thread waiting for milliseconds on a core that another
+//! thread occupies.
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// Is closed when the guest has ended.
+/// Closes when the guest has ended, was stopped, or could not be started.
 pub(super) type Ended = oneshot::Receiver<()>;
 
-/// Starts the thread. It keeps its priority to its end, and runs the guest until the guest ends, or waits after it was
-/// cancelled.
+/// Starts the thread. It runs the guest until the guest ends or, if it is cancelled, until the guest next waits. The
+/// thread serves no other guest: its priority can be lowered for good.
 pub(super) fn start(
     guest: impl Future<Output = ()> + Send + 'static,
     cancelled: CancellationToken,

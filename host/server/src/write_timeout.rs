@@ -5,16 +5,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
-/// How much a client has to read within the period before the timer restarts, in bytes.
+/// The progress, in bytes, that restarts the timer: a client must take this much within one period.
 const MIN_PROGRESS_BYTES: usize = 64 << 10;
 
-/// Fails a stream's writes if they are blocked and fewer than [`MIN_PROGRESS_BYTES`] go out within `period`.
+/// Makes a stream's writes fail if the stream is blocked and takes fewer than [`MIN_PROGRESS_BYTES`] within `period`.
 /// A timeout on each write alone would let a client occupy a connection by reading a byte now and then.
 pub(super) struct WriteTimeout {
     period: Duration,
-    /// While writes are blocked: the timer, and the bytes that the client has read since it started.
+    /// From the first blocked write until the flush: the timer, and the bytes that the socket has taken since its start.
     blocked: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
@@ -35,10 +35,11 @@ impl WriteTimeout {
         polled: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         let Poll::Ready(wrote) = polled else { return self.poll_timer(context).map(Err) };
-        if let (Some((_, taken)), Ok(bytes)) = (&mut self.blocked, &wrote) {
+        if let (Some((timer, taken)), Ok(bytes)) = (&mut self.blocked, &wrote) {
             *taken += bytes;
             if *taken >= MIN_PROGRESS_BYTES {
-                self.blocked = None;
+                *taken = 0;
+                timer.as_mut().reset(Instant::now() + self.period);
             }
         }
         Poll::Ready(wrote)

@@ -9,13 +9,13 @@ use super::stats::version_1;
 /// <https://docs.kernel.org/admin-guide/cgroup-v2.html>, `memory.events`).
 pub struct OomKills {
     file: PathBuf,
-    /// With version 2, the same file of the container's pod, and what it counted when the container was created. systemd
-    /// removes a container's cgroup as soon as its last process has ended. What happened in it still counts for the pod.
+    /// With cgroup v2: the pod's `memory.events`, and its count when this container was created. systemd removes a
+    /// container's cgroup as soon as its last process has ended, but the pod's count still includes the kills in it.
     pod: Option<(PathBuf, u64)>,
 }
 
 impl OomKills {
-    /// Those of this process's container; `None` if no cgroup accounts for memory.
+    /// The kills of the container in which the process `pid` runs; `None` if no cgroup accounts for memory.
     #[must_use]
     pub fn for_pid(pid: u32) -> Option<Self> {
         let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
@@ -34,13 +34,14 @@ impl OomKills {
     }
 
     /// Whether the kernel has killed a process of the container. If the container's cgroup is gone, a kill in another
-    /// container of its pod counts too.
+    /// container of its pod since this one was created counts too.
     #[must_use]
     pub fn occurred(&self) -> bool {
         if let Some(kills) = count(&self.file) {
             return kills > 0;
         }
-        let Some((file, before)) = &self.pod else { return false };
+        let is_gone = self.file.parent().is_some_and(|folder| !folder.exists());
+        let Some((file, before)) = self.pod.as_ref().filter(|_| is_gone) else { return false };
         count(file).is_some_and(|now| now > *before)
     }
 }
