@@ -10,7 +10,7 @@ use crate::toolchain::{self, ToolchainOptions};
 use spotter_app::{App, Bake, Build, Component};
 use spotter_cache as cache;
 use spotter_progress::print_message;
-use spotter_runtime::wrap::{Adapter, wrap};
+use spotter_runtime::compile::wrap::{Adapter, wrap};
 
 /// Builds every component of an application that has a build command, and bakes or wraps every one that has a
 /// module.

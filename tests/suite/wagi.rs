@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use spotter_runtime::wrap::{Adapter, wrap};
+use spotter_runtime::compile::wrap::{Adapter, wrap};
 use spotter_tests::application::Application;
 use spotter_tests::client::{self, Reply};
 use spotter_tests::server::Server;

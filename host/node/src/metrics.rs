@@ -12,7 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::bond::{Bond, NO_PARTNER_ADDRESS, Port};
 use super::state::{self, Link};
-use spotter_server::label::LabelValue;
+use spotter_server::telemetry::label::LabelValue;
 
 /// Collects metrics of the bonds in this process's network namespace; none if there are no bonds.
 #[derive(Debug)]

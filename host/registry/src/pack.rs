@@ -21,7 +21,7 @@ use spotter_app::mounts::{self, MountOptions};
 use spotter_app::triggers::Executor;
 use spotter_app::{App, Component, check};
 use spotter_nn as nn;
-use spotter_runtime::prepare;
+use spotter_runtime::compile::prepare;
 
 /// The configuration and layers of an image, the annotations of its manifest, and what it contains.
 pub struct Package {

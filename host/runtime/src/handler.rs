@@ -18,7 +18,7 @@ use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, ForbiddenHeaderFilter, WasiBody, WasiHttpHooks, WasiHttpView, p3,
 };
 
-use super::state::InstanceState;
+use crate::state::InstanceState;
 
 /// A linked component, by the HTTP interface that it exports.
 pub enum Handler {

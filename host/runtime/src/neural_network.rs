@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
-use super::cpu_limit::CpuLimitExceeded;
-use super::memory_limit::MemoryLimit;
-use super::usage::Usage;
+use crate::limits::cpu_limit::CpuLimitExceeded;
+use crate::limits::memory_limit::MemoryLimit;
+use crate::limits::usage::Usage;
 use spotter_nn::{ComputeError, CpuBudget, ElementType, Graph, NamedTensor, NnMetrics, Tensor};
 
 mod bindings {

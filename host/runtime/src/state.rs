@@ -7,16 +7,16 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::key_value::{KeyValueGrant, KeyValueView};
-use super::memory_limit::MemoryLimit;
-use super::mqtt::MqttView;
-use super::neural_network::{NnGrant, NnView};
-use super::outbound_http::Outbound;
-use super::outbound_tcp::OutboundTcp;
-use super::postgres::PostgresView;
-use super::redis::RedisView;
-use super::sqlite::{SqliteGrant, SqliteView};
-use super::variables::Variables;
+use crate::key_value::{KeyValueGrant, KeyValueView};
+use crate::limits::memory_limit::MemoryLimit;
+use crate::mqtt::MqttView;
+use crate::neural_network::{NnGrant, NnView};
+use crate::outbound_http::Outbound;
+use crate::outbound_tcp::OutboundTcp;
+use crate::postgres::PostgresView;
+use crate::redis::RedisView;
+use crate::sqlite::{SqliteGrant, SqliteView};
+use crate::variables::Variables;
 
 /// The host state of an instance, available to host functions.
 pub struct InstanceState {

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::Server;
-use super::connection_timeouts::{Activity, TimedStream};
+use crate::connection::timeouts::{Activity, TimedStream};
 use spotter_config::Limits;
 
 /// How many connections may be open at once.

@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A deadline that passes once no progress has been reported for `limit`.
-pub struct Deadline {
+pub(crate) struct Deadline {
     limit: Duration,
     last: Mutex<Instant>,
 }
 
 impl Deadline {
     /// A deadline that starts now.
-    pub fn new(limit: Duration) -> Self {
+    pub(crate) fn new(limit: Duration) -> Self {
         Self { limit, last: Mutex::new(Instant::now()) }
     }
 
@@ -22,12 +22,12 @@ impl Deadline {
     }
 
     /// Restarts the time limit.
-    pub fn extend(&self) {
+    pub(crate) fn extend(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// Waits until the deadline has passed.
-    pub async fn passed(&self) {
+    pub(crate) async fn passed(&self) {
         let mut end = self.end();
         loop {
             tokio::time::sleep_until(end).await;

@@ -9,24 +9,24 @@ use hyper::body::{Body, Frame, SizeHint};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 /// The result of [`Body::poll_frame`].
-pub type PolledFrame = Poll<Option<Result<Frame<Bytes>, Error>>>;
+pub(crate) type PolledFrame = Poll<Option<Result<Frame<Bytes>, Error>>>;
 
 /// Whether a body has more frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyState {
+pub(crate) enum BodyState {
     Streaming,
     Ended,
 }
 
 /// A body that passes each polled frame through `watch`.
-pub struct InspectedBody<F> {
+pub(crate) struct InspectedBody<F> {
     body: WasiBody,
     watch: F,
 }
 
 impl<F: FnMut(PolledFrame, BodyState) -> PolledFrame + Send + Unpin + 'static> InspectedBody<F> {
     /// Wraps a body.
-    pub fn wrap(body: WasiBody, watch: F) -> WasiBody {
+    pub(crate) fn wrap(body: WasiBody, watch: F) -> WasiBody {
         Self { body, watch }.boxed_unsync()
     }
 }

@@ -2,48 +2,16 @@
 //!
 //! `spotter up` and `spotter detect` use the same [`Server`]; `detect` calls it without a socket.
 
-pub mod address;
 pub mod admin;
-pub mod admission;
-pub mod body_limits;
+pub mod client;
 pub mod connection;
-pub mod connection_info;
-pub mod connection_timeouts;
-mod cross_origin;
-pub mod deadline;
-mod drain;
-mod dual_stack;
-pub mod forwarded;
-pub mod guest;
-mod guest_thread;
-pub mod host_error;
-pub mod host_header;
-pub mod inspected_body;
-pub mod label;
-pub mod listener;
-pub mod metrics;
-mod open_files;
-pub mod permit;
-pub mod protocol;
-pub mod proxies;
-pub mod proxy_protocol;
-pub mod relay;
-mod replies;
-pub mod reply_in_flight;
-pub mod request_body;
-pub mod request_log;
-mod scheduled;
-mod scheduler;
-pub mod segmented_buf;
+mod deadline;
+mod inspected_body;
+mod instance;
+mod reply;
+mod request_body;
 pub mod signals;
-pub mod socket;
-pub mod spin_headers;
-pub mod tls;
-pub mod traces;
-pub mod unix_socket;
-pub mod upload_memory;
-mod watchdog;
-mod write_timeout;
+pub mod telemetry;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -56,23 +24,23 @@ use prometheus_client::collector::Collector;
 use serde_json::{Value, json};
 use wasmtime_wasi_http::WasiBody;
 
-use admission::Admission;
-use body_limits::{ExceededLimit, LimitedBody};
-use connection_info::{ConnectionInfo, Scheme};
-use cross_origin::Sharing;
+use client::connection_info::{ConnectionInfo, Scheme};
 use deadline::Deadline;
-use guest::{InstanceRunner, Invocation};
-use host_error::{HostError, catch_panic};
-use metrics::Metrics;
-use request_log::RequestRecord;
+use instance::admission::Admission;
+use instance::guest::{InstanceRunner, Invocation};
+use reply::cross_origin::Sharing;
+use reply::host_error::{HostError, catch_panic};
+use request_body::limits::{ExceededLimit, LimitedBody};
+use request_body::memory::UploadMemory;
 use spotter_app::App;
 use spotter_app::browsers::Page;
 use spotter_app::routes::{Match, Target};
 use spotter_config::Limits;
 use spotter_runtime::Runtime;
 use spotter_runtime::outbound_http::{ChainedRequest, ServiceChaining};
-use traces::Traces;
-use upload_memory::UploadMemory;
+use telemetry::metrics::Metrics;
+use telemetry::request_log::RequestRecord;
+use telemetry::traces::Traces;
 
 /// An application with its components loaded, ready to handle requests.
 pub struct Server {
@@ -233,14 +201,14 @@ impl Server {
             }
             Origin::Guest { to: None, hops } => hops,
             Origin::Client => {
-                host_header::normalize(&mut request)?;
+                client::host_header::normalize(&mut request)?;
                 0
             }
         };
         if let Some(own) = path.strip_prefix("/.well-known/spin/") {
             return match own {
-                "health" => Ok(replies::plain("OK")),
-                "info" => Ok(replies::json(&info(&self.app))),
+                "health" => Ok(reply::plain("OK")),
+                "info" => Ok(reply::json(&info(&self.app))),
                 _ => Err(HostError::NoRoute { path }),
             };
         }
@@ -248,7 +216,7 @@ impl Server {
         let (target, found) = resolved.ok_or(HostError::NoRoute { path })?;
         record.set_route(found.pattern.to_string());
         match target {
-            Target::Static(reply) => Ok(replies::fixed(reply)),
+            Target::Static(reply) => Ok(reply::fixed(reply)),
             Target::Component(id) => {
                 self.check_page(id, &request, &found)?;
                 if let Some(reply) = sharing.and_then(|sharing| sharing.preflight(&request)) {
@@ -286,9 +254,9 @@ impl Server {
         hops: u32,
     ) -> Result<Response<WasiBody>, HostError> {
         let component = self.runtime.component(id).ok_or(HostError::NotLoaded)?;
-        body_limits::check_length(request.headers(), &self.limits)?;
+        request_body::limits::check_length(request.headers(), &self.limits)?;
         self.admission.check(id, hops)?;
-        spin_headers::add(&mut request, found, connection)?;
+        client::spin_headers::add(&mut request, found, connection)?;
         let exceeded = ExceededLimit::default();
         let (parts, body) = request.into_parts();
         let body = LimitedBody::new(body, &self.limits, Arc::clone(&exceeded));

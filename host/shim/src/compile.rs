@@ -13,7 +13,8 @@ use spotter_app::Component;
 use spotter_app::component_manifest::Interruption;
 use spotter_config::Limits;
 use spotter_nn::heap;
-use spotter_runtime::{code_cache, compiler_memory, engine, prepare};
+use spotter_runtime::compile::{code_cache, compiler_memory, prepare};
+use spotter_runtime::engine;
 use zygote::Zygote;
 
 use super::pod_cgroup::PodCgroup;

@@ -15,7 +15,7 @@ use density::Density;
 use description::Description;
 use snapshot::Initialiser;
 use spotter_progress::{ProgressStep, print_message};
-use spotter_runtime::wrap::{Adapter, wrap};
+use spotter_runtime::compile::wrap::{Adapter, wrap};
 
 /// Change it whenever baking the same files would produce different bytes.
 const CACHE_KEY_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/6");

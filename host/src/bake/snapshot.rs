@@ -4,7 +4,7 @@
 //! places those blocks together, and its memory becomes the snapshot.
 
 use anyhow::{Context, anyhow, ensure};
-use spotter_runtime::code_cache;
+use spotter_runtime::compile::code_cache;
 use tokio::runtime::Runtime;
 use wasmparser::ValType;
 use wasmtime::{Config, Engine, Instance, Linker, Module, OptLevel, RegallocAlgorithm, Store, Val};

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use spotter_progress::print_message;
-use spotter_runtime::prepare;
+use spotter_runtime::compile::prepare;
 use spotter_up::AppArguments;
 
 /// Validate a manifest and its components without running them

@@ -7,7 +7,7 @@ use clap::Args;
 use super::standalone::StandaloneArguments;
 use spotter_progress::print;
 use spotter_registry::archive;
-use spotter_runtime::prepare;
+use spotter_runtime::compile::prepare;
 use spotter_up::AppArguments;
 
 /// Write an application as a container image: an OCI archive for `ctr image import`

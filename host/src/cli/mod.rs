@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use spotter_progress::print_message;
-use spotter_server::tls::choose_cryptography;
+use spotter_server::connection::tls::choose_cryptography;
 use spotter_up::EX_USAGE;
 
 /// What `--help` prints last.

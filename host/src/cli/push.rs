@@ -8,7 +8,7 @@ use super::standalone::StandaloneArguments;
 use crate::attestation::BuildParameters;
 use spotter_progress::print;
 use spotter_registry::{self as registry, pack};
-use spotter_runtime::prepare;
+use spotter_runtime::compile::prepare;
 use spotter_up::{AppArguments, block_on};
 
 /// Push an application to an OCI registry

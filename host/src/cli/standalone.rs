@@ -7,7 +7,7 @@ use spotter_app::App;
 use spotter_app::manifest::Manifest;
 use spotter_registry::standalone::binary::{Binary, BinaryPath};
 use spotter_registry::standalone::{self, Contents, StandaloneImage};
-use spotter_runtime::precompile::CpuLevel;
+use spotter_runtime::compile::precompile::CpuLevel;
 
 /// Whether and how this program is part of the image.
 #[derive(Args)]

@@ -69,11 +69,11 @@ impl AppArguments {
         if let Some(folder) = &self.compiled {
             // The variant of an image for another architecture has no such folder.
             if folder.exists() {
-                spotter_runtime::code_cache::ensure_trusted(folder)?;
+                spotter_runtime::compile::code_cache::ensure_trusted(folder)?;
             }
             for component in app.components.values_mut() {
                 // A component that cannot be read is reported when it is loaded.
-                let name = spotter_runtime::code_cache::file_name(&component.source).ok();
+                let name = spotter_runtime::compile::code_cache::file_name(&component.source).ok();
                 component.compiled = name.map(|name| folder.join(name));
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use reqwest::redirect::Policy;
-use spotter_server::tls::choose_cryptography;
+use spotter_server::connection::tls::choose_cryptography;
 
 /// Asks the server on this machine whose admin listener has this address.
 ///

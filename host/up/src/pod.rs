@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::bail;
 
+use spotter_server::connection::tls::choose_cryptography;
 use spotter_server::signals::Signals;
-use spotter_server::tls::choose_cryptography;
 
 use crate::block_on;
 use crate::pod_configuration::PodConfiguration;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use spotter_server::proxies::{ForwardedHeaders, Proxies, Proxy};
+use spotter_server::client::proxies::{ForwardedHeaders, Proxies, Proxy};
 
 /// Which proxies are trusted.
 #[derive(Args)]

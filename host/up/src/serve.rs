@@ -25,12 +25,12 @@ use spotter_config::limits::LimitSettings;
 use spotter_config::runtime_config::RuntimeConfig;
 use spotter_node::metrics::BondCollector;
 use spotter_progress::print;
-use spotter_server::connection_info::Scheme;
-use spotter_server::listener::{self, Listener, ServeOutcome};
+use spotter_server::client::connection_info::Scheme;
+use spotter_server::connection::listener::{self, Listener, ServeOutcome};
+use spotter_server::connection::socket::{Inherited, ListenAddress, Socket};
+use spotter_server::connection::tls::{self, Certificate};
 use spotter_server::signals::Signals;
-use spotter_server::socket::{Inherited, ListenAddress, Socket};
-use spotter_server::tls::{self, Certificate};
-use spotter_server::traces::Traces;
+use spotter_server::telemetry::traces::Traces;
 use spotter_server::{Server, admin};
 
 /// The flags of `spotter up`.

@@ -6,7 +6,7 @@ use detector::options::Options;
 use spotter_app::{App, LoadOptions};
 use spotter_config::Limits;
 use spotter_runtime::Runtime;
-use spotter_runtime::usage::Usage;
+use spotter_runtime::limits::usage::Usage;
 use spotter_tests::{native, root};
 
 use crate::measure::milliseconds;

@@ -26,8 +26,8 @@ use spotter_app::App;
 use spotter_app::component_manifest::Interruption;
 use spotter_app::manifest::Manifest;
 use spotter_progress::ProgressStep;
-use spotter_runtime::code_cache;
-use spotter_runtime::precompile::{self, CpuLevel};
+use spotter_runtime::compile::code_cache;
+use spotter_runtime::compile::precompile::{self, CpuLevel};
 
 /// The ID of the user and the group that distributions without a shell use for "not root".
 const NONROOT_ID: u64 = 65532;

@@ -14,7 +14,7 @@ use super::inputs::Content;
 use spotter_app::App;
 use spotter_config::Limits;
 use spotter_server::Server;
-use spotter_server::connection_info::{ConnectionInfo, Scheme};
+use spotter_server::client::connection_info::{ConnectionInfo, Scheme};
 
 /// The largest picture that is read from a URL, in bytes.
 const MAX_DOWNLOAD_BYTES: usize = 64 << 20;

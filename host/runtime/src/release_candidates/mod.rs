@@ -1,0 +1,7 @@
+//! Interfaces of WASI's release candidates of 2023, for what their types and functions have and 0.2 lacks.
+
+pub(crate) mod http_2023_10_18;
+pub(crate) mod http_2023_11_10;
+mod http_resources;
+mod linker_functions;
+pub(crate) mod sockets_2023;

@@ -1,0 +1,6 @@
+//! What the server tells its operator about each request: metrics, log lines and traces.
+
+pub mod label;
+pub(crate) mod metrics;
+pub(crate) mod request_log;
+pub mod traces;
