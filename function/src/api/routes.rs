@@ -1,6 +1,6 @@
 //! The route table: which handler serves a path and method, and which API's error format it uses.
 
-use super::open_inference::grpc;
+use super::open_inference::{MODEL_VERSION, grpc};
 use super::{Api, Reply, Request, deepstack, hugging_face, native, open_inference, page, roboflow};
 use crate::error::{Error, shortened};
 use crate::model::Model;
@@ -26,9 +26,6 @@ enum Method {
 
 pub(super) const MODEL_SEGMENT: &str = "{model}";
 pub(super) const VERSION_SEGMENT: &str = "{version}";
-
-/// A component holds one version of its model.
-pub(super) const MODEL_VERSION: &str = "1";
 
 /// Of several lines with the same method, the first that matches wins.
 const ROUTES: &[Row] = &[

@@ -6,7 +6,7 @@ use image::error::ImageError;
 use image::{ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
 use super::header::{FormatDetails, Header};
-use super::{ImageSize, Picture, limits, pixels, reduced_jpeg};
+use super::{ImageSize, Picture, limits, pixels, png, reduced_jpeg};
 use crate::error::Error;
 
 /// The formats that a client may send.
@@ -96,7 +96,7 @@ fn beginning(bytes: &[u8]) -> String {
 fn classify(error: ImageError, bytes: &[u8], format: ImageFormat) -> Error {
     let reason = error.to_string();
     if matches!(error, ImageError::Limits(_)) {
-        Error::MetadataTooLarge { limit: limits::MAX_METADATA_BYTES >> 20 }
+        Error::MetadataTooLarge { limit: png::MAX_METADATA_BYTES >> 20 }
     } else if ended_early(&error, &reason) || bytes.len() < min_file_bytes(format) {
         Error::TruncatedPicture { reason }
     } else {

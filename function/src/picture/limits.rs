@@ -3,7 +3,7 @@
 use image::ImageFormat;
 
 use super::header::{FormatDetails, Header};
-use super::{ImageSize, Purpose, pixels};
+use super::{ImageSize, Purpose, pixels, png};
 use crate::error::Error;
 
 /// The largest width or height, in pixels.
@@ -16,14 +16,11 @@ pub const MAX_MEGAPIXELS: u64 = 50;
 /// the body need the rest.
 pub const MAX_DECODING_BYTES: u64 = 160 << 20;
 
-/// The memory that a picture's metadata may take: colour profile, EXIF, text.
-pub(super) const MAX_METADATA_BYTES: u64 = 16 << 20;
-
 /// The limits that a decoder itself enforces. PNG's decoder counts the metadata and one row, GIF's the frame.
 pub(super) fn decoder_limits(format: ImageFormat) -> image::Limits {
     let mut limits = image::Limits::no_limits();
     limits.max_alloc = Some(match format {
-        ImageFormat::Png => MAX_METADATA_BYTES,
+        ImageFormat::Png => png::MAX_METADATA_BYTES,
         _ => MAX_DECODING_BYTES,
     });
     limits

@@ -4,8 +4,10 @@ use std::io::Read;
 
 use flate2::read::ZlibDecoder;
 
-use super::limits::MAX_METADATA_BYTES;
 use crate::error::Error;
+
+/// The memory that a picture's metadata may take: colour profile, EXIF, text.
+pub(super) const MAX_METADATA_BYTES: u64 = 16 << 20;
 
 const SIGNATURE_BYTES: usize = 8;
 const CHECKSUM_BYTES: usize = 4;

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
+use super::digest::sha256;
 use super::layer::Layer;
-use super::pack::{self, Package, digest};
+use super::pack::{self, Package};
 use super::unpack;
 use spotter_app::App;
 use spotter_app::manifest::Manifest;
@@ -49,7 +50,7 @@ pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow
             "architecture": architecture,
             "os": "linux",
             "config": {"Entrypoint": [format!("/{ENTRY_POINT}")], "WorkingDir": "/"},
-            "rootfs": {"type": "layers", "diff_ids": [digest(&tar)]},
+            "rootfs": {"type": "layers", "diff_ids": [sha256(&tar)]},
         })
         .to_string();
         let manifest = json!({
@@ -73,13 +74,13 @@ pub fn write(manifest: Manifest, app: &App, name: &str, output: &Path) -> anyhow
     });
     let index = json!({"schemaVersion": 2, "mediaType": INDEX_MEDIA_TYPE, "manifests": [entry]})
         .to_string();
-    let image_digest = digest(image.as_bytes());
+    let image_digest = sha256(image.as_bytes());
     blobs.extend([image.into_bytes(), zipped]);
     let mut archive = tar::Builder::new(Vec::new());
     append(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     append(&mut archive, "index.json", index.as_bytes())?;
     for blob in blobs {
-        append(&mut archive, &format!("blobs/{}", digest(&blob).replace(':', "/")), &blob)?;
+        append(&mut archive, &format!("blobs/{}", sha256(&blob).replace(':', "/")), &blob)?;
     }
     write_atomically(output, &archive.into_inner()?)?;
     Ok(image_digest)
@@ -121,7 +122,7 @@ pub(super) fn append(
 }
 
 pub(super) fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
-    json!({"mediaType": media_type, "digest": digest(bytes), "size": bytes.len()})
+    json!({"mediaType": media_type, "digest": sha256(bytes), "size": bytes.len()})
 }
 
 /// The image's name with a registry, as containerd requires.

@@ -14,7 +14,7 @@ use oci_client::manifest::OciDescriptor;
 use sha2::{Digest, Sha256};
 
 use super::layer::Layer;
-use super::{MAX_IMAGE_BYTES, in_use, pack, unpack};
+use super::{MAX_IMAGE_BYTES, digest, in_use, unpack};
 use spotter_cache as cache;
 
 /// The most layers that an image may have.
@@ -137,7 +137,7 @@ async fn fetch(
         advance(piece.len() as u64);
     }
     ensure!(
-        pack::in_oci_notation(&hash.finalize()) == descriptor.digest,
+        digest::in_oci_notation(&hash.finalize()) == descriptor.digest,
         "the content of the layer {} does not match its digest: it is damaged or has been changed; pull the image again",
         descriptor.digest
     );

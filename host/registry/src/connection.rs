@@ -8,7 +8,8 @@ use oci_client::Client;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
 
-use super::session::REPLY_TIMEOUT;
+/// How long a registry may take for a reply that is read whole, and how long it may pause in one that is streamed.
+pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a registry may take to accept a connection that may be insecure, before the other protocol is tried.
 const INSECURE_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

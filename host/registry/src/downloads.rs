@@ -11,8 +11,8 @@ use spotter_app::remote_source::RemoteSource;
 use spotter_cache::{self as cache, Retention};
 use spotter_progress::ProgressStep;
 
-use super::{MAX_IMAGE_BYTES, pack};
-use crate::session::REPLY_TIMEOUT;
+use super::{MAX_IMAGE_BYTES, digest};
+use crate::connection::REPLY_TIMEOUT;
 
 /// The folder of downloaded components, which are named after their digests.
 ///
@@ -73,5 +73,5 @@ async fn write(
         file.write_all(&piece)?;
         advance(piece.len() as u64);
     }
-    Ok(pack::in_oci_notation(&hash.finalize()))
+    Ok(digest::in_oci_notation(&hash.finalize()))
 }

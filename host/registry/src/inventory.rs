@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Deserialize;
 
+use super::digest::sha256;
 use super::locked::{ComponentContent, Content, LockedFile};
-use super::pack::digest;
 use super::standalone::binary::Platform;
 use spotter_app::remote_source::RemoteSource;
 use spotter_app::{App, Component};
@@ -131,7 +131,7 @@ impl SourceFile {
         let bytes =
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let url = remote.map(|remote| remote.url.clone());
-        Ok(Self { name: name.to_owned(), url, digest: digest(&bytes) })
+        Ok(Self { name: name.to_owned(), url, digest: sha256(&bytes) })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::pack;
+use super::digest;
 use spotter_cache as cache;
 
 /// A layer of an image, in a file.
@@ -18,7 +18,7 @@ impl Layer {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(folder: &Path, media_type: &str, bytes: &[u8]) -> anyhow::Result<Self> {
-        let digest = pack::digest(bytes);
+        let digest = digest::sha256(bytes);
         let file = folder.join(digest.replace(':', "-"));
         cache::write_atomically(&file, bytes)?;
         Ok(Self { media_type: media_type.to_owned(), digest, file })

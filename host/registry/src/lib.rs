@@ -4,6 +4,7 @@ pub mod archive;
 pub mod blobs;
 mod connection;
 pub mod credentials;
+pub mod digest;
 pub mod downloads;
 pub mod in_use;
 pub mod inventory;
@@ -77,7 +78,7 @@ pub struct PushedImage {
 
 impl PushedImage {
     fn new(media_type: &'static str, manifest: &[u8]) -> Self {
-        Self { media_type, digest: pack::digest(manifest), size: manifest.len() }
+        Self { media_type, digest: digest::sha256(manifest), size: manifest.len() }
     }
 }
 

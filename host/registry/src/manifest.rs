@@ -5,7 +5,7 @@ use oci_client::Reference;
 use oci_client::manifest::{OciImageManifest, OciManifest};
 
 use super::session::{self, Session};
-use super::{pack, platform};
+use super::{digest, platform};
 
 /// The largest manifest that is read, in bytes: the most that registries take.
 pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
@@ -29,7 +29,7 @@ pub(super) async fn pull(
     let entry = platform::choose(&index.manifests).with_context(|| {
         format!(
             "{reference} has no variant for WebAssembly, and none for linux/{}",
-            pack::architecture()
+            platform::architecture()
         )
     })?;
     match fetch(session, &reference.clone_with_digest(entry.digest.clone())).await? {
@@ -55,7 +55,7 @@ async fn fetch(
     let response = session.get(&path, ACCEPTED_MEDIA_TYPES).await?;
     let body = session::read(response, MAX_MANIFEST_BYTES, "manifest").await;
     let body = body.with_context(|| format!("cannot use {reference}"))?;
-    let digest = pack::digest(&body);
+    let digest = digest::sha256(&body);
     ensure!(
         reference.digest().is_none_or(|wanted| wanted == digest),
         "the manifest of {reference} does not match its digest: it is damaged or has been changed; pull the \

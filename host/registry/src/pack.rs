@@ -7,9 +7,9 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use oci_client::client::{Config, ImageLayer};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
+use super::digest::sha256;
 use super::inventory::{Inventory, ShippedComponent};
 use super::locked::{ComponentContent, Content, LockedApp, LockedFile, LockedModels};
 use super::{
@@ -234,7 +234,7 @@ struct Layers {
 
 impl Layers {
     fn add(&mut self, bytes: Vec<u8>, media_type: &str) -> Content {
-        let digest = digest(&bytes);
+        let digest = sha256(&bytes);
         if !self.places.contains_key(&digest) {
             self.places.insert(digest.clone(), self.layers.len());
             self.layers.push(ImageLayer::new(Bytes::from(bytes), media_type.to_owned(), None));
@@ -256,29 +256,10 @@ impl Layers {
     }
 }
 
-/// The digest of bytes in OCI notation.
-pub fn digest(bytes: &[u8]) -> String {
-    in_oci_notation(&Sha256::digest(bytes))
-}
-
-/// A SHA-256 hash in OCI notation.
-pub(super) fn in_oci_notation(hash: &[u8]) -> String {
-    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hash}")
-}
-
-/// This machine's architecture in OCI notation. The image itself runs on any.
-pub fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Layers, digest};
+    use super::Layers;
+    use crate::digest::sha256;
 
     #[test]
     fn digests_are_in_the_order_of_the_layers() {
@@ -287,9 +268,9 @@ mod tests {
         for content in contents {
             layers.add(content.to_vec(), "type");
         }
-        let expected = [b"c", b"a", b"b", b"d"].map(|content| digest(content));
+        let expected = [b"c", b"a", b"b", b"d"].map(|content| sha256(content));
         assert_eq!(layers.in_order(), expected);
-        let of_layers: Vec<_> = layers.layers.iter().map(|layer| digest(&layer.data)).collect();
+        let of_layers: Vec<_> = layers.layers.iter().map(|layer| sha256(&layer.data)).collect();
         assert_eq!(of_layers, expected);
     }
 }

@@ -3,8 +3,6 @@
 
 use oci_client::manifest::ImageIndexEntry;
 
-use super::pack;
-
 /// The operating systems of images for WebAssembly. The first is Docker's and runwasi's.
 const WASM_SYSTEMS: [&str; 4] = ["wasi", "wasip1", "wasip2", "wasip3"];
 
@@ -18,16 +16,24 @@ pub fn choose(entries: &[ImageIndexEntry]) -> Option<&ImageIndexEntry> {
             })
         })
     };
+    let here = architecture();
     find(&|architecture, system| architecture == "wasm" && WASM_SYSTEMS.contains(&system))
-        .or_else(|| {
-            find(&|architecture, system| architecture == pack::architecture() && system == "linux")
-        })
+        .or_else(|| find(&|architecture, system| architecture == here && system == "linux"))
         .or_else(|| entries.iter().find(|entry| entry.platform.is_none()))
+}
+
+/// This machine's architecture in OCI notation. The image itself runs on any.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ImageIndexEntry, choose, pack};
+    use super::{ImageIndexEntry, architecture, choose};
     use serde_json::json;
 
     #[test]
@@ -44,7 +50,7 @@ mod tests {
             };
             platforms.iter().map(entry).collect()
         };
-        let here = pack::architecture();
+        let here = architecture();
         let native = format!("{here}/linux");
         for (platforms, expected) in [
             ([(here, "windows"), (here, "linux")].as_slice(), Some(native.as_str())),

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::archive::{INDEX_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, descriptor};
 use super::manifest::{ACCEPTED_MEDIA_TYPES, MAX_MANIFEST_BYTES};
 use super::session::{self, Session};
-use super::{PushedImage, Transport, pack};
+use super::{PushedImage, Transport, digest};
 use spotter_progress::ProgressStep;
 
 /// The configuration of a manifest that needs none.
@@ -99,7 +99,7 @@ async fn attach_one(
     session.push_blob(referrer.document.clone()).await?;
     let manifest = referrer.manifest(image);
     let entry = referrer.entry(&manifest);
-    let digest = pack::digest(manifest.as_bytes());
+    let digest = digest::sha256(manifest.as_bytes());
     let reply = session.put_manifest(&digest, MANIFEST_MEDIA_TYPE, manifest.into()).await?;
     if reply.get(SUBJECT_HEADER).is_some_and(|subject| subject == image.digest.as_str()) {
         return Ok(());

@@ -16,11 +16,8 @@ use reqwest::{RequestBuilder, Response, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::connection::{Connection, Transport};
+use super::connection::{Connection, REPLY_TIMEOUT, Transport};
 use super::credentials;
-
-/// How long a registry may take for a reply that is read whole, and how long it may pause in one that is streamed.
-pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The largest reply with a token that is read, in bytes.
 const MAX_TOKEN_BYTES: usize = 1 << 20;

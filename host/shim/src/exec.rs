@@ -2,7 +2,6 @@
 //! container has no program that could. The kubelet shows the output of a probe that fails as an event of the pod.
 
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
@@ -10,8 +9,8 @@ use containerd_shim::api::ExecProcessRequest;
 use oci_spec::runtime::Process;
 
 use super::container_health::ContainerHealth;
+use super::panic::catch_panic;
 use super::process_state::{EXIT_STATUS_SIGKILL, Exit, ExitReason, ProcessState};
-use super::service::panicked;
 use super::stdio;
 
 /// The most commands in a container at a time.
@@ -57,9 +56,7 @@ impl Exec {
         let started = Arc::clone(&self);
         let run = move || {
             // After a panic, containerd would wait for ever.
-            let status = catch_unwind(AssertUnwindSafe(|| self.run(&health)));
-            let status = status.unwrap_or_else(|panic| Err(panicked(&*panic)));
-            let status = status.unwrap_or_else(|error| {
+            let status = catch_panic(|| self.run(&health)).unwrap_or_else(|error| {
                 log::warn!("`spotter health` failed in a container: {error:#}");
                 1
             });

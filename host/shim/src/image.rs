@@ -19,7 +19,7 @@ use walkdir::WalkDir;
 use super::request::ContainerRequest;
 use spotter_registry::blobs::{self, BlobSource, Pieces};
 use spotter_registry::manifest::MAX_MANIFEST_BYTES;
-use spotter_registry::{is_component, pack, platform};
+use spotter_registry::{digest, is_component, platform};
 
 /// The folder of the application in the image's layers, unpacked. `None` if the layers are not an application,
 /// or there is no image.
@@ -116,7 +116,7 @@ impl ContentStore {
             );
         }
         ensure!(
-            pack::digest(&bytes) == digest,
+            digest::sha256(&bytes) == digest,
             "the image's content {digest} does not match its digest: it is damaged; pull the image again"
         );
         Ok(bytes)

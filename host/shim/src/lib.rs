@@ -15,6 +15,7 @@ mod exec;
 pub mod executor;
 pub mod image;
 pub mod oom;
+mod panic;
 mod pending_code;
 pub mod plan;
 pub mod pod_cgroup;

@@ -3,7 +3,6 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -16,7 +15,7 @@ use spotter_up::pod;
 
 use super::compile::Compilation;
 use super::container_log::ContainerLog;
-use super::service::panicked;
+use super::panic::catch_panic;
 
 /// A folder on the node that is mounted into the container, and the compilations that put code there, by file name.
 pub struct PendingCode {
@@ -92,8 +91,7 @@ impl PendingCode {
                     shown.set(Some(line.to_owned()));
                     log.write_line(line);
                 };
-                let run = AssertUnwindSafe(|| compilation.run(announce, on_start));
-                let code = catch_unwind(run).unwrap_or_else(|panic| Err(panicked(&*panic)));
+                let code = catch_panic(|| compilation.run(announce, on_start));
                 if observed.clear_process() {
                     return;
                 }

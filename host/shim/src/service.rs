@@ -1,14 +1,11 @@
 //! The task service, version 2, that containerd calls over the shim's socket
 //! (<https://github.com/containerd/containerd/blob/main/core/runtime/v2/README.md>).
 
-use std::any::Any;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
 use containerd_shim::api::{
     CloseIORequest, ConnectRequest, ConnectResponse, CreateTaskRequest, CreateTaskResponse,
     DeleteRequest, DeleteResponse, Empty, ExecProcessRequest, KillRequest, PidsRequest,
@@ -27,6 +24,7 @@ use super::container::SignalTarget;
 use super::container_health::ContainerHealth;
 use super::events::{Events, exit_event};
 use super::exec::{Exec, MAX_EXECS};
+use super::panic::catch_panic;
 use super::process_state::{Exit, ExitReason, ProcessStatus};
 use super::request::ContainerRequest;
 use super::stats;
@@ -153,13 +151,6 @@ fn deadline_has_passed(context: &TtrpcContext, began: Instant) -> bool {
         .is_ok_and(|limit| limit > 0 && began.elapsed() > Duration::from_nanos(limit))
 }
 
-/// The error for a panic of the shim.
-pub(super) fn panicked(panic: &(dyn Any + Send)) -> anyhow::Error {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    anyhow!("the shim panicked; please report this bug: {text}")
-}
-
 impl TaskService for Service {
     /// Errors in an image are found here, so that containerd, and `kubectl describe`, report them.
     fn create(
@@ -179,8 +170,7 @@ impl TaskService for Service {
             return Err(rpc_error(ttrpc::Code::ALREADY_EXISTS, reason));
         }
         // A panic would end this thread without a reply, for which containerd would wait for ever.
-        let created = catch_unwind(AssertUnwindSafe(|| self.create_task(&request)));
-        let created = created.unwrap_or_else(|panic| Err(panicked(&*panic)));
+        let created = catch_panic(|| self.create_task(&request));
         let task = created.map_err(|error| failed(&error))?;
         if deadline_has_passed(context, began) {
             // containerd has given up, and would never delete the task.

@@ -4,10 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::{AttestedImage, BakedModels, VERSION, hexadecimal};
 use crate::bake::description::Description;
+use spotter_registry::digest;
 use spotter_registry::inventory::{
     Program, ShippedComponent, ShippedFile, ShippedModel, SourceFile,
 };
-use spotter_registry::pack;
 use spotter_registry::referrers::Referrer;
 
 /// The reference of the image within the document.
@@ -208,7 +208,7 @@ fn property(name: &str, value: &str) -> Value {
 /// (<https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-8>).
 fn serial_number(document: &Value) -> String {
     const VARIANTS: [char; 4] = ['8', '9', 'a', 'b'];
-    let digest = pack::digest(document.to_string().as_bytes());
+    let digest = digest::sha256(document.to_string().as_bytes());
     let mut digits: Vec<char> = hexadecimal(&digest).chars().take(32).collect();
     digits[12] = '8';
     digits[16] = VARIANTS[digits[16].to_digit(16).unwrap_or_default() as usize % VARIANTS.len()];

@@ -16,8 +16,9 @@ mod variables;
 use anyhow::Context;
 
 pub use application::{AppArguments, nearest_manifest};
-pub use pod_configuration::{FileInContainer, PodConfiguration};
+pub use pod_configuration::PodConfiguration;
 pub use registry_arguments::RegistryArguments;
+pub use serve::FileInContainer;
 pub use serve::{CompiledComponent, CompiledComponents, Serve};
 
 /// The exit status for wrong usage (`EX_USAGE` in sysexits.h).

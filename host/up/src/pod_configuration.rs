@@ -11,7 +11,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
 use serde::{Deserialize, Serialize};
 
-use crate::serve::Serve;
+use crate::serve::{FileInContainer, Serve};
 use spotter_app::App;
 
 /// Defaults in a pod, unless its arguments or environment set something else.
@@ -30,13 +30,6 @@ const POD_FLAG_DEFAULTS: [(&str, &str); 5] = [
 struct PodArguments {
     #[command(flatten)]
     up: Serve,
-}
-
-/// A file of a container, as far as the node can see it.
-pub enum FileInContainer {
-    Text(String),
-    /// It will be there only once the container runs.
-    Unseen,
 }
 
 /// The flags that a container sets by its arguments and its environment, and the defaults of a pod.

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use crate::application::{AppArguments, pair};
 use crate::component_output::OutputArguments;
 use crate::log::LogFormat;
-use crate::pod_configuration::FileInContainer;
 use crate::proxies::ProxyArguments;
 use crate::runtime_arguments::{RuntimeArguments, RuntimeTables};
 use spotter_app::App;
@@ -32,6 +31,13 @@ use spotter_server::connection::tls::{self, Certificate};
 use spotter_server::signals::Signals;
 use spotter_server::telemetry::traces::Traces;
 use spotter_server::{Server, admin};
+
+/// A file of a container, as far as the node can see it.
+pub enum FileInContainer {
+    Text(String),
+    /// It will be there only once the container runs.
+    Unseen,
+}
 
 /// The flags of `spotter up`.
 #[derive(Args)]

@@ -9,11 +9,11 @@ pub(super) mod tensors;
 
 use serde::Serialize;
 
-use super::routes::MODEL_VERSION;
 use super::{Reply, Request, detection};
 use crate::error::Error;
 use crate::model::Model;
 use request::InferenceRequest;
+pub(super) use tensors::MODEL_VERSION;
 
 const SERVER_NAME: &str = "spotter";
 

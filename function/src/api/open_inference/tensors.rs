@@ -6,9 +6,11 @@ use super::TensorMetadata;
 use super::request::{RequestedOutput, RequestedOutputs};
 use crate::Report;
 use crate::api::Reply;
-use crate::api::routes::MODEL_VERSION;
 use crate::error::{Error, shortened};
 use crate::model::Model;
+
+/// A component holds one version of its model.
+pub(in crate::api) const MODEL_VERSION: &str = "1";
 
 /// The outputs. The first axis is the picture; the second, if there is one, the detection, sorted by confidence.
 /// Pictures with fewer detections than another are padded with zeros and [`NO_CLASS`].

@@ -8,8 +8,9 @@ use http::{HeaderMap, StatusCode};
 use reqwest::{RequestBuilder, Response, Url};
 use serde::Deserialize;
 
-use super::{REPLY_TIMEOUT, Session, read, with_credentials};
-use crate::pack;
+use super::{Session, read, with_credentials};
+use crate::connection::REPLY_TIMEOUT;
+use crate::digest;
 
 /// The largest refusal that is read, in bytes.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
@@ -29,7 +30,7 @@ impl Session<'_> {
             self.connection.http.post(self.part("blobs/uploads/")).header(CONTENT_LENGTH, 0);
         let begun = self.upload(with_credentials(begin, &auth)).await?;
         let mut target = self.upload_target(&begun)?;
-        target.query_pairs_mut().append_pair("digest", &pack::digest(&blob));
+        target.query_pairs_mut().append_pair("digest", &digest::sha256(&blob));
         let is_its_own = target.origin() == self.url("").parse::<Url>()?.origin();
         let put = self
             .connection

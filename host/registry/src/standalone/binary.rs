@@ -29,7 +29,7 @@ impl Platform {
 
     /// Whether this program can compile components for it.
     pub fn is_this_machines(self) -> bool {
-        self.architecture() == crate::pack::architecture()
+        self.architecture() == crate::platform::architecture()
     }
 }
 

@@ -19,8 +19,9 @@ use walkdir::WalkDir;
 
 use super::CONFIG_MEDIA_TYPE;
 use super::archive::{MANIFEST_MEDIA_TYPE, TAR_MEDIA_TYPE, append, descriptor, folder};
+use super::digest::sha256;
 use super::inventory::{Inventory, Program};
-use super::pack::{self, Package, digest, shipped_file};
+use super::pack::{self, Package, shipped_file};
 use binary::{Binary, Platform};
 use spotter_app::App;
 use spotter_app::component_manifest::Interruption;
@@ -117,11 +118,11 @@ impl StandaloneImage {
         zipped.write_all(&tar)?;
         let zipped = zipped.finish()?;
         let layer = PackedLayer {
-            diff_id: digest(&tar),
+            diff_id: sha256(&tar),
             descriptor: descriptor(TAR_MEDIA_TYPE, &zipped),
             made_of,
         };
-        self.blobs.insert(digest(&zipped), zipped.into());
+        self.blobs.insert(sha256(&zipped), zipped.into());
         Ok(layer)
     }
 
@@ -135,7 +136,7 @@ impl StandaloneImage {
             "layers": layers.iter().map(|layer| &layer.descriptor).collect::<Vec<_>>(),
             "annotations": labels,
         });
-        self.blobs.insert(digest(config.as_bytes()), config.into());
+        self.blobs.insert(sha256(config.as_bytes()), config.into());
         self.variants.push(Variant { platform, manifest: manifest.to_string().into() });
     }
 }
@@ -195,7 +196,7 @@ fn inventory(application: Inventory, binaries: &[Binary], shims: &[Binary]) -> I
         name,
         platform: binary.platform,
         version: binary.is_this_program.then_some(env!("CARGO_PKG_VERSION")),
-        digest: digest(&binary.bytes),
+        digest: sha256(&binary.bytes),
     };
     let shims = shims.iter().map(|shim| program(SHIM_FILE_NAME, shim));
     let mut programs: Vec<Program> =

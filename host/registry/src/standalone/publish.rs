@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{StandaloneImage, Variant};
 use crate::archive::{INDEX_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, append, descriptor, fully_qualified};
-use crate::pack::digest;
+use crate::digest::sha256;
 use crate::session::Session;
 use crate::{PushedImage, Transport, manifest};
 use spotter_cache::write_atomically;
@@ -57,7 +57,7 @@ impl StandaloneImage {
         append(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         append(&mut archive, "index.json", layout.as_bytes())?;
         for blob in blobs {
-            append(&mut archive, &format!("blobs/{}", digest(blob).replace(':', "/")), blob)?;
+            append(&mut archive, &format!("blobs/{}", sha256(blob).replace(':', "/")), blob)?;
         }
         write_atomically(output, &archive.into_inner()?)?;
         Ok(top["digest"].as_str().unwrap_or_default().to_owned())
@@ -91,7 +91,7 @@ impl StandaloneImage {
             Some(index) => {
                 // Only the index has the tag.
                 for Variant { manifest, .. } in &self.variants {
-                    let version = digest(manifest);
+                    let version = sha256(manifest);
                     session.put_manifest(&version, MANIFEST_MEDIA_TYPE, manifest.clone()).await?;
                 }
                 (index, INDEX_MEDIA_TYPE)

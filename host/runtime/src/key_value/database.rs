@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, anyhow, ensure};
 use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::store::{check_key, check_listed, check_value};
+use super::entries::{check_key, check_listed, check_value};
 
 /// What an entry counts besides its key and value, in bytes: about what it takes on the disk.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
@@ -223,7 +223,7 @@ impl FileStore {
 #[cfg(test)]
 mod tests {
     use super::KeyValueDatabase;
-    use crate::key_value::store::{MAX_KEY_BYTES, MAX_LISTED_KEYS_BYTES, MAX_VALUE_BYTES};
+    use crate::key_value::entries::{MAX_KEY_BYTES, MAX_LISTED_KEYS_BYTES, MAX_VALUE_BYTES};
 
     const MAX_STORE_BYTES: u64 = 10 << 20;
 

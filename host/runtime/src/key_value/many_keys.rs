@@ -2,7 +2,8 @@
 
 use wasmtime::component::Resource;
 
-use super::store::{Comparison, Entry, OpenStore, hash};
+use super::entries::{Entry, hash};
+use super::store::{Comparison, OpenStore};
 use crate::key_value::atomics::{self, CasError};
 use crate::key_value::{KeyValueView, WasiError, batch, failure};
 

@@ -1,6 +1,7 @@
 //! Persistent key-value stores for components: `fermyon:spin/key-value` and `wasi:keyvalue`.
 
 mod database;
+mod entries;
 mod many_keys;
 mod redis_store;
 pub(crate) mod store;
@@ -12,7 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
 use crate::limits::waiting_bytes::WaitingBytes;
-use store::{KeyPage, KeyValueStores, OpenStore};
+use entries::KeyPage;
+use store::{KeyValueStores, OpenStore};
 
 mod spin {
     wasmtime::component::bindgen!({

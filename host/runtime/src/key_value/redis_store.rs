@@ -8,7 +8,7 @@ use redis::{Cmd, Pipeline, cmd};
 use spotter_config::redis_server::RedisServer;
 use tokio::time::timeout;
 
-use super::store::{
+use super::entries::{
     Entry, KeyPage, MAX_VALUE_BYTES, ReadEntries, check_key, check_listed, check_value, hash,
 };
 use crate::redis::client::{MAX_REPLY_BYTES, RESPONSE_TIMEOUT};

@@ -11,7 +11,8 @@ use wasmtime::component::{
     StreamResult, VecBuffer,
 };
 
-use super::store::{KeyPage, OpenStore};
+use super::entries::KeyPage;
+use super::store::OpenStore;
 use crate::key_value::{KeyValue, KeyValueView, OpenError};
 
 // As in the WIT of Spin's Rust SDK 7.0.0.

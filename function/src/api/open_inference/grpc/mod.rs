@@ -10,7 +10,7 @@ use prost::Message;
 use prost::bytes::Bytes;
 
 use super::{INPUT_TENSOR_NAME, PLATFORM_NAME, SERVER_NAME, tensors};
-use crate::api::routes::MODEL_VERSION;
+use crate::api::open_inference::tensors::MODEL_VERSION;
 use crate::api::{Reply, Request, check_model};
 use crate::error::{Error, shortened};
 use crate::model::Model;
