@@ -13,23 +13,23 @@ use wasmtime_wasi_http::WasiBody;
 use crate::command::Command;
 use crate::guest_log::GuestLog;
 use crate::handler::{Handler, ReplySender};
-use crate::key_value::KeyValueGrant;
-use crate::key_value::store::KeyValueStores;
 use crate::limits::cpu_limit;
 use crate::limits::memory_limit::MemoryLimit;
 use crate::limits::usage::Usage;
 use crate::neural_network::NnGrant;
 use crate::outbound_http::{BodyMemory, Outbound, OutboundPermits, ServiceChaining};
-use crate::outbound_tcp::{self, OutboundTcp};
-use crate::sqlite::{SqliteDatabases, SqliteGrant};
 use crate::state::{Grants, InstanceState};
-use crate::variables::Variables;
 use spotter_app::Component;
 use spotter_app::allowed_hosts::AllowedHosts;
 use spotter_app::component_manifest::Interruption;
 use spotter_app::mounts::{self, Access, Mount, MountOptions};
 use spotter_app::triggers::Executor;
 use spotter_config::Limits;
+use spotter_interfaces::key_value::KeyValueGrant;
+use spotter_interfaces::key_value::store::KeyValueStores;
+use spotter_interfaces::outbound_tcp::{self, OutboundTcp};
+use spotter_interfaces::sqlite::{SqliteDatabases, SqliteGrant};
+use spotter_interfaces::variables::Variables;
 
 /// The most random bytes that a guest gets in one call.
 const MAX_RANDOM_BYTES: u64 = 16 << 20;

@@ -7,16 +7,16 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::key_value::{KeyValueGrant, KeyValueView};
 use crate::limits::memory_limit::MemoryLimit;
-use crate::mqtt::MqttView;
 use crate::neural_network::{NnGrant, NnView};
 use crate::outbound_http::Outbound;
-use crate::outbound_tcp::OutboundTcp;
-use crate::postgres::PostgresView;
-use crate::redis::RedisView;
-use crate::sqlite::{SqliteGrant, SqliteView};
-use crate::variables::Variables;
+use spotter_interfaces::key_value::{KeyValueGrant, KeyValueView};
+use spotter_interfaces::mqtt::MqttView;
+use spotter_interfaces::outbound_tcp::OutboundTcp;
+use spotter_interfaces::postgres::PostgresView;
+use spotter_interfaces::redis::RedisView;
+use spotter_interfaces::sqlite::{SqliteGrant, SqliteView};
+use spotter_interfaces::variables::Variables;
 
 /// The host state of an instance, available to host functions.
 pub struct InstanceState {

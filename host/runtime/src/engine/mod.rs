@@ -14,15 +14,12 @@ use wasmtime::component::Linker;
 use wasmtime_wasi_http::WasiHttpView;
 
 use crate::compile::{code_cache, dependency_isolation, precompile, prepare};
-use crate::key_value::store::KeyValueStores;
 use crate::loaded::{EntryPoint, LoadedComponent, ServiceChainingCell, SharedResources};
 use crate::neural_network::{self, NnGrant};
 use crate::outbound_http::{OutboundPermits, ServiceChaining};
 use crate::release_candidates::{http_2023_10_18, http_2023_11_10, sockets_2023};
-use crate::sqlite::database::NO_DEFAULT_DATABASE;
-use crate::sqlite::{self, SqliteDatabases};
 use crate::state::InstanceState;
-use crate::{key_value, mqtt, postgres, redis, unsupported, variables};
+use crate::unsupported;
 use config::config;
 use spotter_app::component_manifest::Interruption;
 use spotter_app::mounts::MountOptions;
@@ -30,6 +27,10 @@ use spotter_app::nn_engine::NnEngine;
 use spotter_app::runtime_options::{Allocation, RuntimeOptions};
 use spotter_app::{Component, check};
 use spotter_config::Limits;
+use spotter_interfaces::key_value::store::KeyValueStores;
+use spotter_interfaces::sqlite::NO_DEFAULT_DATABASE;
+use spotter_interfaces::sqlite::{self, SqliteDatabases};
+use spotter_interfaces::{key_value, mqtt, postgres, redis, variables};
 use spotter_nn::{self as nn, Graph, NnMetrics};
 
 /// How often a running guest is interrupted: the precision of its limit on CPU time.

@@ -1,7 +1,5 @@
-//! What an instance may use: CPU time, memory, and what it leaves waiting or receives.
+//! What an instance may use of CPU time and memory, and what it has used.
 
 pub mod cpu_limit;
-pub(crate) mod limited_stream;
 pub(crate) mod memory_limit;
 pub mod usage;
-pub(crate) mod waiting_bytes;

@@ -14,7 +14,7 @@ use super::bindings::v4::spin::postgres::postgres::{DbDataType, DbValue};
 use super::error::{Broken, ClientError};
 use super::parameters::Parameter;
 use super::reply::{Reply, Wanted};
-use crate::limits::limited_stream::{LimitedStream, ReplyLimit};
+use crate::limited_stream::{LimitedStream, ReplyLimit};
 
 /// What a server may send for one statement, in bytes.
 const MAX_REPLY_BYTES: usize = 8 << 20;

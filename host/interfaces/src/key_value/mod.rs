@@ -4,15 +4,15 @@ mod database;
 mod entries;
 mod many_keys;
 mod redis_store;
-pub(crate) mod store;
-pub(crate) mod version_3;
+pub mod store;
+pub mod version_3;
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
-use crate::limits::waiting_bytes::WaitingBytes;
+use crate::waiting_bytes::WaitingBytes;
 use entries::KeyPage;
 use store::{KeyValueStores, OpenStore};
 
@@ -95,7 +95,7 @@ const MAX_CONCURRENT_OPERATIONS: usize = 8;
 
 /// The stores that one component may open.
 #[derive(Clone)]
-pub(crate) struct KeyValueGrant {
+pub struct KeyValueGrant {
     stores: Arc<KeyValueStores>,
     labels: Arc<[String]>,
     /// How many more operations of an instance may run.
@@ -104,14 +104,14 @@ pub(crate) struct KeyValueGrant {
 }
 
 impl KeyValueGrant {
-    pub(crate) fn new(stores: Arc<KeyValueStores>, labels: &[String]) -> Self {
+    pub fn new(stores: Arc<KeyValueStores>, labels: &[String]) -> Self {
         let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_OPERATIONS));
         let waiting = Arc::new(WaitingBytes::new());
         Self { stores, labels: labels.into(), permits, waiting }
     }
 
     /// The same for a new instance, which runs no operation yet.
-    pub(crate) fn for_instance(&self) -> Self {
+    pub fn for_instance(&self) -> Self {
         let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_OPERATIONS));
         Self { permits, waiting: Arc::new(WaitingBytes::new()), ..self.clone() }
     }
@@ -130,9 +130,9 @@ impl KeyValueGrant {
 }
 
 /// What the interfaces need of an instance's state.
-pub(crate) struct KeyValueView<'a> {
-    pub(crate) table: &'a mut ResourceTable,
-    pub(crate) grant: &'a KeyValueGrant,
+pub struct KeyValueView<'a> {
+    pub table: &'a mut ResourceTable,
+    pub grant: &'a KeyValueGrant,
 }
 
 pub(crate) struct KeyValue;
@@ -142,7 +142,7 @@ impl HasData for KeyValue {
 }
 
 /// Adds these interfaces to the linker. `host_getter` finds what they need in an instance's state.
-pub(crate) fn add_to_linker<T: Send + 'static>(
+pub fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     host_getter: fn(&mut T) -> KeyValueView<'_>,
 ) -> anyhow::Result<()> {
@@ -325,7 +325,7 @@ mod tests {
         KeyValueGrant, KeyValueStores, KeyValueView, MAX_CONCURRENT_OPERATIONS, OpenStore,
         spin_store,
     };
-    use crate::limits::waiting_bytes::MAX_WAITING_BYTES;
+    use crate::waiting_bytes::MAX_WAITING_BYTES;
     use spin_store::HostStore;
     use std::sync::Arc;
     use std::time::Duration;

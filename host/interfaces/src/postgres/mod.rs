@@ -28,9 +28,9 @@ use self::rows::UnreadRows;
 use super::outbound_tcp::OutboundTcp;
 
 /// What the interfaces need of an instance's state.
-pub(super) struct PostgresView<'a> {
-    pub(super) table: &'a mut ResourceTable,
-    pub(super) outbound: &'a OutboundTcp,
+pub struct PostgresView<'a> {
+    pub table: &'a mut ResourceTable,
+    pub outbound: &'a OutboundTcp,
 }
 
 struct Postgres;
@@ -40,11 +40,10 @@ impl HasData for Postgres {
 }
 
 /// What version 4 calls a connection's builder: without TLS, there is only an address to set.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 pub struct ConnectionAddress(String);
 
 /// Adds the interfaces to the linker. `host_getter` finds what they need in an instance's state.
-pub(super) fn add_to_linker<T: Send + 'static>(
+pub fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     host_getter: fn(&mut T) -> PostgresView<'_>,
 ) -> anyhow::Result<()> {

@@ -12,8 +12,8 @@ use super::error::{Broken, ClientError};
 use super::parameters::Parameter;
 use super::reply::MAX_RESULT_BYTES;
 use super::session::Session;
-use crate::limits::waiting_bytes::WaitingBytes;
 use crate::outbound_tcp::{ConnectError, OutboundTcp};
+use crate::waiting_bytes::WaitingBytes;
 
 /// How long a server may take for a login, or a statement.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,7 +21,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 const POSTGRES_SCHEME: &str = "postgres";
 
 /// A connection that an instance has opened.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Clone)]
 pub struct OpenPostgres(Arc<OpenPostgresInner>);
 

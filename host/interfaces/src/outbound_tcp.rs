@@ -16,7 +16,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why there is no connection.
 #[derive(Debug)]
-pub(super) enum ConnectError {
+pub(crate) enum ConnectError {
     /// The manifest does not allow the host.
     Denied,
     /// The instance has as many as it may have.
@@ -25,25 +25,25 @@ pub(super) enum ConnectError {
 }
 
 /// A connection, which counts as long as it is open.
-pub(super) struct Connected {
-    pub(super) stream: TcpStream,
-    pub(super) permits: [OwnedSemaphorePermit; 2],
+pub(crate) struct Connected {
+    pub(crate) stream: TcpStream,
+    pub(crate) permits: [OwnedSemaphorePermit; 2],
 }
 
 /// Opens the connections of one instance.
 #[derive(Clone)]
-pub(super) struct OutboundTcp {
-    pub(super) allowed: Arc<AllowedHosts>,
-    pub(super) component: String,
+pub struct OutboundTcp {
+    pub allowed: Arc<AllowedHosts>,
+    pub component: String,
     /// Permits for outgoing connections, shared by all guests.
-    pub(super) connections: Arc<Semaphore>,
+    pub connections: Arc<Semaphore>,
     /// The connections that this instance may still open.
-    pub(super) own_connections: Arc<Semaphore>,
+    pub own_connections: Arc<Semaphore>,
 }
 
 impl OutboundTcp {
     /// Connects to a server whose URLs have this scheme.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         scheme: &str,
         host: &str,
@@ -87,7 +87,7 @@ async fn connect(host: &str, port: u16, permission: Permission) -> Result<TcpStr
 
 /// Whether a component may use a socket of `wasi:sockets` in this way. It may connect to addresses that the manifest
 /// allows with the scheme `tcp` or `*`, and to those of names that it allows.
-pub(super) async fn permits_socket(
+pub async fn permits_socket(
     allowed: &AllowedHosts,
     address: SocketAddr,
     usage: SocketAddrUse,
@@ -116,4 +116,4 @@ pub(super) async fn permits_socket(
 }
 
 /// The scheme of sockets in `allowed_outbound_hosts`.
-pub(super) const TCP_SCHEME: &str = "tcp";
+pub const TCP_SCHEME: &str = "tcp";

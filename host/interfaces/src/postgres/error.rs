@@ -10,7 +10,7 @@ use postgres_protocol::message::backend::ErrorResponseBody;
 use super::bindings::v4::spin::postgres::postgres::DbError;
 
 /// Why a connection cannot be opened, or a statement fails.
-#[allow(unreachable_pub, reason = "conversions of the generated bindings' types return it")]
+#[expect(unreachable_pub, reason = "conversions of the generated bindings' types return it")]
 #[derive(Debug)]
 pub enum ClientError {
     /// The address is malformed, the manifest does not allow the server, or the connection fails.

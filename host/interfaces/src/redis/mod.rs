@@ -74,9 +74,9 @@ use v2::fermyon::spin::redis as v2_redis;
 use v3::spin::redis::redis as v3_redis;
 
 /// What the interfaces need of an instance's state.
-pub(crate) struct RedisView<'a> {
-    pub(crate) table: &'a mut ResourceTable,
-    pub(crate) outbound: &'a OutboundTcp,
+pub struct RedisView<'a> {
+    pub table: &'a mut ResourceTable,
+    pub outbound: &'a OutboundTcp,
 }
 
 struct Redis;
@@ -86,7 +86,7 @@ impl HasData for Redis {
 }
 
 /// Adds the interfaces to the linker. `host_getter` finds what they need in an instance's state.
-pub(crate) fn add_to_linker<T: Send + 'static>(
+pub fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     host_getter: fn(&mut T) -> RedisView<'_>,
 ) -> anyhow::Result<()> {

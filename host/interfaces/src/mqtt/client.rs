@@ -10,8 +10,8 @@ use tokio::task::AbortHandle;
 use url::{Host, Url};
 
 use super::session::Session;
-use crate::limits::waiting_bytes::WaitingBytes;
 use crate::outbound_tcp::{ConnectError, OutboundTcp};
+use crate::waiting_bytes::WaitingBytes;
 
 /// The longest topic, client identifier, user name or password, in bytes, because MQTT sends its length in two.
 const MAX_STRING_BYTES: usize = u16::MAX as usize;
@@ -31,7 +31,7 @@ pub(crate) enum ClientError {
 }
 
 /// A connection that an instance has opened.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Clone)]
 pub struct OpenMqtt(Arc<OpenMqttInner>);
 

@@ -24,7 +24,6 @@ const SWAP: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SE
                     return 0";
 
 /// A store in Redis, with the connection that all instances share.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Clone)]
 pub struct RedisStore {
     label: String,

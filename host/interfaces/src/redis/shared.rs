@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 use super::client::{MAX_REPLY_BYTES, RESPONSE_TIMEOUT};
-use crate::limits::limited_stream::{LimitedStream, ReplyLimit};
+use crate::limited_stream::{LimitedStream, ReplyLimit};
 
 /// How long the server may take to accept a connection and to log in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -19,7 +19,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use super::rules::authorize;
 
 /// Why statements cannot run at the start.
-pub(crate) const NO_DEFAULT_DATABASE: &str =
+pub const NO_DEFAULT_DATABASE: &str =
     "--sqlite: no component has the database \"default\" in its `sqlite_databases`";
 
 /// How many connections all instances together may have. Each is up to three open files.
@@ -83,7 +83,7 @@ pub(crate) struct Rows {
 
 /// The databases of an application.
 #[derive(Clone)]
-pub(crate) struct SqliteDatabases(Arc<SqliteDatabasesInner>);
+pub struct SqliteDatabases(Arc<SqliteDatabasesInner>);
 
 struct SqliteDatabasesInner {
     /// By the names of the databases.
@@ -99,7 +99,7 @@ impl SqliteDatabases {
     ///
     /// # Errors
     /// If a folder cannot be created.
-    pub(crate) fn new(
+    pub fn new(
         files: BTreeMap<String, PathBuf>,
         max_bytes: u64,
         statement_time: Duration,
@@ -114,7 +114,7 @@ impl SqliteDatabases {
     }
 
     /// Runs statements on the database `default`, on behalf of whoever starts the application. Blocks.
-    pub(crate) fn run_at_start(&self, statements: &str) -> anyhow::Result<()> {
+    pub fn run_at_start(&self, statements: &str) -> anyhow::Result<()> {
         let run = || -> Result<(), SqliteError> {
             Ok(self.connect("default")?.execute_batch(statements)?)
         };
@@ -152,7 +152,7 @@ impl SqliteDatabases {
 
 /// The databases that one component may open.
 #[derive(Clone)]
-pub(crate) struct SqliteGrant {
+pub struct SqliteGrant {
     databases: Option<SqliteDatabases>,
     labels: Arc<[String]>,
     /// The connections that an instance may still open.
@@ -160,13 +160,13 @@ pub(crate) struct SqliteGrant {
 }
 
 impl SqliteGrant {
-    pub(crate) fn new(databases: Option<SqliteDatabases>, labels: &[String]) -> Self {
+    pub fn new(databases: Option<SqliteDatabases>, labels: &[String]) -> Self {
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS_PER_INSTANCE));
         Self { databases, labels: labels.into(), connections }
     }
 
     /// The same for a new instance, which has no connections yet.
-    pub(crate) fn for_instance(&self) -> Self {
+    pub fn for_instance(&self) -> Self {
         Self::new(self.databases.clone(), &self.labels)
     }
 
@@ -207,7 +207,7 @@ impl SqliteGrant {
 }
 
 /// A connection that an instance has opened.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Clone)]
 pub struct OpenDatabase(Arc<OpenDatabaseInner>);
 

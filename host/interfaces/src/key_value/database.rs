@@ -26,7 +26,6 @@ struct DatabaseInner {
 }
 
 /// A store in the database. Its operations block.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Clone)]
 pub struct FileStore {
     database: KeyValueDatabase,

@@ -44,7 +44,7 @@ use bindings::spin::key_value::key_value::{self, Error};
 const KEYS_PER_READ: usize = 128;
 
 /// Adds the interface to the linker. `host_getter` finds what it needs in an instance's state.
-pub(crate) fn add_to_linker<T: Send + 'static>(
+pub fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     host_getter: fn(&mut T) -> KeyValueView<'_>,
 ) -> anyhow::Result<()> {

@@ -80,10 +80,10 @@ use spotter_app::variables::{VALID_NAME, is_valid_name};
 
 /// The values of one component's variables, by name.
 #[derive(Clone)]
-pub(super) struct Variables(Arc<BTreeMap<String, String>>);
+pub struct Variables(Arc<BTreeMap<String, String>>);
 
 impl Variables {
-    pub(super) fn new(values: BTreeMap<String, String>) -> Self {
+    pub fn new(values: BTreeMap<String, String>) -> Self {
         Self(Arc::new(values))
     }
 
@@ -106,7 +106,7 @@ enum LookupError {
 ///
 /// # Errors
 /// If the linker already has them.
-pub(super) fn add_to_linker<T: Send + 'static>(
+pub fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     host_getter: fn(&mut T) -> &mut Variables,
 ) -> anyhow::Result<()> {

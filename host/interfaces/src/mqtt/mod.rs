@@ -76,9 +76,9 @@ use v2::fermyon::spin::mqtt as v2_mqtt;
 use v3::spin::mqtt::mqtt as v3_mqtt;
 
 /// What the interfaces need of an instance's state.
-pub(crate) struct MqttView<'a> {
-    pub(crate) table: &'a mut ResourceTable,
-    pub(crate) outbound: &'a OutboundTcp,
+pub struct MqttView<'a> {
+    pub table: &'a mut ResourceTable,
+    pub outbound: &'a OutboundTcp,
 }
 
 struct Mqtt;
@@ -88,7 +88,7 @@ impl HasData for Mqtt {
 }
 
 /// Adds the interfaces to the linker. `host_getter` finds what they need in an instance's state.
-pub(crate) fn add_to_linker<T: Send + 'static>(
+pub fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     host_getter: fn(&mut T) -> MqttView<'_>,
 ) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! SQLite databases for components: `fermyon:spin/sqlite@2` and `spin:sqlite@3`.
 
-pub(crate) mod database;
+mod database;
 mod rules;
 
 use rusqlite::types::Value as SqlValue;
@@ -8,8 +8,8 @@ use wasmtime::component::{
     Accessor, FutureReader, HasData, Linker, Resource, ResourceTable, StreamReader,
 };
 
+pub use database::{NO_DEFAULT_DATABASE, SqliteDatabases, SqliteGrant};
 use database::{OpenDatabase, Rows, SqliteError};
-pub(crate) use database::{SqliteDatabases, SqliteGrant};
 
 mod v2 {
     wasmtime::component::bindgen!({
@@ -77,9 +77,9 @@ use v2::fermyon::spin::sqlite as v2_sqlite;
 use v3::spin::sqlite::sqlite as v3_sqlite;
 
 /// What the interfaces need of an instance's state.
-pub(crate) struct SqliteView<'a> {
-    pub(crate) table: &'a mut ResourceTable,
-    pub(crate) grant: &'a SqliteGrant,
+pub struct SqliteView<'a> {
+    pub table: &'a mut ResourceTable,
+    pub grant: &'a SqliteGrant,
 }
 
 struct Sqlite;
@@ -89,7 +89,7 @@ impl HasData for Sqlite {
 }
 
 /// Adds the interfaces to the linker. `host_getter` finds what they need in an instance's state.
-pub(crate) fn add_to_linker<T: Send + 'static>(
+pub fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     host_getter: fn(&mut T) -> SqliteView<'_>,
 ) -> anyhow::Result<()> {

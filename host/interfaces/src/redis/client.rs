@@ -11,9 +11,9 @@ use redis::{
 use tokio::sync::{Mutex, OwnedSemaphorePermit};
 use tokio::task::AbortHandle;
 
-use crate::limits::limited_stream::{LimitedStream, ReplyLimit};
-use crate::limits::waiting_bytes::WaitingBytes;
+use crate::limited_stream::{LimitedStream, ReplyLimit};
 use crate::outbound_tcp::{ConnectError, OutboundTcp};
+use crate::waiting_bytes::WaitingBytes;
 
 /// How long a server may take for a reply.
 pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,7 +68,7 @@ pub(crate) enum Item {
 }
 
 /// A connection that an instance has opened.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Clone)]
 pub struct OpenRedis(Arc<OpenRedisInner>);
 
@@ -167,8 +167,8 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::{ClientError, OpenRedis};
-    use crate::limits::waiting_bytes::MAX_WAITING_BYTES;
     use crate::outbound_tcp::OutboundTcp;
+    use crate::waiting_bytes::MAX_WAITING_BYTES;
 
     #[tokio::test]
     async fn calls_that_wait_for_a_silent_server_are_bounded_together() {

@@ -13,7 +13,7 @@ use super::redis_store::RedisStore;
 
 /// The stores of an application.
 #[derive(Clone, Default)]
-pub(crate) struct KeyValueStores {
+pub struct KeyValueStores {
     /// `None` if no component uses a store that is in a file.
     database: Option<KeyValueDatabase>,
     in_redis: BTreeMap<String, RedisStore>,
@@ -24,17 +24,13 @@ impl KeyValueStores {
     ///
     /// # Errors
     /// If the file cannot be opened, or another process has opened it.
-    pub(crate) fn open_database(
-        &mut self,
-        path: &Path,
-        max_store_bytes: u64,
-    ) -> anyhow::Result<()> {
+    pub fn open_database(&mut self, path: &Path, max_store_bytes: u64) -> anyhow::Result<()> {
         self.database = Some(KeyValueDatabase::open(path, max_store_bytes)?);
         Ok(())
     }
 
     /// Keeps a store in Redis. Connects when it is first used.
-    pub(crate) fn use_redis(&mut self, label: &str, server: RedisServer) {
+    pub fn use_redis(&mut self, label: &str, server: RedisServer) {
         self.in_redis.insert(label.to_owned(), RedisStore::new(label, server));
     }
 
@@ -52,7 +48,7 @@ impl KeyValueStores {
     }
 
     /// Sets a value in the store `default`.
-    pub(crate) async fn set_default(&self, key: &str, value: &str) -> anyhow::Result<()> {
+    pub async fn set_default(&self, key: &str, value: &str) -> anyhow::Result<()> {
         let store = self.store("default").context(
             "--key-value: no component has the store \"default\" in its `key_value_stores`",
         )?;
@@ -62,7 +58,6 @@ impl KeyValueStores {
 }
 
 /// A store that a component has opened.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Clone)]
 pub enum OpenStore {
     File(FileStore),
@@ -70,7 +65,6 @@ pub enum OpenStore {
 }
 
 /// A value that a component has seen, to be replaced unless it has changed since.
-#[allow(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Clone)]
 pub struct Comparison {
     pub(crate) store: OpenStore,
