@@ -7,5 +7,6 @@ pub mod outbound_tcp;
 pub mod postgres;
 pub mod redis;
 pub mod sqlite;
+pub mod unsupported;
 pub mod variables;
 mod waiting_bytes;

@@ -30,7 +30,7 @@ struct UnsupportedResource;
 ///
 /// # Errors
 /// If the linker already has one of them.
-pub(super) fn add_to_linker<T: WasiView + 'static>(
+pub fn add_to_linker<T: WasiView + 'static>(
     linker: &mut Linker<T>,
     engine: &Engine,
     component: &Component,

@@ -11,6 +11,5 @@ mod neural_network;
 pub mod outbound_http;
 mod release_candidates;
 pub mod state;
-mod unsupported;
 
 pub use engine::Runtime;

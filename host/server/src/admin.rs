@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::Server;
+use crate::Server;
 use crate::connection::timeouts::{Activity, TimedStream};
 use spotter_config::Limits;
 

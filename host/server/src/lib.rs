@@ -11,6 +11,7 @@ mod instance;
 mod reply;
 mod request_body;
 pub mod signals;
+mod spin_headers;
 pub mod telemetry;
 
 use std::net::SocketAddr;
@@ -256,7 +257,7 @@ impl Server {
         let component = self.runtime.component(id).ok_or(HostError::NotLoaded)?;
         request_body::limits::check_length(request.headers(), &self.limits)?;
         self.admission.check(id, hops)?;
-        client::spin_headers::add(&mut request, found, connection)?;
+        spin_headers::add(&mut request, found, connection)?;
         let exceeded = ExceededLimit::default();
         let (parts, body) = request.into_parts();
         let body = LimitedBody::new(body, &self.limits, Arc::clone(&exceeded));

@@ -3,9 +3,9 @@
 
 use http::{HeaderName, HeaderValue, Request, Uri};
 
-use super::address::Address;
-use super::connection_info::ConnectionInfo;
-use super::host_header;
+use crate::client::address::Address;
+use crate::client::connection_info::ConnectionInfo;
+use crate::client::host_header;
 use crate::reply::host_error::HostError;
 use spotter_app::routes::Match;
 

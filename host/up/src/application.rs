@@ -12,6 +12,7 @@ use spotter_app::variables::{MissingVariable, VariableSources};
 use spotter_app::{App, Component, LoadOptions};
 use spotter_config::providers::VariablesProvider;
 use spotter_registry::downloads;
+use spotter_runtime::compile::code_cache;
 
 use crate::block_on;
 use crate::registry_arguments::RegistryArguments;
@@ -69,11 +70,11 @@ impl AppArguments {
         if let Some(folder) = &self.compiled {
             // The variant of an image for another architecture has no such folder.
             if folder.exists() {
-                spotter_runtime::compile::code_cache::ensure_trusted(folder)?;
+                code_cache::ensure_trusted(folder)?;
             }
             for component in app.components.values_mut() {
                 // A component that cannot be read is reported when it is loaded.
-                let name = spotter_runtime::compile::code_cache::file_name(&component.source).ok();
+                let name = code_cache::file_name(&component.source).ok();
                 component.compiled = name.map(|name| folder.join(name));
             }
         }

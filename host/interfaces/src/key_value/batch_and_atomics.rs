@@ -2,10 +2,10 @@
 
 use wasmtime::component::Resource;
 
+use super::atomics::{self, CasError};
 use super::entries::{Entry, hash};
 use super::store::{Comparison, OpenStore};
-use crate::key_value::atomics::{self, CasError};
-use crate::key_value::{KeyValueView, WasiError, batch, failure};
+use super::{KeyValueView, WasiError, batch, failure};
 
 impl batch::Host for KeyValueView<'_> {
     async fn get_many(

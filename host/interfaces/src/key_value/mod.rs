@@ -1,8 +1,9 @@
 //! Persistent key-value stores for components: `fermyon:spin/key-value` and `wasi:keyvalue`.
 
+mod batch_and_atomics;
 mod database;
 mod entries;
-mod many_keys;
+mod redis_connection;
 mod redis_store;
 pub mod store;
 pub mod version_3;

@@ -16,8 +16,8 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
-use super::client::{MAX_REPLY_BYTES, RESPONSE_TIMEOUT};
 use crate::limited_stream::{LimitedStream, ReplyLimit};
+use crate::redis::client::{MAX_REPLY_BYTES, RESPONSE_TIMEOUT};
 
 /// How long the server may take to accept a connection and to log in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use super::entries::{
     Entry, KeyPage, MAX_VALUE_BYTES, ReadEntries, check_key, check_listed, check_value, hash,
 };
+use super::redis_connection::{Request, SharedRedis};
 use crate::redis::client::{MAX_REPLY_BYTES, RESPONSE_TIMEOUT};
-use crate::redis::shared::{Request, SharedRedis};
 
 /// How many values fit into one reply.
 const VALUES_PER_REPLY: usize = MAX_REPLY_BYTES / MAX_VALUE_BYTES - 1;

@@ -1,4 +1,4 @@
-//! A key-value store that a component has opened: in the application's database, or in Redis.
+//! An application's key-value stores, and those that a component has opened: in the application's database, or in Redis.
 
 use std::collections::BTreeMap;
 use std::path::Path;

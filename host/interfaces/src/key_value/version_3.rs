@@ -13,7 +13,7 @@ use wasmtime::component::{
 
 use super::entries::KeyPage;
 use super::store::OpenStore;
-use crate::key_value::{KeyValue, KeyValueView, OpenError};
+use super::{KeyValue, KeyValueView, OpenError};
 
 // As in the WIT of Spin's Rust SDK 7.0.0.
 mod bindings {

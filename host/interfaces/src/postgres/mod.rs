@@ -19,13 +19,13 @@ use wasmtime::component::{
     Accessor, FutureReader, HasData, Linker, Resource, ResourceTable, StreamReader,
 };
 
-use self::bindings::v2::fermyon::spin::{postgres as v2, rdbms_types};
-use self::bindings::v3::spin::postgres::postgres as v3;
-use self::bindings::v4::spin::postgres::postgres as v4;
-use self::client::OpenPostgres;
-use self::error::ClientError;
-use self::rows::UnreadRows;
-use super::outbound_tcp::OutboundTcp;
+use crate::outbound_tcp::OutboundTcp;
+use bindings::v2::fermyon::spin::{postgres as v2, rdbms_types};
+use bindings::v3::spin::postgres::postgres as v3;
+use bindings::v4::spin::postgres::postgres as v4;
+use client::OpenPostgres;
+use error::ClientError;
+use rows::UnreadRows;
 
 /// What the interfaces need of an instance's state.
 pub struct PostgresView<'a> {

@@ -1,7 +1,6 @@
 //! Redis for components: `fermyon:spin/redis@2` and `spin:redis@3`.
 
 pub(crate) mod client;
-pub(crate) mod shared;
 
 use redis::{Cmd, cmd};
 use wasmtime::component::{Accessor, HasData, Linker, Resource, ResourceTable};

@@ -10,7 +10,7 @@ use wasm_encoder::Encode;
 use wasmparser::{BinaryReader, Encoding, Parser, Payload};
 
 /// The release candidates, and the series of their releases. The interfaces differ only in their names, except for
-/// [`OTHER_TYPES`] and for functions that 0.2 lacks ([`super::sockets_2023`]).
+/// [`OTHER_TYPES`] and for functions that 0.2 lacks ([`crate::release_candidates::sockets_2023`]).
 const RELEASE_CANDIDATES: [(&str, &str); 3] = [
     ("@0.2.0-rc-2023-11-10", "@0.2"),
     ("@0.2.0-rc-2023-12-05", "@0.2"),
@@ -18,11 +18,11 @@ const RELEASE_CANDIDATES: [(&str, &str); 3] = [
     ("@0.3.0-rc-2026-03-15", "@0.3"),
 ];
 
-/// An interface that keeps its name, because its types differ from the release's: see [`super::http_2023_11_10`].
+/// An interface that keeps its name, because its types differ from the release's: see [`crate::release_candidates::http_2023_11_10`].
 const OTHER_TYPES: &str = "wasi:http/types@0.2.0-rc-2023-11-10";
 
 /// An export of Spin's Rust SDK 2, and the series of its release. Only what the handler imports differs: see
-/// [`super::http_2023_10_18`].
+/// [`crate::release_candidates::http_2023_10_18`].
 const HANDLER_2023_10_18: (&str, &str) =
     ("wasi:http/incoming-handler@0.2.0-rc-2023-10-18", "wasi:http/incoming-handler@0.2");
 

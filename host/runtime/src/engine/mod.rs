@@ -19,7 +19,6 @@ use crate::neural_network::{self, NnGrant};
 use crate::outbound_http::{OutboundPermits, ServiceChaining};
 use crate::release_candidates::{http_2023_10_18, http_2023_11_10, sockets_2023};
 use crate::state::InstanceState;
-use crate::unsupported;
 use config::config;
 use spotter_app::component_manifest::Interruption;
 use spotter_app::mounts::MountOptions;
@@ -28,9 +27,8 @@ use spotter_app::runtime_options::{Allocation, RuntimeOptions};
 use spotter_app::{Component, check};
 use spotter_config::Limits;
 use spotter_interfaces::key_value::store::KeyValueStores;
-use spotter_interfaces::sqlite::NO_DEFAULT_DATABASE;
-use spotter_interfaces::sqlite::{self, SqliteDatabases};
-use spotter_interfaces::{key_value, mqtt, postgres, redis, variables};
+use spotter_interfaces::sqlite::{self, NO_DEFAULT_DATABASE, SqliteDatabases};
+use spotter_interfaces::{key_value, mqtt, postgres, redis, unsupported, variables};
 use spotter_nn::{self as nn, Graph, NnMetrics};
 
 /// How often a running guest is interrupted: the precision of its limit on CPU time.

@@ -1,7 +1,7 @@
 //! The limit on an instance's CPU time.
 //!
 //! Code that checks the epoch is stopped here. A network that runs in the host checks the limit itself
-//! (`neural_network.rs`), and the server's watchdog abandons an instance whose code has no checks.
+//! ([`crate::neural_network`]), and the server's watchdog abandons an instance whose code has no checks.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Interfaces of WASI's release candidates of 2023, for what their types and functions have and 0.2 lacks.
+//! The interfaces of WASI's release candidates of 2023 whose types or functions differ from those of 0.2.
 
 pub(crate) mod http_2023_10_18;
 pub(crate) mod http_2023_11_10;

@@ -5,4 +5,3 @@ pub mod connection_info;
 pub(crate) mod forwarded;
 pub(crate) mod host_header;
 pub mod proxies;
-pub(crate) mod spin_headers;

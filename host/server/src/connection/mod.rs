@@ -1,4 +1,4 @@
-//! Serves HTTP/1.1 or HTTP/2 on one connection, with or without TLS.
+//! From listening sockets to requests: accepts connections, and serves HTTP/1.1 or HTTP/2 on each, with or without TLS.
 
 mod drain;
 mod dual_stack;

@@ -11,8 +11,7 @@ use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
 
-use super::unix_socket;
-use super::unix_socket::SocketFile;
+use super::unix_socket::{self, SocketFile};
 use crate::client::address::Address;
 use crate::client::connection_info::{ConnectionInfo, Scheme};
 

@@ -14,7 +14,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use super::guest_thread;
 use super::permit::Permit;
-use super::scheduled::ScheduledGuest;
+use super::scheduled_guest::ScheduledGuest;
 use super::watchdog::Watchdog;
 use crate::deadline::Deadline;
 use crate::reply::host_error::{HostError, catch_panic};

@@ -4,6 +4,6 @@ pub(crate) mod admission;
 pub(crate) mod guest;
 mod guest_thread;
 pub(crate) mod permit;
-mod scheduled;
+mod scheduled_guest;
 mod scheduler;
 mod watchdog;

@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 use wasmtime_wasi_http::WasiBody;
 
-use crate::reply::full;
+use super::full;
 
 /// The reason why a request got no reply from a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -176,10 +176,10 @@ impl Body for ReceivedBody {
 
 #[cfg(test)]
 mod tests {
+    use super::limits::{ExceededLimit, LimitedBody};
     use super::{Arc, Deadline, Frame, UploadMemory, WasiBody, receive};
     use crate::reply::full;
     use crate::reply::host_error::HostError;
-    use crate::request_body::limits::{ExceededLimit, LimitedBody};
     use http_body_util::BodyExt;
     use spotter_config::Limits;
     use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What the server tells its operator about each request: metrics, log lines and traces.
+//! What the server tells its operator: metrics, log lines and traces.
 
 pub mod label;
 pub(crate) mod metrics;

@@ -13,9 +13,8 @@ use wasmtime_wasi_http::p2::types::{
 };
 use wasmtime_wasi_http::{FieldMap, RequestOptions as ReleasedOptions, WasiHttpCtxView};
 
-use super::Reply;
 use super::convert::{Error, RequestOptions};
-use crate::release_candidates::http_resources::HostGetter;
+use super::{HostGetter, Reply};
 use crate::release_candidates::linker_functions::{functions, procedures};
 
 /// The candidate's fields have no errors: the guest traps.

@@ -14,9 +14,8 @@ use wasmtime_wasi_http::p2::types::{
 };
 use wasmtime_wasi_http::{FieldMap, WasiHttpCtxView};
 
-use super::Reply;
 use super::convert::Error;
-use crate::release_candidates::http_resources::HostGetter;
+use super::{HostGetter, Reply};
 use crate::release_candidates::linker_functions::{functions, procedures};
 
 pub(super) fn add_responses<T: Send + 'static>(

@@ -8,8 +8,7 @@ use wasmtime_wasi::p2::bindings::io::{
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, IoError, StreamResult};
 use wasmtime_wasi_http::WasiHttpCtxView;
 
-use super::Reply;
-use crate::release_candidates::http_resources::HostGetter;
+use super::{HostGetter, Reply};
 use crate::release_candidates::linker_functions::{async_functions, functions, resources};
 use released::{Host, HostInputStream as Input, HostOutputStream as Output, StreamError};
 
