@@ -22,10 +22,8 @@ fuzz_target!(|bytes: &[u8]| {
     let input = ModelConfig::parse(MANIFEST).expect("a manifest").input;
     // Small pictures too are decoded at a fraction of their size.
     let divisor = [1, 2, 4, 8][bytes.len() % 4];
-    let smaller = |size: ImageSize| ImageSize {
-        width: size.width / divisor,
-        height: size.height / divisor,
-    };
+    let smaller =
+        |size: ImageSize| ImageSize { width: size.width / divisor, height: size.height / divisor };
     if let Ok(picture) = picture::decode(bytes, Purpose::Resizing(&smaller)) {
         preprocess::to_tensor(&picture, &input).expect("a tensor");
     }

@@ -10,7 +10,8 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
 static PICTURE: LazyLock<Picture> = LazyLock::new(|| {
-    detector::picture::decode(include_bytes!("../seeds/decode/png"), Purpose::Drawing).expect("a picture")
+    detector::picture::decode(include_bytes!("../seeds/decode/png"), Purpose::Drawing)
+        .expect("a picture")
 });
 
 /// The largest side of an input whose tensor is made each time, in pixels.

@@ -13,7 +13,8 @@ const LABELS: &str = include_str!("../../model/nanodet_g/labels.txt");
 fuzz_target!(|query: &str| {
     let manifest = ModelConfig::parse(MANIFEST).expect("a manifest");
     let labels = Labels::parse(LABELS, &manifest).expect("labels");
-    let request = Request { query, content_type: Some("image/png"), body: b"x", ..Request::default() };
+    let request =
+        Request { query, content_type: Some("image/png"), body: b"x", ..Request::default() };
     match DetectRequest::read(&request, &labels, Options::new(&manifest.thresholds)) {
         Ok(DetectRequest { options, .. }) => {
             assert!((0.0..=1.0).contains(&options.min_confidence));

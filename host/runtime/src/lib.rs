@@ -3,6 +3,7 @@
 mod command;
 pub mod compile;
 pub mod engine;
+mod engine_config;
 pub mod guest_log;
 pub mod handler;
 pub mod limits;

@@ -70,7 +70,7 @@ pub(crate) fn variables(request: &Parts, length: u64) -> BTreeMap<String, String
 
 /// The program's arguments: the words of `template`, in which `${SCRIPT_NAME}` stands for the request's path and
 /// `${ARGS}` for the parts of its query, each an argument.
-pub(crate) fn arguments(template: &str, request: &Parts) -> Vec<String> {
+pub(super) fn arguments(template: &str, request: &Parts) -> Vec<String> {
     let query = request.uri.query().unwrap_or_default().replace('&', " ");
     let filled = template.replace("${SCRIPT_NAME}", request.uri.path()).replace("${ARGS}", &query);
     filled.split_whitespace().map(str::to_owned).collect()

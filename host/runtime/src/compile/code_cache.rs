@@ -152,7 +152,7 @@ fn precompile(
 
 /// A file's content, which takes no memory of the process.
 #[allow(unsafe_code, reason = "compiling takes several times a component's size as it is")]
-pub(crate) fn mapped(path: &Path) -> anyhow::Result<Mmap> {
+pub(super) fn mapped(path: &Path) -> anyhow::Result<Mmap> {
     let file = File::open(path).with_context(|| cannot_read(path))?;
     // SAFETY: the file is in the cache, where files are replaced and never changed, or in the image of a container that
     // does not run its function yet.

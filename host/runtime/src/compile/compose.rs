@@ -40,7 +40,7 @@ pub(crate) fn read(dependency: &Dependency) -> anyhow::Result<Vec<u8>> {
 ///
 /// # Errors
 /// If a dependency provides no import, or not what the import needs, or several provide the same.
-pub(crate) fn compose(
+pub(super) fn compose(
     component: &[u8],
     dependencies: &[(&Dependency, Vec<u8>)],
 ) -> anyhow::Result<Vec<u8>> {

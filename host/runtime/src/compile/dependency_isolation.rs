@@ -2,9 +2,6 @@
 //! composed component, and under these names the host provides nothing: no variables, no files, no connections.
 
 use anyhow::ensure;
-use wasmtime::component::types::{ComponentFunc, ComponentItem};
-use wasmtime::component::{Component, Linker, Type, Val};
-use wasmtime::{Engine, bail};
 
 use super::rename_interfaces;
 use spotter_app::check::{self, ISOLATED_PACKAGE};
@@ -48,7 +45,7 @@ const ALLOWED_IMPORTS: [&str; 23] = [
 ///
 /// # Errors
 /// If it imports something that only a dependency which inherits its component's configuration can use.
-pub(crate) fn isolate(dependency: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+pub(super) fn isolate(dependency: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     let is_of_wasi_0_2 = |import: &str| import.contains("@0.2.");
     let is_known = |import: &&String| {
         let interface = import.split('@').next().unwrap_or_default();
@@ -72,48 +69,6 @@ pub(crate) fn isolate(dependency: Vec<u8>) -> anyhow::Result<Vec<u8>> {
             .then(|| format!("{ISOLATED_PACKAGE}/{name}@{version}"))
     };
     Ok(rename_interfaces::imports(&dependency, rename)?.unwrap_or(dependency))
-}
-
-/// Adds the isolated interfaces that a component imports.
-///
-/// # Errors
-/// If the linker already has one of them.
-pub(crate) fn add_to_linker<T: 'static>(
-    linker: &mut Linker<T>,
-    engine: &Engine,
-    component: &Component,
-) -> anyhow::Result<()> {
-    for (name, import) in component.component_type().imports(engine) {
-        let is_isolated = name.split('/').next() == Some(ISOLATED_PACKAGE);
-        let (true, ComponentItem::ComponentInstance(instance)) = (is_isolated, import.ty) else {
-            continue;
-        };
-        let mut linked = linker.instance(name)?;
-        for (item, export) in instance.exports(engine) {
-            if let ComponentItem::ComponentFunc(_) = export.ty {
-                linked
-                    .func_new(item, |_, function, _, results| give_nothing(&function, results))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Sets a function's result to an empty value, or to the error that says that access is denied.
-fn give_nothing(function: &ComponentFunc, results: &mut [Val]) -> wasmtime::Result<()> {
-    for (result, kind) in results.iter_mut().zip(function.results()) {
-        *result = match kind {
-            Type::List(_) => Val::List(Vec::new()),
-            Type::Option(_) => Val::Option(None),
-            Type::Result(_) => {
-                Val::Result(Err(Some(Box::new(Val::Enum("access-denied".to_owned())))))
-            }
-            _ => bail!(
-                "a dependency that does not inherit its component's configuration cannot call this"
-            ),
-        };
-    }
-    Ok(())
 }
 
 #[cfg(test)]

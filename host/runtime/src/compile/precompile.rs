@@ -8,7 +8,7 @@ use wasmtime::component::Component as Compiled;
 use wasmtime::{Config, Engine};
 
 use super::prepare;
-use crate::engine::config::config;
+use crate::engine_config::engine_config;
 use spotter_app::Component;
 use spotter_app::runtime_options::Allocation;
 use spotter_config::Limits;
@@ -43,7 +43,8 @@ pub fn compile(component: &Component, level: CpuLevel) -> anyhow::Result<Vec<u8>
     let source = prepare::component(component)?;
     let bytes =
         std::fs::read(&source).with_context(|| format!("cannot read {}", source.display()))?;
-    let mut config = config(&Limits::default(), component.interruption, Allocation::OnDemand);
+    let mut config =
+        engine_config(&Limits::default(), component.interruption, Allocation::OnDemand);
     // A target that is named explicitly does without this processor's own instructions.
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     config.target(&triple).map_err(anyhow::Error::from)?;

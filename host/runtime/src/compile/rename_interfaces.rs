@@ -33,7 +33,7 @@ const PREAMBLE_BYTES: usize = 8;
 ///
 /// # Errors
 /// If the bytes are not a component.
-pub(crate) fn to_release(component: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
+pub(super) fn to_release(component: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
     let Interfaces { imports, exports } = check::interfaces(component)?;
     let names: BTreeSet<String> = imports.into_iter().chain(exports).collect();
     let mut renamed = BTreeMap::new();

@@ -1,6 +1,6 @@
 //! The wasmtime engines: pooled memories, copy-on-write images, and an epoch clock that stops guests.
 
-pub(crate) mod config;
+mod isolated_imports;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -13,13 +13,13 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::WasiHttpView;
 
-use crate::compile::{code_cache, dependency_isolation, precompile, prepare};
+use crate::compile::{code_cache, precompile, prepare};
+use crate::engine_config::engine_config;
 use crate::loaded::{EntryPoint, LoadedComponent, ServiceChainingCell, SharedResources};
 use crate::neural_network::{self, NnGrant};
 use crate::outbound_http::{OutboundPermits, ServiceChaining};
 use crate::release_candidates::{http_2023_10_18, http_2023_11_10, sockets_2023};
 use crate::state::InstanceState;
-use config::config;
 use spotter_app::component_manifest::Interruption;
 use spotter_app::mounts::MountOptions;
 use spotter_app::nn_engine::NnEngine;
@@ -184,7 +184,7 @@ impl Runtime {
             compiled.component_type().imports(&executor.engine).any(|(name, _)| check::is_nn(name));
         let mut linker = executor.linker.clone();
         unsupported::add_to_linker(&mut linker, &executor.engine, &compiled)?;
-        dependency_isolation::add_to_linker(&mut linker, &executor.engine, &compiled)?;
+        isolated_imports::add_to_linker(&mut linker, &executor.engine, &compiled)?;
         let linked =
             linker.instantiate_pre(&compiled).map_err(anyhow::Error::from).with_context(|| {
                 format!("component `{id}` has an import that the host does not provide")
@@ -247,12 +247,12 @@ impl Runtime {
 /// # Errors
 /// If wasmtime rejects the configuration.
 pub fn on_demand_engine(limits: &Limits, interruption: Interruption) -> anyhow::Result<Engine> {
-    let engine = Engine::new(&config(limits, interruption, Allocation::OnDemand));
+    let engine = Engine::new(&engine_config(limits, interruption, Allocation::OnDemand));
     engine.map_err(anyhow::Error::from).context("cannot start wasmtime")
 }
 
 fn pooling_engine(limits: &Limits, interruption: Interruption) -> anyhow::Result<Engine> {
-    Engine::new(&config(limits, interruption, Allocation::Pooled)).or_else(|error| {
+    Engine::new(&engine_config(limits, interruption, Allocation::Pooled)).or_else(|error| {
         // The pool reserves its whole address space at once, which some sandboxes do not allow.
         tracing::info!(%error, "cannot reserve memory for a pool of instances; each is allocated on demand");
         on_demand_engine(limits, interruption)

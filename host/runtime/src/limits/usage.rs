@@ -25,7 +25,7 @@ impl Usage {
     }
 
     /// Records the guest's linear memory, in bytes.
-    pub(crate) fn record_memory(&self, bytes: u64) {
+    pub(super) fn record_memory(&self, bytes: u64) {
         self.memory_peak.fetch_max(bytes, Ordering::Relaxed);
     }
 

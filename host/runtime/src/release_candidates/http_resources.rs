@@ -13,7 +13,7 @@ use wasmtime_wasi_http::{FieldMap, WasiHttpCtxView};
 use super::linker_functions::resources;
 
 /// Finds what the interfaces need in an instance's state.
-pub(crate) type HostGetter<T> = fn(&mut T) -> WasiHttpCtxView<'_>;
+pub(super) type HostGetter<T> = fn(&mut T) -> WasiHttpCtxView<'_>;
 
 /// Adds the resources to a candidate's instance of `types`.
 pub(crate) fn add<T: Send + 'static>(

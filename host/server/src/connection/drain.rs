@@ -11,7 +11,7 @@ use crate::Server;
 use crate::signals::Signals;
 
 /// Waits until all connections and guests have finished, the grace period is over, or a signal arrives.
-pub(crate) async fn finish_requests(
+pub(super) async fn finish_requests(
     server: Arc<Server>,
     tasks: &TaskTracker,
     signals: &mut Signals,
@@ -37,7 +37,7 @@ pub(crate) async fn requested(stopping: &mut watch::Receiver<bool>) {
 }
 
 /// Runs a future to its end. Once the server stops, its connection ends if it is idle, or becomes so.
-pub(crate) async fn or_drain<T>(
+pub(super) async fn or_drain<T>(
     activity: &Activity,
     stopping: &mut watch::Receiver<bool>,
     future: impl Future<Output = T>,

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 const BACKLOG: i32 = 1024;
 
 /// Binds an address. On a machine without IPv6, `[::]` stands for `0.0.0.0`.
-pub(crate) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub(super) async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     if address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         return TcpListener::bind(address).await;
     }

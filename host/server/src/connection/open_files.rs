@@ -13,7 +13,7 @@ const RESERVED_DESCRIPTORS: u64 = 64 + MAX_OUTBOUND_CONNECTIONS as u64;
 
 /// Raises this process's limit on open files as far as possible, and returns how many of the wanted
 /// connections it allows, beside what the application's instances may need.
-pub(crate) fn max_connections(limits: &Limits, app: &App) -> usize {
+pub(super) fn max_connections(limits: &Limits, app: &App) -> usize {
     let wanted = limits.connections;
     let allowed = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(allowed) => allowed,

@@ -62,7 +62,7 @@ pub enum Socket {
 }
 
 /// An accepted connection.
-pub(crate) type Stream = Either<TcpStream, UnixStream>;
+pub(super) type Stream = Either<TcpStream, UnixStream>;
 
 /// A socket that the service manager passed to this process.
 pub enum Inherited {
@@ -149,7 +149,7 @@ impl Socket {
 
     /// The connections in the kernel's backlog. Waits for no further ones; dropping the iterator closes the socket,
     /// and removes its file.
-    pub(crate) fn into_pending(self) -> impl Iterator<Item = io::Result<(Stream, ConnectionInfo)>> {
+    pub(super) fn into_pending(self) -> impl Iterator<Item = io::Result<(Stream, ConnectionInfo)>> {
         let (tcp_socket, unix_socket, file) = match self {
             Self::Tcp(socket) => (socket.into_std().ok(), None, None),
             Self::Unix(socket, file) => (None, socket.into_std().ok(), file),

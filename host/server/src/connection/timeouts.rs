@@ -18,7 +18,7 @@ use spotter_config::Limits;
 
 /// How long a stopping server keeps an idle connection open: a request may be in the socket's buffer already, or
 /// on its way.
-pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_millis(250);
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How long requests of HTTP/1.1 go on after the client has closed its side of the connection. It may be waiting for the
 /// reply (`nc -N`, some health checks), or it may be gone: TCP does not tell which.
@@ -49,23 +49,23 @@ impl Activity {
     }
 
     /// From now on, the connection stays idle for no longer than [`DRAIN_TIMEOUT`]. Poll it afterwards.
-    pub(crate) fn drain(&self) {
+    pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
     }
 
     /// Notes that the client has taken a part of a reply.
-    pub(crate) fn note_progress(&self) {
+    pub(super) fn note_progress(&self) {
         *self.progressed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// Whether the client has taken a part of any reply within this time.
-    pub(crate) fn progressed_within(&self, time: Duration) -> bool {
+    pub(super) fn progressed_within(&self, time: Duration) -> bool {
         let last = *self.progressed.lock().unwrap_or_else(PoisonError::into_inner);
         last.is_some_and(|last| last.elapsed() < time)
     }
 
     /// Reports that the client no longer takes a reply.
-    pub(crate) fn report_stall(&self) {
+    pub(super) fn report_stall(&self) {
         self.stalled.notify_one();
     }
 
@@ -74,13 +74,13 @@ impl Activity {
         self.stalled.notified().await;
     }
 
-    pub(crate) fn is_active(&self) -> bool {
+    pub(super) fn is_active(&self) -> bool {
         self.active.load(Ordering::Acquire) > 0
     }
 }
 
 /// A request whose body has not ended, or whose reply is not written.
-pub(crate) struct ActiveRequest(Arc<Activity>);
+pub(super) struct ActiveRequest(Arc<Activity>);
 
 impl ActiveRequest {
     pub(crate) fn activity(&self) -> &Arc<Activity> {
@@ -156,13 +156,13 @@ impl<S> TimedStream<S> {
     }
 
     /// From now on, the client sends frames of HTTP/2. They restart no timer, unless they begin a request.
-    pub(crate) fn expect_frames(&mut self) {
+    pub(super) fn expect_frames(&mut self) {
         self.has_frames = true;
         self.awaited = Awaited::NextRequest;
     }
 
     /// Whether a read failed because a header took too long.
-    pub(crate) fn is_header_late(&self) -> bool {
+    pub(super) fn is_header_late(&self) -> bool {
         self.is_header_late
     }
 

@@ -21,7 +21,7 @@ pub struct SocketFile {
 ///
 /// # Errors
 /// If another server listens there, the file is not a socket, or the path cannot be bound.
-pub(crate) async fn bind(path: &Path) -> anyhow::Result<(UnixListener, SocketFile)> {
+pub(super) async fn bind(path: &Path) -> anyhow::Result<(UnixListener, SocketFile)> {
     let path = std::path::absolute(path)?;
     let failed = || format!("cannot listen on unix:{}", path.display());
     let _lock = lock_folder(&path).await.with_context(failed)?;

@@ -12,7 +12,7 @@ const MIN_PROGRESS_BYTES: usize = 64 << 10;
 
 /// Makes a stream's writes fail if the stream is blocked and takes fewer than [`MIN_PROGRESS_BYTES`] within `period`.
 /// A timeout on each write alone would let a client occupy a connection by reading a byte now and then.
-pub(crate) struct WriteTimeout {
+pub(super) struct WriteTimeout {
     period: Duration,
     /// From the first blocked write until the flush: the timer, and the bytes that the socket has taken since its start.
     blocked: Option<(Pin<Box<Sleep>>, usize)>,
@@ -24,12 +24,12 @@ impl WriteTimeout {
     }
 
     /// Whether there is a part of a reply that the socket does not take yet.
-    pub(crate) fn is_blocked(&self) -> bool {
+    pub(super) fn is_blocked(&self) -> bool {
         self.blocked.is_some()
     }
 
     /// Turns the result of a write into an error when the time is over.
-    pub(crate) fn after_write(
+    pub(super) fn after_write(
         &mut self,
         context: &mut Context<'_>,
         polled: Poll<io::Result<usize>>,
@@ -46,7 +46,7 @@ impl WriteTimeout {
     }
 
     /// Does the same for the result of a flush, which ends the blocked writes.
-    pub(crate) fn after_flush(
+    pub(super) fn after_flush(
         &mut self,
         context: &mut Context<'_>,
         polled: Poll<io::Result<()>>,

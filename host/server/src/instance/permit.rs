@@ -54,7 +54,7 @@ impl Permit {
     }
 
     /// Starts an instance, if it may start at once.
-    pub(crate) fn try_new(
+    pub(super) fn try_new(
         scheduler: &Arc<Scheduler>,
         metrics: &Arc<Metrics>,
         key: InstanceKey,
@@ -64,7 +64,7 @@ impl Permit {
     }
 
     /// Starts an instance whose request's body has not arrived, if enough capacity is free.
-    pub(crate) fn try_new_early(
+    pub(super) fn try_new_early(
         scheduler: &Arc<Scheduler>,
         metrics: &Arc<Metrics>,
         key: InstanceKey,
@@ -78,7 +78,7 @@ impl Permit {
     }
 
     /// Waits until the instance holds a slot. An instance whose permit has [ended](Permit::end) gets none.
-    pub(crate) fn poll_slot(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_slot(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut slot = self.slot();
         if let SlotState::Waiting(memory) = *slot {
             *slot = SlotState::Asking(memory, self.scheduler.resume(self.key, memory));
@@ -94,7 +94,7 @@ impl Permit {
     }
 
     /// Releases the slot until the instance computes again. The instance keeps `linear_memory` bytes meanwhile.
-    pub(crate) fn release_slot(&self, linear_memory: u64) {
+    pub(super) fn release_slot(&self, linear_memory: u64) {
         let mut slot = self.slot();
         if !slot.is_computing() {
             return;
@@ -109,7 +109,7 @@ impl Permit {
     }
 
     /// Whether the instance holds a slot.
-    pub(crate) fn has_slot(&self) -> bool {
+    pub(super) fn has_slot(&self) -> bool {
         self.slot().is_computing()
     }
 
@@ -142,7 +142,7 @@ impl Drop for Permit {
 }
 
 /// A request that waits for its instance to start.
-pub(crate) struct Starting<'a> {
+pub(super) struct Starting<'a> {
     scheduler: &'a Arc<Scheduler>,
     metrics: &'a Arc<Metrics>,
     key: InstanceKey,

@@ -19,7 +19,7 @@ const SHORT_WAIT_TIMEOUT: Duration = Duration::from_millis(2);
 const SHORT_WAIT_BUDGET: Duration = Duration::from_millis(20);
 
 /// A guest that holds a slot whenever it computes.
-pub(crate) struct ScheduledGuest<F> {
+pub(super) struct ScheduledGuest<F> {
     guest: Metered<F>,
     permit: Arc<Permit>,
     usage: Arc<Usage>,

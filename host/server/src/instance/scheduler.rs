@@ -21,7 +21,7 @@ use spotter_config::limits::MAX_CALL_DEPTH;
 const CALL_DEPTHS: usize = MAX_CALL_DEPTH as usize + 1;
 
 /// Hands out CPU slots.
-pub(crate) struct Scheduler {
+pub(super) struct Scheduler {
     capacity: Capacity,
     state: Mutex<State>,
 }
@@ -71,7 +71,7 @@ struct ComponentUsage {
 
 /// The component of an instance, and its depth of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct InstanceKey {
+pub(super) struct InstanceKey {
     component: usize,
     depth: usize,
 }
@@ -92,7 +92,7 @@ struct QueueEntry {
 
 /// Is woken when its entry gets a slot.
 #[derive(Default)]
-pub(crate) struct Waiter {
+pub(super) struct Waiter {
     /// Only set and read while the state is locked, except by [`Waiter::poll`].
     is_granted: AtomicBool,
     waker: AtomicWaker,
@@ -249,12 +249,12 @@ impl Scheduler {
     }
 
     /// Whether an instance could start at once.
-    pub(crate) fn could_start(&self, key: InstanceKey) -> bool {
+    pub(super) fn could_start(&self, key: InstanceKey) -> bool {
         self.state().admits(SlotRequest::Start, key, &self.capacity)
     }
 
     /// How many such instances wait to start.
-    pub(crate) fn queue_len(&self, key: InstanceKey) -> usize {
+    pub(super) fn queue_len(&self, key: InstanceKey) -> usize {
         let is_such =
             |entry: &&QueueEntry| entry.key == key && matches!(entry.request, SlotRequest::Start);
         let mut state = self.state();
@@ -262,7 +262,7 @@ impl Scheduler {
     }
 
     /// Starts an instance, if it may start at once.
-    pub(crate) fn try_start(&self, key: InstanceKey) -> bool {
+    pub(super) fn try_start(&self, key: InstanceKey) -> bool {
         let mut state = self.state();
         let may = state.admits(SlotRequest::Start, key, &self.capacity);
         if may {
@@ -275,7 +275,7 @@ impl Scheduler {
     /// instances to others, and half of the component's part to its requests whose bodies are complete, assuming that
     /// this one will hold as much as its component's others have held. One of a component starts so at a time, until
     /// [`Scheduler::settle_early`].
-    pub(crate) fn try_start_early(&self, key: InstanceKey) -> bool {
+    pub(super) fn try_start_early(&self, key: InstanceKey) -> bool {
         let mut state = self.state();
         let own = &state.components[key.component];
         let may = !own.is_starting_early
@@ -291,7 +291,7 @@ impl Scheduler {
     }
 
     /// An instance that started early has paused for the first time, or has ended.
-    pub(crate) fn settle_early(&self, key: InstanceKey) {
+    pub(super) fn settle_early(&self, key: InstanceKey) {
         self.state().components[key.component].is_starting_early = false;
     }
 
@@ -310,7 +310,7 @@ impl Scheduler {
 
     /// An instance that waits, and holds `memory` bytes, computes again once the waiter is granted its slot, which may
     /// be at once.
-    pub(crate) fn resume(&self, key: InstanceKey, memory: u64) -> Arc<Waiter> {
+    pub(super) fn resume(&self, key: InstanceKey, memory: u64) -> Arc<Waiter> {
         self.enqueue(SlotRequest::Resume(memory), key)
     }
 
@@ -328,7 +328,7 @@ impl Scheduler {
     }
 
     /// An instance that computes ends.
-    pub(crate) fn end_computing(&self, key: InstanceKey) {
+    pub(super) fn end_computing(&self, key: InstanceKey) {
         let mut state = self.state();
         state.computing -= 1;
         state.end(key);
@@ -337,7 +337,7 @@ impl Scheduler {
 
     /// An instance that waits, and holds `memory` bytes, ends. `waiter` is what it got from [`Scheduler::resume`], if
     /// it wanted to compute again.
-    pub(crate) fn end_waiting(&self, key: InstanceKey, memory: u64, waiter: Option<&Arc<Waiter>>) {
+    pub(super) fn end_waiting(&self, key: InstanceKey, memory: u64, waiter: Option<&Arc<Waiter>>) {
         let mut state = self.state();
         if waiter.is_some_and(|waiter| waiter.is_granted.load(Ordering::Acquire)) {
             state.computing -= 1;
@@ -352,7 +352,7 @@ impl Scheduler {
     }
 
     /// Stops waiting for the start of an instance, which may have been granted meanwhile.
-    pub(crate) fn cancel_start(&self, key: InstanceKey, waiter: &Arc<Waiter>) {
+    pub(super) fn cancel_start(&self, key: InstanceKey, waiter: &Arc<Waiter>) {
         let mut state = self.state();
         if waiter.is_granted.load(Ordering::Acquire) {
             state.computing -= 1;

@@ -25,7 +25,7 @@ use spotter_runtime::limits::usage::Usage;
 const CPU_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The guests that were given up.
-pub(crate) struct Watchdog {
+pub(super) struct Watchdog {
     limit: Duration,
     instances: usize,
     abandoned: Arc<AtomicUsize>,
@@ -34,7 +34,7 @@ pub(crate) struct Watchdog {
 }
 
 /// A guest that is being watched. When dropped, the guest is stopped the next time it waits.
-pub(crate) struct WatchedGuest {
+pub(super) struct WatchedGuest {
     _cancel: DropGuard,
     outcome: JoinHandle<Result<(), CpuLimitExceeded>>,
 }

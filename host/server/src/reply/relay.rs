@@ -71,14 +71,14 @@ struct Reservation {
 
 /// Whether a reply's body is sent to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BodyPolicy {
+pub(super) enum BodyPolicy {
     Send,
     Discard,
 }
 
 impl BodyPolicy {
     /// Applies RFC 9110, section 6.4.1.
-    pub(crate) fn for_reply(method: &Method, status: StatusCode) -> Self {
+    pub(super) fn for_reply(method: &Method, status: StatusCode) -> Self {
         let has_none = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if *method == Method::HEAD || has_none { Self::Discard } else { Self::Send }
     }
@@ -94,7 +94,7 @@ pub(crate) enum RelayEnd {
 }
 
 /// The guest's side of a reply's body.
-pub(crate) struct Relay {
+pub(super) struct Relay {
     body: WasiBody,
     policy: BodyPolicy,
     /// The reply's `Content-Length`, and the bytes sent so far.

@@ -62,7 +62,7 @@ impl UploadMemory {
     ///
     /// # Errors
     /// [`HostError::UploadMemory`].
-    pub(crate) fn hold_header(&self) -> Result<UploadPermit, HostError> {
+    pub(super) fn hold_header(&self) -> Result<UploadPermit, HostError> {
         let bytes = self.header;
         self.shared.make_room(&mut self.ledger(), NO_UPLOAD, bytes)?.used += bytes;
         Ok(UploadPermit { memory: Arc::clone(&self.shared), bytes })
@@ -124,14 +124,14 @@ impl Ledger {
 }
 
 /// A body that is being received.
-pub(crate) struct Upload {
+pub(super) struct Upload {
     memory: Arc<UploadMemoryInner>,
     id: u64,
     evicted: Arc<Notify>,
 }
 
 /// The memory of a complete body, released when dropped.
-pub(crate) struct UploadPermit {
+pub(super) struct UploadPermit {
     memory: Arc<UploadMemoryInner>,
     bytes: u64,
 }
@@ -177,7 +177,7 @@ impl Upload {
     }
 
     /// Waits until the body is evicted.
-    pub(crate) async fn evicted(&self) -> HostError {
+    pub(super) async fn evicted(&self) -> HostError {
         self.evicted.notified().await;
         HostError::UploadMemory { limit: self.memory.capacity }
     }
@@ -196,7 +196,7 @@ impl Upload {
 
 impl UploadPermit {
     /// Releases a part of the memory.
-    pub(crate) fn release(&mut self, bytes: u64) {
+    pub(super) fn release(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         self.memory.ledger().used -= bytes;

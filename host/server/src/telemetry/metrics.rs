@@ -23,7 +23,7 @@ use super::label::LabelValue;
 use spotter_nn::NnMetrics;
 
 /// The header in which a function reports its detections.
-pub(crate) const DETECTIONS_HEADER: &str = "spotter-detections";
+pub(super) const DETECTIONS_HEADER: &str = "spotter-detections";
 
 /// The maximum number of detection time series of one component, to bound the cost of a faulty function.
 const MAX_DETECTION_SERIES: usize = 500;
@@ -39,13 +39,13 @@ pub struct RequestLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct ReasonLabels {
+pub(super) struct ReasonLabels {
     /// The error's code, `client_gone` or `malformed_header`.
     pub reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct DetectionLabels {
+pub(super) struct DetectionLabels {
     pub model: LabelValue<String>,
     pub label: LabelValue<String>,
     /// The component that reported the detections.

@@ -16,7 +16,7 @@ use crate::client::connection_info::ConnectionInfo;
 use crate::inspected_body::{BodyState, InspectedBody, PolledFrame};
 
 /// The header that identifies a request in the log, to the client and to the guest.
-pub(crate) const REQUEST_ID: &str = "x-request-id";
+pub(super) const REQUEST_ID: &str = "x-request-id";
 
 /// One request being handled. Dropping it writes the log line and the metrics.
 pub(crate) struct RequestRecord {

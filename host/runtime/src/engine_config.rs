@@ -7,7 +7,7 @@ use spotter_app::component_manifest::Interruption;
 use spotter_app::runtime_options::Allocation;
 use spotter_config::Limits;
 
-pub(crate) fn config(
+pub(crate) fn engine_config(
     limits: &Limits,
     interruption: Interruption,
     allocation: Allocation,
