@@ -28,7 +28,7 @@ const MAX_CHUNKS_IN_FLIGHT: usize = 2;
 
 /// The standard output of one program.
 #[derive(Clone)]
-pub(super) struct CgiOutput(Arc<Mutex<CgiState>>);
+pub(crate) struct CgiOutput(Arc<Mutex<CgiState>>);
 
 enum CgiState {
     Header {

@@ -80,7 +80,7 @@ impl Activity {
 }
 
 /// A request whose body has not ended, or whose reply is not written.
-pub(super) struct ActiveRequest(Arc<Activity>);
+pub(crate) struct ActiveRequest(Arc<Activity>);
 
 impl ActiveRequest {
     pub(crate) fn activity(&self) -> &Arc<Activity> {

@@ -94,7 +94,7 @@ pub(crate) enum RelayEnd {
 }
 
 /// The guest's side of a reply's body.
-pub(super) struct Relay {
+pub(crate) struct Relay {
     body: WasiBody,
     policy: BodyPolicy,
     /// The reply's `Content-Length`, and the bytes sent so far.
