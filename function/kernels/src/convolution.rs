@@ -124,23 +124,25 @@ impl Convolution {
         }
         let row = (left + width + right) * channels;
         let mut image = vec![0.0; (top + height + bottom) * row + STEP];
+        // A row of means, because vectors of them can be subtracted.
+        let means: Vec<f32> = self.means.iter().copied().cycle().take(width * channels).collect();
         let targets = image[top * row..].chunks_exact_mut(row);
         for (target, source) in targets.zip(input.chunks_exact(width * channels)) {
             let target = &mut target[left * channels..][..source.len()];
-            target.copy_from_slice(source);
-            if !self.means.is_empty() {
-                subtract(target, &self.means);
+            if means.is_empty() {
+                target.copy_from_slice(source);
+            } else {
+                subtract(source, &means, target);
             }
         }
         (Cow::Owned(image), row)
     }
 }
 
-/// Subtracts each channel's mean from the pixels.
-fn subtract(pixels: &mut [f32], means: &[f32]) {
-    for pixel in pixels.chunks_exact_mut(means.len()) {
-        for (channel, mean) in pixel.iter_mut().zip(means) {
-            *channel -= mean;
-        }
+/// Stores the differences of numbers.
+fn subtract(numbers: &[f32], subtrahends: &[f32], differences: &mut [f32]) {
+    let operands = numbers.iter().zip(subtrahends);
+    for (difference, (number, subtrahend)) in differences.iter_mut().zip(operands) {
+        *difference = number - subtrahend;
     }
 }

@@ -170,13 +170,30 @@ unsafe fn image<L: Lanes>(source: Sources, output: &mut [f32], block: Block) {
     }
 }
 
+/// As [`image`], with two vectors of channels at a time. With AVX2, two vectors fill a cache line, which is then loaded
+/// once; with AVX-512, they fill a pair of lines, which memory brings together.
+///
+/// # Safety
+/// As [`image`].
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn paired<L: Lanes>(source: Sources, output: &mut [f32], block: Block) {
+    use crate::lanes::Two;
+    let pairs_end = block.end - (block.end - block.first) % Two::<L>::COUNT;
+    // SAFETY: the caller's promise.
+    unsafe {
+        image::<Two<L>>(source, output, Block { end: pairs_end, ..block });
+        image::<L>(source, output, Block { first: pairs_end, ..block });
+    }
+}
+
 /// # Safety
 /// As [`image`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2(source: Sources, output: &mut [f32], block: Block) {
     // SAFETY: the caller's promise.
-    unsafe { image::<crate::lanes::x86::Avx2>(source, output, block) }
+    unsafe { paired::<crate::lanes::x86::Avx2>(source, output, block) }
 }
 
 /// # Safety
@@ -184,15 +201,8 @@ unsafe fn avx2(source: Sources, output: &mut [f32], block: Block) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 unsafe fn avx512(source: Sources, output: &mut [f32], block: Block) {
-    use crate::lanes::Two;
-    use crate::lanes::x86::Avx512;
-    let pairs_end = block.end - (block.end - block.first) % Two::<Avx512>::COUNT;
     // SAFETY: the caller's promise.
-    unsafe {
-        // 32 registers hold two windows. Both read the same pairs of cache lines, which memory brings together.
-        image::<Two<Avx512>>(source, output, Block { end: pairs_end, ..block });
-        image::<Avx512>(source, output, Block { first: pairs_end, ..block });
-    }
+    unsafe { paired::<crate::lanes::x86::Avx512>(source, output, block) }
 }
 
 /// The weights of one vector of channels, and the three input rows that they slide along.
