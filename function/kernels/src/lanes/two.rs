@@ -1,4 +1,4 @@
-//! Two vectors as one, for kernels that have registers to spare.
+//! Two vectors as one, for kernels that are faster when they read more consecutive numbers at a time.
 
 use super::Lanes;
 
